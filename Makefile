@@ -1,0 +1,35 @@
+# make demo   train, test and report on rendered people: no data, no GPU, minutes
+# make test   linters and the whole test suite
+# make bench  benchmarks, peers beside us in one run
+# Each makes .venv with pinned versions first; a second call starts at once.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+DEMO_DIR ?= output/demo
+DEMO_OPTS ?=
+
+export FASTREID_DATASETS ?= datasets
+
+.PHONY: demo test bench
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.complete
+	$(RUN) tools/train_net.py --config-file configs/Synthetic/privacy_agw.yml --resume OUTPUT_DIR $(DEMO_DIR) $(DEMO_OPTS)
+	@echo "Demo: $(DEMO_DIR)/report.html, $(DEMO_DIR)/results.json, $(DEMO_DIR)/figures/, checkpoints in $(DEMO_DIR)/"
+
+test: $(VENV)/.complete
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(RUN) -m pytest
+
+bench: $(VENV)/.complete
+	$(RUN) tools/bench.py
+
+$(VENV)/.complete: requirements.txt requirements-dev.txt setup.py
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet -r requirements.txt -r requirements-dev.txt
+	$(RUN) -m pip install --quiet --no-deps fastreid==1.4.0
+	$(RUN) -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
