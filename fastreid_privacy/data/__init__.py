@@ -1,0 +1,18 @@
+"""Data: any fastreid data set by name, its identity-disjoint validation split, and the loaders that training and evaluation use."""
+
+from .datasets import MarketFolder, check_datasets, load_dataset
+from .loaders import build_test_loader, build_train_loader, build_validation_loader
+from .synthetic.dataset import SyntheticPedestrians
+from .validation_split import Split, split_training_set
+
+__all__ = [
+    "MarketFolder",
+    "Split",
+    "SyntheticPedestrians",
+    "build_test_loader",
+    "build_train_loader",
+    "build_validation_loader",
+    "check_datasets",
+    "load_dataset",
+    "split_training_set",
+]

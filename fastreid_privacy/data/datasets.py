@@ -1,0 +1,116 @@
+"""Finding data sets: fastreid's own by name, the embedded one, and any folders of images in Market-1501 naming."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+
+from ..errors import UserError
+
+_MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
+_SOURCES = {
+    "Market1501": "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html, unpacked to Market-1501-v15.09.15/",
+    "MSMT17": "https://www.pkuvmc.com/dataset.html, unpacked to MSMT17_V1/ or MSMT17_V2/",
+    "CUHK03": "https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html, unpacked to cuhk03/",
+}
+
+
+@DATASET_REGISTRY.register()
+class MarketFolder(ImageDataset):
+    """Folders of images named as in Market-1501: ``<identity>_c<camera>…``, for instance ``0002_c1s1_000451_03.jpg``.
+
+    Identity −1 marks junk, which is left out; identity 0 marks distractors, which stay in the gallery. Cameras count from 1 in names and
+    from 0 in items.
+
+    Args:
+        root: not used; the folders come from ``DATASETS.FOLDER``.
+        train: folder of training images.
+        query: folder of query images.
+        gallery: folder of gallery images.
+
+    Raises:
+        UserError: for a folder that is missing or empty, or a file that is not named so.
+    """
+
+    _junk_pids = (-1, 0)
+    dataset_name = "marketfolder"
+
+    def __init__(self, root: str = "", *, train: str, query: str, gallery: str, **kwargs):
+        parts = {"TRAIN": train, "QUERY": query, "GALLERY": gallery}
+        items = {key: read_market_folder(folder, f"DATASETS.FOLDER.{key}") for key, folder in parts.items()}
+        named = [(path, f"{self.dataset_name}_{pid}", f"{self.dataset_name}_{camera}") for path, pid, camera in items["TRAIN"] if pid > 0]
+        super().__init__(named, items["QUERY"], items["GALLERY"], **kwargs)
+
+
+def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int]]:
+    """(path, identity, camera from 0) of the images of one folder in Market-1501 naming, sorted by name; junk (−1) left out."""
+    folder = Path(folder).expanduser()
+    if not str(key) or not folder.is_dir() or str(folder) == ".":
+        raise UserError(f"{key} is {str(folder)!r}, which is no folder; give a folder of images named as 0002_c1s1_000451_03.jpg")
+    items = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in _IMAGE_ENDINGS:
+            continue
+        match = _MARKET_NAME.match(path.name)
+        if not match or int(match[2]) < 1:
+            raise UserError(f"{path} is not named in Market-1501's way, <identity>_c<camera>…, for instance 0002_c1s1_000451_03.jpg ({key})")
+        if int(match[1]) >= 0:
+            items.append((str(path), int(match[1]), int(match[2]) - 1))
+    if not items:
+        raise UserError(f"{key} {folder} holds no image ({', '.join(_IMAGE_ENDINGS)})")
+    return items
+
+
+def datasets_root() -> Path:
+    """Where data sets live: the environment variable FASTREID_DATASETS, read now, else ``datasets`` in the working folder."""
+    return Path(os.environ.get("FASTREID_DATASETS", "datasets")).expanduser()
+
+
+def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
+    """A data set by its registered name, found under FASTREID_DATASETS.
+
+    Raises:
+        UserError: for an unknown name, or a data set that is not there: what is missing, where it was looked for and where to get it.
+    """
+    known = sorted(DATASET_REGISTRY._obj_map)  # fastreid's registry has no public way to list its names
+    if name not in known:
+        raise UserError(f"DATASETS: unknown data set {name}; known: {', '.join(known)}")
+    options = {}
+    if name == "SyntheticPedestrians":
+        options = {key.lower(): value for key, value in cfg.DATASETS.SYNTHETIC.items()}
+    elif name == "MarketFolder":
+        options = {key.lower(): value for key, value in cfg.DATASETS.FOLDER.items()}
+    root = datasets_root()
+    try:
+        data = DATASET_REGISTRY.get(name)(root=str(root), **options)
+        counts = {part: len(getattr(data, part)) for part in ("train", "query", "gallery")}  # fastreid lists files at the first access
+    except (RuntimeError, AssertionError, OSError) as error:
+        if isinstance(error, UserError):
+            raise
+        source = f" Get it from {_SOURCES[name]} there." if name in _SOURCES else ""
+        raise UserError(
+            f"data set {name} is not under {root.resolve()} ({error}). Set the environment variable FASTREID_DATASETS to the folder that "
+            f"holds it.{source} Without it, this runs on rendered people: python tools/train_net.py --config-file "
+            "configs/Synthetic/privacy_agw.yml"
+        ) from None
+    for part, count in counts.items():
+        if count == 0:
+            raise UserError(f"data set {name} under {root.resolve()} has no {part} images")
+    return data
+
+
+def training_items(cfg: CfgNode) -> list:
+    """All training items of the data sets in ``DATASETS.NAMES``, sorted: file systems list files in any order."""
+    return sorted((tuple(item) for name in cfg.DATASETS.NAMES for item in load_dataset(cfg, name).train), key=lambda item: item[0])
+
+
+def check_datasets(cfg: CfgNode) -> None:
+    """Load every data set that the config names once, so that a missing one is said before training. Raises: UserError."""
+    for name in dict.fromkeys((*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS)):
+        load_dataset(cfg, name)

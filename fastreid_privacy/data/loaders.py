@@ -1,0 +1,96 @@
+"""Loaders: fastreid's samplers and transforms, random erasing left to the model, unreadable images named, one order per seed and epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from fastreid.config import CfgNode
+from fastreid.data.build import build_reid_test_loader, build_reid_train_loader
+from fastreid.data.common import CommDataset
+from fastreid.data.data_utils import read_image
+from fastreid.data.transforms import build_transforms
+from fastreid.utils.env import seed_all_rng
+
+from ..errors import UserError
+from .datasets import load_dataset, training_items
+from .validation_split import Split, split_training_set
+
+
+class PedestrianImages(CommDataset):
+    """fastreid's data set of (path, identity, camera) items, with images always read as RGB and unreadable ones named.
+
+    fastreid reads palette and RGBA files with their own channels (data_utils.py:18), which then fail or are misread.
+    """
+
+    def __getitem__(self, index: int) -> dict:
+        path, pid, camera = self.img_items[index]
+        try:
+            image = read_image(path, format="RGB")
+        except (OSError, ValueError, SyntaxError) as error:
+            raise UserError(f"image {path} cannot be read: {error}") from None
+        return {
+            "images": self.transform(image),
+            "targets": self.pid_dict[pid] if self.relabel else pid,
+            "camids": self.cam_dict[camera] if self.relabel else camera,
+            "img_paths": path,
+        }
+
+
+def validation_split(cfg: CfgNode) -> Split:
+    """The identity-disjoint split of the config's training images (``DATASETS.VALIDATION``)."""
+    options = cfg.DATASETS.VALIDATION
+    return split_training_set(training_items(cfg), options.FRACTION, options.QUERY_FRACTION, options.SEED)
+
+
+def build_train_loader(cfg: CfgNode):
+    """fastreid's training loader over the training part of the split. Batches: images N×3×H×W, RGB, 0–255, and targets, camids, paths.
+
+    Raises:
+        UserError: when the training part is smaller than a batch, or a batch needs more identities than there are.
+    """
+    items = validation_split(cfg).train
+    batch, identities = cfg.SOLVER.IMS_PER_BATCH, len({item[1] for item in items})
+    if len(items) < batch:
+        raise UserError(f"SOLVER.IMS_PER_BATCH {batch} is more than the {len(items)} training images left beside the validation split")
+    if cfg.DATALOADER.SAMPLER_TRAIN.endswith("IdentitySampler") and batch // cfg.DATALOADER.NUM_INSTANCE > identities:
+        raise UserError(f"SOLVER.IMS_PER_BATCH {batch} with DATALOADER.NUM_INSTANCE {cfg.DATALOADER.NUM_INSTANCE} needs "
+                        f"{batch // cfg.DATALOADER.NUM_INSTANCE} identities; the training part has {identities}")  # fmt: skip
+    without_erasing = cfg.clone()
+    without_erasing.defrost()
+    without_erasing.INPUT.REA.ENABLED = False  # the model erases what Re-ID sees; the generators must not learn erased boxes
+    transforms = build_transforms(without_erasing, is_train=True)
+    return build_reid_train_loader(cfg, train_set=PedestrianImages(items, transforms, relabel=True))
+
+
+def epoch_iterator(loader, seed: int, epoch: int, rank: int = 0) -> Iterator[dict]:
+    """Batches of one epoch, and every random generator set, as a function of the seed and the epoch alone.
+
+    So a run that is resumed at an epoch sees what the uninterrupted one saw, without any generator's state in the checkpoint. The sampler
+    draws the same order on every rank (each takes its part of it); the other generators differ by rank.
+    """
+    shared, own = np.random.SeedSequence((seed, epoch)).generate_state(1)[0], np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0]
+    sampler = loader.batch_sampler.sampler
+    if hasattr(sampler, "_seed"):
+        sampler._seed = int(shared)
+    seed_all_rng(int(own))
+    return iter(loader)
+
+
+def _evaluation_loader(cfg: CfgNode, query: list, gallery: list):
+    images = PedestrianImages([*query, *gallery], build_transforms(cfg, is_train=False), relabel=False)
+    return build_reid_test_loader(
+        test_set=images, test_batch_size=cfg.TEST.IMS_PER_BATCH, num_query=len(query), num_workers=cfg.DATALOADER.NUM_WORKERS
+    )
+
+
+def build_validation_loader(cfg: CfgNode):
+    """(loader, number of queries) of the validation part, queries first."""
+    split = validation_split(cfg)
+    return _evaluation_loader(cfg, split.query, split.gallery)
+
+
+def build_test_loader(cfg: CfgNode, name: str):
+    """(loader, number of queries) of a test set, queries first, in sorted order."""
+    data = load_dataset(cfg, name)
+    return _evaluation_loader(cfg, sorted(data.query), sorted(data.gallery))
