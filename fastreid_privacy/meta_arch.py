@@ -1,0 +1,236 @@
+"""The meta-architectures: a fastreid Re-ID model trained jointly with an anonymizer G_X and a recovery decoder G_Y (section 3).
+
+:class:`PrivacyStages` adds the stages to any fastreid meta-architecture that follows it in the bases; ``PrivacyReID`` (on ``Baseline``:
+AGW, bag of tricks, SBS, OSNet, ViT, …) and ``PrivacyMGN`` are registered. ``backbone.*`` and ``heads.*`` keep fastreid's names, so
+checkpoints go both ways.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import torch
+from fastreid.config import CfgNode, configurable
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Baseline
+from fastreid.modeling.meta_arch.mgn import MGN
+from torch import Tensor, nn
+from torchvision.transforms import RandomErasing
+
+from .desensitize import Desensitizer
+from .image_storage import ImageStorage
+from .losses import adversarial_loss, center_loss, frozen, update_centers
+from .networks import build_discriminator, build_generator
+from .supervision import Supervision
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """0–255 → [−1, 1]."""
+    return images / 127.5 - 1
+
+
+def to_levels(images: Tensor) -> Tensor:
+    """[−1, 1] → 0–255."""
+    return (images + 1) * 127.5
+
+
+def path_seeds(paths: Sequence[str]) -> Tensor:
+    """One seed per image from its file name, so that noise in an evaluation depends on nothing else. N whole numbers."""
+    return torch.tensor([zlib.crc32(path.replace("\\", "/").rsplit("/", 1)[-1].encode()) for path in paths])
+
+
+class PrivacyStages(nn.Module):
+    """Desensitize → supervision → anonymize → store → recover → Re-ID, in front of a fastreid meta-architecture.
+
+    In training, ``forward(batch)`` returns one dict of losses, whose sum gives every network exactly its own gradient: the
+    discriminators' losses see detached images, and the generators' adversarial losses see discriminators whose parameters are left out of
+    the graph. All networks step at once (pix2pix updates D before G). Choices where the paper is silent: discriminators, recovery, Re-ID
+    and the L1 losses see the stored protected image; D_X's condition is detached, so that G_X is not trained to deceive through it.
+
+    In evaluation, ``forward(batch)`` returns the features of the raw images, as fastreid does; :meth:`extract_domains` those of all domains.
+
+    Args:
+        desensitizer: the conventional operator y of the supervision and of the DI domain.
+        storage: what a stored image keeps.
+        protection: "none", "conventional" or "learned": what the PI domain is.
+        anonymizer, recovery: G_X and G_Y, images in [−1, 1] to the same ("learned" only).
+        anonymization_discriminator, recovery_discriminator: D_Y and D_X, (condition, image) to patch logits ("learned" only).
+        lambda_l1: λ_L1 of eqs. 3 and 6.
+        joint_batch: whether raw and protected images pass through Re-ID in one batch.
+        center_weight, center_lr, center_shape: AGW's center loss; (identities, feature dimension).
+        erasing_prob, erasing_value: random erasing of what Re-ID sees in training; probability 0 turns it off.
+        **reid: what the wrapped meta-architecture takes.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        desensitizer: Desensitizer,
+        storage: ImageStorage,
+        protection: str,
+        anonymizer: nn.Module | None = None,
+        recovery: nn.Module | None = None,
+        anonymization_discriminator: nn.Module | None = None,
+        recovery_discriminator: nn.Module | None = None,
+        lambda_l1: float = 100.0,
+        joint_batch: bool = True,
+        center_weight: float = 0.0005,
+        center_lr: float = 0.5,
+        center_shape: tuple[int, int] = (0, 0),
+        erasing_prob: float = 0.0,
+        erasing_value: Sequence[float] = (0.0, 0.0, 0.0),
+        **reid,
+    ):
+        super().__init__(**reid)
+        self.desensitizer, self.storage, self.protection = desensitizer, storage, protection
+        self.lambda_l1, self.joint_batch = lambda_l1, joint_batch
+        self.center_weight, self.center_lr = center_weight, center_lr
+        self.erasing = RandomErasing(p=erasing_prob, value=list(erasing_value))
+        if protection == "learned":
+            self.anonymizer, self.recovery = anonymizer, recovery
+            self.anonymization_discriminator = anonymization_discriminator
+            self.recovery_discriminator = recovery_discriminator
+            self.supervision = Supervision(anonymizer)
+        if center_weight:
+            self.register_buffer("centers", torch.randn(center_shape))
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        privacy, backbone, heads = cfg.PRIVACY, cfg.MODEL.BACKBONE, cfg.MODEL.HEADS
+        after_neck = heads.NECK_FEAT == "after" and heads.EMBEDDING_DIM > 0
+        arguments = {
+            **super().from_config(cfg),
+            "desensitizer": Desensitizer.from_config(cfg),
+            "storage": ImageStorage(privacy.STORAGE),
+            "protection": privacy.PROTECTION,
+            "lambda_l1": privacy.LAMBDA_L1,
+            "joint_batch": privacy.JOINT_BATCH,
+            "center_weight": privacy.CENTER_LOSS.WEIGHT,
+            "center_lr": privacy.CENTER_LOSS.LR,
+            "center_shape": (heads.NUM_CLASSES, heads.EMBEDDING_DIM if after_neck else backbone.FEAT_DIM),
+            "erasing_prob": cfg.INPUT.REA.PROB if cfg.INPUT.REA.ENABLED else 0.0,
+            "erasing_value": cfg.INPUT.REA.VALUE,
+        }
+        if privacy.PROTECTION == "learned":
+            arguments["anonymizer"] = build_generator(privacy.ANONYMIZER, cfg.INPUT.SIZE_TRAIN)
+            arguments["recovery"] = build_generator(privacy.RECOVERY, cfg.INPUT.SIZE_TRAIN)
+            arguments["anonymization_discriminator"] = build_discriminator(privacy.DISCRIMINATOR)
+            arguments["recovery_discriminator"] = build_discriminator(privacy.DISCRIMINATOR)
+        return arguments
+
+    # -- images in, images out: N×3×H×W, RGB, 0–255 ------------------------------------------------------------------------------------
+
+    def desensitize(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """The conventionally desensitized images, as stored."""
+        return self.storage(self.desensitizer(images, seeds)).detach()
+
+    def protect(self, images: Tensor) -> Tensor:
+        """The anonymizer's output, as stored (p̂); differentiable."""
+        return self.storage(to_levels(self.anonymizer(to_unit(images)).float()))
+
+    def recover(self, protected: Tensor) -> Tensor:
+        """The recovery decoder's output for stored protected images, not rounded; differentiable."""
+        return to_levels(self.recovery(to_unit(protected)).float())
+
+    # -- training ----------------------------------------------------------------------------------------------------------------------
+
+    def forward(self, batch: dict | Tensor):
+        images = (batch["images"] if isinstance(batch, dict) else batch).to(self.device, torch.float32)
+        if not self.training:
+            return super().forward({"images": images})
+        targets = batch["targets"].to(self.device)
+        if self.protection == "none":
+            return self.reid_losses([images], targets)
+        desensitized = self.desensitize(images)
+        if self.protection == "conventional":
+            return self.reid_losses([images, desensitized], targets)
+        losses, protected = self.translation_losses(images, desensitized)
+        return {**losses, **self.reid_losses([images, protected], targets)}
+
+    def translation_losses(self, images: Tensor, desensitized: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Eqs. 1–6: the losses of both generators and both discriminators, and the stored protected images (0–255)."""
+        x = to_unit(images)
+        y = self.supervision(x, to_unit(desensitized)).float()
+        protected = self.protect(images)
+        p = to_unit(protected)
+        r = to_unit(self.recover(protected))
+        condition = p.detach()
+        d_y, d_x = self.anonymization_discriminator, self.recovery_discriminator
+        with frozen(d_y), frozen(d_x):
+            anonymization_adversarial = adversarial_loss(d_y(x, p), real=True)
+            recovery_adversarial = adversarial_loss(d_x(condition, r), real=True)
+        return {
+            "loss_anonymization_adversarial": anonymization_adversarial,
+            "loss_anonymization_l1": self.lambda_l1 * (p - y).abs().mean(),
+            "loss_recovery_adversarial": recovery_adversarial,
+            "loss_recovery_l1": self.lambda_l1 * (r - x).abs().mean(),
+            "loss_anonymization_discriminator": (adversarial_loss(d_y(x, y), True) + adversarial_loss(d_y(x, condition), False)) / 2,
+            "loss_recovery_discriminator": (adversarial_loss(d_x(condition, x), True) + adversarial_loss(d_x(condition, r.detach()), False)) / 2,
+        }, protected  # fmt: skip
+
+    def reid_losses(self, domains: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:
+        """Eq. 7: the sum over domains of the AGW losses, through the wrapped model's own forward.
+
+        In one joint batch, BatchNorm sees both domains, triplets cross them, and a mean over all images times the number of domains
+        stands for the sum.
+        """
+        domains = [torch.stack([self.erasing(image) for image in images]) for images in domains]
+        if self.joint_batch:
+            losses = super().forward({"images": torch.cat(domains), "targets": targets.repeat(len(domains))})
+            return {name: len(domains) * loss for name, loss in losses.items()}
+        total: dict[str, Tensor] = {}
+        for images in domains:
+            for name, loss in super().forward({"images": images, "targets": targets}).items():
+                total[name] = total[name] + loss if name in total else loss
+        return total
+
+    def losses(self, *outputs_and_targets) -> dict[str, Tensor]:
+        """fastreid's losses and the center loss, in float32 whatever autocast says: distances lose their meaning in half precision."""
+        *outputs, targets = outputs_and_targets
+        with torch.autocast(self.device.type, enabled=False):
+            outputs = [{name: value.float() for name, value in output.items()} for output in outputs]
+            losses = super().losses(*outputs, targets)
+            if self.center_weight:
+                features = outputs[0]["features"]
+                losses["loss_center"] = self.center_weight * center_loss(features, targets, self.centers)
+                update_centers(self.centers, features.detach(), targets, self.center_lr)
+        return losses
+
+    # -- evaluation --------------------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def extract_domains(self, batch: dict, flip: bool = False) -> dict[str, dict[str, Tensor]]:
+        """Images of every domain that the model has, as stored, and their Re-ID features.
+
+        Args:
+            batch: fastreid's: images N×3×H×W 0–255 and img_paths (which seed the noise).
+            flip: average the features of each image and its mirror image (``TEST.FLIP``).
+
+        Returns:
+            {"images": {domain: N×3×H×W, 0–255}, "features": {domain: N×D}} with domains OI, DI, PI (not for the upper bound) and RI
+            (learned protection only).
+        """
+        raw = batch["images"].to(self.device, torch.float32)
+        images = {"OI": raw, "DI": self.desensitize(raw, path_seeds(batch["img_paths"]))}
+        if self.protection == "learned":
+            images["PI"] = self.protect(raw)
+            images["RI"] = self.recover(images["PI"]).round().clamp(0, 255)  # a recovered image is kept in 8 bits
+        features = {domain: self._features(domain_images, flip) for domain, domain_images in images.items()}
+        if self.protection == "conventional":
+            images["PI"], features["PI"] = images["DI"], features["DI"]
+        return {"images": images, "features": features}
+
+    def _features(self, images: Tensor, flip: bool) -> Tensor:
+        features = super().forward({"images": images}).float()
+        return (features + super().forward({"images": images.flip(3)}).float()) / 2 if flip else features
+
+
+@META_ARCH_REGISTRY.register()
+class PrivacyReID(PrivacyStages, Baseline):
+    """The paper's model: :class:`PrivacyStages` on fastreid's ``Baseline`` with any of its backbones and heads."""
+
+
+@META_ARCH_REGISTRY.register()
+class PrivacyMGN(PrivacyStages, MGN):
+    """:class:`PrivacyStages` on fastreid's MGN. The center loss, where it is on, acts on the global branch."""
