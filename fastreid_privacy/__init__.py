@@ -1,0 +1,37 @@
+"""Reversible, learnable anonymization of pedestrian images as a plugin to fastreid.
+
+The way of one image, and the file of each stage::
+
+    data            any fastreid data set, split into training and validation identities
+    desensitize     the conventional operators: blur, pixelate, noise, mask
+    supervision     what the anonymizer is trained towards, and the rule that upgrades it
+    networks        anonymizer and recovery (pix2pix U-Net), discriminators (PatchGAN)
+    image_storage   what a stored file keeps of a protected image
+    losses          eqs. 1–6 and the center loss
+    meta_arch       the stages wired in front of a fastreid Re-ID model: PrivacyReID, PrivacyMGN
+    solver          one Adam for all networks, the learning rate of each epoch
+    trainer, hooks  fastreid's trainer; supervision upgradation and checkpoints as hooks
+    evaluation      retrieval over raw, protected, desensitized and recovered images; image quality; results.json
+    experiment      Base, upper bound and the model itself, one after the other
+    report          results.json → tables, figures, report.html
+    anonymizer      a checkpoint as a function of images
+
+Importing the package first makes fastreid 1.4.0 run on today's Python and torch (``compat``), then registers the data sets and the
+meta-architectures with fastreid; a fastreid script of your own needs nothing else.
+"""
+
+from . import compat
+
+compat.apply()
+
+from . import data, desensitize, evaluation, meta_arch, networks  # noqa: E402  (data and meta_arch register themselves with fastreid)
+from .anonymizer import load_anonymizer, load_recovery  # noqa: E402
+from .config import add_privacy_config, load_config  # noqa: E402
+from .errors import UserError  # noqa: E402
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "UserError", "add_privacy_config", "data", "desensitize", "evaluation", "load_anonymizer", "load_config", "load_recovery", "meta_arch",
+    "networks",
+]  # fmt: skip
