@@ -1,0 +1,132 @@
+"""fastreid's data loading: the loader, the folder of the data sets, one augmentation."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+
+from .patching import replace
+
+
+def start_method() -> str:
+    """How this process starts others, without settling it: a script may still choose (asking ``get_start_method`` would settle it)."""
+    return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+
+
+class _WorkerProcess(multiprocessing.get_context("spawn").Process):
+    """A loader's worker that imports this package before anything of fastreid: its class, defined here, is the first thing it unpickles."""
+
+
+class _WorkerContext(type(multiprocessing.get_context("spawn"))):
+    """How workers start where they are not forked."""
+
+    Process = _WorkerProcess
+
+
+class PlainDataLoader(DataLoader):
+    """torch's loader under the constructor of fastreid's ``DataLoaderX``; batches arrive on the device where the model will want them.
+
+    Args:
+        local_rank: index of this process's GPU, used where batches go to a GPU (see ``compat.loader_device``).
+        **kwargs: those of ``torch.utils.data.DataLoader``; ``pin_memory`` holds only where batches go to a GPU.
+    """
+
+    def __init__(self, local_rank: int, **kwargs: Any) -> None:
+        self.local_rank = local_rank
+        self.device = _batch_device(local_rank)
+        kwargs["pin_memory"] = bool(kwargs.get("pin_memory")) and self.device.type == "cuda"
+        if kwargs.get("num_workers") and start_method() != "fork":
+            # Such a worker begins by importing the data set's module: fastreid.data, which cannot be imported before compat.apply().
+            kwargs.setdefault("multiprocessing_context", _WorkerContext())
+        super().__init__(**kwargs)
+        self._batches: Callable[[], Any] = lambda: None
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = super().__iter__()
+        self._batches = weakref.ref(batches)
+        # map keeps torch's behaviour: workers start now, not at the first batch, and what a data set raises reaches the caller.
+        return map(self._move, batches)
+
+    def _move(self, batch: Any) -> Any:
+        if self.device.type == "cpu":
+            return batch
+        if isinstance(batch, torch.Tensor):
+            return batch.to(self.device, non_blocking=True)
+        if isinstance(batch, dict):
+            return {key: self._move(value) for key, value in batch.items()}
+        return batch
+
+    def shutdown(self) -> None:
+        """Stop the worker processes of an iteration that was not run to its end; without workers, or after the end, nothing happens."""
+        batches = self._batches()
+        if batches is not None and hasattr(batches, "_shutdown_workers"):
+            batches._shutdown_workers()
+
+
+def _batch_device(local_rank: int) -> torch.device:
+    from . import loader_device  # read when a loader is built: a trainer may have set it meanwhile
+
+    name = loader_device if loader_device not in (None, "auto") else ("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)
+
+
+def replace_the_data_loader() -> None:
+    """fastreid/data/data_utils.py:127, 151, 190: ``DataLoaderX`` prefetches in a thread that needs a GPU.
+
+    Without one the thread dies and the training waits for ever, and so it does with a GPU when a data set raises.
+    """
+    import fastreid.data.build as build
+    import fastreid.data.data_utils as data_utils
+
+    replace(build, "DataLoaderX", PlainDataLoader)
+    replace(data_utils, "DataLoaderX", PlainDataLoader)
+
+
+def read_the_data_folder_when_needed() -> None:
+    """fastreid/data/build.py:27 reads FASTREID_DATASETS when it is imported, which ``apply`` does earlier than a user's script would.
+
+    A script that sets the variable between ``import fastreid_privacy`` and its first loader would otherwise read another folder.
+    """
+    import fastreid.data
+    import fastreid.data.build as build
+
+    def with_current_folder(build_loader: Callable) -> Callable:
+        @functools.wraps(build_loader)
+        def build_reid_loader(*args: Any, **kwargs: Any) -> Any:
+            build._root = os.getenv("FASTREID_DATASETS", "datasets")
+            return build_loader(*args, **kwargs)
+
+        return build_reid_loader
+
+    for name in ("build_reid_train_loader", "build_reid_test_loader"):
+        current = with_current_folder(getattr(build, name))
+        replace(build, name, current)
+        replace(fastreid.data, name, current)
+
+
+class _Transforms:
+    """``torchvision.transforms`` with the ``RandomAffine`` of torchvision 0.8."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(transforms, name)
+
+    @staticmethod
+    def RandomAffine(*args: Any, resample: int = 0, fillcolor: Any = 0, **kwargs: Any) -> transforms.RandomAffine:
+        modes = {0: InterpolationMode.NEAREST, 2: InterpolationMode.BILINEAR, 3: InterpolationMode.BICUBIC}
+        return transforms.RandomAffine(*args, interpolation=modes[int(resample)], fill=fillcolor, **kwargs)
+
+
+def translate_random_affine() -> None:
+    """fastreid/data/transforms/build.py:81 passes ``resample`` and ``fillcolor``, now ``interpolation`` and ``fill``."""
+    import fastreid.data.transforms.build as build
+
+    replace(build, "T", _Transforms())

@@ -1,0 +1,211 @@
+"""Checkpoint files: what may be in them, and loading weights with a word on what does not fit."""
+
+from __future__ import annotations
+
+from fastreid_privacy.checkpoint import PrivacyCheckpointer, checkpoint_config, load_matching_weights, read_checkpoint
+
+# isort: split
+import collections
+import json
+import logging
+import os
+
+import numpy as np
+import pytest
+import torch
+import yacs.config
+from fastreid.config import CfgNode, get_cfg
+from fastreid.utils.checkpoint import Checkpointer
+from small_checkpoints import Net, make, same_state
+from torch import nn
+
+from fastreid_privacy import checkpoint_files
+from fastreid_privacy.compat.files import load_safely
+from fastreid_privacy.compat.patching import original_of
+from fastreid_privacy.errors import UserError
+
+
+@pytest.mark.parametrize("form", ["fastreid", "bare", "module.", "numpy"])
+def test_plain_agw_weights_into_the_wrapped_model(tmp_path, caplog, form):
+    plain, wrapped = Net(identities=3, anonymizer=False), Net(identities=5)
+    kept = {key: value.clone() for key, value in wrapped.state_dict().items()}
+    state = plain.state_dict()
+    content = {
+        "fastreid": {"model": state, "optimizer": {}, "epoch": 3},
+        "bare": state,
+        "module.": {"model": {f"module.{key}": value for key, value in state.items()}},
+        "numpy": {"model": {key: value.numpy() for key, value in state.items()}},
+    }[form]
+    torch.save(content, tmp_path / "agw.pth")
+    with caplog.at_level(logging.INFO, "fastreid_privacy.checkpoint"):
+        summary = PrivacyCheckpointer(wrapped).load_weights(tmp_path / "agw.pth")
+    assert summary in caplog.text and "\n" not in summary
+    assert "7 tensors loaded" in summary and "anonymizer (2)" in summary
+    assert "heads.weight (3×4 in the file, 5×4 here)" in summary and "heads.bias (3 in the file, 5 here)" in summary
+    loaded = wrapped.state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state if key.startswith("backbone."))
+    assert all(torch.equal(loaded[key], kept[key]) for key in kept if not key.startswith("backbone."))
+
+
+def test_what_a_file_has_beyond_the_model():
+    summary = load_matching_weights(Net(anonymizer=False), Net().state_dict(), "wrapped.pth")
+    assert "9 tensors loaded from wrapped.pth" in summary and "not used of the file: anonymizer (2)" in summary
+
+
+@pytest.mark.parametrize(
+    "state, message",
+    [
+        ({"conv1.weight": torch.ones(2), "fc.bias": torch.ones(1)}, r"0 of 7 .*conv1\.weight, fc\.bias"),
+        (Net(width=7).state_dict(), r"1 of 7 tensors of the backbone fit"),
+        (Net().backbone.state_dict(), r"PRETRAIN_PATH"),
+    ],
+)
+def test_foreign_weights(tmp_path, state, message):
+    torch.save(state, tmp_path / "foreign.pth")
+    model = Net()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(UserError, match=r"(?s)foreign\.pth is of another model: .*" + message):
+        PrivacyCheckpointer(model).load_weights(tmp_path / "foreign.pth")
+    assert same_state(model.state_dict(), before)
+
+
+@pytest.mark.parametrize("content", [{"model": 3}, {"a": "text"}, [torch.ones(1)], torch.ones(2), {}, {"model": {"w": np.array(["a"])}}])
+def test_files_that_are_no_checkpoint(tmp_path, content):
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match=r"odd\.pth is no checkpoint"):
+        read_checkpoint(tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize("read", [read_checkpoint, checkpoint_config, lambda path: PrivacyCheckpointer(Net()).load_weights(path)])
+def test_missing_and_damaged_files(tmp_path, read):
+    path = tmp_path / "none.pth"
+    with pytest.raises(UserError, match=r"none\.pth does not exist.*MODEL\.WEIGHTS"):
+        read(path)
+    path.write_text("<html>404</html>")
+    with pytest.raises(UserError, match=r"none\.pth is damaged or no checkpoint"):
+        read(path)
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"none\.pth is empty"):
+        read(path)
+
+
+def test_config_without_tensors(tmp_path, monkeypatch):
+    make(tmp_path).save("model_0000", epoch=0)
+    assert checkpoint_config(tmp_path / "model_0000.pth") == "SEED: 7\n"
+    torch.save({"model": Net().state_dict()}, tmp_path / "plain.pth")
+    with pytest.raises(UserError, match=r"plain\.pth carries no config"):
+        checkpoint_config(tmp_path / "plain.pth")
+    loads = []
+    monkeypatch.setattr(checkpoint_files, "load_safely", lambda path, mmap: loads.append(mmap) or {"config": "A: 1"})
+    assert checkpoint_config(tmp_path / "plain.pth") == "A: 1" and loads == [True]
+
+
+def test_configs_round_trip(tmp_path):
+    cfg = get_cfg()
+    PrivacyCheckpointer(Net(), str(tmp_path), config=cfg.dump()).save("model_final", epoch=0)
+    rebuilt = get_cfg()
+    rebuilt.SOLVER.MAX_EPOCH = -1
+    rebuilt.merge_from_other_cfg(CfgNode.load_cfg(checkpoint_config(tmp_path / "model_final.pth")))
+    assert rebuilt == cfg
+
+
+# -- what is in a file ---------------------------------------------------------------------------------------------------------------------
+
+
+PLAIN = {
+    "float64": np.float64(1.5),
+    "int32": np.int32(3),
+    "bool": np.bool_(True),
+    "array": np.arange(6).reshape(2, 3),
+    "text": np.array(["a", "bc"]),
+    "deque": collections.deque([1, 2], maxlen=3),
+    "ordered": collections.OrderedDict(a=1),
+    "counter": collections.Counter("aab"),
+    "default": collections.defaultdict(list, a=[1]),
+    "set": {1, 2},
+    "bytes": b"\x00\xff",
+    "complex": 1 + 2j,
+    "bfloat16": torch.ones(2, dtype=torch.bfloat16),
+    "parameter": nn.Parameter(torch.ones(2)),
+    "dtype": torch.float16,
+    "size": torch.Size([1, 2]),
+    "device": torch.device("cpu"),
+    "cfg": CfgNode({"A": {"B": [1, 2]}}),
+    "yacs": yacs.config.CfgNode({"A": 1}),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}])
+def test_plain_values_load(tmp_path, name, options):
+    value = PLAIN[name]
+    torch.save({"value": value}, tmp_path / "file.pth", **options)
+    loaded = load_safely(tmp_path / "file.pth")["value"]
+    assert type(loaded) is type(value)
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        assert loaded.dtype == value.dtype and bool((loaded == value).all())
+    else:
+        assert loaded == value and repr(loaded) == repr(value)
+
+
+@pytest.mark.parametrize("name", ["float64", "deque", "cfg"])
+def test_torch_alone_refuses(tmp_path, name):
+    """checkpoint.py:216: what our ``_load_file`` is for."""
+    torch.save({"model": {}, "value": PLAIN[name]}, tmp_path / "file.pth")
+    path = str(tmp_path / "file.pth")
+    with pytest.raises(Exception, match=r"(?i)weights.only"):
+        original_of(Checkpointer, "_load_file")(None, path)
+    assert Checkpointer(nn.Identity()).load(path)["value"] == PLAIN[name]
+
+
+class Runs:
+    """Unpickling it would call a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}])
+@pytest.mark.parametrize(
+    "call", [(os.mkdir, "{}"), (eval, "__import__('os').mkdir('{}')"), (getattr, "", "join"), (torch.load, "{}"), (np.load, "{}")]
+)
+def test_nothing_in_a_file_runs(tmp_path, call, options):
+    proof = tmp_path / "it_ran"
+    function, *arguments = call
+    torch.save(
+        {"model": {"w": Runs(function, *(argument.replace("{}", str(proof)) for argument in arguments))}}, tmp_path / "bad.pth", **options
+    )
+    with pytest.raises(UserError, match=r"bad\.pth is damaged or no checkpoint \(UnpicklingError: the file refers to"):
+        read_checkpoint(tmp_path / "bad.pth")
+    assert not proof.exists()
+
+
+class Mine:
+    """A class of a user's own."""
+
+
+def test_users_may_allow_their_own_types(tmp_path):
+    torch.save({"value": Mine()}, tmp_path / "mine.pth")
+    with pytest.raises(Exception, match="Mine, which is neither a tensor nor plain data"):
+        load_safely(tmp_path / "mine.pth")
+    with torch.serialization.safe_globals([Mine]):
+        assert isinstance(load_safely(tmp_path / "mine.pth")["value"], Mine)
+
+
+def test_files_of_numpy_1_load(tmp_path):
+    """They name numpy.core where numpy 2 has numpy._core."""
+    torch.save({"value": np.float64(2.5)}, tmp_path / "new.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "new.pth").read_bytes()
+    assert b"numpy._core.multiarray" in content
+    (tmp_path / "old.pth").write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert load_safely(tmp_path / "old.pth")["value"] == 2.5
+
+
+def test_records_survive_as_plain_values(tmp_path):
+    """What a checkpointable's state may hold, through a file: numbers without loss, None, infinities."""
+    state = {"checks": [{"epoch": 1, "rank1": 56.25, "best": None, "psnr": float("inf")}], "third": 1 / 3}
+    PrivacyCheckpointer(Net(), str(tmp_path)).save("model_final", epoch=0, record=state)
+    assert json.dumps(read_checkpoint(tmp_path / "model_final.pth")["record"]) == json.dumps(state)
