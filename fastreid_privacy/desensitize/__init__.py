@@ -1,0 +1,6 @@
+"""Conventional desensitization (paper, section 4.2): the first target of the anonymizer, and what the method is compared with."""
+
+from .desensitizer import DESENSITIZER_REGISTRY, Desensitizer
+from .operations import gaussian_blur, gaussian_noise, mask_out, pixelate
+
+__all__ = ["DESENSITIZER_REGISTRY", "Desensitizer", "gaussian_blur", "gaussian_noise", "mask_out", "pixelate"]

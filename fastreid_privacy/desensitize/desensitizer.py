@@ -1,0 +1,159 @@
+"""A desensitizer by name and config, and the registry that others add theirs to.
+
+A registered operator is a function ``f(images, ...)`` from N×3×H×W RGB 0–255, float or uint8, to the same. Its other parameters say
+by their names what it wants: ``scale`` (H / 256, to multiply lengths in pixels by), ``seeds`` (one per image, or None), and any
+option, that is any key of PRIVACY.DESENSITIZER in lower case, keys of your own included.
+
+Example:
+    >>> import torch
+    >>> from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Desensitizer
+    >>> @DESENSITIZER_REGISTRY.register()
+    ... def darken(images, darkness=0.5):
+    ...     return images * (1 - darkness)
+    >>> Desensitizer("darken", darkness=0.75)(torch.full((1, 3, 2, 2), 100.0)).mean().item()
+    25.0
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastreid.utils.registry import Registry
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..registry import lookup
+from . import operations
+
+REFERENCE_HEIGHT = 256
+PER_BATCH = ("scale", "seeds")  # what an operator may want that no config knows
+
+DESENSITIZER_REGISTRY = Registry("DESENSITIZER")
+
+
+@DESENSITIZER_REGISTRY.register()
+def blur(images: Tensor, scale: float, blur_sigma: float) -> Tensor:
+    """Gaussian blur; ``blur_sigma`` in pixels of an image 256 high."""
+    return operations.gaussian_blur(images, blur_sigma * scale)
+
+
+@DESENSITIZER_REGISTRY.register()
+def pixelate(images: Tensor, scale: float, pixel_block: int, pixel_reduce: str) -> Tensor:
+    """Pixelation; ``pixel_block`` in pixels of an image 256 high, rounded after scaling, at least 1."""
+    return operations.pixelate(images, max(1, round(pixel_block * scale)), pixel_reduce)
+
+
+@DESENSITIZER_REGISTRY.register()
+def noise(images: Tensor, seeds: Sequence[int] | Tensor | None, noise_std: float) -> Tensor:
+    """Gaussian noise; ``noise_std`` is a fraction of the value range."""
+    return operations.gaussian_noise(images, noise_std, seeds)
+
+
+@DESENSITIZER_REGISTRY.register()
+def mask(images: Tensor, mask_region: Sequence[float] | None) -> Tensor:
+    """Mid grey over ``mask_region`` (top, left, height, width) in fractions of the sides; empty or None: over everything."""
+    return operations.mask_out(images, mask_region or None)
+
+
+class Desensitizer(nn.Module):
+    """Desensitizes batches with one registered operator; has no parameters.
+
+    Lengths are given for an image 256 high and scale with the height: at 128×64, ``blur_sigma=12`` blurs with sigma 6.
+
+    Args:
+        name: "blur", "pixelate", "noise", "mask", or a name in ``DESENSITIZER_REGISTRY``.
+        blur_sigma: Standard deviation of the blur, in pixels at a height of 256.
+        pixel_block: Side of a pixelation block, in pixels at a height of 256.
+        pixel_reduce: "mean" or "corner", the colour of a block.
+        noise_std: Standard deviation of the noise, as a fraction of the value range.
+        mask_region: (top, left, height, width) of the mask as fractions of the sides; None or empty: everything.
+        options: Options of an operator of your own.
+
+    Raises:
+        UserError: The name is not registered, or the operator lacks an option or does not know one.
+        ValueError: An option has a value that makes no sense.
+
+    Example:
+        >>> import torch
+        >>> Desensitizer("pixelate")(torch.rand(2, 3, 128, 64) * 255)[0, 0, :12, :12].unique().numel()
+        1
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        blur_sigma: float = 12.0,
+        pixel_block: int = 24,
+        pixel_reduce: str = "mean",
+        noise_std: float = 0.5,
+        mask_region: Sequence[float] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        operations.check_sigma(blur_sigma)
+        operations.check_block(pixel_block)
+        operations.check_reduce(pixel_reduce)
+        operations.check_std(noise_std)
+        operations.check_region(mask_region or None)
+        available = {
+            "blur_sigma": blur_sigma,
+            "pixel_block": pixel_block,
+            "pixel_reduce": pixel_reduce,
+            "noise_std": noise_std,
+            "mask_region": mask_region,
+            **options,
+        }
+        self.name = name
+        self.operator = lookup(DESENSITIZER_REGISTRY, name, "PRIVACY.DESENSITIZER.NAME")
+        wanted = _parameters(self.operator)
+        unknown = set(options) - set(wanted)
+        if unknown:
+            raise UserError(f"the desensitizer {name} has no option {', '.join(sorted(unknown))}; it knows {', '.join(wanted)}")
+        missing = {option for option, required in wanted.items() if required} - set(available) - set(PER_BATCH)
+        if missing:
+            keys = ", ".join(f"PRIVACY.DESENSITIZER.{option.upper()}" for option in sorted(missing))
+            raise UserError(f"the desensitizer {name} needs {keys}, which the config does not have")
+        self.options = {option: available[option] for option in wanted if option in available}
+        self.per_batch = [option for option in PER_BATCH if option in wanted]
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> Desensitizer:
+        """Build what ``PRIVACY.DESENSITIZER`` describes.
+
+        Raises:
+            UserError: as the constructor, also for values that make no sense.
+        """
+        node = cfg.PRIVACY.DESENSITIZER
+        operator = lookup(DESENSITIZER_REGISTRY, node.NAME, "PRIVACY.DESENSITIZER.NAME")
+        # The node may carry keys of several operators; each gets its own.
+        known = {*inspect.signature(cls).parameters, *_parameters(operator)} - {"name"}
+        options = {key.lower(): value for key, value in node.items() if key.lower() in known}
+        try:
+            return cls(node.NAME, **options)
+        except ValueError as error:
+            raise UserError(f"PRIVACY.DESENSITIZER: {error}") from error
+
+    def forward(self, images: Tensor, seeds: Sequence[int] | Tensor | None = None) -> Tensor:
+        """Desensitize a batch.
+
+        Args:
+            images: N×3×H×W RGB, 0–255, float or uint8.
+            seeds: One whole number per image, on which alone its noise depends; None: the default generator.
+
+        Returns:
+            The desensitized images: same shape and range, uint8 for uint8, else float32.
+        """
+        available = {"scale": images.shape[2] / REFERENCE_HEIGHT, "seeds": seeds}
+        return self.operator(images, **self.options, **{option: available[option] for option in self.per_batch})
+
+    def extra_repr(self) -> str:
+        return ", ".join([repr(self.name), *(f"{option}={value!r}" for option, value in self.options.items())])
+
+
+def _parameters(operator: Callable[..., Tensor]) -> dict[str, bool]:
+    """The names of an operator's parameters besides the images, and whether each must be given."""
+    _, *parameters = inspect.signature(operator).parameters.values()
+    return {parameter.name: parameter.default is inspect.Parameter.empty for parameter in parameters}

@@ -1,0 +1,15 @@
+"""The networks of the method: pix2pix generators and discriminators, and the registries that others add theirs to."""
+
+from .patchgan import PatchDiscriminator
+from .registry import DISCRIMINATOR_REGISTRY, GENERATOR_REGISTRY, build_discriminator, build_generator
+from .unet import UNetGenerator, halvings
+
+__all__ = [
+    "DISCRIMINATOR_REGISTRY",
+    "GENERATOR_REGISTRY",
+    "PatchDiscriminator",
+    "UNetGenerator",
+    "build_discriminator",
+    "build_generator",
+    "halvings",
+]
