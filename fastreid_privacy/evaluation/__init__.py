@@ -1,0 +1,12 @@
+"""Evaluation over raw (OI), protected (PI), desensitized (DI) and recovered (RI) images, in one pass over a test set.
+
+1. ``ranking``           retrieval figures of one query set against one gallery, exact, in blocks
+2. ``image_quality``     PSNR and SSIM against the raw images
+3. ``hybrid_evaluator``  fastreid's evaluator interface over both, for every pair of domains
+"""
+
+from .hybrid_evaluator import PAIRS, HybridEvaluator
+from .image_quality import ImageQuality, psnr_of_mse
+from .ranking import evaluate_retrieval
+
+__all__ = ["PAIRS", "HybridEvaluator", "ImageQuality", "evaluate_retrieval", "psnr_of_mse"]

@@ -1,0 +1,99 @@
+"""PSNR and SSIM of images against their raw originals, over a whole data set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from ..errors import UserError
+
+DATA_RANGE = 255.0
+SMALLEST_SIDE = 11  # of SSIM's Gaussian window, sigma 1.5
+
+
+def psnr_of_mse(mse: float) -> float:
+    """PSNR in dB of a mean squared error of values 0–255: 10·log10(255² / mse); infinite for an error of zero."""
+    return 10 * math.log10(DATA_RANGE**2 / mse) if mse > 0 else math.inf
+
+
+@dataclass
+class ImageQuality:
+    """PSNR and SSIM over all images of one domain, gathered batch by batch; each evaluation has its own.
+
+    Only sums are kept, so accumulators of several processes can be sent, and merged, at the cost of six numbers.
+
+    Example:
+        >>> quality = ImageQuality()
+        >>> quality.update(torch.full((2, 3, 32, 16), 100.0), torch.full((2, 3, 32, 16), 110.0))
+        >>> round(quality.compute()["PSNR"], 2)
+        28.13
+    """
+
+    images: int = 0
+    values: int = 0
+    identical_images: int = 0
+    squared_error: float = 0.0
+    psnr: float = 0.0  # sum over the images that differ from their original
+    ssim: float = 0.0
+
+    @torch.no_grad()
+    def update(self, images: Tensor, reference: Tensor) -> None:
+        """Add a batch. Computed in float32, also under autocast.
+
+        Args:
+            images: N×3×H×W, 0–255, H and W at least 11.
+            reference: the raw images, same shape and range.
+
+        Raises:
+            UserError: when the shapes differ or the images are smaller than SSIM's window.
+        """
+        if images.shape != reference.shape or images.ndim != 4:
+            raise UserError(f"image quality compares N×3×H×W batches of one shape: got {tuple(images.shape)} and {tuple(reference.shape)}")
+        if min(images.shape[2:]) < SMALLEST_SIDE:
+            height, width = images.shape[2:]
+            raise UserError(
+                f"SSIM needs at least {SMALLEST_SIDE}×{SMALLEST_SIDE} pixels, these are {height}×{width}: raise INPUT.SIZE_TEST"
+            )
+        images, reference = images.float(), reference.float()
+        # SSIM takes squares of means from means of squares: bfloat16, and the TF32 that cuDNN may choose, lose the digits that count.
+        with torch.autocast(images.device.type, enabled=False), torch.backends.cudnn.flags(enabled=False):
+            psnr = peak_signal_noise_ratio(images, reference, data_range=DATA_RANGE, reduction="none", dim=(1, 2, 3))
+            ssim = structural_similarity_index_measure(images, reference, data_range=DATA_RANGE, reduction="none")
+        differ = torch.isfinite(psnr)
+        self.images += len(images)
+        self.values += images.numel()
+        self.identical_images += int((~differ).sum())
+        self.squared_error += float((images - reference).square().sum(dtype=torch.float64))
+        self.psnr += float(psnr[differ].sum(dtype=torch.float64))
+        self.ssim += float(ssim.sum(dtype=torch.float64))
+
+    def merge(self, other: ImageQuality) -> None:
+        """Add what another accumulator, for instance of another process, has gathered."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+    def compute(self) -> dict[str, float | int | None]:
+        """The figures over all images so far.
+
+        Returns:
+            "PSNR": dB, of the mean squared error over the whole set, as the paper gives it; None, as JSON knows no infinity, when nothing
+            differs from the originals. "PSNR_per_image": dB, mean over the images that differ from their original; None when none does.
+            "identical_images": how many do not, and are not in that mean. "SSIM": mean over all images.
+
+        Raises:
+            UserError: when there were no images.
+        """
+        if not self.images:
+            raise UserError("image quality of no images was asked for: the data set is empty")
+        psnr = psnr_of_mse(self.squared_error / self.values)
+        different = self.images - self.identical_images
+        return {
+            "PSNR": psnr if math.isfinite(psnr) else None,
+            "PSNR_per_image": self.psnr / different if different else None,
+            "SSIM": self.ssim / self.images,
+            "identical_images": self.identical_images,
+        }

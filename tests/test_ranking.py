@@ -1,0 +1,250 @@
+"""Retrieval figures against fastreid's own evaluator, and against a plain loop with a stable sort where distances tie."""
+
+from fastreid_privacy.evaluation import evaluate_retrieval  # before fastreid: importing the package makes it work
+
+# isort: split
+import faiss
+import numpy as np
+import pytest
+import torch
+from fastreid.evaluation.rank import evaluate_rank
+from fastreid.utils.compute_dist import build_dist
+
+from fastreid_privacy.errors import UserError
+from fastreid_privacy.evaluation.ranking import places_of_matches
+
+FRACTION = 100 * 1e-6  # 1e-6 as a fraction, in percent
+
+
+def random_split(rng, queries=23, gallery=180, identities=12, cameras=4, dim=24):
+    """Features around a centre per identity, queries and gallery, with identities and cameras; pid 0 and −1 are distractors."""
+    centres = rng.normal(size=(identities + 2, dim))
+    query_pids, gallery_pids = rng.integers(1, identities + 1, queries), rng.integers(-1, identities + 1, gallery)
+    features = [(centres[pids] + 2 * rng.normal(size=(len(pids), dim))).astype(np.float32) for pids in (query_pids, gallery_pids)]
+    return *features, query_pids, gallery_pids, rng.integers(0, cameras, queries), rng.integers(0, cameras, gallery)
+
+
+def loop_reference(distances, query_pids, gallery_pids, query_camids, gallery_camids):
+    """Market-1501's protocol, one query and one gallery image at a time."""
+    hits, precisions, penalties, excluded = {1: [], 5: [], 10: []}, [], [], 0
+    for row, pid, camid in zip(distances, query_pids, query_camids, strict=True):
+        place, found, average = 0, 0, 0.0
+        places = []
+        for index in np.argsort(row, kind="stable"):
+            if gallery_pids[index] == pid and gallery_camids[index] == camid:
+                continue
+            place += 1
+            if gallery_pids[index] == pid:
+                found += 1
+                average += found / place
+                places.append(place)
+        if not found:
+            excluded += 1
+            continue
+        for rank, values in hits.items():
+            values.append(places[0] <= rank)
+        precisions.append(average / found)
+        penalties.append(found / places[-1])
+    figures = {f"Rank-{rank}": 100 * np.mean(values) for rank, values in hits.items()}
+    return {**figures, "mAP": 100 * np.mean(precisions), "mINP": 100 * np.mean(penalties), "excluded_queries": excluded}
+
+
+def squared_distances(query, gallery):
+    return ((query[:, None].astype(np.float64) - gallery[None]) ** 2).sum(2)
+
+
+def unit_length(features):
+    features = features.astype(np.float64)
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def exact_distances(query, gallery, metric):
+    """In float64, squared; between features of length 1 they sort as the cosine does."""
+    return squared_distances(query, gallery) if metric == "euclidean" else squared_distances(unit_length(query), unit_length(gallery))
+
+
+def tie_free_split(seed, metric):
+    """Drawn until no two distances of a query are closer than float32 can tell apart, in whatever order it sums."""
+    rng = np.random.default_rng(seed)
+    while True:
+        split = random_split(rng, queries=12, gallery=60)
+        distances = np.sort(exact_distances(*split[:2], metric), axis=1)
+        if np.diff(distances, axis=1).min() > 3e-6 * distances.max():
+            return split
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("seed", range(20))
+def test_equals_fastreid_on_tie_free_features(seed, metric):
+    split = tie_free_split(seed, metric)
+    query, gallery, *labels = split
+    ours = evaluate_retrieval(*split, metric=metric)
+    distances = build_dist(torch.from_numpy(query), torch.from_numpy(gallery), metric)
+    cmc, precisions, penalties = evaluate_rank(distances, *labels, use_cython=False)
+    theirs = {**{f"Rank-{rank}": cmc[rank - 1] for rank in (1, 5, 10)}, "mAP": np.mean(precisions), "mINP": np.mean(penalties)}
+    assert {name: ours[name] for name in theirs} == pytest.approx({name: 100 * value for name, value in theirs.items()}, abs=FRACTION)
+    assert ours["excluded_queries"] == len(query) - len(precisions)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("seed", range(5))
+def test_identical_gallery_features_rank_in_gallery_order(seed, metric):
+    """Many copies of few vectors: a matrix product alone gives copies unequal distances, depending on where they stand."""
+    rng = np.random.default_rng(seed)
+    query, gallery, *labels = random_split(rng, gallery=150, dim=96)
+    gallery = gallery[rng.integers(0, 9, len(gallery))]
+    figures = evaluate_retrieval(query, gallery, *labels, metric=metric)
+    assert figures == pytest.approx(loop_reference(exact_distances(query, gallery, metric), *labels), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_distances_of_different_features_rank_in_gallery_order(seed):
+    """Small whole numbers: float32 is exact, most distances tie, the features differ."""
+    rng = np.random.default_rng(seed)
+    *_, query_pids, gallery_pids, query_camids, gallery_camids = random_split(rng)
+    query, gallery = (rng.integers(-1, 2, (len(pids), 4)).astype(np.float32) for pids in (query_pids, gallery_pids))
+    labels = (query_pids, gallery_pids, query_camids, gallery_camids)
+    expected = loop_reference(squared_distances(query, gallery), *labels)
+    assert evaluate_retrieval(query, gallery, *labels, metric="euclidean") == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_all_features_equal(metric):
+    """As after masking everything out: the ranking is the gallery's order."""
+    ones = np.ones((6, 5), dtype=np.float32)
+    figures = evaluate_retrieval(ones[:1], ones, [7], [1, 7, 7, 2, 3, 7], [0], [1, 0, 1, 1, 1, 1], metric=metric)
+    # Order after removing index 1: 1, 7, 2, 3, 7, so matches at places 2 and 5.
+    assert figures == pytest.approx(
+        {"Rank-1": 0, "Rank-5": 100, "Rank-10": 100, "mAP": 100 * (1 / 2 + 2 / 5) / 2, "mINP": 100 * 2 / 5, "excluded_queries": 0}
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_places_against_a_stable_sort(seed):
+    """Negative, positive, repeated and both zeros, against numpy's stable sort."""
+    rng = np.random.default_rng(seed)
+    distances = rng.choice(np.array([-2.5, -1e-30, -0.0, 0.0, 1e-30, 1, 3e38, np.inf, -np.inf], dtype=np.float32), 60)
+    members = rng.permutation(60)[:20]
+    matches, left_out = members[:8], members[8:]
+    order = [index for index in np.argsort(distances, kind="stable") if index not in left_out]
+    expected = [place for place, index in enumerate(order, 1) if index in matches]
+    np.testing.assert_array_equal(places_of_matches(distances, matches, left_out), expected)
+
+
+@pytest.mark.parametrize("gallery_size", range(1, 12))
+def test_tiny_galleries(gallery_size):
+    rng = np.random.default_rng(gallery_size)
+    query, gallery = rng.normal(size=(3, 8)).astype(np.float32), rng.normal(size=(gallery_size, 8)).astype(np.float32)
+    labels = (np.array([1, 2, 3]), np.arange(gallery_size) % 4 + 1, np.zeros(3, int), np.ones(gallery_size, int))
+    figures = evaluate_retrieval(query, gallery, *labels, metric="euclidean")
+    assert figures == pytest.approx(loop_reference(squared_distances(query, gallery), *labels), abs=1e-9)
+    assert figures["Rank-10"] == 100 or gallery_size > 10
+
+
+def test_distractors_count_as_wrong_and_pids_are_compared_as_they_are():
+    query, gallery = np.array([[1, 0]], dtype=np.float32), np.array([[1, 0], [1, 0.1], [1, 0.2]], dtype=np.float32)
+    figures = evaluate_retrieval(query, gallery, [5], [0, -1, 5], [1], [1, 2, 2])
+    assert (figures["Rank-1"], figures["Rank-5"]) == (0, 100)
+    assert figures["mAP"] == pytest.approx(100 / 3)
+    same = evaluate_retrieval(query, gallery, [0], [0, -1, 5], [2], [1, 2, 2])
+    assert same["Rank-1"] == 100
+
+
+def test_queries_without_a_match_under_another_camera_are_counted():
+    features = np.eye(4, dtype=np.float32)
+    # Query 0 has a true match, query 1 one under its own camera only, query 2 none at all.
+    figures = evaluate_retrieval(features[:3], features, [1, 2, 3], [1, 2, 8, 9], [0, 0, 0], [1, 0, 1, 1])
+    assert figures["excluded_queries"] == 2
+    assert figures["Rank-1"] == figures["mAP"] == 100
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("block_bytes", [1, 3000, 10**9])
+def test_block_size_changes_nothing(block_bytes, metric):
+    split = random_split(np.random.default_rng(3))
+    assert evaluate_retrieval(*split, metric=metric, block_bytes=block_bytes) == evaluate_retrieval(*split, metric=metric)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_a_gpu_is_used_where_faiss_has_one(metric, monkeypatch):
+    """A stand-in with the signature of faiss's GPU function: what it gets is float32 and contiguous, and its distances are what counts."""
+    split = random_split(np.random.default_rng(6))
+    expected = evaluate_retrieval(*split, metric=metric)
+    blocks = []
+
+    def pairwise_distance_gpu(res, xq, xb, D=None, metric=faiss.METRIC_L2, device=-1):
+        assert res == "resources"
+        assert all(array.flags.c_contiguous and array.dtype == np.float32 for array in (xq, xb))
+        blocks.append(len(xq))
+        return faiss.pairwise_distances(xq, xb, metric)
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: "resources", raising=False)
+    monkeypatch.setattr(faiss, "pairwise_distance_gpu", pairwise_distance_gpu, raising=False)
+    assert evaluate_retrieval(*split, metric=metric, block_bytes=10 * 4 * 180) == expected
+    assert blocks == [10, 10, 3]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("kind", [np.float16, np.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_arrays_and_tensors_of_any_float_type(kind, metric):
+    query, gallery, *labels = random_split(np.random.default_rng(4))
+    if isinstance(kind, torch.dtype):
+        inputs = [torch.from_numpy(features).to(kind).requires_grad_() for features in (query, gallery)]
+        exact = [features.detach().float().numpy() for features in inputs]
+        given_labels = [torch.from_numpy(label) for label in labels]
+    else:
+        inputs = [features.astype(kind) for features in (query, gallery)]
+        exact = [features.astype(np.float32) for features in inputs]
+        given_labels = [label.tolist() for label in labels]
+    assert evaluate_retrieval(*inputs, *given_labels, metric=metric) == evaluate_retrieval(*exact, *labels, metric=metric)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_inputs_are_not_changed(metric):
+    split = random_split(np.random.default_rng(5))
+    before = [array.copy() for array in split]
+    evaluate_retrieval(*split, metric=metric)
+    for array, copy in zip(split, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_cosine_ignores_length_and_zero_features_have_no_direction():
+    query, gallery = np.array([[2, 0]], dtype=np.float32), np.array([[0, 0], [100, 100], [1e-3, 0], [-1, 0]], dtype=np.float32)
+    places = [evaluate_retrieval(query, gallery, [1], np.arange(4) == match, [0], [1] * 4)["mAP"] for match in range(4)]
+    assert places == pytest.approx([100 / 3, 100 / 2, 100, 100 / 4])
+
+
+VALID = {
+    "query_features": np.eye(2, 3, dtype=np.float32),
+    "gallery_features": np.eye(3, dtype=np.float32),
+    "query_pids": [1, 2],
+    "gallery_pids": [1, 2, 3],
+    "query_camids": [0, 0],
+    "gallery_camids": [1, 1, 1],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metric": "manhattan"}, "unknown retrieval metric 'manhattan': choose cosine or euclidean"),
+        ({"query_features": np.zeros((0, 3))}, r"query features have shape \(0, 3\)"),
+        ({"gallery_features": np.zeros((0, 3))}, r"gallery features have shape \(0, 3\)"),
+        ({"gallery_features": np.zeros(3)}, r"gallery features have shape \(3,\)"),
+        ({"query_features": np.eye(2)}, "query features have dimension 2, gallery features 3"),
+        ({"query_pids": [1]}, r"query_pids has shape \(1,\) beside 2 query features"),
+        ({"query_camids": [0, 0, 0]}, r"query_camids has shape \(3,\)"),
+        ({"gallery_pids": [[1, 2, 3]]}, r"gallery_pids has shape \(1, 3\)"),
+        ({"gallery_camids": []}, r"gallery_camids has shape \(0,\)"),
+        ({"query_features": np.array([[0, 0, 1], [0, np.nan, 0]])}, "1 of 2 query features hold NaN.*the first at index 1"),
+        ({"gallery_features": np.diag([1, np.inf, -np.inf])}, "2 of 3 gallery features hold.*infinite.*the first at index 1"),
+        ({"gallery_features": np.diag([1e300, 1, 1])}, "1 of 3 gallery features.*the first at index 0"),
+        ({"gallery_camids": [0, 0, 0]}, r"all query and gallery images are from one camera \(0\)"),
+        ({"gallery_pids": [7, 8, 9]}, "none of the 2 queries has its identity in the gallery under another camera"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    evaluate_retrieval(**VALID)
+    with pytest.raises(UserError, match=message):
+        evaluate_retrieval(**{**VALID, **change})
