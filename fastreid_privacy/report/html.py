@@ -1,0 +1,179 @@
+"""report.html: one self-contained page (pictures inline, no script, nothing fetched) from the files of an output folder."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import jinja2
+import yaml
+
+from ..errors import UserError
+from . import tables
+from .figures import image_grid, image_strip, iterations_per_epoch, loss_names, png_bytes, training_curve
+from .inputs import DOMAINS, config_value, load_samples, read_metrics, read_results, write_atomically
+
+OPEN_CHECKS = 15  # a longer record of checks starts folded
+
+
+def results_files(output_dir: str | Path) -> list[Path]:
+    """results.json and results_<name>.json of a folder, the first in front.
+
+    Raises:
+        UserError: when the folder does not exist or holds none.
+    """
+    folder = Path(output_dir)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; give the OUTPUT_DIR of a run, the folder that holds results.json")
+    files = [path for path in [folder / "results.json", *sorted(folder.glob("results_*.json"))] if path.is_file()]
+    if not files:
+        raise UserError(f"{folder} holds no results.json; tools/train_net.py writes it when it evaluates on a test set (also --eval-only)")
+    return files
+
+
+def write_report(output_dir: str | Path) -> Path:
+    """Write OUTPUT_DIR/report.html, and its pictures as PNG files into OUTPUT_DIR/figures, from what the folder holds.
+
+    What is missing (log, sample images, checks) is left out, and the page says so.
+
+    Args:
+        output_dir: with results.json or results_<name>.json; beside them metrics.json and figures/samples.npz where there are any.
+
+    Returns:
+        The path of report.html, which is written whole or not at all.
+
+    Raises:
+        UserError: when there are no results, or one of them is no JSON or of another schema.
+    """
+    folder = Path(output_dir)
+    files = results_files(folder)
+    everything = [read_results(path) for path in files]
+    sections = [_section(results, path, folder) for results, path in zip(everything, files, strict=True)]
+    runs = []  # training is told once where the test sets share it
+    for results, section in zip(everything, sections, strict=True):
+        same = next((run for run in runs if _trained_alike(run["results"], results)), None)
+        if same:
+            same["datasets"].append(section["dataset"])
+        else:
+            runs.append({"results": results, "datasets": [section["dataset"]]})
+    metrics = read_metrics(folder / "metrics.json")
+    for index, run in enumerate(runs):
+        run.update(_training(run["results"], metrics, folder, f"_{index + 1}" if index else ""))
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(Path(__file__).with_name("template.html").read_text(encoding="utf-8"))
+    page = template.render(
+        sections=sections, runs=runs, tables=tables, domains=DOMAINS, title=" · ".join(section["dataset"] for section in sections)
+    )
+    write_atomically(folder / "report.html", page.encode())
+    return folder / "report.html"
+
+
+def _trained_alike(first: Mapping, second: Mapping) -> bool:
+    return all(first.get(key) == second.get(key) for key in ("config", "checkpoint", "seed", "version", "checks"))
+
+
+def _section(results: Mapping, path: Path, folder: Path) -> dict:
+    """What the page says about one test set."""
+    name = path.stem.removeprefix("results").removeprefix("_")
+    dataset = str(results.get("dataset") or name or "unnamed data set")
+    return {
+        "id": f"set-{name or 'test'}",
+        "dataset": dataset,
+        "run": _what_was_run(results, dataset),
+        "headline": _headline(results),
+        "retrieval": [(pair, list(rows)) for pair, rows in groupby(tables.retrieval_table(results), key=lambda row: row.where)],
+        "excluded": tables.excluded_queries(results),
+        "quality": tables.quality_table(results),
+        **_pictures(folder, name),
+    }
+
+
+def _what_was_run(results: Mapping, dataset: str) -> list[tuple[str, str]]:
+    """Name and value of each fact about the run that the results hold."""
+
+    def config(key: str) -> str:
+        value = config_value(results, key)
+        return " × ".join(map(str, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)
+
+    protection = config_value(results, "PRIVACY.PROTECTION")
+    backbone = config("MODEL.BACKBONE.NAME").removeprefix("build_").removesuffix("_backbone")
+    backbone = " ".join(filter(None, (backbone, config("MODEL.BACKBONE.DEPTH"))))
+    schedule = {
+        "{} epochs": config("SOLVER.MAX_EPOCH"),
+        "batch {}": config("SOLVER.IMS_PER_BATCH"),
+        "lr {}": config("SOLVER.BASE_LR"),
+        "images {}": config("INPUT.SIZE_TRAIN"),
+    }
+    facts = [
+        ("Data set", dataset),
+        ("Model", f"{tables.method_name(results)}{f', {backbone}' if backbone else ''}"),
+        ("Desensitized by", "" if protection == "none" else config("PRIVACY.DESENSITIZER.NAME")),
+        ("Storage", str(results.get("storage") or "")),
+        ("Schedule", ", ".join(text.format(value) for text, value in schedule.items() if value)),
+        ("Checkpoint", str(results.get("checkpoint") or "")),
+        ("Seed", "" if results.get("seed") is None else str(results["seed"])),
+        ("Version", str(results.get("version") or "")),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _headline(results: Mapping) -> list[dict]:
+    """The figures to see first: rank-1 of the four settings, then how far protected and recovered images are from raw ones."""
+    rows = tables.retrieval_table(results)
+    ours = {row.where: row for row in rows if row.kind == "ours"}
+    base = {row.where: row for row in rows if row.kind == "baseline"}
+    tiles = []
+    for pair in [pair for pair in ("OI-OI", "OI-PI", "PI-OI", "PI-PI") if pair in ours] + (["OI-DI"] if "OI-PI" not in ours else []):
+        if pair in ours:
+            notes = [f"{tables.number(ours[pair].share, 1)} % of the upper bound"] if ours[pair].share is not None else []
+            notes += [f"Base {tables.number(base[pair].values['Rank-1'], 1)}"] if pair in base else []
+            value = tables.number(ours[pair].values["Rank-1"], 1)
+            tiles.append({"label": f"{tables.arrow(pair)} rank-1", "value": value, "unit": "%", "notes": notes})
+    quality = {row.where: row.values["PSNR"] for row in tables.quality_table(results) if row.kind == "ours"}
+    for domain in ("protected", "recovered"):
+        if domain in quality:
+            notes = [f"desensitized {tables.number(quality['desensitized'], 2)}"] if "desensitized" in quality else []
+            tiles.append({"label": f"{domain} PSNR", "value": tables.number(quality[domain], 2), "unit": "dB", "notes": notes})
+    return tiles
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _pictures(folder: Path, name: str) -> dict:
+    """One strip of pictures for each domain; the labelled grid goes to figures/ as a file."""
+    images = load_samples(folder, name)
+    stored = f"figures/samples{f'_{name}' if name else ''}"
+    if images is None:
+        return {"strips": [], "stored": f"{stored}.npz", "count": 0}
+    image_grid(images, folder / f"{stored}.png")
+    strips = [(domain, _data_uri(png_bytes(image_strip(batch)))) for domain, batch in images.items()]
+    return {"strips": strips, "stored": f"{stored}.npz", "count": len(next(iter(images.values())))}
+
+
+def _training(results: Mapping, metrics: Sequence[Mapping], folder: Path, suffix: str) -> dict:
+    """Checks, training curve in light and dark, and the config."""
+    checks = results.get("checks") or []
+    curve = {}
+    if checks or loss_names(metrics):
+        for theme in ("light", "dark"):
+            path = folder / "figures" / f"training_curve{suffix}{'_dark' if theme == 'dark' else ''}.png"
+            training_curve(metrics, checks, path, iterations_per_epoch(metrics, checks), dark=theme == "dark")
+            curve[theme] = _data_uri(path.read_bytes())
+    counts = {decision: sum(check.get("decision") == decision for check in checks) for decision in ("upgrade", "fall back")}
+    return {
+        "checks": checks,
+        "columns": tables.check_columns(checks),
+        "supervised": any(check.get("best") is not None for check in checks),
+        "counts": counts,
+        "open": len(checks) <= OPEN_CHECKS,
+        "curve": curve,
+        "has_log": bool(loss_names(metrics)),
+        "base_validation": ((results.get("baseline") or {}).get("validation") or {}).get("OI-DI", {}).get("Rank-1"),
+        # through JSON, because YAML would write Python's own types with tags
+        "config": yaml.safe_dump(json.loads(json.dumps(results.get("config") or {})), sort_keys=True, allow_unicode=True, width=100),
+    }

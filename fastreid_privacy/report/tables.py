@@ -1,0 +1,221 @@
+"""results.json as tables: retrieval, image quality and the checks of supervision upgradation; for the terminal and in Markdown.
+
+Every figure is shown as it stands in results.json. The only number formed here is the share: rank-1 in percent of the upper bound's
+rank-1 OI→OI, the one figure that compares across data sets and training budgets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tabulate import tabulate
+
+from ..errors import UserError
+from .inputs import DOMAINS, config_value
+
+PAIRS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI", "OI-DI", "RI-RI")
+RETRIEVAL_METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
+QUALITY_METRICS = ("PSNR", "PSNR_per_image", "SSIM")
+QUALITY_DOMAINS = ("protected", "desensitized", "recovered")
+# key in results.json, heading, decimals
+CHECK_COLUMNS = (
+    ("epoch", "epoch", 0), ("rank1", "rank-1", 1), ("best", "to beat", 1),
+    ("psnr_protected", "PSNR protected", 2), ("psnr_desensitized", "PSNR desensitized", 2),
+    ("ssim_protected", "SSIM protected", 3), ("ssim_desensitized", "SSIM desensitized", 3), ("decision", "decision", 0),
+)  # fmt: skip
+TERMINAL_CHECKS = 20  # longer records show only what changed the supervision, and the last check
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model's figures on one query→gallery pair, or the image quality of one domain.
+
+    Attributes:
+        where: ``"OI-PI"`` and so on, or ``"protected"``, ``"desensitized"``, ``"recovered"``.
+        model: the name shown; kind: ``ours``, ``baseline``, ``upper_bound`` or ``paper``.
+        values: metric → figure (percent, dB, or SSIM); None where there is none.
+        share: rank-1 in percent of the upper bound's rank-1 OI→OI; None without an upper bound.
+    """
+
+    where: str
+    model: str
+    kind: str
+    values: Mapping[str, float | None]
+    share: float | None = None
+
+
+def method_name(results: Mapping) -> str:
+    """What kind of model the results are of, from its config."""
+    protection = config_value(results, "PRIVACY.PROTECTION")
+    if protection == "learned" and not config_value(results, "PRIVACY.UPGRADE.ENABLED", True):
+        return "Without upgradation"
+    return {"none": "Upper bound", "conventional": "Base", "learned": "Full method"}.get(protection, "This model")
+
+
+def paper_results(results: Mapping) -> dict[tuple[str, str], float]:
+    """The paper's figures of ``TEST.PAPER_RESULTS`` as {(where, metric): value}; empty where the config has none.
+
+    ``where`` is a pair (``OI-PI``), a domain of the image quality (``recovered``), or ``upper_bound`` for the paper's upper bound OI→OI.
+
+    Raises:
+        UserError: for an entry that is no ``[where, metric, value]``.
+    """
+    figures = {}
+    for entry in config_value(results, "TEST.PAPER_RESULTS", None) or []:
+        try:
+            where, metric, value = entry
+            figures[str(where), str(metric)] = float(value)
+        except (TypeError, ValueError):
+            raise UserError(f'TEST.PAPER_RESULTS has the entry {entry!r}; give ["OI-PI", "Rank-1", 88.2] and the like') from None
+    return figures
+
+
+def share_of(rank1: float | None, upper_rank1: float | None) -> float | None:
+    """Rank-1 in percent of the upper bound's rank-1; None where either is missing or the upper bound's is 0."""
+    return 100.0 * rank1 / upper_rank1 if rank1 is not None and upper_rank1 else None
+
+
+def _figures(results: Mapping | None, pair: str) -> Mapping | None:
+    return ((results or {}).get("retrieval") or {}).get(pair)
+
+
+def _upper_rank1(results: Mapping) -> float | None:
+    return (_figures(results.get("upper_bound"), "OI-OI") or {}).get("Rank-1")
+
+
+def retrieval_table(results: Mapping) -> list[Row]:
+    """Our figures of every pair, each followed by Base's, the upper bound's and the paper's where there are any.
+
+    Args:
+        results: a results dict of schema 1; ``baseline`` and ``upper_bound`` are results dicts themselves, or missing.
+    """
+    retrieval, paper, upper_rank1 = results["retrieval"], paper_results(results), _upper_rank1(results)
+    rows = []
+    for pair in [*(p for p in PAIRS if p in retrieval), *(p for p in retrieval if p not in PAIRS)]:
+        models = (
+            ("ours", method_name(results), retrieval[pair]),
+            ("baseline", "Base", _figures(results.get("baseline"), pair)),
+            ("upper_bound", "Upper bound", _figures(results.get("upper_bound"), pair)),
+        )
+        for kind, name, figures in models:
+            if figures:
+                values = {metric: figures.get(metric) for metric in RETRIEVAL_METRICS}
+                rows.append(Row(pair, name, kind, values, share_of(values["Rank-1"], upper_rank1)))
+        values = {metric: paper.get((pair, metric)) for metric in RETRIEVAL_METRICS}
+        if any(value is not None for value in values.values()):
+            rows.append(Row(pair, "Paper", "paper", values, share_of(values["Rank-1"], paper.get(("upper_bound", "Rank-1")))))
+    return rows
+
+
+def quality_table(results: Mapping) -> list[Row]:
+    """PSNR over the set, mean PSNR of the images (dB) and SSIM of each domain against raw images, the paper's beneath."""
+    quality, paper = results.get("image_quality") or {}, paper_results(results)
+    rows = []
+    for domain in (name for name in QUALITY_DOMAINS if quality.get(name)):
+        rows.append(Row(domain, method_name(results), "ours", {metric: quality[domain].get(metric) for metric in QUALITY_METRICS}))
+        values = {metric: paper.get((domain, metric)) for metric in QUALITY_METRICS}
+        if any(value is not None for value in values.values()):
+            rows.append(Row(domain, "Paper", "paper", values))
+    return rows
+
+
+def excluded_queries(results: Mapping) -> dict[str, int]:
+    """{pair: queries that had no true match under another camera}, pairs without such queries left out."""
+    return {pair: entry["excluded_queries"] for pair, entry in results["retrieval"].items() if entry.get("excluded_queries")}
+
+
+def number(value: float | str | None, decimals: int) -> str:
+    """A figure as text: ``–`` where there is none, ``∞`` for the PSNR of equal images; words pass through."""
+    if value is None or isinstance(value, str):
+        return value or "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return "nan" if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def retrieval_cells(row: Row) -> list[str]:
+    """The metrics of a retrieval row (percent, one decimal), then its share of the upper bound."""
+    return [*(number(row.values[metric], 1) for metric in RETRIEVAL_METRICS), number(row.share, 1)]
+
+
+def quality_cells(row: Row) -> list[str]:
+    """PSNR and PSNR per image (dB, two decimals) and SSIM (three)."""
+    return [number(row.values[metric], 3 if metric == "SSIM" else 2) for metric in QUALITY_METRICS]
+
+
+def check_columns(checks: Sequence[Mapping]) -> list[tuple[str, str, int]]:
+    """The ``CHECK_COLUMNS`` that have a figure in any check; a model without protected images has few."""
+    return [column for column in CHECK_COLUMNS if any(check.get(column[0]) is not None for check in checks)]
+
+
+def check_cells(check: Mapping, columns: Sequence[tuple[str, str, int]] = CHECK_COLUMNS) -> list[str]:
+    """One check in the order of the columns."""
+    return [number(check.get(key), decimals) for key, _, decimals in columns]
+
+
+def arrow(where: str) -> str:
+    """``OI-PI`` as ``OI→PI``."""
+    return where.replace("-", "→")
+
+
+def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str], list[list[str]]]]:
+    """Title, headings and cells of each table that the results have something for."""
+
+    def rows_of(rows: list[Row], cells) -> list[list[str]]:
+        # a pair is named once, in its first row
+        return [[arrow(row.where) if row.kind == "ours" else "", row.model, *cells(row)] for row in rows]
+
+    yield (
+        "Retrieval, query→gallery, in percent; share: rank-1 in percent of the upper bound's rank-1 OI→OI",
+        ["", "", *RETRIEVAL_METRICS, "share"],
+        rows_of(retrieval_table(results), retrieval_cells),
+    )
+    yield "Image quality against raw images", ["", "", "PSNR", "PSNR per image", "SSIM"], rows_of(quality_table(results), quality_cells)
+    checks = shown = results.get("checks") or []
+    if len(checks) > TERMINAL_CHECKS and not all_checks:
+        shown = [check for check in checks[:-1] if check.get("decision") != "keep"] + checks[-1:]
+    pair = "OI→PI; images against raw" if any("psnr_protected" in check for check in checks) else "OI→OI"
+    title = f"Checks on the validation split: rank-1 {pair}"
+    if len(shown) < len(checks):
+        title += f" ({len(shown)} of {len(checks)}: upgrades, fall backs and the last)"
+    columns = check_columns(checks)
+    yield title, [heading for _, heading, _ in columns], [check_cells(check, columns) for check in shown]
+
+
+def _notes(results: Mapping) -> list[str]:
+    legend = ", ".join(f"{domain} {name}" for domain, name in DOMAINS.items())
+    excluded = ", ".join(f"{count} in {arrow(pair)}" for pair, count in excluded_queries(results).items())
+    return [legend] + ([f"queries without a true match under another camera, left out: {excluded}"] if excluded else [])
+
+
+def _heading(results: Mapping) -> str:
+    details = ("checkpoint", "storage", "seed", "version")
+    return "; ".join([f"{method_name(results)} on {results.get('dataset', 'an unnamed data set')}",
+                      *(f"{name} {results[name]}" for name in details if results.get(name) not in (None, ""))])  # fmt: skip
+
+
+def format_terminal(results: Mapping) -> str:
+    """All tables as plain text, for the end of a run."""
+    parts = [_heading(results)]
+    for title, headings, cells in _tables(results, all_checks=False):
+        if cells:
+            align = ["left" if heading in ("", "decision") else "right" for heading in headings]
+            parts.append(f"{title}\n{tabulate(cells, headings, tablefmt='simple', colalign=align, disable_numparse=True)}")
+    return "\n\n".join([*parts, "\n".join(_notes(results))])
+
+
+def format_markdown(results: Mapping) -> str:
+    """All tables in GitHub's Markdown, for a README or an issue."""
+
+    def safe(text: str) -> str:
+        return text.replace("|", "\\|").replace("<", "&lt;")
+
+    parts = [f"**{safe(_heading(results))}**"]
+    for title, headings, cells in _tables(results, all_checks=True):
+        if cells:
+            align = ["left" if heading in ("", "decision") else "right" for heading in headings]
+            cells = [[safe(cell) for cell in line] for line in cells]
+            parts.append(f"{title}:\n\n{tabulate(cells, headings, tablefmt='github', colalign=align, disable_numparse=True)}")
+    return "\n\n".join([*parts, "\n".join(map(safe, _notes(results)))]) + "\n"
