@@ -19,8 +19,6 @@ setup(
     package_data={"fastreid_privacy.report": ["template.html"]},
     # fastreid itself is left out: its metadata pins torch 1.13.1, so it is installed with --no-deps.
     install_requires=[
-        line.partition("#")[0].strip()
-        for line in (root / "requirements.txt").read_text().splitlines()
-        if line.partition("#")[0].strip()
+        line.partition("#")[0].strip() for line in (root / "requirements.txt").read_text().splitlines() if line.partition("#")[0].strip()
     ],
 )

@@ -13,7 +13,7 @@ from fastreid.config import CfgNode
 from torch import Tensor, nn
 
 from .checkpoint import read_checkpoint
-from .config import default_config, resolve_device
+from .config import parse_config, resolve_device
 from .desensitize import Desensitizer
 from .errors import UserError
 from .image_storage import ImageStorage
@@ -84,16 +84,16 @@ def load_recovery(path: str | Path, device: str = "auto") -> ImageMap:
     """
     weights, cfg = _read(path)
     size = tuple(cfg.INPUT.SIZE_TEST)
-    return ImageMap(_network(path, weights, cfg.PRIVACY.RECOVERY, "recovery", size), None, ImageStorage("png"), size).to(resolve_device(device))
+    return ImageMap(_network(path, weights, cfg.PRIVACY.RECOVERY, "recovery", size), None, ImageStorage("png"), size).to(
+        resolve_device(device)
+    )
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], CfgNode]:
     checkpoint = read_checkpoint(path)
     if not checkpoint.get("config"):
         raise UserError(f"{path} carries no config: it is no checkpoint of fastreid_privacy")
-    cfg = default_config()
-    cfg.merge_from_other_cfg(CfgNode.load_cfg(checkpoint["config"]))
-    return checkpoint["model"], cfg
+    return checkpoint["model"], parse_config(checkpoint["config"], str(path))
 
 
 def _network(path: str | Path, weights: dict[str, Tensor], options: CfgNode, prefix: str, size: tuple[int, int]) -> nn.Module:

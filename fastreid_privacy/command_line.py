@@ -8,27 +8,27 @@ import platform
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import faiss
 import numpy as np
 import torch
-from fastreid.config import CfgNode
 from fastreid.engine import default_argument_parser
 from fastreid.utils import comm
 from fastreid.utils.logger import setup_logger
 
-from . import __version__, compat, data
-from .checkpoint import read_checkpoint
+from . import __version__, compat
 from .config import load_config
 from .errors import UserError
 from .experiment import evaluate_only, run_experiment
+from .preflight import preflight
 from .trainer import without_user_error_tracebacks
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the training command and return its exit code: 0, or 2 after a message on standard error when the user has to mend something."""
-    args = default_argument_parser().parse_args(argv)
+    parser = default_argument_parser()
+    parser.set_defaults(dist_url="auto")  # a free port; fastreid's fixed one lets two runs on a machine collide
+    args = parser.parse_args(argv)
     try:
         cfg = preflight(args)
         compat.launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, (args,), device=cfg.MODEL.DEVICE)
@@ -46,35 +46,6 @@ def run(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def preflight(args: argparse.Namespace) -> CfgNode:
-    """Everything that can be found wrong before training, found in the parent process.
-
-    Raises:
-        UserError: naming what is missing or contradicting.
-    """
-    cfg = load_config(args.config_file, args.opts)
-    if args.num_gpus < 1:
-        raise UserError(f"--num-gpus is {args.num_gpus}; give at least 1 (on a CPU: the number of processes)")
-    if cfg.MODEL.DEVICE.startswith("cuda") and args.num_gpus > torch.cuda.device_count():
-        raise UserError(f"--num-gpus {args.num_gpus}, but torch sees {torch.cuda.device_count()} GPUs here")
-    processes = args.num_gpus * args.num_machines
-    for key, size in (("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH), ("TEST.IMS_PER_BATCH", cfg.TEST.IMS_PER_BATCH)):
-        if size % processes:
-            raise UserError(f"{key} {size} cannot be shared by {processes} processes; make it a multiple")
-    if cfg.SOLVER.IMS_PER_BATCH // processes % cfg.DATALOADER.NUM_INSTANCE and "Identity" in cfg.DATALOADER.SAMPLER_TRAIN:
-        raise UserError(f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} on {processes} processes leaves "
-                        f"{cfg.SOLVER.IMS_PER_BATCH // processes} images each, no multiple of DATALOADER.NUM_INSTANCE "
-                        f"{cfg.DATALOADER.NUM_INSTANCE}")  # fmt: skip
-    if cfg.MODEL.WEIGHTS:
-        read_checkpoint(cfg.MODEL.WEIGHTS)
-    try:
-        Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be made: {error.strerror}") from None
-    data.check_datasets(cfg)
-    return cfg
-
-
 def main(args: argparse.Namespace) -> None:
     """What each process does."""
     cfg = load_config(args.config_file, args.opts)
@@ -83,12 +54,10 @@ def main(args: argparse.Namespace) -> None:
     logging.getLogger("fastreid.engine.train_loop").addFilter(without_user_error_tracebacks)
     logging.getLogger(__name__).info("fastreid_privacy %s on %s, %s; arguments: %s", __version__, cfg.MODEL.DEVICE, _versions(), args)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-    if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
-        logging.getLogger(__name__).info("SOLVER.AMP.ENABLED has no effect on %s: training in float32", cfg.MODEL.DEVICE)
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.SOLVER.AMP.ENABLED = False
-        cfg.freeze()
+    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+        logging.getLogger(__name__).info(
+            "SOLVER.AMP.ENABLED on the CPU: bfloat16, which is faster only where the CPU has instructions for it"
+        )
     compat.loader_device = cfg.MODEL.DEVICE
     if args.eval_only:
         evaluate_only(cfg)

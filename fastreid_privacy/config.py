@@ -14,6 +14,7 @@ import torch
 from fastreid.config import CfgNode, get_cfg
 
 from .errors import UserError
+from .report.tables import paper_results
 
 PROTECTIONS = ("none", "conventional", "learned")
 
@@ -111,10 +112,10 @@ def _assign(cfg: CfgNode, values: dict[str, object], source: str) -> None:
     known = flat_keys(cfg)
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(key.upper(), list(known), n=1, cutoff=0.0)[0]
             raise UserError(f"unknown config key {key} in {source}; the nearest known key is {near}")
         old, value = known[key], CfgNode._decode_cfg_value(value)
-        if isinstance(old, float) and type(value) is int or isinstance(old, list | tuple) and isinstance(value, list | tuple):
+        if (isinstance(old, float) and type(value) is int) or (isinstance(old, list | tuple) and isinstance(value, list | tuple)):
             value = type(old)(value)
         elif key == "PRIVACY.UPGRADE.BASELINE_RANK1":  # a word, a path or a number
             value = str(value)
@@ -148,7 +149,9 @@ def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNo
         except FileNotFoundError as error:
             raise UserError(f"{path} extends a config file that does not exist: {error.filename}") from None
         except Exception as error:  # YAML errors are of many types
-            raise UserError(f"{path} is not a config file: {error}") from None
+            raise UserError(f"{path} is not a config file: {' '.join(str(error).split())}") from None
+        if not isinstance(loaded, dict):
+            raise UserError(f"{path} is not a config file: it holds no KEY: value lines")
         _assign(cfg, flat_keys(loaded), str(path))
     opts = list(opts)
     if len(opts) % 2:
@@ -156,6 +159,18 @@ def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNo
     _assign(cfg, dict(zip(opts[0::2], opts[1::2], strict=True)), "the command line")
     check_privacy_config(cfg)
     cfg.freeze()
+    return cfg
+
+
+def parse_config(text: str, source: str) -> CfgNode:
+    """A config from its YAML dump, as a checkpoint carries it; read as strictly as a file, neither checked nor frozen.
+
+    Args:
+        text: what ``cfg.dump()`` gave. (fastreid's ``merge_from_other_cfg`` cannot read it back: it takes the text "50" for a number.)
+        source: where it comes from, for messages.
+    """
+    cfg = default_config()
+    _assign(cfg, flat_keys(CfgNode.load_cfg(text)), source)
     return cfg
 
 
@@ -173,7 +188,9 @@ def given_rank1(cfg: CfgNode) -> float | Path | None:
     except ValueError:
         if Path(given).is_file():
             return Path(given)
-        raise UserError(f"PRIVACY.UPGRADE.BASELINE_RANK1 is {given}; give auto, a rank-1 in percent, or the path of Base's results.json") from None
+        raise UserError(
+            f"PRIVACY.UPGRADE.BASELINE_RANK1 is {given}; give auto, a rank-1 in percent, or the path of Base's results.json"
+        ) from None
     if not 0 <= rank1 <= 100:
         raise UserError(f"PRIVACY.UPGRADE.BASELINE_RANK1 is {given}; a rank-1 lies between 0 and 100 percent")
     return rank1
@@ -220,15 +237,21 @@ def check_privacy_config(cfg: CfgNode) -> None:
     allow("PRIVACY.DESENSITIZER.PIXEL_REDUCE", privacy.DESENSITIZER.PIXEL_REDUCE, ("mean", "corner"))
     for key, value in (("SOLVER.MAX_EPOCH", solver.MAX_EPOCH), ("TEST.EVAL_PERIOD", cfg.TEST.EVAL_PERIOD),
                        ("SOLVER.CHECKPOINT_PERIOD", solver.CHECKPOINT_PERIOD), ("SOLVER.KEEP_CHECKPOINTS", solver.KEEP_CHECKPOINTS),
-                       ("SOLVER.WARMUP_EPOCHS", solver.WARMUP_EPOCHS + 1), ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH),
-                       ("TEST.IMS_PER_BATCH", cfg.TEST.IMS_PER_BATCH)):  # fmt: skip
+                       ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH), ("TEST.IMS_PER_BATCH", cfg.TEST.IMS_PER_BATCH)):  # fmt: skip
         at_least(key, value, 1)
+    if not solver.BASE_LR > 0:
+        raise UserError(f"SOLVER.BASE_LR is {solver.BASE_LR}; it must be above 0")
+    if len(solver.GAN_BETAS) != 2 or not all(0 <= beta < 1 for beta in solver.GAN_BETAS):
+        raise UserError(f"SOLVER.GAN_BETAS is {solver.GAN_BETAS}; give Adam's two betas, from 0 to below 1")
+    at_least("SOLVER.WARMUP_EPOCHS", solver.WARMUP_EPOCHS, 0)
+    at_least("DATALOADER.NUM_WORKERS", cfg.DATALOADER.NUM_WORKERS, 0)
     at_least("PRIVACY.LAMBDA_L1", privacy.LAMBDA_L1, 0)
     at_least("PRIVACY.CENTER_LOSS.WEIGHT", privacy.CENTER_LOSS.WEIGHT, 0)
     at_least("SEED", cfg.SEED, 0)
     if list(cfg.INPUT.SIZE_TRAIN) != list(cfg.INPUT.SIZE_TEST):
         raise UserError(f"INPUT.SIZE_TRAIN {cfg.INPUT.SIZE_TRAIN} and INPUT.SIZE_TEST {cfg.INPUT.SIZE_TEST} must be equal: "
                         "the anonymizer and Re-ID see the same images in training and test")  # fmt: skip
+    paper_results({"config": cfg})
     _check_batch(cfg)
     _check_upgrade(cfg)
     _refuse_unsupported(cfg)
@@ -249,7 +272,9 @@ def _check_upgrade(cfg: CfgNode) -> None:
     if cfg.PRIVACY.PROTECTION == "learned" and cfg.PRIVACY.UPGRADE.ENABLED:
         given_rank1(cfg)
     if cfg.PRIVACY.UPPER_BOUND not in ("", "auto") and not Path(cfg.PRIVACY.UPPER_BOUND).is_file():
-        raise UserError(f"PRIVACY.UPPER_BOUND is {cfg.PRIVACY.UPPER_BOUND}; give auto, nothing, or the path of an upper bound's results.json")
+        raise UserError(
+            f"PRIVACY.UPPER_BOUND is {cfg.PRIVACY.UPPER_BOUND}; give auto, nothing, or the path of an upper bound's results.json"
+        )
 
 
 def _refuse_unsupported(cfg: CfgNode) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.utils import comm
+from torch import nn
 
 from . import __version__
 from .checkpoint import PrivacyCheckpointer, read_checkpoint
+from .checkpoint_files import some_of
 from .config import comparable, flat_keys, given_rank1
 from .errors import UserError
 from .evaluation.results import build_results, results_path, save_results
@@ -22,6 +24,8 @@ from .trainer import PrivacyTrainer, unwrap
 logger = logging.getLogger(__name__)
 
 Results = dict[str, dict]  # of each test set, by its name
+
+TRAINING_ONLY = ("centers", "supervision", "anonymization_discriminator", "recovery_discriminator")
 
 
 def run_experiment(cfg: CfgNode, resume: bool = False) -> Results:
@@ -37,9 +41,8 @@ def run_experiment(cfg: CfgNode, resume: bool = False) -> Results:
     Raises:
         UserError: when OUTPUT_DIR holds another run, or one that is neither finished nor to be resumed.
     """
-    learned = cfg.PRIVACY.PROTECTION == "learned"
     rank1, baseline = None, {}
-    if learned and cfg.PRIVACY.UPGRADE.ENABLED:
+    if upgrades(cfg):
         given = given_rank1(cfg)
         if isinstance(given, float):
             rank1 = given
@@ -51,6 +54,33 @@ def run_experiment(cfg: CfgNode, resume: bool = False) -> Results:
         path = cfg.PRIVACY.UPPER_BOUND
         upper_bound = _sibling(cfg, "none", "upper_bound", resume) if path == "auto" else _given(cfg, Path(path))
     return train_and_test(cfg, resume, rank1, baseline, upper_bound)
+
+
+def upgrades(cfg: CfgNode) -> bool:
+    """Whether supervision is upgraded, for which Base's rank-1 is needed."""
+    return cfg.PRIVACY.PROTECTION == "learned" and cfg.PRIVACY.UPGRADE.ENABLED
+
+
+def check_outputs(cfg: CfgNode, resume: bool) -> None:
+    """Read what ``run_experiment`` will read of other runs, and refuse what it would refuse, before anything is trained.
+
+    Raises:
+        UserError: as :func:`run_experiment`.
+    """
+    _refuse_to_overwrite(cfg, resume)
+    siblings = {"upper_bound": ("none", cfg.PRIVACY.UPPER_BOUND)}
+    if upgrades(cfg):
+        siblings["baseline"] = ("conventional", cfg.PRIVACY.UPGRADE.BASELINE_RANK1)
+        given = given_rank1(cfg)
+        if isinstance(given, Path):
+            validation_rank1({str(given): read_results(given)})
+    for folder, (protection, source) in siblings.items():
+        if source == "auto":
+            sibling = _sibling_config(cfg, protection, folder)
+            if not _finished(sibling, Path(sibling.OUTPUT_DIR)):
+                _refuse_to_overwrite(sibling, resume)
+        elif folder == "upper_bound" and source:
+            read_results(source)
 
 
 def train_and_test(
@@ -76,53 +106,97 @@ def evaluate_only(cfg: CfgNode) -> Results:
     Raises:
         UserError: when there is no checkpoint, it lacks networks that the config asks for, or results of another one would be overwritten.
     """
-    named = [cfg.MODEL.WEIGHTS] if cfg.MODEL.WEIGHTS else [str(Path(cfg.OUTPUT_DIR, f"model_{kind}.pth")) for kind in ("best", "final")]
-    path = next((Path(name) for name in named if Path(name).is_file()), None)
-    if path is None:
-        raise UserError(f"no weights to evaluate: {' and '.join(named)} not found; name a checkpoint with MODEL.WEIGHTS")
-    checkpoint = read_checkpoint(path)
+    path, checkpoint = checkpoint_to_evaluate(cfg)
     weights = checkpoint["model"]
-    if cfg.PRIVACY.PROTECTION == "learned" and not any(key.startswith("anonymizer.") for key in weights):
-        raise UserError(f"{path} holds no anonymizer; evaluate it with PRIVACY.PROTECTION none (AGW) or conventional (Base)")
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.HEADS.NUM_CLASSES = len(weights["heads.weight"]) if "heads.weight" in weights else max(cfg.MODEL.HEADS.NUM_CLASSES, 1)
+    cfg.MODEL.HEADS.NUM_CLASSES = classes_of(weights)
     cfg.MODEL.BACKBONE.PRETRAIN = False
     cfg.freeze()
-    tested = path.name if path.parent.resolve() == Path(cfg.OUTPUT_DIR).resolve() else str(path)
-    for name in cfg.DATASETS.TESTS:
-        file = results_path(cfg, name)
-        if file.is_file() and read_results(file)["checkpoint"] != tested:
-            raise UserError(f"{file} holds results of {read_results(file)['checkpoint']}; choose another OUTPUT_DIR for those of {path}")
+    tested = _name_of_tested(cfg, path)
     model = PrivacyTrainer.build_model(cfg)
     PrivacyCheckpointer(model).load_weights(str(path))
+    check_complete(model, weights, path)
     evaluations = PrivacyTrainer.test(cfg, model.eval())
     siblings = [_finished(cfg, Path(cfg.OUTPUT_DIR, folder)) or {} for folder in ("baseline", "upper_bound")]
     return _report(cfg, evaluations, tested, checkpoint.get("upgrade_record"), *siblings)
 
 
+def checkpoint_to_evaluate(cfg: CfgNode) -> tuple[Path, dict]:
+    """The path and the content of the checkpoint that ``evaluate_only`` tests.
+
+    Raises:
+        UserError: as :func:`evaluate_only`.
+    """
+    named = [cfg.MODEL.WEIGHTS] if cfg.MODEL.WEIGHTS else [str(Path(cfg.OUTPUT_DIR, f"model_{kind}.pth")) for kind in ("best", "final")]
+    path = next((Path(name) for name in named if Path(name).is_file()), None)
+    if path is None:
+        raise UserError(f"no weights to evaluate: {' and '.join(named)} not found; name a checkpoint with MODEL.WEIGHTS")
+    for name in cfg.DATASETS.TESTS:
+        file, tested = results_path(cfg, name), _name_of_tested(cfg, path)
+        if file.is_file() and read_results(file)["checkpoint"] != tested:
+            raise UserError(f"{file} holds results of {read_results(file)['checkpoint']}; choose another OUTPUT_DIR for those of {path}")
+    checkpoint = read_checkpoint(path)
+    if cfg.PRIVACY.PROTECTION == "learned" and not any(key.startswith("anonymizer.") for key in checkpoint["model"]):
+        raise UserError(f"{path} holds no anonymizer; evaluate it with PRIVACY.PROTECTION none (AGW) or conventional (Base)")
+    return path, checkpoint
+
+
+def classes_of(weights: dict) -> int:
+    """How many identities a checkpoint was trained on, or 1 where its head does not say: evaluation uses no classifier."""
+    return len(weights["heads.weight"]) if "heads.weight" in weights else 1
+
+
+def check_complete(model: nn.Module, weights: dict, path: Path) -> None:
+    """Refuse to test networks that the file does not hold: they would be tested with random weights.
+
+    Classifiers may differ in shape, and what only training uses may be absent.
+
+    Raises:
+        UserError: naming the networks and the file.
+    """
+    missing = []
+    for name, value in model.state_dict().items():
+        part = name.split(".")[0]
+        if part not in TRAINING_ONLY and (name not in weights or (weights[name].shape != value.shape and "head" not in part)):
+            missing.append(name)
+    if missing:
+        parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in missing))
+        raise UserError(f"{path} does not hold the {parts} of this config ({some_of(missing)}); evaluate it with the config it was "
+                        "trained with, which it carries")  # fmt: skip
+
+
+def _name_of_tested(cfg: CfgNode, path: Path) -> str:
+    return path.name if path.parent.resolve() == Path(cfg.OUTPUT_DIR).resolve() else str(path)
+
+
 def validation_rank1(baseline: Results) -> float:
     """Base's OI→DI rank-1 on the validation split, percent: what the first upgrade is measured against (section 3.4)."""
-    results = next(iter(baseline.values()))
+    name, results = next(iter(baseline.items()))
     try:
         return results["validation"]["OI-DI"]["Rank-1"]
-    except KeyError:
-        raise UserError("the baseline's results hold no validation OI-DI rank-1; give results.json of a Base model") from None
+    except (KeyError, TypeError):
+        raise UserError(f"the baseline's results ({name}) hold no validation OI-DI rank-1; give results.json of a Base model") from None
 
 
 def _sibling(cfg: CfgNode, protection: str, folder: str, resume: bool) -> Results:
     """Base or the upper bound beside this model: the same config but for the method, in a folder below OUTPUT_DIR; reused when finished."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.PRIVACY.PROTECTION, cfg.PRIVACY.UPPER_BOUND, cfg.TEST.PAPER_RESULTS = protection, "", []
-    cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, folder))
-    cfg.freeze()
+    cfg = _sibling_config(cfg, protection, folder)
     finished = comm.all_gather(_finished(cfg, Path(cfg.OUTPUT_DIR)) if comm.is_main_process() else None)[0]
     if finished:
         logger.info("Reusing %s", cfg.OUTPUT_DIR)
         return finished
     logger.info("Training PRIVACY.PROTECTION %s first, into %s", protection, cfg.OUTPUT_DIR)
     return train_and_test(cfg, resume)
+
+
+def _sibling_config(cfg: CfgNode, protection: str, folder: str) -> CfgNode:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.PRIVACY.PROTECTION, cfg.PRIVACY.UPPER_BOUND, cfg.TEST.PAPER_RESULTS = protection, "", []
+    cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, folder))
+    cfg.freeze()
+    return cfg
 
 
 def _finished(cfg: CfgNode, folder: Path) -> Results | None:
@@ -178,7 +252,7 @@ def _report(cfg: CfgNode, evaluations: dict, tested: str, record: dict | None, b
             upper_bound=upper_bound.get(name),
         )  # fmt: skip
         save_results(results, results_path(cfg, name))
-        save_samples(evaluation["samples"], Path(cfg.OUTPUT_DIR))
+        save_samples(evaluation["samples"], Path(cfg.OUTPUT_DIR), "" if len(cfg.DATASETS.TESTS) == 1 else name)
         logger.info("Results on %s:\n%s", name, format_terminal(results))
         all_results[name] = results
     logger.info("Report: %s", write_report(Path(cfg.OUTPUT_DIR)))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from fastreid.engine.hooks import HookBase
 from fastreid.utils import comm
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from .checkpoint import PrivacyCheckpointer
 from .supervision import FALL_BACK, UPGRADE, UpgradeRecord
@@ -29,14 +30,17 @@ class FreezeHook(HookBase):
 
     def __init__(self, model: nn.Module, patterns: Sequence[str], iterations: int):
         self.model, self.iterations = model, iterations
-        self.layers = [
-            module for name, module in model.named_modules() if name and any(re.match(pattern, f"{name}.") for pattern in patterns)
+        # Norms alone: a whole head in evaluation mode would return features instead of logits.
+        self.norms = [
+            module
+            for name, module in model.named_modules()
+            if isinstance(module, _NormBase) and any(re.match(pattern, f"{name}.") for pattern in patterns)
         ]
 
     def before_step(self) -> None:
         if self.trainer.iter < self.iterations:
-            for layer in self.layers:
-                layer.eval()
+            for norm in self.norms:
+                norm.eval()
         elif self.trainer.iter == self.iterations:
             self.model.train()
 
@@ -54,7 +58,9 @@ class UpgradeHook(HookBase):
         period: in epochs.
     """
 
-    def __init__(self, model: nn.Module, evaluate: Callable[[], dict], record: UpgradeRecord, checkpointer: PrivacyCheckpointer, period: int):
+    def __init__(
+        self, model: nn.Module, evaluate: Callable[[], dict], record: UpgradeRecord, checkpointer: PrivacyCheckpointer, period: int
+    ):
         self.model, self.evaluate, self.record, self.checkpointer, self.period = model, evaluate, record, checkpointer, period
 
     def after_epoch(self) -> None:
@@ -85,7 +91,9 @@ class UpgradeHook(HookBase):
 
     def _log(self, entry: dict) -> None:
         figures = {key: value for key, value in entry.items() if isinstance(value, float)}
-        logger.info("Check after epoch %d: %s: %s", entry["epoch"], entry["decision"], ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+        logger.info(
+            "Check after epoch %d: %s: %s", entry["epoch"], entry["decision"], ", ".join(f"{k} {v:.3f}" for k, v in figures.items())
+        )
         # At the iteration to come: fastreid's writers drop scalars of an iteration they have already written (events.py:105).
         self.trainer.storage.iter = self.trainer.iter
         self.trainer.storage.put_scalars(**{f"validation/{key}": value for key, value in figures.items()}, smoothing_hint=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from fastreid.config import CfgNode, configurable
@@ -39,6 +40,11 @@ def path_seeds(paths: Sequence[str]) -> Tensor:
     return torch.tensor([zlib.crc32(path.replace("\\", "/").rsplit("/", 1)[-1].encode()) for path in paths])
 
 
+def _discrimination(discriminator: nn.Module, condition: Tensor, real: Tensor, generated: Tensor) -> Tensor:
+    """Eqs. 1 and 4 for the discriminator: the mean of its losses on real and on generated images."""
+    return (adversarial_loss(discriminator(condition, real), True) + adversarial_loss(discriminator(condition, generated), False)) / 2
+
+
 class PrivacyStages(nn.Module):
     """Desensitize → supervision → anonymize → store → recover → Re-ID, in front of a fastreid meta-architecture.
 
@@ -47,7 +53,7 @@ class PrivacyStages(nn.Module):
     the graph. All networks step at once (pix2pix updates D before G). Choices where the paper is silent: discriminators, recovery, Re-ID
     and the L1 losses see the stored protected image; D_X's condition is detached, so that G_X is not trained to deceive through it.
 
-    In evaluation, ``forward(batch)`` returns the features of the raw images, as fastreid does; :meth:`extract_domains` those of all domains.
+    In evaluation, ``forward(batch)`` returns the features of the raw images, as fastreid does; :meth:`extract_domains` those of all.
 
     Args:
         desensitizer: the conventional operator y of the supervision and of the DI domain.
@@ -61,6 +67,8 @@ class PrivacyStages(nn.Module):
         erasing_prob, erasing_value: random erasing of what Re-ID sees in training; probability 0 turns it off.
         **reid: what the wrapped meta-architecture takes.
     """
+
+    bfloat16 = False  # the trainer sets it for mixed precision: training passes then run under autocast
 
     @configurable
     def __init__(
@@ -140,13 +148,14 @@ class PrivacyStages(nn.Module):
         if not self.training:
             return super().forward({"images": images})
         targets = batch["targets"].to(self.device)
-        if self.protection == "none":
-            return self.reid_losses([images], targets)
-        desensitized = self.desensitize(images)
-        if self.protection == "conventional":
-            return self.reid_losses([images, desensitized], targets)
-        losses, protected = self.translation_losses(images, desensitized)
-        return {**losses, **self.reid_losses([images, protected], targets)}
+        with torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext():
+            if self.protection == "none":
+                return self.reid_losses([images], targets)
+            desensitized = self.desensitize(images)
+            if self.protection == "conventional":
+                return self.reid_losses([images, desensitized], targets)
+            losses, protected = self.translation_losses(images, desensitized)
+            return {**losses, **self.reid_losses([images, protected], targets)}
 
     def translation_losses(self, images: Tensor, desensitized: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Eqs. 1–6: the losses of both generators and both discriminators, and the stored protected images (0–255)."""
@@ -160,14 +169,15 @@ class PrivacyStages(nn.Module):
         with frozen(d_y), frozen(d_x):
             anonymization_adversarial = adversarial_loss(d_y(x, p), real=True)
             recovery_adversarial = adversarial_loss(d_x(condition, r), real=True)
-        return {
+        losses = {
             "loss_anonymization_adversarial": anonymization_adversarial,
             "loss_anonymization_l1": self.lambda_l1 * (p - y).abs().mean(),
             "loss_recovery_adversarial": recovery_adversarial,
             "loss_recovery_l1": self.lambda_l1 * (r - x).abs().mean(),
-            "loss_anonymization_discriminator": (adversarial_loss(d_y(x, y), True) + adversarial_loss(d_y(x, condition), False)) / 2,
-            "loss_recovery_discriminator": (adversarial_loss(d_x(condition, x), True) + adversarial_loss(d_x(condition, r.detach()), False)) / 2,
-        }, protected  # fmt: skip
+            "loss_anonymization_discriminator": _discrimination(d_y, x, real=y, generated=p.detach()),
+            "loss_recovery_discriminator": _discrimination(d_x, condition, real=x, generated=r.detach()),
+        }
+        return losses, protected
 
     def reid_losses(self, domains: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:
         """Eq. 7: the sum over domains of the AGW losses, through the wrapped model's own forward.

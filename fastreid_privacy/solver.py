@@ -75,7 +75,7 @@ def lr_factor(
     """The learning rate of an epoch as a fraction of the base rate.
 
     Linear from ``warmup_factor`` in epoch 0 to 1 in epoch ``warmup_epochs − 1`` (3.5e-5 to 3.5e-4 over the first 10 epochs), then, counted
-    from epoch 0, × ``gamma`` at each of ``steps``, or half a cosine from the end of warm-up and delay to ``final_factor`` in the last epoch.
+    from epoch 0, × ``gamma`` at each of ``steps``, or half a cosine from the end of warm-up and delay to ``final_factor`` in the last.
 
     Args:
         epoch: from 0.

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from fastreid.config import CfgNode
 from fastreid.engine import hooks as fastreid_hooks
 from fastreid.engine.defaults import DefaultTrainer
-from fastreid.engine.train_loop import AMPTrainer, TrainerBase
+from fastreid.engine.train_loop import SimpleTrainer, TrainerBase
 from fastreid.evaluation import inference_on_dataset
 from fastreid.modeling import build_model
 from fastreid.utils import comm
@@ -19,6 +19,7 @@ from torch import nn
 
 from . import data, solver
 from .checkpoint import PrivacyCheckpointer
+from .checkpoint_files import some_of
 from .data.loaders import epoch_iterator
 from .errors import UserError
 from .evaluation import HybridEvaluator
@@ -42,17 +43,6 @@ class DomainExtractor(nn.Module):
 
     def forward(self, batch: dict) -> dict:
         return self.model.extract_domains(batch, self.flip)
-
-
-class BFloat16Trainer(AMPTrainer):
-    """fastreid's AMP step in bfloat16, which needs no loss scaling; its own is float16 with a scaler (train_loop.py:333)."""
-
-    def __init__(self, model, data_loader, optimizer, param_wrapper=None):
-        super().__init__(model, data_loader, optimizer, param_wrapper, torch.amp.GradScaler(enabled=False))
-
-    def run_step(self) -> None:
-        with torch.autocast("cuda", torch.bfloat16):
-            super().run_step()
 
 
 class _Batches:
@@ -88,8 +78,16 @@ class PrivacyTrainer(DefaultTrainer):
         seed_all_rng(cfg.SEED)
         super().__init__(cfg)
         self.delay_epochs = 0  # solver.lr_factor counts the delay itself
-        if cfg.SOLVER.AMP.ENABLED and torch.cuda.is_bf16_supported():
-            self._trainer = BFloat16Trainer(self._trainer.model, self.data_loader, self.optimizer)
+        if uses_bfloat16(cfg):  # needs no loss scaling; fastreid's AMP trainer is float16 with a scaler (train_loop.py:333)
+            unwrap(self.model).bfloat16 = True
+            self._trainer = SimpleTrainer(self.model, self.data_loader, self.optimizer, None)
+        write_metrics = self._trainer._write_metrics  # the last call before the optimizer's step, with the losses of this process
+
+        def checked_metrics(losses: dict[str, torch.Tensor], data_time: float) -> None:
+            self.stop_if_diverged(losses)
+            write_metrics(losses, data_time)
+
+        self._trainer._write_metrics = checked_metrics
         solver.freeze_groups(self.optimizer, lambda: self.iter < cfg.SOLVER.FREEZE_ITERS)
 
     # -- what fastreid lets a trainer choose -------------------------------------------------------------------------------------------
@@ -98,14 +96,15 @@ class PrivacyTrainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         try:
             return build_model(cfg)
-        except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:  # no network, a cut or foreign file, an unknown name
+        except Exception as error:  # no network, a refused download, a cut or foreign file: each ends in errors of its own
             if isinstance(error, UserError) or not cfg.MODEL.BACKBONE.PRETRAIN:
                 raise
             path = cfg.MODEL.BACKBONE.PRETRAIN_PATH
             source = f"from {path}" if path else "by download"
             raise UserError(
-                f"ImageNet weights for {cfg.MODEL.BACKBONE.NAME} could not be had {source} ({type(error).__name__}: {error}). Give a local "
-                "file with MODEL.BACKBONE.PRETRAIN_PATH, or train from scratch with MODEL.BACKBONE.PRETRAIN False"
+                f"ImageNet weights for {cfg.MODEL.BACKBONE.NAME} could not be had {source} ({type(error).__name__}: "
+                f"{str(error).partition(chr(10))[0]}). Give a local file with MODEL.BACKBONE.PRETRAIN_PATH, or train from scratch with "
+                "MODEL.BACKBONE.PRETRAIN False"
             ) from None
 
     @classmethod
@@ -132,7 +131,7 @@ class PrivacyTrainer(DefaultTrainer):
             model, cfg.OUTPUT_DIR, save_to_disk=comm.is_main_process(), config=cfg.dump(), keep=cfg.SOLVER.KEEP_CHECKPOINTS,
             optimizer=self.optimizer, upgrade_record=self.record, **self.scheduler,
         )  # fmt: skip
-        if self.grad_scaler is not None and not torch.cuda.is_bf16_supported():
+        if self.grad_scaler is not None and not uses_bfloat16(cfg):
             self.checkpointer.checkpointables["grad_scaler"] = self.grad_scaler
         ret = [
             fastreid_hooks.IterationTimer(),
@@ -161,18 +160,36 @@ class PrivacyTrainer(DefaultTrainer):
         super().before_epoch()
         self._trainer._data_loader_iter = _Batches(epoch_iterator(self.data_loader, self.cfg.SEED, self.epoch, comm.get_rank()))
 
-    def run_step(self) -> None:
-        try:
-            super().run_step()
-        except FloatingPointError as error:
-            bad = [name for name, value in _losses_of(str(error)).items() if value in ("nan", "inf", "-inf")]
+    def stop_if_diverged(self, losses: dict[str, torch.Tensor]) -> None:
+        """Before a step changes the weights, in the process that has the images: fastreid looks at the mean over all processes.
+
+        Raises:
+            TrainingDiverged: when a loss, or their sum, is infinite or NaN.
+        """
+        if not torch.isfinite(sum(losses.values())):
+            bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
             raise TrainingDiverged(
-                f"training stopped at iteration {self.iter}: {', '.join(bad) or 'the total loss'} became infinite or NaN. Images of the "
-                f"batch: {', '.join(self._trainer._data_loader_iter.paths)}"
-            ) from None
+                f"training stopped at iteration {self.iter}: {', '.join(bad) or 'the sum of the losses'} became infinite or NaN; a lower "
+                f"SOLVER.BASE_LR may help. Images of the batch: {', '.join(self._trainer._data_loader_iter.paths)}"
+            )
+
+    def stop_if_not_finite(self) -> None:
+        """Before an epoch's weights are tested and saved: a finite loss can have an infinite gradient.
+
+        Raises:
+            TrainingDiverged: naming the first weights that are infinite or NaN.
+        """
+        bad = [name for name, value in unwrap(self.model).state_dict().items() if not torch.isfinite(value).all()]
+        if bad:
+            raise TrainingDiverged(
+                f"training stopped after epoch {self.epoch + 1}, whose weights are not saved: {some_of(bad)} became infinite or NaN though "
+                f"the losses are finite; a lower SOLVER.BASE_LR may help. Images of the last batch: "
+                f"{', '.join(self._trainer._data_loader_iter.paths)}"
+            )
 
     def after_epoch(self) -> None:
         sync_buffers(unwrap(self.model))
+        self.stop_if_not_finite()
         super().after_epoch()
 
     # -- evaluation --------------------------------------------------------------------------------------------------------------------
@@ -181,7 +198,9 @@ class PrivacyTrainer(DefaultTrainer):
     def validate(cls, cfg: CfgNode, model: nn.Module) -> dict:
         """Retrieval and image quality on the validation split; {} off rank 0."""
         loader, num_query = data.build_validation_loader(cfg)
-        return inference_on_dataset(DomainExtractor(model, cfg.TEST.FLIP.ENABLED), loader, HybridEvaluator(num_query, metric=cfg.TEST.METRIC))
+        return inference_on_dataset(
+            DomainExtractor(model, cfg.TEST.FLIP.ENABLED), loader, HybridEvaluator(num_query, metric=cfg.TEST.METRIC)
+        )
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_dir=None):
@@ -200,6 +219,12 @@ class PrivacyTrainer(DefaultTrainer):
         return results
 
 
+def uses_bfloat16(cfg: CfgNode) -> bool:
+    """Whether mixed precision (``SOLVER.AMP.ENABLED``) is bfloat16: on CPUs, and on GPUs that have it."""
+    on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
+    return cfg.SOLVER.AMP.ENABLED and (not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False))
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """The model inside DistributedDataParallel, or the model itself."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
@@ -210,13 +235,6 @@ def sync_buffers(model: nn.Module) -> None:
     if comm.get_world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
-
-
-def _losses_of(message: str) -> dict[str, str]:
-    """The loss dict that fastreid prints in its error (train_loop.py:289), as strings."""
-    pairs = message.partition("loss_dict = {")[2].rstrip("}\n").split(", ")
-    items = (pair.split(": ") for pair in pairs if ": " in pair)
-    return {name.strip("' "): value.replace("np.float64(", "").rstrip(")") for name, value in items}
 
 
 def without_user_error_tracebacks(record: logging.LogRecord) -> bool:

@@ -1,7 +1,7 @@
 """Data: any fastreid data set by name, its identity-disjoint validation split, and the loaders that training and evaluation use."""
 
 from .datasets import MarketFolder, check_datasets, load_dataset
-from .loaders import build_test_loader, build_train_loader, build_validation_loader
+from .loaders import build_test_loader, build_train_loader, build_validation_loader, check_training
 from .synthetic.dataset import SyntheticPedestrians
 from .validation_split import Split, split_training_set
 
@@ -13,6 +13,7 @@ __all__ = [
     "build_train_loader",
     "build_validation_loader",
     "check_datasets",
+    "check_training",
     "load_dataset",
     "split_training_set",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from fastreid.config import CfgNode
@@ -59,7 +61,9 @@ def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int
             continue
         match = _MARKET_NAME.match(path.name)
         if not match or int(match[2]) < 1:
-            raise UserError(f"{path} is not named in Market-1501's way, <identity>_c<camera>…, for instance 0002_c1s1_000451_03.jpg ({key})")
+            raise UserError(
+                f"{path} is not named in Market-1501's way, <identity>_c<camera>…, for instance 0002_c1s1_000451_03.jpg ({key})"
+            )
         if int(match[1]) >= 0:
             items.append((str(path), int(match[1]), int(match[2]) - 1))
     if not items:
@@ -110,7 +114,19 @@ def training_items(cfg: CfgNode) -> list:
     return sorted((tuple(item) for name in cfg.DATASETS.NAMES for item in load_dataset(cfg, name).train), key=lambda item: item[0])
 
 
-def check_datasets(cfg: CfgNode) -> None:
-    """Load every data set that the config names once, so that a missing one is said before training. Raises: UserError."""
-    for name in dict.fromkeys((*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS)):
-        load_dataset(cfg, name)
+def check_datasets(cfg: CfgNode, names: Iterable[str]) -> None:
+    """Load data sets once, so that a missing one is said before training, and one of ``DATASETS.TESTS`` that cannot be ranked too.
+
+    Raises:
+        UserError: naming the data set.
+    """
+    for name in dict.fromkeys(names):
+        dataset = load_dataset(cfg, name)
+        if name not in cfg.DATASETS.TESTS:
+            continue
+        cameras = defaultdict(set)
+        for _, pid, camera in dataset.gallery:
+            cameras[pid].add(camera)
+        if not any(cameras[pid] - {camera} for _, pid, camera in dataset.query):
+            raise UserError(f"data set {name} cannot be tested on: none of its {len(dataset.query)} queries has an image of its identity "
+                            "in the gallery under another camera")  # fmt: skip

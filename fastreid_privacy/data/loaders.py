@@ -63,13 +63,25 @@ def build_train_loader(cfg: CfgNode):
     return build_reid_train_loader(cfg, train_set=PedestrianImages(items, transforms, relabel=True))
 
 
+def check_training(cfg: CfgNode) -> int:
+    """Whether the training images can be split and put into batches; the number of identities to train on.
+
+    Raises:
+        UserError: as ``build_train_loader``.
+    """
+    return build_train_loader(cfg).dataset.num_classes
+
+
 def epoch_iterator(loader, seed: int, epoch: int, rank: int = 0) -> Iterator[dict]:
     """Batches of one epoch, and every random generator set, as a function of the seed and the epoch alone.
 
     So a run that is resumed at an epoch sees what the uninterrupted one saw, without any generator's state in the checkpoint. The sampler
     draws the same order on every rank (each takes its part of it); the other generators differ by rank.
     """
-    shared, own = np.random.SeedSequence((seed, epoch)).generate_state(1)[0], np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0]
+    shared, own = (
+        np.random.SeedSequence((seed, epoch)).generate_state(1)[0],
+        np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0],
+    )
     sampler = loader.batch_sampler.sampler
     if hasattr(sampler, "_seed"):
         sampler._seed = int(shared)

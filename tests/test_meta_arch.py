@@ -1,0 +1,190 @@
+"""The stages and the losses: each network's gradient against its own loss computed apart, what Re-ID and the generators see, domains."""
+
+import copy
+
+import pytest
+import torch
+from fastreid.modeling import build_model
+from fastreid.utils.events import EventStorage
+
+from fastreid_privacy.config import load_config
+from fastreid_privacy.losses import adversarial_loss
+from fastreid_privacy.meta_arch import path_seeds, to_unit
+from fastreid_privacy.solver import GAN_MODULES, build_optimizer
+
+SMALL = {
+    "MODEL.DEVICE": "cpu", "INPUT.SIZE_TRAIN": "[64, 32]", "INPUT.SIZE_TEST": "[64, 32]", "PRIVACY.ANONYMIZER.WIDTH": 8,
+    "PRIVACY.RECOVERY.WIDTH": 8, "PRIVACY.DISCRIMINATOR.WIDTH": 8, "MODEL.HEADS.NUM_CLASSES": 4, "INPUT.REA.ENABLED": False,
+}  # fmt: skip
+
+
+def make_model(**options):
+    settings = {**SMALL, **{key.replace("__", "."): value for key, value in options.items()}}
+    cfg = load_config("configs/Synthetic/privacy_agw.yml", [str(item) for pair in settings.items() for item in pair])
+    torch.manual_seed(0)
+    return build_model(cfg), cfg
+
+
+def make_batch(count: int = 8) -> dict:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (count, 3, 64, 32), generator=generator).float()
+    return {
+        "images": images,
+        "targets": torch.arange(count) // 2,
+        "camids": torch.arange(count) % 2,
+        "img_paths": [f"{i}.jpg" for i in range(count)],
+    }
+
+
+def losses_of(model, batch) -> dict:
+    model.train()
+    with EventStorage(0):
+        return model({**batch, "images": batch["images"].clone()})
+
+
+def gradients(model, loss, prefixes) -> dict:
+    model.zero_grad()
+    loss.backward()
+    return {name: value.grad.clone() for name, value in model.named_parameters() if name.startswith(prefixes) and value.grad is not None}
+
+
+def test_every_network_changes_in_one_step():
+    model, cfg = make_model()
+    before = copy.deepcopy(model.state_dict())
+    optimizer = build_optimizer(cfg, model)
+    sum(losses_of(model, make_batch()).values()).backward()
+    optimizer.step()
+    for name, value in model.named_parameters():
+        if name.startswith("supervision."):
+            assert torch.equal(value, before[name])  # G* moves at an upgrade only
+        elif name != "heads.bottleneck.0.bias":  # fastreid freezes the neck's bias
+            assert not torch.equal(value, before[name]), name
+    assert not torch.equal(model.centers, before["centers"])
+
+
+@pytest.mark.parametrize("upgraded", [False, True])
+@pytest.mark.parametrize("joint", [True, False])
+def test_each_network_gets_the_gradient_of_its_own_loss(joint, upgraded):
+    """Eqs. 1–8 written down one network at a time, each with its own backward pass through undetached copies of the stages."""
+    model, _ = make_model(PRIVACY__JOINT_BATCH=joint)
+    if upgraded:
+        model.supervision.upgrade(model.anonymizer)
+    batch = make_batch()
+    # BatchNorm in evaluation mode inside the copies would differ, so every path starts from the same fresh copy in training mode.
+    reference = copy.deepcopy(model).train()
+    together = copy.deepcopy(model)
+    summed = gradients(together, sum(losses_of(together, batch).values()), ("backbone", "heads", *GAN_MODULES))
+
+    def stages(net):
+        x = to_unit(batch["images"])
+        y = net.supervision(x, to_unit(net.desensitize(batch["images"])))
+        p_stored = net.protect(batch["images"])
+        return x, y, to_unit(p_stored), to_unit(net.recover(p_stored)), p_stored
+
+    def own_loss(part):
+        net = copy.deepcopy(reference)
+        x, y, p, r, p_stored = stages(net)
+        d_y, d_x = net.anonymization_discriminator, net.recovery_discriminator
+        if part == "anonymization_discriminator":
+            p = p.detach()
+            loss = 0.5 * adversarial_loss(d_y(x, y), True) + 0.5 * adversarial_loss(d_y(x, p), False)
+        elif part == "recovery_discriminator":
+            p, r = p.detach(), r.detach()
+            loss = 0.5 * adversarial_loss(d_x(p, x), True) + 0.5 * adversarial_loss(d_x(p, r), False)
+        elif part == "recovery":
+            loss = adversarial_loss(d_x(p.detach(), r), True) + 100 * (r - x).abs().mean()
+        else:
+            with EventStorage(0):
+                reid = sum(net.reid_losses([batch["images"], p_stored], batch["targets"]).values())
+            loss = reid
+            if part == "anonymizer":  # L = L_ano + L_rec + L_reid
+                loss = loss + adversarial_loss(d_y(x, p), True) + 100 * (p - y).abs().mean()
+                loss = loss + adversarial_loss(d_x(p.detach(), r), True) + 100 * (r - x).abs().mean()
+        return gradients(net, loss, (f"{part}.",))
+
+    for part in ("backbone", "heads", *GAN_MODULES):
+        expected = own_loss(part)
+        assert expected, part
+        for name, gradient in expected.items():
+            torch.testing.assert_close(summed[name], gradient, rtol=2e-4, atol=2e-5 * max(gradient.abs().max().item(), 1e-3), msg=name)
+
+
+def test_joint_batch_is_the_sum_of_eq_7_where_nothing_couples_the_images():
+    """Without BatchNorm's batch statistics, cross-entropy in a joint batch equals the sum of the two passes."""
+    totals = {}
+    for joint in (True, False):
+        model, _ = make_model(PRIVACY__PROTECTION="conventional", PRIVACY__JOINT_BATCH=joint)
+        for module in model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.momentum = 0.0
+                module.forward = lambda x, m=module: torch.nn.functional.batch_norm(x, m.running_mean, m.running_var, m.weight, m.bias)
+        totals[joint] = losses_of(model, make_batch())["loss_cls"].item()
+    assert totals[True] == pytest.approx(totals[False], rel=1e-5)
+
+
+def test_random_erasing_reaches_reid_only(monkeypatch):
+    model, _ = make_model(INPUT__REA__ENABLED=True, INPUT__REA__PROB=1.0)
+    seen = {"generator": [], "reid": []}
+    model.anonymizer.register_forward_pre_hook(lambda module, args: seen["generator"].append(args[0].clone()))
+    model.backbone.register_forward_pre_hook(lambda module, args: seen["reid"].append(args[0].clone()))
+    batch = make_batch()
+    losses_of(model, batch)
+    assert torch.equal(seen["generator"][0], to_unit(batch["images"]))
+    clean = (batch["images"] - model.pixel_mean) / model.pixel_std
+    changed = (seen["reid"][0][:8] - clean).abs().amax(dim=(1, 2, 3)) > 1e-3
+    assert changed.all() and len(seen["reid"][0]) == 16
+
+
+def test_reid_and_recovery_see_the_stored_image():
+    model, _ = make_model()
+    seen = {}
+    model.recovery.register_forward_pre_hook(lambda module, args: seen.update(recovery=args[0].clone()))
+    model.backbone.register_forward_pre_hook(lambda module, args: seen.update(reid=args[0].clone()))
+    losses_of(model, make_batch())
+    levels = (seen["recovery"] + 1) * 127.5
+    torch.testing.assert_close(levels, levels.round(), atol=2e-4, rtol=0)
+    protected = seen["reid"][8:] * model.pixel_std + model.pixel_mean
+    torch.testing.assert_close(protected, levels, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("protection", "domains"), [("none", "OI DI"), ("conventional", "OI DI PI"), ("learned", "OI DI PI RI")])
+def test_domains_of_each_protection(protection, domains):
+    model, _ = make_model(PRIVACY__PROTECTION=protection)
+    batch = make_batch()
+    out = model.eval().extract_domains(batch)
+    assert set(out["images"]) == set(out["features"]) == set(domains.split())
+    for images in out["images"].values():
+        assert torch.equal(images, images.round()) and images.min() >= 0 and images.max() <= 255
+    assert torch.equal(out["features"]["OI"], model(batch))
+    if protection == "conventional":
+        assert torch.equal(out["images"]["PI"], out["images"]["DI"])
+
+
+def test_flip_averages_image_and_mirror_image():
+    model, _ = make_model(PRIVACY__PROTECTION="none")
+    batch = make_batch()
+    mirrored = {**batch, "images": batch["images"].flip(3)}
+    both = (model.eval()(batch) + model(mirrored)) / 2
+    torch.testing.assert_close(model.extract_domains(batch, flip=True)["features"]["OI"], both)
+
+
+def test_evaluation_noise_depends_on_the_file_name_only():
+    model, _ = make_model(PRIVACY__PROTECTION="none", PRIVACY__DESENSITIZER__NAME="noise")
+    batch = make_batch()
+    whole = model.eval().extract_domains(batch)["images"]["DI"]
+    part = model.extract_domains({**batch, "images": batch["images"][3:5], "img_paths": ["elsewhere/3.jpg", "4.jpg"]})["images"]["DI"]
+    assert torch.equal(whole[3:5], part)
+    assert path_seeds(["a/1.jpg"]).tolist() != path_seeds(["a/2.jpg"]).tolist()
+
+
+def test_mixed_precision_keeps_targets_and_distances_in_float32():
+    exact, _ = make_model()
+    mixed = copy.deepcopy(exact)
+    mixed.bfloat16 = True
+    torch.manual_seed(0)
+    a = losses_of(exact, make_batch())
+    torch.manual_seed(0)
+    b = losses_of(mixed, make_batch())
+    assert all(loss.dtype == torch.float32 for loss in b.values())
+    for name in a:
+        assert b[name].item() == pytest.approx(a[name].item(), rel=0.1, abs=0.05), name

@@ -1,0 +1,56 @@
+"""The validation split: disjoint identities, shares, and a true match for every query, on random data sets."""
+
+import numpy as np
+import pytest
+
+from fastreid_privacy.data import split_training_set
+from fastreid_privacy.errors import UserError
+
+
+def random_items(seed: int, identities: int = 60, cameras: int = 6) -> list:
+    draw = np.random.default_rng(seed)
+    items = []
+    for pid in range(identities):
+        for camera in draw.choice(cameras, size=draw.integers(1, cameras + 1), replace=False):
+            items += [(f"{pid:04d}_c{camera}_{k}.jpg", f"market1501_{pid}", f"market1501_{camera}") for k in range(draw.integers(1, 6))]
+    return items
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_split_properties(seed):
+    items = random_items(seed)
+    split = split_training_set(items, 0.2, 0.2, seed)
+    validation = split.query + split.gallery
+    identity_of = {path: pid for path, pid, _ in items}
+    train_ids = {pid for _, pid, _ in split.train}
+    validation_ids = {identity_of[path] for path, _, _ in validation}
+    assert not train_ids & validation_ids
+    assert sorted(path for path, *_ in split.train) + sorted(path for path, *_ in validation) != []
+    assert {path for path, *_ in split.train} | {path for path, *_ in validation} == set(identity_of)
+    assert len(split.train) + len(validation) == len(items)
+    assert 0.2 <= len(validation) / len(items) < 0.2 + 30 / len(items)  # at most one identity too many
+    assert 0.1 < len(split.query) / len(validation) <= 0.21
+    for _, pid, camera in split.query:
+        assert any(pid == other and camera != cam for _, other, cam in split.gallery)
+
+
+def test_same_seed_same_split_whatever_the_order_of_files():
+    items = random_items(3)
+    assert split_training_set(items, seed=5) == split_training_set(items[::-1], seed=5)
+    assert split_training_set(items, seed=5) != split_training_set(items, seed=6)
+
+
+def test_identities_of_one_camera_are_never_validation():
+    items = [(f"{pid}_{camera}_{k}", pid, camera) for pid in range(10) for camera in range(1 if pid < 5 else 3) for k in range(3)]
+    split = split_training_set(items, 0.4)
+    assert {path.split("_")[0] for path, *_ in split.query + split.gallery} <= {str(pid) for pid in range(5, 10)}
+
+
+def test_one_camera_is_refused():
+    with pytest.raises(UserError, match="two cameras"):
+        split_training_set([(f"{i}", i % 4, 0) for i in range(20)])
+
+
+def test_too_few_identities_are_refused():
+    with pytest.raises(UserError, match=r"DATASETS\.VALIDATION\.FRACTION"):
+        split_training_set([(f"{pid}{camera}", pid, camera) for pid in range(2) for camera in range(2)], 0.5)
