@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .image_quality import ImageQuality
-from .ranking import evaluate_retrieval
+from .ranking import QueryRanks, rank_queries, summarize
 
 PAIRS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI", "OI-DI", "RI-RI")  # query domain, gallery domain
 QUALITY_DOMAINS = {"protected": "PI", "desensitized": "DI", "recovered": "RI"}
@@ -50,6 +50,7 @@ class HybridEvaluator(DatasetEvaluator):
         self._quality: dict[str, ImageQuality] = defaultdict(ImageQuality)
         self._samples: dict[str, list[np.ndarray]] = defaultdict(list)
         self._sample_pids: set[int] = set()
+        self.query_ranks: dict[str, QueryRanks] = {}  # of each pair, after evaluate() on rank 0
 
     def process(self, inputs: dict, outputs: dict[str, dict[str, Tensor]]) -> None:
         """Add a batch.
@@ -115,12 +116,11 @@ class HybridEvaluator(DatasetEvaluator):
                 f"it gives {', '.join(sorted(features))}"
             )
         n = self.num_query
-        return {
-            pair: evaluate_retrieval(
-                features[query][:n], features[gallery][n:], pids[:n], pids[n:], camids[:n], camids[n:], metric=self.metric
-            )
+        self.query_ranks = {
+            pair: rank_queries(features[query][:n], features[gallery][n:], pids[:n], pids[n:], camids[:n], camids[n:], metric=self.metric)
             for pair, (query, gallery) in pairs.items()
-        }  # fmt: skip
+        }
+        return {pair: summarize(ranks) for pair, ranks in self.query_ranks.items()}
 
 
 def _merged_quality(parts: list[dict[str, ImageQuality]]) -> dict[str, dict]:

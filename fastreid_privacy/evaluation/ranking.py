@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -65,6 +66,42 @@ def evaluate_retrieval(
         Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015, section 4. mINP: Ye et al., Deep Learning for Person
         Re-identification: A Survey and Outlook, section 3.4.
     """
+    return summarize(
+        rank_queries(
+            query_features, gallery_features, query_pids, gallery_pids, query_camids, gallery_camids, metric, block_bytes=block_bytes
+        )
+    )
+
+
+class QueryRanks(NamedTuple):
+    """What each query's ranking says; 0 in all three for a query without a true match under another camera. Q values each."""
+
+    first_places: np.ndarray  # place of the first true match, from 1
+    average_precisions: np.ndarray  # 0–1
+    inverse_penalties: np.ndarray  # 0–1
+
+
+def summarize(ranks: QueryRanks) -> dict[str, float | int]:
+    """The figures of :func:`evaluate_retrieval` from those of each query; at least one query must count."""
+    counts = ranks.first_places > 0
+    cmc = {f"Rank-{rank}": 100 * float(np.mean(ranks.first_places[counts] <= rank)) for rank in CMC_RANKS}
+    means = {"mAP": ranks.average_precisions, "mINP": ranks.inverse_penalties}
+    means = {name: 100 * float(np.mean(values[counts])) for name, values in means.items()}
+    return {**cmc, **means, "excluded_queries": int((~counts).sum())}
+
+
+def rank_queries(
+    query_features: np.ndarray | torch.Tensor,
+    gallery_features: np.ndarray | torch.Tensor,
+    query_pids: ArrayLike,
+    gallery_pids: ArrayLike,
+    query_camids: ArrayLike,
+    gallery_camids: ArrayLike,
+    metric: str = "cosine",
+    *,
+    block_bytes: int = 64 * 2**20,
+) -> QueryRanks:
+    """What :func:`evaluate_retrieval` averages, for each query; arguments and errors as there."""
     if metric not in METRICS:
         raise UserError(f"unknown retrieval metric {metric!r}: choose {' or '.join(METRICS)}")
     query = _checked_features(query_features, "query")
@@ -76,21 +113,19 @@ def evaluate_retrieval(
 
     by_pid = np.argsort(gallery_pids, kind="stable")
     starts, ends = (np.searchsorted(gallery_pids, query_pids, side, sorter=by_pid) for side in ("left", "right"))
-    first_places, precisions, inverse_penalties = [], [], []
+    ranks = QueryRanks(np.zeros(len(query), dtype=np.int64), np.zeros(len(query)), np.zeros(len(query)))
     for index, distances in enumerate(_distance_rows(query, gallery, metric, block_bytes)):
         same_pid = by_pid[starts[index] : ends[index]]
         same_camera = gallery_camids[same_pid] == query_camids[index]
         matches = same_pid[~same_camera]
         if len(matches):
             places = places_of_matches(distances, matches, same_pid[same_camera])
-            first_places.append(places[0])
-            precisions.append(np.mean(np.arange(1, len(places) + 1) / places))
-            inverse_penalties.append(len(places) / places[-1])
-    if not first_places:
+            ranks.first_places[index] = places[0]
+            ranks.average_precisions[index] = np.mean(np.arange(1, len(places) + 1) / places)
+            ranks.inverse_penalties[index] = len(places) / places[-1]
+    if not ranks.first_places.any():
         raise _nothing_to_rank(query_camids, gallery_camids)
-    cmc = {f"Rank-{rank}": 100 * float(np.mean(np.array(first_places) <= rank)) for rank in CMC_RANKS}
-    means = {"mAP": 100 * float(np.mean(precisions)), "mINP": 100 * float(np.mean(inverse_penalties))}
-    return {**cmc, **means, "excluded_queries": len(query) - len(first_places)}
+    return ranks
 
 
 def places_of_matches(distances: np.ndarray, matches: np.ndarray, left_out: np.ndarray) -> np.ndarray:

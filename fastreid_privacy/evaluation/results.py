@@ -52,6 +52,7 @@ def build_results(
         "validation": record["validation"].get(tested, {}),
         "checks": record["checks"],
         "upgrades": [check for check in record["checks"] if check["decision"] == "upgrade"],
+        "versus_baseline": {},  # rank-1 minus Base's on the same queries, with its bootstrap interval, where Base's query ranks are at hand
         "baseline": baseline,
         "upper_bound": upper_bound,
     }

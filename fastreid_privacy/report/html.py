@@ -86,6 +86,7 @@ def _section(results: Mapping, path: Path, folder: Path) -> dict:
         "headline": _headline(results),
         "retrieval": [(pair, list(rows)) for pair, rows in groupby(tables.retrieval_table(results), key=lambda row: row.where)],
         "excluded": tables.excluded_queries(results),
+        "comparison": tables.comparison_rows(results),
         "quality": tables.quality_table(results),
         **_pictures(folder, name),
     }

@@ -28,6 +28,9 @@ CHECK_COLUMNS = (
 TERMINAL_CHECKS = 20  # longer records show only what changed the supervision, and the last check
 
 
+COMPARISON_TITLE = "Rank-1 minus Base's, points; 95 % interval of the paired bootstrap over queries"
+
+
 @dataclass(frozen=True)
 class Row:
     """One model's figures on one query→gallery pair, or the image quality of one domain.
@@ -121,6 +124,14 @@ def quality_table(results: Mapping) -> list[Row]:
     return rows
 
 
+def comparison_rows(results: Mapping) -> list[list[str]]:
+    """Pair, rank-1 minus Base's in points, and the 95 % interval of the paired bootstrap over queries, as text."""
+    return [
+        [arrow(pair), f"{gain['difference']:+.1f}", f"{gain['low']:+.1f} to {gain['high']:+.1f}"]
+        for pair, gain in (results.get("versus_baseline") or {}).items()
+    ]
+
+
 def excluded_queries(results: Mapping) -> dict[str, int]:
     """{pair: queries that had no true match under another camera}, pairs without such queries left out."""
     return {pair: entry["excluded_queries"] for pair, entry in results["retrieval"].items() if entry.get("excluded_queries")}
@@ -172,6 +183,7 @@ def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str]
         ["", "", *RETRIEVAL_METRICS, "share"],
         rows_of(retrieval_table(results), retrieval_cells),
     )
+    yield COMPARISON_TITLE, ["", "rank-1", "95 % interval"], comparison_rows(results)
     yield "Image quality against raw images", ["", "", "PSNR", "PSNR per image", "SSIM"], rows_of(quality_table(results), quality_cells)
     checks = shown = results.get("checks") or []
     if len(checks) > TERMINAL_CHECKS and not all_checks:

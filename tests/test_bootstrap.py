@@ -1,0 +1,35 @@
+"""The paired bootstrap against one that draws queries one by one."""
+
+import numpy as np
+import pytest
+
+from fastreid_privacy.errors import UserError
+from fastreid_privacy.evaluation import paired_bootstrap
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_interval_equals_drawing_queries_one_by_one(seed):
+    draw = np.random.default_rng(seed)
+    ours, theirs = draw.integers(1, 4, 200), draw.integers(1, 5, 200)
+    gain = (ours == 1).astype(float) - (theirs == 1)
+    means = [100 * gain[draw.integers(0, 200, 200)].mean() for _ in range(10_000)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    result = paired_bootstrap(ours, theirs)
+    assert result["difference"] == pytest.approx(100 * gain.mean())
+    assert result["low"] == pytest.approx(low, abs=0.6) and result["high"] == pytest.approx(high, abs=0.6)
+
+
+def test_equal_models_have_an_interval_of_zero():
+    places = np.array([1, 2, 0, 5, 1])
+    assert paired_bootstrap(places, places) == {"difference": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_excluded_queries_do_not_count():
+    assert paired_bootstrap(np.array([1, 0, 0]), np.array([2, 0, 0]))["difference"] == 100.0
+
+
+def test_other_queries_are_refused():
+    with pytest.raises(UserError, match="different queries"):
+        paired_bootstrap(np.array([1, 2]), np.array([1, 2, 3]))
+    with pytest.raises(UserError, match="different queries"):
+        paired_bootstrap(np.array([1, 0]), np.array([1, 2]))
