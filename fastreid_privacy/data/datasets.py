@@ -52,9 +52,9 @@ class MarketFolder(ImageDataset):
 
 def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int]]:
     """(path, identity, camera from 0) of the images of one folder in Market-1501 naming, sorted by name; junk (−1) left out."""
-    folder = Path(folder).expanduser()
-    if not str(key) or not folder.is_dir() or str(folder) == ".":
-        raise UserError(f"{key} is {str(folder)!r}, which is no folder; give a folder of images named as 0002_c1s1_000451_03.jpg")
+    given, folder = str(folder), Path(folder).expanduser()
+    if folder == Path() or not folder.is_dir():
+        raise UserError(f"{key} is {given!r}, which is no folder; give a folder of images named as 0002_c1s1_000451_03.jpg")
     items = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in _IMAGE_ENDINGS:

@@ -1,0 +1,79 @@
+"""The shipped configs: they load, siblings differ in method keys only, and overrides are read strictly."""
+
+from pathlib import Path
+
+import pytest
+
+from fastreid_privacy.config import RUN_KEYS, comparable, flat_keys, load_config
+from fastreid_privacy.errors import UserError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FOLDERS = ("Market", "MSMT17", "CUHK03", "Synthetic")
+OPERATORS = {"": "blur", "_pixelate": "pixelate", "_noise": "noise"}
+
+
+def load(path: Path):
+    return load_config(path, ["MODEL.DEVICE", "cpu"])
+
+
+def names() -> list[str]:
+    learned = [f"privacy_agw{suffix}.yml" for suffix in OPERATORS]
+    others = [f"{kind}_{operator}.yml" for kind in ("wo_upgrade", "base") for operator in OPERATORS.values()]
+    return [*learned, *others, "upper_bound.yml"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_siblings_differ_in_method_keys_only(folder):
+    shared = comparable(load(CONFIGS / folder / "privacy_agw.yml"))
+    outputs = set()
+    for name in names():
+        cfg = load(CONFIGS / folder / name)
+        assert comparable(cfg) == shared, name
+        outputs.add(cfg.OUTPUT_DIR)
+    assert len(outputs) == len(names())  # and none writes over another
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize(("suffix", "operator"), OPERATORS.items())
+def test_each_config_is_the_method_its_name_says(folder, suffix, operator):
+    full, without, base = (
+        load(CONFIGS / folder / name) for name in (f"privacy_agw{suffix}.yml", f"wo_upgrade_{operator}.yml", f"base_{operator}.yml")
+    )
+    assert [cfg.PRIVACY.PROTECTION for cfg in (full, without, base)] == ["learned", "learned", "conventional"]
+    assert full.PRIVACY.UPGRADE.ENABLED and not without.PRIVACY.UPGRADE.ENABLED
+    assert {cfg.PRIVACY.DESENSITIZER.NAME for cfg in (full, without, base)} == {operator}
+    assert load(CONFIGS / folder / "upper_bound.yml").PRIVACY.PROTECTION == "none"
+
+
+def test_run_keys_say_nothing_about_what_is_learned():
+    known = flat_keys(load_config("", ["MODEL.DEVICE", "cpu"]))
+    assert set(RUN_KEYS) <= set(known)
+    assert not [key for key in RUN_KEYS if key.startswith(("INPUT", "PRIVACY"))]
+
+
+def test_the_paper_figures_of_the_full_method_are_those_of_table_5():
+    cfg = load(CONFIGS / "Market" / "privacy_agw.yml")
+    figures = {(where, metric): value for where, metric, value in cfg.TEST.PAPER_RESULTS}
+    rank1 = {"OI-OI": 91.6, "OI-PI": 88.2, "PI-OI": 82.5, "PI-PI": 89.2}
+    assert {pair: figures[pair, "Rank-1"] for pair in rank1} == rank1
+    assert figures["recovered", "PSNR"] == 26.78 and figures["OI-PI", "mINP"] == 37.0
+
+
+def test_whole_numbers_stand_for_floats_and_lists_for_tuples():
+    cfg = load_config("", ["MODEL.DEVICE", "cpu", "PRIVACY.LAMBDA_L1", "50", "DATASETS.NAMES", "['Market1501']"])
+    assert cfg.PRIVACY.LAMBDA_L1 == 50.0 and isinstance(cfg.PRIVACY.LAMBDA_L1, float)
+    assert cfg.DATASETS.NAMES == ("Market1501",)
+
+
+@pytest.mark.parametrize(
+    ("typed", "nearest"),
+    [("PRIVACY.LAMDA_L1", "PRIVACY.LAMBDA_L1"), ("SOLVER.MAX_EPOCHS", "SOLVER.MAX_EPOCH"), ("PRIVACY.STORAGES", "PRIVACY.STORAGE")],
+)
+def test_unknown_keys_name_the_nearest_known_one(typed, nearest, tmp_path):
+    with pytest.raises(UserError, match=rf"unknown config key {typed} in the command line; the nearest known key is {nearest}$"):
+        load_config("", [typed, "1"])
+    *path, leaf = typed.split(".")
+    file = tmp_path / "typo.yml"
+    file.write_text(f"{path[0]}:\n  {leaf}: 1\n")
+    with pytest.raises(UserError, match=rf"{typed} in .*typo\.yml; the nearest known key is {nearest}$"):
+        load_config(file)
