@@ -30,7 +30,7 @@ RUN_KEYS = (
 def add_privacy_config(cfg: CfgNode) -> None:
     """Add the project's keys with their defaults (the paper's values, section 4.2) to a fastreid config, in place."""
     cfg.SEED = 0  # every random choice of a run derives from it; two runs of one seed on one machine are equal on the CPU
-    cfg.MODEL.DEVICE = "auto"  # auto: cuda where there is a GPU, else cpu
+    cfg.MODEL.DEVICE = resolve_device("auto")  # cuda where there is a GPU, else cpu; resolved here, for fastreid's own trainer too
 
     cfg.PRIVACY = privacy = CfgNode()
     # What the second half of the Re-ID batch and the PI domain are: none (AGW on raw images: the upper bound),
@@ -78,7 +78,7 @@ def add_privacy_config(cfg: CfgNode) -> None:
     cfg.DATASETS.SYNTHETIC.TRAIN_IDENTITIES = 100
     cfg.DATASETS.SYNTHETIC.TEST_IDENTITIES = 50
     cfg.DATASETS.SYNTHETIC.CAMERAS = 6
-    cfg.DATASETS.SYNTHETIC.IMAGES_PER_CAMERA = 4  # at most, of one identity
+    cfg.DATASETS.SYNTHETIC.IMAGES_PER_CAMERA = 6  # at most, of one identity
     cfg.DATASETS.SYNTHETIC.HEIGHT = 128
     cfg.DATASETS.SYNTHETIC.WIDTH = 64
     cfg.DATASETS.SYNTHETIC.SEED = 0

@@ -17,6 +17,7 @@ from .checkpoint import PrivacyCheckpointer, read_checkpoint
 from .checkpoint_files import some_of
 from .config import comparable, flat_keys, given_rank1
 from .errors import UserError
+from .evaluation.bootstrap import compare_with, save_query_ranks
 from .evaluation.results import build_results, results_path, save_results
 from .report import format_terminal, read_results, save_samples, write_report
 from .trainer import PrivacyTrainer, unwrap
@@ -242,6 +243,11 @@ def _refuse_to_overwrite(cfg: CfgNode, resume: bool) -> None:
         raise UserError(f"{folder} holds a run already ({', '.join(found[:3])}); continue it with --resume, or choose another OUTPUT_DIR")
 
 
+def _baseline_file(cfg: CfgNode, name: str) -> Path:
+    given = given_rank1(cfg)
+    return given if isinstance(given, Path) else Path(cfg.OUTPUT_DIR, "baseline", name)
+
+
 def _report(cfg: CfgNode, evaluations: dict, tested: str, record: dict | None, baseline: Results, upper_bound: Results) -> Results:
     if not comm.is_main_process():
         return {}
@@ -251,7 +257,11 @@ def _report(cfg: CfgNode, evaluations: dict, tested: str, record: dict | None, b
             cfg, name, evaluation, version=__version__, checkpoint=tested, record=record, baseline=baseline.get(name),
             upper_bound=upper_bound.get(name),
         )  # fmt: skip
-        save_results(results, results_path(cfg, name))
+        file = results_path(cfg, name)
+        save_query_ranks(evaluation["query_ranks"], file)
+        if name in baseline:
+            results["versus_baseline"] = compare_with(file, _baseline_file(cfg, file.name))
+        save_results(results, file)
         save_samples(evaluation["samples"], Path(cfg.OUTPUT_DIR), "" if len(cfg.DATASETS.TESTS) == 1 else name)
         logger.info("Results on %s:\n%s", name, format_terminal(results))
         all_results[name] = results

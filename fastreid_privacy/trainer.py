@@ -154,7 +154,10 @@ class PrivacyTrainer(DefaultTrainer):
             self.checkpointer.load_weights(self.cfg.MODEL.WEIGHTS)
 
     def train(self) -> None:
-        TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
+        try:
+            TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
+        finally:
+            self.data_loader.shutdown()  # its order has no end; workers left to the garbage collector take 5 s each to notice
 
     def before_epoch(self) -> None:
         super().before_epoch()
@@ -209,13 +212,13 @@ class PrivacyTrainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
-        """Results on each test set, by name: retrieval, image_quality, and sample images; empty off rank 0."""
+        """Results on each test set, by name: retrieval, image_quality, sample images and query ranks; empty off rank 0."""
         results = OrderedDict()
         for name in cfg.DATASETS.TESTS:
             loader, evaluator = cls.build_evaluator(cfg, name)
             result = inference_on_dataset(DomainExtractor(unwrap(model), cfg.TEST.FLIP.ENABLED), loader, evaluator)
             if comm.is_main_process():
-                results[name] = {**result, "samples": evaluator.sample_images}
+                results[name] = {**result, "samples": evaluator.sample_images, "query_ranks": evaluator.query_ranks}
         return results
 
 

@@ -1,0 +1,163 @@
+"""``--resume`` after SIGKILL, wherever it strikes, ends where an uninterrupted run of the same seed ends, bit for bit."""
+
+from __future__ import annotations
+
+from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+
+# isort: split
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastreid_privacy.command_line import run
+from fastreid_privacy.report.inputs import read_metrics
+
+# Base first, then the learned model, three epochs each; whatever is private enough for these generous ε upgrades, at every check.
+OPTIONS = {
+    "SOLVER.MAX_EPOCH": 3, "PRIVACY.UPGRADE.BASELINE_RANK1": "auto", "PRIVACY.UPGRADE.EPS_PSNR": 100.0, "PRIVACY.UPGRADE.EPS_SSIM": 2.0,
+    "PRIVACY.UPGRADE.EPS_RANK1": 101.0,
+}  # fmt: skip
+STEP = "fastreid_privacy.trainer.PrivacyTrainer.run_step"
+DRAW = random.Random(20240)
+PLAN = [
+    ["write", "baseline/.model_0000", DRAW.randrange(1, 1_000_000)],
+    ["call", STEP, DRAW.randrange(3, 7)],  # Base's second or third epoch: the first is done again, as nothing was whole
+    ["call", "fastreid_privacy.checkpoint.PrivacyCheckpointer.tag_last_checkpoint", 1],  # whole, but not yet the one to continue from
+    ["call", "fastreid_privacy.supervision.Supervision.upgrade", 1],  # Base finished; decided, not yet done
+    ["call", STEP, DRAW.randrange(3, 7)],  # the learned model's second or third epoch, after the upgrade
+    ["write", "/.model_", DRAW.randrange(1, 3_000_000)],  # the next checkpoint of whatever kind
+    ["write", "/.model_final", DRAW.randrange(1, 9_000_000)],
+    ["call", "fastreid_privacy.experiment.write_report", 1],  # all there but the report
+]
+
+
+def digest(value) -> str:
+    """SHA-256 of nested containers, tensors bit by bit."""
+    if isinstance(value, torch.Tensor):
+        value = value.numpy()
+    if isinstance(value, np.ndarray):
+        text = f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).tobytes()
+    elif isinstance(value, dict):
+        text = repr([(repr(key), digest(item)) for key, item in sorted(value.items(), key=lambda pair: repr(pair[0]))]).encode()
+    elif isinstance(value, list | tuple):
+        text = repr([digest(item) for item in value]).encode()
+    else:
+        text = repr(value).encode()
+    return hashlib.sha256(text).hexdigest()
+
+
+def checkpoint_digests(path: Path) -> dict[str, str]:
+    """What a checkpoint holds besides its config (which names OUTPUT_DIR)."""
+    content = torch.load(path, weights_only=False)
+    return {key: digest(value) for key, value in content.items() if key != "config"}
+
+
+def results_of(folder: Path) -> dict:
+    """results.json without the names of the folder."""
+    return json.loads((folder / "results.json").read_text().replace(str(folder), "").replace(str(folder.parent), ""))
+
+
+def curves_of(folder: Path) -> list[dict]:
+    """What the training curves show of each iteration that is logged. Losses there are medians over 20 iterations since the last start."""
+    keys = ("iteration", "lr", "total_loss")
+    return [{key: key if key == "total_loss" else entry[key] for key in entry if key in keys or key.startswith("validation/")}
+            for entry in read_metrics(folder / "metrics.json")]  # fmt: skip
+
+
+def files_of(folder: Path) -> list[str]:
+    """Names, hidden ones included, without fastreid's TensorBoard files: each start writes one more."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if "tfevents" not in path.name)
+
+
+@pytest.fixture(scope="module")
+def twins(small_dataset, tmp_path_factory):
+    """OUTPUT_DIR of an uninterrupted run, and of one that was killed wherever PLAN says."""
+    folders = [tmp_path_factory.mktemp("uninterrupted") / "run", tmp_path_factory.mktemp("killed") / "run"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "FASTREID_DATASETS": str(small_dataset)}
+    arguments = [["--config-file", str(SMALL_CONFIG), *small_options(folder, **OPTIONS)] for folder in folders]
+    runs = json.dumps(list(zip(arguments, ([], PLAN), strict=True)))
+    driver = [sys.executable, str(Path(__file__).with_name("killed_runs.py")), runs]
+    done = subprocess.run(driver, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return folders
+
+
+@pytest.mark.parametrize("part", ["", "baseline"], ids=["learned", "Base"])
+def test_killed_and_resumed_equals_uninterrupted(twins, part):
+    """Weights of all networks, optimizer, learning-rate schedule, upgrade record; the selected model; results; curves."""
+    whole, killed = (folder / part for folder in twins)
+    expected = checkpoint_digests(whole / "model_final.pth")
+    assert {"model", "optimizer", "lr_sched", "upgrade_record", "epoch"} <= expected.keys()
+    assert checkpoint_digests(killed / "model_final.pth") == expected
+    assert checkpoint_digests(killed / "model_best.pth") == checkpoint_digests(whole / "model_best.pth")
+    assert results_of(killed) == results_of(whole)
+    assert len(curves_of(whole)) >= 3 and curves_of(killed) == curves_of(whole)
+    assert files_of(killed) == files_of(whole)
+
+
+def test_the_twins_upgraded(twins):
+    """What is compared above has upgrades in it, so that the frozen target's weights are part of it."""
+    checks = results_of(twins[1])["checks"]
+    assert [check["epoch"] for check in checks] == [1, 2, 3]
+    assert checks == results_of(twins[0])["checks"]
+    assert "upgrade" in [check["decision"] for check in checks[:2]]
+    assert results_of(twins[1])["upgrades"] == [check for check in checks if check["decision"] == "upgrade"]
+
+
+def test_another_seed_ends_elsewhere(small_run, small_dataset, tmp_path):
+    """The hashes above can differ."""
+    assert run(["--config-file", str(SMALL_CONFIG), *small_options(tmp_path, SEED=1)]) == 0
+    first, second = (checkpoint_digests(folder / "model_final.pth") for folder in (small_run, tmp_path))
+    assert first["model"] != second["model"] and first["optimizer"] != second["optimizer"]
+
+
+def test_a_damaged_last_checkpoint_is_named_and_the_one_before_taken(small_run, tmp_path, capfd):
+    folder = tmp_path / "run"
+    shutil.copytree(small_run, folder)
+    (folder / "results.json").unlink()
+    last = folder / (folder / "last_checkpoint").read_text()
+    content = bytearray(last.read_bytes())
+    weight = torch.load(last, weights_only=False)["model"]["anonymizer.down.0.0.weight"]
+    content[content.index(weight.numpy().tobytes())] ^= 1  # torch reads such a file without a word
+    last.write_bytes(content)
+    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder)]) == 0
+    out = capfd.readouterr().out
+    assert f"Cannot resume from {last} is damaged" in out
+    assert f"Resuming from {folder / 'model_0000.pth'}" in out
+    assert checkpoint_digests(folder / "model_final.pth") == checkpoint_digests(small_run / "model_final.pth")
+    assert results_of(folder) == results_of(small_run)
+
+
+def test_no_whole_checkpoint(small_run, tmp_path, capfd):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("model_final.pth", "model_0000.pth"):
+        (folder / name).write_bytes((small_run / name).read_bytes()[:-1000])
+    (folder / "last_checkpoint").write_text("model_final.pth")
+    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder)]) == 2
+    message = capfd.readouterr().err
+    assert all(str(folder / name) in message for name in ("model_final.pth", "model_0000.pth")) and "Traceback" not in message
+
+
+def test_resuming_under_another_model(small_run, tmp_path, capfd):
+    folder = tmp_path / "run"
+    shutil.copytree(small_run, folder)
+    (folder / "results.json").unlink()
+    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder, **{"PRIVACY.ANONYMIZER.WIDTH": 4})]) == 2
+    message = capfd.readouterr().err
+    assert str(folder / "model_final.pth") in message and "anonymizer" in message and "Traceback" not in message
+
+
+def test_resuming_nothing_starts_from_the_beginning(small_run, tmp_path):
+    """``make demo`` is one command for the first and for every later call."""
+    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(tmp_path / "run")]) == 0
+    assert checkpoint_digests(tmp_path / "run" / "model_final.pth") == checkpoint_digests(small_run / "model_final.pth")
