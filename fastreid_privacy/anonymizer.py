@@ -17,7 +17,7 @@ from .config import parse_config, resolve_device
 from .desensitize import Desensitizer
 from .errors import UserError
 from .image_storage import ImageStorage
-from .meta_arch import to_levels, to_unit
+from .images import to_levels, to_unit
 from .networks import build_generator
 
 

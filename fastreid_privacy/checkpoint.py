@@ -16,17 +16,11 @@ import torch
 from fastreid.utils.checkpoint import Checkpointer
 from torch import nn
 
-from .checkpoint_files import (
-    checkpoint_config,
-    load_matching_weights,
-    read_checkpoint,
-    remove_unfinished,
-    some_of,
-    write_atomically,
-)
+from .checkpoint_files import load_matching_weights, read_checkpoint, some_of
 from .errors import UserError
+from .files import remove_unfinished, write_atomically
 
-__all__ = ["PrivacyCheckpointer", "checkpoint_config", "load_matching_weights", "read_checkpoint"]
+__all__ = ["PrivacyCheckpointer", "load_matching_weights", "read_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,14 +73,14 @@ class PrivacyCheckpointer(Checkpointer):
         remove_unfinished(folder)
         path = folder / f"{name}.pth"
         self.logger.info("Saving checkpoint to %s", path)
-        write_atomically(path, lambda file: torch.save(content, file))
+        write_atomically(path, lambda file: torch.save(content, file), sync=True)
         if tag:
             self.tag_last_checkpoint(path.name)
         self._prune()
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make a file of OUTPUT_DIR the one that ``resume`` starts from."""
-        write_atomically(Path(self.save_dir) / TAG, lambda file: file.write(last_filename_basename.encode()))
+        write_atomically(Path(self.save_dir) / TAG, lambda file: file.write(last_filename_basename.encode()), sync=True)
 
     def candidates(self) -> list[Path]:
         """Files to resume from, best first: the tagged one, then the periodic ones from the newest to the oldest."""
@@ -125,22 +119,6 @@ class PrivacyCheckpointer(Checkpointer):
             raise UserError(f"no checkpoint to resume from in {self.save_dir}; train without --resume, or name the folder with OUTPUT_DIR")
         raise UserError(f"no whole checkpoint in {self.save_dir}: {'; '.join(damaged)}. Train without --resume into another OUTPUT_DIR")
 
-    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Resume where there is something to resume from; else load the weights of ``path``, where it names a file."""
-        if resume and self.has_checkpoint():
-            return self.resume()
-        return self.load(path, checkpointables=[])
-
-    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """As fastreid's: everything from ``path``, or its weights alone where no checkpointable is asked for."""
-        if not path:
-            self.logger.info("No checkpoint named: starting from the initial weights")
-            return {}
-        if checkpointables or (checkpointables is None and self.checkpointables):
-            return self._restore(Path(path), read_checkpoint(path), checkpointables)
-        self.load_weights(path)
-        return {}
-
     def load_weights(self, path: str | Path) -> str:
         """Load what fits of a model into this one, for fine-tuning or testing; see ``load_matching_weights``.
 
@@ -151,9 +129,8 @@ class PrivacyCheckpointer(Checkpointer):
         self.logger.info(summary)
         return summary
 
-    def _restore(self, path: Path, checkpoint: dict[str, Any], names: list[str] | None = None) -> dict[str, Any]:
-        names = list(self.checkpointables) if names is None else names
-        missing = [name for name in names if name not in checkpoint]
+    def _restore(self, path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        missing = [name for name in self.checkpointables if name not in checkpoint]
         if missing:
             raise UserError(f"{path} lacks {', '.join(missing)}: it was written under another config and cannot be resumed under this one")
         advice = "it was written under another config; use that one (the file carries it), or another OUTPUT_DIR"
@@ -162,9 +139,9 @@ class PrivacyCheckpointer(Checkpointer):
         if differing:
             raise UserError(f"{path} does not fit this model ({some_of(differing)} differ): {advice}")
         self.model.load_state_dict(weights)
-        for name in names:
+        for name, item in self.checkpointables.items():
             try:
-                self.checkpointables[name].load_state_dict(checkpoint.pop(name))
+                item.load_state_dict(checkpoint.pop(name))
             except (ValueError, KeyError, RuntimeError) as error:
                 raise UserError(f"{path}: its {name} does not fit ({error}): {advice}") from error
         checkpoint.pop("config", None)

@@ -1,13 +1,12 @@
-"""Checkpoint files: written in one move, read without running code, and compared with a model before they change it."""
+"""Checkpoint files: read without running code, and compared with a model before they change it."""
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,37 +15,6 @@ from torch import nn
 
 from .compat.files import load_safely
 from .errors import UserError
-
-UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Delete what interrupted ``write_atomically`` calls have left in a folder."""
-    for leftover in folder.glob(f".*{UNFINISHED}"):
-        leftover.unlink()
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Let ``write`` fill a file beside ``path`` and move it there once it is on the disk.
-
-    An exception, a crash or a power cut at any moment leaves ``path`` either as it was or complete.
-    """
-    unfinished = path.with_name(f".{path.name}{UNFINISHED}")
-    try:
-        with unfinished.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except Exception:
-        unfinished.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # the move itself reaches the disk with the folder; Windows opens no folders
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def read_checkpoint(path: str | Path, *, verify: bool = False) -> dict[str, Any]:
@@ -74,19 +42,6 @@ def read_checkpoint(path: str | Path, *, verify: bool = False) -> dict[str, Any]
     others = {name: value for name, value in content.items() if name not in ("model", key)}
     prefix = "module." if all(name.startswith("module.") for name in weights) else ""
     return {"model": {name.removeprefix(prefix): torch.as_tensor(value) for name, value in weights.items()}, **others}
-
-
-def checkpoint_config(path: str | Path) -> str:
-    """The YAML config in a checkpoint; its tensors stay on the disk.
-
-    Raises:
-        UserError: as ``read_checkpoint``, or a file without a config.
-    """
-    content = _read(path, mmap=zipfile.is_zipfile(path))
-    config = content.get("config") if isinstance(content, Mapping) else None
-    if not isinstance(config, str) or not config:
-        raise UserError(f"{path} carries no config: it is no checkpoint of fastreid_privacy")
-    return config
 
 
 def load_matching_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: str) -> str:
@@ -126,7 +81,7 @@ def load_matching_weights(model: nn.Module, weights: Mapping[str, torch.Tensor],
     return "; ".join(parts)
 
 
-def _read(path: str | Path, *, verify: bool = False, mmap: bool = False) -> Any:
+def _read(path: str | Path, *, verify: bool = False) -> Any:
     if "://" in str(path):
         path = PathManager.get_local_path(str(path))
     if not Path(path).is_file():
@@ -139,7 +94,7 @@ def _read(path: str | Path, *, verify: bool = False, mmap: bool = False) -> Any:
                 broken = archive.testzip()
             if broken:
                 raise ValueError(f"checksum of {broken} is wrong")
-        return load_safely(path, mmap=mmap)
+        return load_safely(path)
     except Exception as error:  # a damaged file can end in any exception of zipfile, pickle and torch
         raise UserError(f"{path} is damaged or no checkpoint ({type(error).__name__}: {str(error).splitlines()[0]})") from error
 

@@ -19,7 +19,8 @@ from fastreid.utils.logger import setup_logger
 from . import __version__, compat
 from .config import load_config
 from .errors import UserError
-from .experiment import evaluate_only, run_experiment
+from .evaluate_only import evaluate_only
+from .experiment import run_experiment
 from .preflight import preflight
 from .trainer import without_user_error_tracebacks
 
@@ -33,11 +34,6 @@ def run(argv: Sequence[str] | None = None) -> int:
         cfg = preflight(args)
         compat.launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, (args,), device=cfg.MODEL.DEVICE)
     except UserError as error:
-        print(f"error: {user_message(error)}", file=sys.stderr)
-        return 2
-    except torch.multiprocessing.ProcessRaisedException as error:
-        if "UserError" not in str(error) and "TrainingDiverged" not in str(error):
-            raise
         print(f"error: {user_message(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -54,6 +50,8 @@ def main(args: argparse.Namespace) -> None:
     logging.getLogger("fastreid.engine.train_loop").addFilter(without_user_error_tracebacks)
     logging.getLogger(__name__).info("fastreid_privacy %s on %s, %s; arguments: %s", __version__, cfg.MODEL.DEVICE, _versions(), args)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+    if cfg.MODEL.DEVICE.startswith("cuda:"):  # one process; of several, each has its GPU from compat.launch
+        torch.cuda.set_device(cfg.MODEL.DEVICE)
     if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
         logging.getLogger(__name__).info(
             "SOLVER.AMP.ENABLED on the CPU: bfloat16, which is faster only where the CPU has instructions for it"
@@ -70,5 +68,5 @@ def _versions() -> str:
 
 
 def user_message(error: Exception) -> str:
-    """The message of a user error, also when it comes out of a loader's worker or a spawned process wrapped in their tracebacks."""
+    """The message of a user error, also when it comes out of a loader's worker, wrapped in its traceback."""
     return re.split(r"(?:UserError|TrainingDiverged): ", str(error))[-1].strip()

@@ -10,21 +10,26 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from fastreid.config import CfgNode, get_cfg
 
+from .config_checks import check_privacy_config, given_rank1, resolve_device
 from .errors import UserError
-from .report.tables import paper_results
 
-PROTECTIONS = ("none", "conventional", "learned")
+__all__ = [
+    "METHOD_KEYS", "RESUMABLE_KEYS", "RUN_KEYS", "add_privacy_config", "comparable", "default_config", "flat_keys", "given_rank1",
+    "load_config", "parse_config", "resolve_device",
+]  # fmt: skip
 
 # What may differ between the configs of one comparison: the upper bound, Base, the method with and without upgradation.
 METHOD_KEYS = ("PRIVACY.PROTECTION", "PRIVACY.UPGRADE", "PRIVACY.UPPER_BOUND", "PRIVACY.DESENSITIZER", "TEST.PAPER_RESULTS")
 # What says where and how a run happens, not what it learns.
 RUN_KEYS = (
-    "OUTPUT_DIR", "MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.HEADS.NUM_CLASSES", "MODEL.BACKBONE.PRETRAIN_PATH", "DATALOADER.NUM_WORKERS",
+    "OUTPUT_DIR", "MODEL.DEVICE", "MODEL.HEADS.NUM_CLASSES", "MODEL.BACKBONE.PRETRAIN_PATH", "DATALOADER.NUM_WORKERS",
     "SOLVER.CHECKPOINT_PERIOD", "SOLVER.KEEP_CHECKPOINTS", "TEST.IMS_PER_BATCH",
 )  # fmt: skip
+
+# What may change when a run is continued: the machine, which checkpoint is tested, what it is compared with.
+RESUMABLE_KEYS = (*RUN_KEYS, "TEST.CHECKPOINT", "TEST.PAPER_RESULTS", "PRIVACY.UPPER_BOUND")
 
 
 def add_privacy_config(cfg: CfgNode) -> None:
@@ -107,6 +112,20 @@ def flat_keys(node: CfgNode | dict, prefix: str = "") -> dict[str, object]:
     return leaves
 
 
+# Of what a list is that is empty by default.
+ELEMENTS = {"MODEL.FREEZE_LAYERS": str, "PRIVACY.DESENSITIZER.MASK_REGION": float}
+
+
+def _check_elements(key: str, value: Sequence, default: Sequence, source: str) -> None:
+    """Refuse a list whose elements are of another type than those of its default, where these are of one type."""
+    kinds = {ELEMENTS[key]} if key in ELEMENTS else {type(element) for element in default}
+    if len(kinds) == 1:
+        kind = kinds.pop()
+        bad = [element for element in value if type(element) is not kind and not (kind is float and type(element) is int)]
+        if bad:
+            raise UserError(f"{key} is {value!r} in {source}; its elements must be of type {kind.__name__}, which {bad[0]!r} is not")
+
+
 def _assign(cfg: CfgNode, values: dict[str, object], source: str) -> None:
     """Set leaves by name, refusing unknown keys and values of another type; whole numbers may stand for floats, lists for tuples."""
     known = flat_keys(cfg)
@@ -115,8 +134,11 @@ def _assign(cfg: CfgNode, values: dict[str, object], source: str) -> None:
             near = difflib.get_close_matches(key.upper(), list(known), n=1, cutoff=0.0)[0]
             raise UserError(f"unknown config key {key} in {source}; the nearest known key is {near}")
         old, value = known[key], CfgNode._decode_cfg_value(value)
-        if (isinstance(old, float) and type(value) is int) or (isinstance(old, list | tuple) and isinstance(value, list | tuple)):
+        if isinstance(old, list | tuple) and isinstance(value, list | tuple):
+            _check_elements(key, value, old, source)
             value = type(old)(value)
+        elif isinstance(old, float) and type(value) is int:
+            value = float(value)
         elif key == "PRIVACY.UPGRADE.BASELINE_RANK1":  # a word, a path or a number
             value = str(value)
         elif type(value) is not type(old):
@@ -157,7 +179,7 @@ def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNo
     if len(opts) % 2:
         raise UserError(f"the overrides must be KEY VALUE pairs; {opts[-1]} has no value")
     _assign(cfg, dict(zip(opts[0::2], opts[1::2], strict=True)), "the command line")
-    check_privacy_config(cfg)
+    check_privacy_config(cfg, default_config())
     cfg.freeze()
     return cfg
 
@@ -174,129 +196,8 @@ def parse_config(text: str, source: str) -> CfgNode:
     return cfg
 
 
-def given_rank1(cfg: CfgNode) -> float | Path | None:
-    """What ``PRIVACY.UPGRADE.BASELINE_RANK1`` says: a rank-1 in percent, the path of a results.json, or None for auto.
-
-    Raises:
-        UserError: when it is neither.
-    """
-    given = cfg.PRIVACY.UPGRADE.BASELINE_RANK1
-    if given == "auto":
-        return None
-    try:
-        rank1 = float(given)
-    except ValueError:
-        if Path(given).is_file():
-            return Path(given)
-        raise UserError(
-            f"PRIVACY.UPGRADE.BASELINE_RANK1 is {given}; give auto, a rank-1 in percent, or the path of Base's results.json"
-        ) from None
-    if not 0 <= rank1 <= 100:
-        raise UserError(f"PRIVACY.UPGRADE.BASELINE_RANK1 is {given}; a rank-1 lies between 0 and 100 percent")
-    return rank1
-
-
-def resolve_device(name: str) -> str:
-    """The torch device of a ``MODEL.DEVICE`` value.
-
-    Raises:
-        UserError: when a GPU is asked for and there is none, or the name is no torch device.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"MODEL.DEVICE {name} is no torch device; give auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"MODEL.DEVICE is {name}, but torch sees {torch.cuda.device_count()} GPUs here; give MODEL.DEVICE cpu (or auto)")
-    return name
-
-
-def check_privacy_config(cfg: CfgNode) -> None:
-    """Refuse what cannot be trained or would silently do nothing, and resolve ``MODEL.DEVICE``, before anything is built.
-
-    Raises:
-        UserError: naming the key, its value, and what is allowed.
-    """
-    cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
-    privacy, solver = cfg.PRIVACY, cfg.SOLVER
-
-    def allow(key: str, value, choices: Sequence) -> None:
-        if value not in choices:
-            raise UserError(f"{key} is {value}; allowed: {', '.join(map(str, choices))}")
-
-    def at_least(key: str, value, lowest) -> None:
-        if not value >= lowest:
-            raise UserError(f"{key} is {value}; it must be at least {lowest}")
-
-    allow("PRIVACY.PROTECTION", privacy.PROTECTION, PROTECTIONS)
-    allow("TEST.CHECKPOINT", cfg.TEST.CHECKPOINT, ("best", "final"))
-    allow("TEST.METRIC", cfg.TEST.METRIC, ("cosine", "euclidean"))
-    allow("SOLVER.SCHED", solver.SCHED, ("MultiStepLR", "CosineAnnealingLR"))
-    allow("PRIVACY.DESENSITIZER.PIXEL_REDUCE", privacy.DESENSITIZER.PIXEL_REDUCE, ("mean", "corner"))
-    for key, value in (("SOLVER.MAX_EPOCH", solver.MAX_EPOCH), ("TEST.EVAL_PERIOD", cfg.TEST.EVAL_PERIOD),
-                       ("SOLVER.CHECKPOINT_PERIOD", solver.CHECKPOINT_PERIOD), ("SOLVER.KEEP_CHECKPOINTS", solver.KEEP_CHECKPOINTS),
-                       ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH), ("TEST.IMS_PER_BATCH", cfg.TEST.IMS_PER_BATCH)):  # fmt: skip
-        at_least(key, value, 1)
-    if not solver.BASE_LR > 0:
-        raise UserError(f"SOLVER.BASE_LR is {solver.BASE_LR}; it must be above 0")
-    if len(solver.GAN_BETAS) != 2 or not all(0 <= beta < 1 for beta in solver.GAN_BETAS):
-        raise UserError(f"SOLVER.GAN_BETAS is {solver.GAN_BETAS}; give Adam's two betas, from 0 to below 1")
-    at_least("SOLVER.WARMUP_EPOCHS", solver.WARMUP_EPOCHS, 0)
-    at_least("DATALOADER.NUM_WORKERS", cfg.DATALOADER.NUM_WORKERS, 0)
-    at_least("PRIVACY.LAMBDA_L1", privacy.LAMBDA_L1, 0)
-    at_least("PRIVACY.CENTER_LOSS.WEIGHT", privacy.CENTER_LOSS.WEIGHT, 0)
-    at_least("SEED", cfg.SEED, 0)
-    if list(cfg.INPUT.SIZE_TRAIN) != list(cfg.INPUT.SIZE_TEST):
-        raise UserError(f"INPUT.SIZE_TRAIN {cfg.INPUT.SIZE_TRAIN} and INPUT.SIZE_TEST {cfg.INPUT.SIZE_TEST} must be equal: "
-                        "the anonymizer and Re-ID see the same images in training and test")  # fmt: skip
-    paper_results({"config": cfg})
-    _check_batch(cfg)
-    _check_upgrade(cfg)
-    _refuse_unsupported(cfg)
-
-
-def _check_batch(cfg: CfgNode) -> None:
-    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
-    if cfg.DATALOADER.SAMPLER_TRAIN in ("NaiveIdentitySampler", "BalancedIdentitySampler") and (instances < 2 or batch % instances):
-        raise UserError(f"SOLVER.IMS_PER_BATCH {batch} is no multiple of DATALOADER.NUM_INSTANCE {instances} (at least 2): "
-                        "a batch holds NUM_INSTANCE images of each identity")  # fmt: skip
-    validation = cfg.DATASETS.VALIDATION
-    for key in ("FRACTION", "QUERY_FRACTION"):
-        if not 0 < validation[key] < 1:
-            raise UserError(f"DATASETS.VALIDATION.{key} is {validation[key]}; it must lie between 0 and 1")
-
-
-def _check_upgrade(cfg: CfgNode) -> None:
-    if cfg.PRIVACY.PROTECTION == "learned" and cfg.PRIVACY.UPGRADE.ENABLED:
-        given_rank1(cfg)
-    if cfg.PRIVACY.UPPER_BOUND not in ("", "auto") and not Path(cfg.PRIVACY.UPPER_BOUND).is_file():
-        raise UserError(
-            f"PRIVACY.UPPER_BOUND is {cfg.PRIVACY.UPPER_BOUND}; give auto, nothing, or the path of an upper bound's results.json"
-        )
-
-
-def _refuse_unsupported(cfg: CfgNode) -> None:
-    """fastreid options that this trainer would ignore are refused, not dropped."""
-    because = {
-        "TEST.AQE.ENABLED": (cfg.TEST.AQE.ENABLED, "the hybrid evaluator ranks by the features themselves"),
-        "TEST.RERANK.ENABLED": (cfg.TEST.RERANK.ENABLED, "the hybrid evaluator ranks by the features themselves"),
-        "TEST.ROC.ENABLED": (cfg.TEST.ROC.ENABLED, "fastreid 1.4.0 counts positives as negatives there"),
-        "TEST.PRECISE_BN.ENABLED": (cfg.TEST.PRECISE_BN.ENABLED, "its passes over the data would move the class centers"),
-        "DATASETS.COMBINEALL": (cfg.DATASETS.COMBINEALL, "it would put test identities into training"),
-        "SOLVER.WARMUP_ITERS": (cfg.SOLVER.WARMUP_ITERS, "give the warm-up in epochs with SOLVER.WARMUP_EPOCHS"),
-        "INPUT.CROP.ENABLED": (cfg.INPUT.CROP.ENABLED, "its size would contradict INPUT.SIZE_TRAIN, which the anonymizer is built for"),
-        "INPUT.RPT.ENABLED": (cfg.INPUT.RPT.ENABLED, "patches of other people would reach the anonymizer; INPUT.REA reaches Re-ID only"),
-    }
-    for key, (value, reason) in because.items():
-        if value:
-            raise UserError(f"{key} {value} is not supported: {reason}")
-
-
-def comparable(cfg: CfgNode | dict) -> dict[str, object]:
+def comparable(cfg: CfgNode | dict, skip: Sequence[str] = METHOD_KEYS + RUN_KEYS) -> dict[str, object]:
     """The part of a config that two runs must share to be compared: data, networks, budget and seed; tuples become lists."""
-    skip = METHOD_KEYS + RUN_KEYS
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in flat_keys(cfg).items()

@@ -4,5 +4,7 @@
 class UserError(RuntimeError):
     """A mistake in the user's config, data or files.
 
-    The command-line tools print the message after ``error:`` and leave with exit code 2; nothing has been trained or written by then.
+    The command-line tools print the message after ``error:`` and leave with exit code 2. What can be found before training is found before
+    anything is trained or written (``preflight``); what shows only while running, as an image that cannot be decoded or a loss that
+    diverges, leaves the checkpoints written by then for ``--resume``.
     """

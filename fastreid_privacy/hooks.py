@@ -86,7 +86,7 @@ class UpgradeHook(HookBase):
             self.model.supervision.fall_back()
         self._log(entry)
         if select:
-            self.checkpointer.save("model_best", tag=False, weights_only=True, epoch=self.trainer.epoch)
+            self.checkpointer.save("model_best", tag=False, weights_only=True, epoch=self.trainer.epoch, upgrade_record=state)
         comm.synchronize()
 
     def _log(self, entry: dict) -> None:

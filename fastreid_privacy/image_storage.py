@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .errors import UserError
+from .files import write_atomically
 
 # JFIF: full-range BT.601; rows Y, Cb, Cr, without the offset of 128 of Cb and Cr.
 RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -148,12 +149,7 @@ class ImageStorage(nn.Module):
         if image.isnan().any():
             raise ValueError(f"the image for {path} holds NaN")
         content = self.encode(_to_array(image))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(path, lambda file: file.write(content))
 
     def extra_repr(self) -> str:
         return repr(self.name)

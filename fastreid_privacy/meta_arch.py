@@ -20,19 +20,10 @@ from torchvision.transforms import RandomErasing
 
 from .desensitize import Desensitizer
 from .image_storage import ImageStorage
+from .images import to_levels, to_unit
 from .losses import adversarial_loss, center_loss, frozen, update_centers
 from .networks import build_discriminator, build_generator
 from .supervision import Supervision
-
-
-def to_unit(images: Tensor) -> Tensor:
-    """0–255 → [−1, 1]."""
-    return images / 127.5 - 1
-
-
-def to_levels(images: Tensor) -> Tensor:
-    """[−1, 1] → 0–255."""
-    return (images + 1) * 127.5
 
 
 def path_seeds(paths: Sequence[str]) -> Tensor:
@@ -68,7 +59,8 @@ class PrivacyStages(nn.Module):
         **reid: what the wrapped meta-architecture takes.
     """
 
-    bfloat16 = False  # the trainer sets it for mixed precision: training passes then run under autocast
+    mixed_precision = False  # the trainer sets it for mixed precision: training passes then run under autocast
+    _domains_in_pass = 1  # how many domains the batch of a Re-ID pass holds in training
 
     @configurable
     def __init__(
@@ -148,7 +140,7 @@ class PrivacyStages(nn.Module):
         if not self.training:
             return super().forward({"images": images})
         targets = batch["targets"].to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext():
+        with torch.autocast(self.device.type, torch.bfloat16) if self.mixed_precision else nullcontext():
             if self.protection == "none":
                 return self.reid_losses([images], targets)
             desensitized = self.desensitize(images)
@@ -187,6 +179,7 @@ class PrivacyStages(nn.Module):
         """
         domains = [torch.stack([self.erasing(image) for image in images]) for images in domains]
         if self.joint_batch:
+            self._domains_in_pass = len(domains)
             losses = super().forward({"images": torch.cat(domains), "targets": targets.repeat(len(domains))})
             return {name: len(domains) * loss for name, loss in losses.items()}
         total: dict[str, Tensor] = {}
@@ -204,7 +197,8 @@ class PrivacyStages(nn.Module):
             if self.center_weight:
                 features = outputs[0]["features"]
                 losses["loss_center"] = self.center_weight * center_loss(features, targets, self.centers)
-                update_centers(self.centers, features.detach(), targets, self.center_lr)
+                # Along the gradient of eq. 7's sum over domains, of which a joint batch has the mean.
+                update_centers(self.centers, features.detach(), targets, self.center_lr * self._domains_in_pass)
         return losses
 
     # -- evaluation --------------------------------------------------------------------------------------------------------------------

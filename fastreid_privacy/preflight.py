@@ -22,11 +22,12 @@ from torch import nn
 
 from . import data, solver
 from .checkpoint import load_matching_weights, read_checkpoint
+from .comparison import check_outputs
 from .compat.files import load_safely
 from .config import load_config
 from .desensitize.desensitizer import DESENSITIZER_REGISTRY
 from .errors import UserError
-from .experiment import check_complete, check_outputs, checkpoint_to_evaluate, classes_of
+from .evaluate_only import check_complete, checkpoint_to_evaluate, classes_of, compared_results
 from .meta_arch import PrivacyStages
 from .networks import DISCRIMINATOR_REGISTRY, GENERATOR_REGISTRY
 from .registry import lookup
@@ -55,6 +56,7 @@ def preflight(args: argparse.Namespace) -> CfgNode:
     check_names(cfg)
     if args.eval_only:
         path, checkpoint = checkpoint_to_evaluate(cfg)
+        compared_results(cfg)
         weights = checkpoint["model"]
         data.check_datasets(cfg, cfg.DATASETS.TESTS)
         model = build_on_cpu(cfg, classes_of(weights))

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from fastreid.config import CfgNode
 from fastreid.engine import hooks as fastreid_hooks
 from fastreid.engine.defaults import DefaultTrainer
-from fastreid.engine.train_loop import SimpleTrainer, TrainerBase
+from fastreid.engine.train_loop import TrainerBase
 from fastreid.evaluation import inference_on_dataset
 from fastreid.modeling import build_model
 from fastreid.utils import comm
@@ -76,11 +76,10 @@ class PrivacyTrainer(DefaultTrainer):
         thresholds = Thresholds(upgrade.EPS_PSNR, upgrade.EPS_SSIM, upgrade.EPS_RANK1)
         self.record = UpgradeRecord(baseline_rank1 if upgrades else None, thresholds)
         seed_all_rng(cfg.SEED)
-        super().__init__(cfg)
+        self._bfloat16 = uses_bfloat16(cfg)  # needs no loss scaling; fastreid's AMP trainer is float16 with a scaler (train_loop.py:333)
+        super().__init__(_with_amp(cfg, False) if self._bfloat16 else cfg)
         self.delay_epochs = 0  # solver.lr_factor counts the delay itself
-        if uses_bfloat16(cfg):  # needs no loss scaling; fastreid's AMP trainer is float16 with a scaler (train_loop.py:333)
-            unwrap(self.model).bfloat16 = True
-            self._trainer = SimpleTrainer(self.model, self.data_loader, self.optimizer, None)
+        unwrap(self.model).mixed_precision = self._bfloat16
         write_metrics = self._trainer._write_metrics  # the last call before the optimizer's step, with the losses of this process
 
         def checked_metrics(losses: dict[str, torch.Tensor], data_time: float) -> None:
@@ -124,6 +123,8 @@ class PrivacyTrainer(DefaultTrainer):
         return data.build_test_loader(cfg, dataset_name)
 
     def build_hooks(self) -> list:
+        if self._bfloat16:
+            self.cfg = _with_amp(self.cfg, True)  # the user's again, before anything saves it
         cfg = self.cfg
         model = unwrap(self.model)
         # DefaultTrainer has just built fastreid's checkpointer; ours takes its place before any hook holds it.
@@ -131,7 +132,7 @@ class PrivacyTrainer(DefaultTrainer):
             model, cfg.OUTPUT_DIR, save_to_disk=comm.is_main_process(), config=cfg.dump(), keep=cfg.SOLVER.KEEP_CHECKPOINTS,
             optimizer=self.optimizer, upgrade_record=self.record, **self.scheduler,
         )  # fmt: skip
-        if self.grad_scaler is not None and not uses_bfloat16(cfg):
+        if self.grad_scaler is not None:
             self.checkpointer.checkpointables["grad_scaler"] = self.grad_scaler
         ret = [
             fastreid_hooks.IterationTimer(),
@@ -202,13 +203,15 @@ class PrivacyTrainer(DefaultTrainer):
         """Retrieval and image quality on the validation split; {} off rank 0."""
         loader, num_query = data.build_validation_loader(cfg)
         return inference_on_dataset(
-            DomainExtractor(model, cfg.TEST.FLIP.ENABLED), loader, HybridEvaluator(num_query, metric=cfg.TEST.METRIC)
+            DomainExtractor(model, cfg.TEST.FLIP.ENABLED),
+            loader,
+            HybridEvaluator(num_query, metric=cfg.TEST.METRIC, device=cfg.MODEL.DEVICE),
         )
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_dir=None):
         loader, num_query = cls.build_test_loader(cfg, dataset_name)
-        return loader, HybridEvaluator(num_query, metric=cfg.TEST.METRIC)
+        return loader, HybridEvaluator(num_query, metric=cfg.TEST.METRIC, device=cfg.MODEL.DEVICE)
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
@@ -226,6 +229,14 @@ def uses_bfloat16(cfg: CfgNode) -> bool:
     """Whether mixed precision (``SOLVER.AMP.ENABLED``) is bfloat16: on CPUs, and on GPUs that have it."""
     on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
     return cfg.SOLVER.AMP.ENABLED and (not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def _with_amp(cfg: CfgNode, enabled: bool) -> CfgNode:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SOLVER.AMP.ENABLED = enabled
+    cfg.freeze()
+    return cfg
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -268,7 +268,6 @@ def test_nothing_to_resume(tmp_path):
     assert not checkpointer.has_checkpoint()
     with pytest.raises(UserError, match="no checkpoint to resume from"):
         checkpointer.resume()
-    assert checkpointer.resume_or_load("", resume=True) == {}
 
 
 def test_a_checkpointable_that_the_file_lacks(tmp_path):
@@ -295,16 +294,3 @@ def test_resuming_another_optimizer(tmp_path):
     fresh.checkpointables["optimizer"] = torch.optim.Adam([{"params": list(fresh.model.backbone.parameters())}])
     with pytest.raises(UserError, match="its optimizer does not fit"):
         fresh.resume()
-
-
-def test_fastreids_own_entry(tmp_path):
-    """``resume_or_load`` as DefaultTrainer calls it: resume where possible, else weights alone."""
-    source = make(tmp_path / "a", seed=1)
-    source.save("model_final", epoch=5)
-    weights = str(tmp_path / "a" / "model_final.pth")
-    fresh = make(tmp_path / "b", seed=2)
-    assert fresh.resume_or_load(weights) == {} and fresh.checkpointables["record"].value == 2
-    assert same_state(fresh.model.state_dict(), source.model.state_dict())
-    assert make(tmp_path / "a").resume_or_load("", resume=True)["epoch"] == 5
-    again = make(tmp_path / "b", seed=2)
-    assert again.load(weights)["epoch"] == 5 and again.checkpointables["record"].value == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastreid_privacy.checkpoint import PrivacyCheckpointer, checkpoint_config, load_matching_weights, read_checkpoint
+from fastreid_privacy.checkpoint import PrivacyCheckpointer, load_matching_weights, read_checkpoint
 
 # isort: split
 import collections
@@ -16,10 +16,9 @@ import torch
 import yacs.config
 from fastreid.config import CfgNode, get_cfg
 from fastreid.utils.checkpoint import Checkpointer
-from small_checkpoints import Net, make, same_state
+from small_checkpoints import Net, same_state
 from torch import nn
 
-from fastreid_privacy import checkpoint_files
 from fastreid_privacy.compat.files import load_safely
 from fastreid_privacy.compat.patching import original_of
 from fastreid_privacy.errors import UserError
@@ -76,7 +75,7 @@ def test_files_that_are_no_checkpoint(tmp_path, content):
         read_checkpoint(tmp_path / "odd.pth")
 
 
-@pytest.mark.parametrize("read", [read_checkpoint, checkpoint_config, lambda path: PrivacyCheckpointer(Net()).load_weights(path)])
+@pytest.mark.parametrize("read", [read_checkpoint, lambda path: PrivacyCheckpointer(Net()).load_weights(path)])
 def test_missing_and_damaged_files(tmp_path, read):
     path = tmp_path / "none.pth"
     with pytest.raises(UserError, match=r"none\.pth does not exist.*MODEL\.WEIGHTS"):
@@ -89,23 +88,12 @@ def test_missing_and_damaged_files(tmp_path, read):
         read(path)
 
 
-def test_config_without_tensors(tmp_path, monkeypatch):
-    make(tmp_path).save("model_0000", epoch=0)
-    assert checkpoint_config(tmp_path / "model_0000.pth") == "SEED: 7\n"
-    torch.save({"model": Net().state_dict()}, tmp_path / "plain.pth")
-    with pytest.raises(UserError, match=r"plain\.pth carries no config"):
-        checkpoint_config(tmp_path / "plain.pth")
-    loads = []
-    monkeypatch.setattr(checkpoint_files, "load_safely", lambda path, mmap: loads.append(mmap) or {"config": "A: 1"})
-    assert checkpoint_config(tmp_path / "plain.pth") == "A: 1" and loads == [True]
-
-
 def test_configs_round_trip(tmp_path):
     cfg = get_cfg()
     PrivacyCheckpointer(Net(), str(tmp_path), config=cfg.dump()).save("model_final", epoch=0)
     rebuilt = get_cfg()
     rebuilt.SOLVER.MAX_EPOCH = -1
-    rebuilt.merge_from_other_cfg(CfgNode.load_cfg(checkpoint_config(tmp_path / "model_final.pth")))
+    rebuilt.merge_from_other_cfg(CfgNode.load_cfg(read_checkpoint(tmp_path / "model_final.pth")["config"]))
     assert rebuilt == cfg
 
 

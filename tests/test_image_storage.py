@@ -234,7 +234,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
     def fail(*args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("pathlib.Path.replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="no space"):
         storage.save(textured(8, 8, count=1, seed=3)[0], path)
     assert path.read_bytes() == before

@@ -120,9 +120,9 @@ def original_of_load(model, path):
 
 
 def test_fastreid_alone_reads_the_file(small_run):
-    """torch's own safe loading, without this package's, is enough for model_best.pth: weights, a config as text, an epoch."""
+    """torch's own safe loading, without this package's, is enough for model_best.pth: weights, a config as text, plain values."""
     assert original_of(Checkpointer, "_load_file")(Checkpointer(torch.nn.Linear(1, 1)), str(small_run / "model_best.pth")).keys() == {
-        "model", "config", "epoch"
+        "model", "config", "epoch", "upgrade_record"
     }  # fmt: skip
 
 

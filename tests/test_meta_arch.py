@@ -1,16 +1,24 @@
 """The stages and the losses: each network's gradient against its own loss computed apart, what Re-ID and the generators see, domains."""
 
+from __future__ import annotations
+
+from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+
+# isort: split
 import copy
 
 import pytest
 import torch
+from fastreid.engine.train_loop import SimpleTrainer
 from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
 
-from fastreid_privacy.config import load_config
+from fastreid_privacy.config import load_config, parse_config
+from fastreid_privacy.images import to_unit
 from fastreid_privacy.losses import adversarial_loss
-from fastreid_privacy.meta_arch import path_seeds, to_unit
+from fastreid_privacy.meta_arch import path_seeds
 from fastreid_privacy.solver import GAN_MODULES, build_optimizer
+from fastreid_privacy.trainer import PrivacyTrainer, unwrap
 
 SMALL = {
     "MODEL.DEVICE": "cpu", "INPUT.SIZE_TRAIN": "[64, 32]", "INPUT.SIZE_TEST": "[64, 32]", "PRIVACY.ANONYMIZER.WIDTH": 8,
@@ -122,6 +130,18 @@ def test_joint_batch_is_the_sum_of_eq_7_where_nothing_couples_the_images():
     assert totals[True] == pytest.approx(totals[False], rel=1e-5)
 
 
+@pytest.mark.parametrize(("protection", "domains"), [("none", 1), ("conventional", 2)])
+def test_centers_of_a_joint_batch_step_along_the_sum_of_eq_7(protection, domains):
+    model, _ = make_model(PRIVACY__PROTECTION=protection)
+    seen = {}
+    model.heads.register_forward_hook(lambda module, args, outputs: seen.update(features=outputs["features"].detach()))
+    batch, centers = make_batch(), model.centers.clone().requires_grad_()
+    losses_of(model, batch)
+    parts = seen["features"].chunk(domains)
+    sum((part - centers[batch["targets"]]).square().sum(dim=1).mean() for part in parts).backward()
+    torch.testing.assert_close(model.centers, centers.detach() - 0.5 * centers.grad)
+
+
 def test_random_erasing_reaches_reid_only(monkeypatch):
     model, _ = make_model(INPUT__REA__ENABLED=True, INPUT__REA__PROB=1.0)
     seen = {"generator": [], "reid": []}
@@ -178,9 +198,14 @@ def test_evaluation_noise_depends_on_the_file_name_only():
 
 
 def test_mixed_precision_keeps_targets_and_distances_in_float32():
+    """Convolutions compute in bfloat16, what is measured stays in float32; an evaluation is exact."""
     exact, _ = make_model()
     mixed = copy.deepcopy(exact)
-    mixed.bfloat16 = True
+    mixed.mixed_precision = True
+    kinds = []
+    for part in (mixed.backbone, mixed.anonymizer):
+        conv = next(module for module in part.modules() if isinstance(module, torch.nn.Conv2d))
+        conv.register_forward_hook(lambda module, args, output: kinds.append(output.dtype))
     torch.manual_seed(0)
     a = losses_of(exact, make_batch())
     torch.manual_seed(0)
@@ -188,3 +213,21 @@ def test_mixed_precision_keeps_targets_and_distances_in_float32():
     assert all(loss.dtype == torch.float32 for loss in b.values())
     for name in a:
         assert b[name].item() == pytest.approx(a[name].item(), rel=0.1, abs=0.05), name
+    assert kinds == [torch.bfloat16] * 2
+    mixed.eval()(make_batch())
+    assert kinds[2:] == [torch.float32]
+
+
+def test_the_trainer_turns_mixed_precision_on(small_dataset, tmp_path, caplog, monkeypatch):
+    """The config, also the saved one, says what the user asked for; nothing is built twice, and nothing says float32."""
+    iterators = []
+    monkeypatch.setattr(SimpleTrainer, "__init__", lambda *args, init=SimpleTrainer.__init__: [iterators.append(args[0]), init(*args)][1])
+    cfg = load_config(SMALL_CONFIG, small_options(tmp_path, **{"SOLVER.AMP.ENABLED": True}))
+    with caplog.at_level("INFO"):
+        trainer = PrivacyTrainer(cfg, baseline_rank1=0.0)
+    assert unwrap(trainer.model).mixed_precision and trainer.grad_scaler is None
+    assert trainer.cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.ENABLED
+    assert parse_config(trainer.checkpointer.config, "").SOLVER.AMP.ENABLED
+    assert iterators == [trainer._trainer]
+    assert "float32" not in caplog.text
+    assert not unwrap(PrivacyTrainer(load_config(SMALL_CONFIG, small_options(tmp_path)), baseline_rank1=0.0).model).mixed_precision

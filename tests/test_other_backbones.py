@@ -20,7 +20,7 @@ from torch import nn
 from fastreid_privacy import load_anonymizer, load_config, solver
 from fastreid_privacy.config import flat_keys
 from fastreid_privacy.errors import UserError
-from fastreid_privacy.experiment import evaluate_only
+from fastreid_privacy.evaluate_only import evaluate_only
 from fastreid_privacy.networks import halvings
 
 ROOT = Path(__file__).parent.parent

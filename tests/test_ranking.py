@@ -11,6 +11,7 @@ from fastreid.evaluation.rank import evaluate_rank
 from fastreid.utils.compute_dist import build_dist
 
 from fastreid_privacy.errors import UserError
+from fastreid_privacy.evaluation import ranking
 from fastreid_privacy.evaluation.ranking import places_of_matches
 
 FRACTION = 100 * 1e-6  # 1e-6 as a fraction, in percent
@@ -165,24 +166,54 @@ def test_block_size_changes_nothing(block_bytes, metric):
     assert evaluate_retrieval(*split, metric=metric, block_bytes=block_bytes) == evaluate_retrieval(*split, metric=metric)
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_a_gpu_is_used_where_faiss_has_one(metric, monkeypatch):
-    """A stand-in with the signature of faiss's GPU function: what it gets is float32 and contiguous, and its distances are what counts."""
-    split = random_split(np.random.default_rng(6))
-    expected = evaluate_retrieval(*split, metric=metric)
+@pytest.fixture
+def stub_gpus(monkeypatch):
+    """Two GPUs for FAISS: a stand-in with the signature of its GPU function. What it was called with: (GPU, queries) of each block."""
     blocks = []
 
     def pairwise_distance_gpu(res, xq, xb, D=None, metric=faiss.METRIC_L2, device=-1):
         assert res == "resources"
         assert all(array.flags.c_contiguous and array.dtype == np.float32 for array in (xq, xb))
-        blocks.append(len(xq))
+        blocks.append((device, len(xq)))
         return faiss.pairwise_distances(xq, xb, metric)
 
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
     monkeypatch.setattr(faiss, "StandardGpuResources", lambda: "resources", raising=False)
     monkeypatch.setattr(faiss, "pairwise_distance_gpu", pairwise_distance_gpu, raising=False)
+    return blocks
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_a_gpu_is_used_where_faiss_has_one(metric, stub_gpus):
+    split = random_split(np.random.default_rng(6))
+    expected = evaluate_retrieval(*split, metric=metric, device="cpu")
+    assert stub_gpus == []
     assert evaluate_retrieval(*split, metric=metric, block_bytes=10 * 4 * 180) == expected
-    assert blocks == [10, 10, 3]
+    assert stub_gpus == [(-1, 10), (-1, 10), (-1, 3)]
+
+
+@pytest.mark.parametrize(("device", "gpu"), [("auto", -1), ("cuda", -1), ("cuda:0", 0), ("cuda:1", 1)])
+def test_the_gpu_that_is_named(device, gpu, stub_gpus):
+    evaluate_retrieval(*random_split(np.random.default_rng(6)), device=device)
+    assert stub_gpus == [(gpu, 23)]
+
+
+def test_larger_blocks_on_a_gpu(stub_gpus, monkeypatch):
+    """The gallery is copied to the GPU for each block."""
+    monkeypatch.setattr(ranking, "CPU_BLOCK", 4 * 180)
+    monkeypatch.setattr(ranking, "GPU_BLOCK", 12 * 4 * 180)
+    evaluate_retrieval(*random_split(np.random.default_rng(6)))
+    assert [queries for _, queries in stub_gpus] == [12, 11]
+
+
+def test_a_faiss_without_gpus_computes_on_the_cpu():
+    split = random_split(np.random.default_rng(6))
+    assert faiss.get_num_gpus() > 0 or evaluate_retrieval(*split, device="cuda") == evaluate_retrieval(*split, device="cpu")
+
+
+def test_an_unknown_device():
+    with pytest.raises(UserError, match="toaster"):
+        evaluate_retrieval(*random_split(np.random.default_rng(6)), device="toaster")
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

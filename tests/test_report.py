@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from report_examples import METRICS, NASTY, base_results, entry, full_results, pictures, put, upper_results
 
-from fastreid_privacy.report import format_markdown, format_terminal, inputs, retrieval_table, save_samples, tables, write_report
+from fastreid_privacy.report import format_markdown, format_terminal, retrieval_table, save_samples, tables, write_report
 from fastreid_privacy.report.__main__ import main
 
 
@@ -161,7 +161,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(inputs.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(tmp_path)
     assert page.read_bytes() == before and sorted(tmp_path.rglob("*")) == files

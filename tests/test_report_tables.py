@@ -7,8 +7,9 @@ import re
 import pytest
 from report_examples import METRICS, NASTY, base_results, check, full_results, upper_results
 
+from fastreid_privacy.config_checks import paper_results
 from fastreid_privacy.errors import UserError
-from fastreid_privacy.report import format_markdown, format_terminal, paper_results, quality_table, read_results, retrieval_table, tables
+from fastreid_privacy.report import format_markdown, format_terminal, quality_table, read_results, retrieval_table, tables
 
 
 def expected_cells(values: dict, share: float | None) -> list[str]:
@@ -116,11 +117,11 @@ def test_markdown_keeps_pipes_and_tags_harmless():
 
 
 def test_paper_results_are_read_and_checked():
-    assert paper_results(full_results())["OI-PI", "Rank-1"] == 88.2
-    assert paper_results({"config": {}}) == paper_results({}) == {}
+    assert paper_results(full_results()["config"])["OI-PI", "Rank-1"] == 88.2
+    assert paper_results({"TEST": {}}) == paper_results({}) == {}
     for entry in (["OI-PI", 88.2], ["OI-PI", "Rank-1", "high"], 7):
         with pytest.raises(UserError, match=r"TEST\.PAPER_RESULTS"):
-            paper_results({"config": {"TEST": {"PAPER_RESULTS": [entry]}}})
+            paper_results({"TEST": {"PAPER_RESULTS": [entry]}})
 
 
 def test_numbers_that_are_none():

@@ -152,6 +152,7 @@ def test_resuming_under_another_model(small_run, tmp_path, capfd):
     folder = tmp_path / "run"
     shutil.copytree(small_run, folder)
     (folder / "results.json").unlink()
+    (folder / "config.yaml").unlink()  # which is compared first
     assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder, **{"PRIVACY.ANONYMIZER.WIDTH": 4})]) == 2
     message = capfd.readouterr().err
     assert str(folder / "model_final.pth") in message and "anonymizer" in message and "Traceback" not in message

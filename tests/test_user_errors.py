@@ -83,6 +83,13 @@ def test_an_unknown_key_in_the_file(refused, tmp_path):
     ("PRIVACY.JOINT_BATCH", "1", "bool"),
     ("PRIVACY.STORAGE", 8, "str"),
     ("DATASETS.NAMES", "SyntheticPedestrians", "tuple"),
+    ("SOLVER.GAN_BETAS", ("a", "b"), "float"),
+    ("SOLVER.STEPS", ["x"], "int"),
+    ("SOLVER.STEPS", [40, True], "int"),
+    ("INPUT.SIZE_TRAIN", [64.0, 32], "int"),
+    ("MODEL.LOSSES.NAME", (3,), "str"),
+    ("MODEL.FREEZE_LAYERS", [1], "str"),
+    ("PRIVACY.DESENSITIZER.MASK_REGION", ["top", 0, 1, 1], "float"),
 ])  # fmt: skip
 def test_a_value_of_another_type(refused, key, value, kind):
     message = refused({key: value})
@@ -110,6 +117,11 @@ REFUSED_VALUES = [
     ("TEST.IMS_PER_BATCH", 0, "at least 1"),
     ("PRIVACY.LAMBDA_L1", -1, "at least 0"),
     ("PRIVACY.CENTER_LOSS.WEIGHT", -0.1, "at least 0"),
+    ("PRIVACY.CENTER_LOSS.LR", -0.5, "at least 0"),
+    ("SOLVER.WARMUP_FACTOR", 0.0, "above 0"),
+    ("SOLVER.WARMUP_FACTOR", 1.5, "at most 1"),
+    ("SOLVER.GAMMA", 0.0, "above 0"),
+    ("SOLVER.GAMMA", 10.0, "at most 1"),
     ("SEED", -1, "at least 0"),
     ("INPUT.SIZE_TEST", [128, 64], "INPUT.SIZE_TRAIN"),
     ("DATALOADER.NUM_INSTANCE", 3, "SOLVER.IMS_PER_BATCH 16"),
@@ -127,6 +139,13 @@ REFUSED_VALUES = [
     ("TEST.PRECISE_BN.ENABLED", True, "not supported"),
     ("DATASETS.COMBINEALL", True, "not supported"),
     ("SOLVER.WARMUP_ITERS", 100, "SOLVER.WARMUP_EPOCHS"),
+    ("SOLVER.WARMUP_METHOD", "constant", "SOLVER.WARMUP_EPOCHS"),
+    ("DATALOADER.SET_WEIGHT", [1, 2], "not supported"),
+    ("MODEL.QUEUE_SIZE", 4096, "8192"),
+    ("MODEL.LOSSES.FL.GAMMA", 3, "not supported"),
+    ("KD.MODEL_CONFIG", ["teacher.yml"], "not supported"),
+    ("KD.MODEL_WEIGHTS", ["teacher.pth"], "not supported"),
+    ("KD.EMA.ENABLED", True, "not supported"),
     ("INPUT.CROP.ENABLED", True, "not supported"),
     ("INPUT.RPT.ENABLED", True, "not supported"),
     ("PRIVACY.DESENSITIZER.BLUR_SIGMA", -1.0, "sigma"),
@@ -344,7 +363,8 @@ def test_a_sibling_of_another_budget_or_unfinished(small_run, tmp_path, capfd, s
     folder = tmp_path / "run" / sibling
     folder.mkdir(parents=True)
     if key:
-        (folder / "results.json").write_text(json.dumps(results_of(small_run, **{key: value})))
+        protection = {"baseline": "conventional", "upper_bound": "none"}[sibling]
+        (folder / "results.json").write_text(json.dumps(results_of(small_run, **{key: value, "PRIVACY.PROTECTION": protection})))
     else:
         shutil.copy(small_run / "model_0000.pth", folder)
     before = contents(folder.parent)
@@ -365,6 +385,14 @@ def test_results_of_another_form(refused, small_run, tmp_path, key, change):
 
 def test_a_baseline_without_validation_figures(refused, small_run, tmp_path):
     path = tmp_path / "results_of_mine.json"
-    path.write_text(json.dumps({**results_of(small_run), "validation": {}}))
+    path.write_text(json.dumps({**results_of(small_run, **{"PRIVACY.PROTECTION": "conventional"}), "validation": {}}))
     message = refused({"PRIVACY.UPGRADE.BASELINE_RANK1": path})
     assert str(path) in message and "validation" in message
+
+
+def test_resuming_with_another_method_is_refused_and_changes_nothing(small_run, capsys):
+    before = {path: path.read_bytes() for path in sorted(small_run.rglob("*")) if path.is_file()}
+    options = small_options(small_run, **{"PRIVACY.LAMBDA_L1": 5.0})
+    assert run(["--config-file", str(SMALL_CONFIG), "--resume", *options]) == 2
+    assert "PRIVACY.LAMBDA_L1 100.0 → 5.0" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in sorted(small_run.rglob("*")) if path.is_file()} == before

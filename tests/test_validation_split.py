@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastreid_privacy.data import split_training_set
+from fastreid_privacy.data.validation_split import _draw_queries
 from fastreid_privacy.errors import UserError
 
 
@@ -25,13 +26,49 @@ def test_split_properties(seed):
     train_ids = {pid for _, pid, _ in split.train}
     validation_ids = {identity_of[path] for path, _, _ in validation}
     assert not train_ids & validation_ids
-    assert sorted(path for path, *_ in split.train) + sorted(path for path, *_ in validation) != []
     assert {path for path, *_ in split.train} | {path for path, *_ in validation} == set(identity_of)
     assert len(split.train) + len(validation) == len(items)
     assert 0.2 <= len(validation) / len(items) < 0.2 + 30 / len(items)  # at most one identity too many
     assert 0.1 < len(split.query) / len(validation) <= 0.21
     for _, pid, camera in split.query:
         assert any(pid == other and camera != cam for _, other, cam in split.gallery)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_queries_against_a_plain_loop(seed):
+    """Every image is drawn once, and taken where each query of its identity, itself included, keeps a match in the whole gallery."""
+    validation = random_items(seed, identities=12, cameras=3)
+    queries: list[int] = []
+    for index in np.random.default_rng(seed).permutation(len(validation)).tolist():
+        trial = [*queries, index]
+        gallery = [item for i, item in enumerate(validation) if i not in trial]
+        own = [i for i in trial if validation[i][1] == validation[index][1]]
+        if all(any(pid == validation[i][1] and camera != validation[i][2] for _, pid, camera in gallery) for i in own):
+            queries = trial
+    assert _draw_queries(validation, len(validation), np.random.default_rng(seed)) == sorted(queries)
+
+
+def test_the_draw_is_linear_in_the_images():
+    """How often an image's identity is looked up or compared does not grow with the number of the others."""
+
+    class Counted(str):
+        lookups = 0
+
+        def __hash__(self):
+            Counted.lookups += 1
+            return super().__hash__()
+
+        def __eq__(self, other):
+            Counted.lookups += 1
+            return super().__eq__(other)
+
+    per_image = []
+    for identities in (20, 200):
+        items = [("", Counted(pid), camera) for pid in range(identities) for camera in range(3) for _ in range(2)]
+        Counted.lookups = 0
+        _draw_queries(items, len(items), np.random.default_rng(0))
+        per_image.append(Counted.lookups / len(items))
+    assert per_image[1] < 1.1 * per_image[0]
 
 
 def test_same_seed_same_split_whatever_the_order_of_files():

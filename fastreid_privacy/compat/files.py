@@ -79,14 +79,13 @@ class _SafePickle:
         return _SafeUnpickler(file, **kwargs).load()
 
 
-def load_safely(path: str | Path, mmap: bool = False) -> Any:
+def load_safely(path: str | Path) -> Any:
     """Read a file written by ``torch.save`` onto the CPU without running code from it.
 
     torch's own ``weights_only=True`` is not enough: it refuses to fill a deque or a CfgNode even when it has been told that they are safe.
 
     Args:
         path: the file.
-        mmap: leave the tensors on the disk until they are used.
 
     Returns:
         what was saved: tensors, numpy arrays and scalars, CfgNodes and Python's containers.
@@ -94,7 +93,7 @@ def load_safely(path: str | Path, mmap: bool = False) -> Any:
     Raises:
         pickle.UnpicklingError: the file refers to anything else; what torch raises for a damaged file.
     """
-    return torch.load(path, map_location="cpu", pickle_module=_SafePickle, weights_only=False, mmap=mmap)
+    return torch.load(path, map_location="cpu", pickle_module=_SafePickle, weights_only=False)
 
 
 def read_checkpoints_safely() -> None:

@@ -63,23 +63,26 @@ def split_training_set(items: Sequence[Item], fraction: float = 0.2, query_fract
     pids = {pid: number for number, pid in enumerate(sorted(chosen, key=str))}
     cameras = {camera: number for number, camera in enumerate(sorted({camera for _, _, camera in items}, key=str))}
     numbered = [(path, pids[pid], cameras[camera]) for path, pid, camera in validation]
-    return Split(train, [numbered[i] for i in queries], [item for i, item in enumerate(numbered) if i not in set(queries)])
+    taken = set(queries)
+    return Split(train, [numbered[i] for i in queries], [item for i, item in enumerate(numbered) if i not in taken])
 
 
 def _draw_queries(validation: list[Item], wanted: int, draw: np.random.Generator) -> list[int]:
     """Indices of the images taken as queries: at least one, each with a match under another camera left in the gallery."""
-    gallery = Counter((pid, camera) for _, pid, camera in validation)  # images left in the gallery, by identity and camera
+    gallery: dict[Hashable, Counter] = defaultdict(Counter)  # images left in the gallery, by identity and camera
+    for _, pid, camera in validation:
+        gallery[pid][camera] += 1
     cameras_of = defaultdict(set)  # cameras of the queries, by identity
     queries: list[int] = []
     for index in draw.permutation(len(validation)):
         if len(queries) >= max(wanted, 1):
             break
         _, pid, camera = validation[index]
-        gallery[pid, camera] -= 1
-        left = {cam for (person, cam), images in gallery.items() if person == pid and images > 0}
+        gallery[pid][camera] -= 1
+        left = {cam for cam, images in gallery[pid].items() if images > 0}
         if all(left - {query_camera} for query_camera in cameras_of[pid] | {camera}):
             queries.append(int(index))
             cameras_of[pid].add(camera)
         else:
-            gallery[pid, camera] += 1
+            gallery[pid][camera] += 1
     return sorted(queries)

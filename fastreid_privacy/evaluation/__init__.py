@@ -8,8 +8,9 @@
 """
 
 from .bootstrap import paired_bootstrap
-from .hybrid_evaluator import PAIRS, HybridEvaluator
+from .hybrid_evaluator import HybridEvaluator
 from .image_quality import ImageQuality, psnr_of_mse
 from .ranking import evaluate_retrieval
+from .results import PAIRS
 
 __all__ = ["PAIRS", "HybridEvaluator", "ImageQuality", "evaluate_retrieval", "paired_bootstrap", "psnr_of_mse"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
+from ..files import write_atomically
 from .ranking import QueryRanks
+
+logger = logging.getLogger(__name__)
 
 
 def paired_bootstrap(ours: np.ndarray, theirs: np.ndarray, *, draws: int = 10_000, seed: int = 0) -> dict[str, float]:
@@ -42,12 +46,17 @@ def ranks_path(results: Path) -> Path:
 
 def save_query_ranks(ranks: dict[str, QueryRanks], results: Path) -> None:
     """Write the place of each query's first true match, by pair of domains, beside results.json."""
-    np.savez_compressed(ranks_path(results), **{pair: rank.first_places for pair, rank in ranks.items()})
+    places = {pair: rank.first_places for pair, rank in ranks.items()}
+    write_atomically(ranks_path(results), lambda file: np.savez_compressed(file, **places))
 
 
 def compare_with(results: Path, other: Path) -> dict[str, dict[str, float]]:
-    """Paired bootstrap of every pair of domains that both evaluations have; {} where the other one kept no query ranks."""
+    """Paired bootstrap of every pair of domains that both evaluations have; {} where the other one kept no query ranks, or others."""
     if not ranks_path(other).is_file():
         return {}
     with np.load(ranks_path(results)) as ours, np.load(ranks_path(other)) as theirs:
-        return {pair: paired_bootstrap(ours[pair], theirs[pair]) for pair in ours.files if pair in theirs.files}
+        try:
+            return {pair: paired_bootstrap(ours[pair], theirs[pair]) for pair in ours.files if pair in theirs.files}
+        except UserError as error:  # results that the user names may be of another test set
+            logger.warning("No bootstrap against %s: %s", other, error)
+            return {}

@@ -14,9 +14,7 @@ from torch import Tensor
 from ..errors import UserError
 from .image_quality import ImageQuality
 from .ranking import QueryRanks, rank_queries, summarize
-
-PAIRS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI", "OI-DI", "RI-RI")  # query domain, gallery domain
-QUALITY_DOMAINS = {"protected": "PI", "desensitized": "DI", "recovered": "RI"}
+from .results import PAIRS, QUALITY_DOMAINS
 
 
 class HybridEvaluator(DatasetEvaluator):
@@ -30,16 +28,17 @@ class HybridEvaluator(DatasetEvaluator):
         pairs: "query-gallery" domains that must be evaluated; by default those of ``PAIRS`` whose two domains the model extracts.
         metric: "cosine" or "euclidean".
         samples: how many identities ``sample_images`` shows, at most.
+        device: where distances are computed, as of :func:`evaluate_retrieval`.
 
     Raises:
         UserError: for a pair that is not of the form "OI-PI".
     """
 
-    def __init__(self, num_query: int, pairs: Sequence[str] | None = None, metric: str = "cosine", samples: int = 8):
+    def __init__(self, num_query: int, pairs: Sequence[str] | None = None, metric: str = "cosine", samples: int = 8, device: str = "auto"):
         for pair in pairs or ():
             if pair.count("-") != 1 or not all(pair.split("-")):
                 raise UserError(f"retrieval pair {pair!r} is not of the form query-gallery, as in {', '.join(PAIRS)}")
-        self.num_query, self.pairs, self.metric, self.samples = num_query, pairs, metric, samples
+        self.num_query, self.pairs, self.metric, self.samples, self.device = num_query, pairs, metric, samples, device
         self.reset()
 
     def reset(self) -> None:
@@ -117,7 +116,9 @@ class HybridEvaluator(DatasetEvaluator):
             )
         n = self.num_query
         self.query_ranks = {
-            pair: rank_queries(features[query][:n], features[gallery][n:], pids[:n], pids[n:], camids[:n], camids[n:], metric=self.metric)
+            pair: rank_queries(
+                features[query][:n], features[gallery][n:], pids[:n], pids[n:], camids[:n], camids[n:], self.metric, device=self.device
+            )
             for pair, (query, gallery) in pairs.items()
         }
         return {pair: summarize(ranks) for pair, ranks in self.query_ranks.items()}

@@ -19,6 +19,7 @@ from ..errors import UserError
 
 METRICS = ("cosine", "euclidean")
 CMC_RANKS = (1, 5, 10)
+CPU_BLOCK, GPU_BLOCK = 64 * 2**20, 2**30  # bytes of distances
 _LEFT_OUT = np.iinfo(np.int64).max  # the order key of an image that is before nothing
 
 
@@ -31,7 +32,8 @@ def evaluate_retrieval(
     gallery_camids: ArrayLike,
     metric: str = "cosine",
     *,
-    block_bytes: int = 64 * 2**20,
+    device: str = "auto",
+    block_bytes: int | None = None,
 ) -> dict[str, float | int]:
     """Rank the gallery for every query and measure where its true matches are.
 
@@ -47,7 +49,10 @@ def evaluate_retrieval(
         query_camids: Q cameras.
         gallery_camids: G cameras.
         metric: "cosine" (of the angle; features need no normalisation) or "euclidean".
-        block_bytes: memory for the distances of one block of queries.
+        device: where FAISS computes the distances: "cpu", "cuda" (the current GPU) or "cuda:N"; "auto": a GPU where there is one. A FAISS
+            built without GPUs computes on the CPU.
+        block_bytes: memory for the distances of one block of queries; by default 64 MiB, on a GPU, to which the gallery is copied anew for
+            each block, 1 GiB.
 
     Returns:
         "Rank-1", "Rank-5", "Rank-10", "mAP", "mINP" in percent (0–100), and "excluded_queries", a count. With fewer than 10 gallery
@@ -68,7 +73,15 @@ def evaluate_retrieval(
     """
     return summarize(
         rank_queries(
-            query_features, gallery_features, query_pids, gallery_pids, query_camids, gallery_camids, metric, block_bytes=block_bytes
+            query_features,
+            gallery_features,
+            query_pids,
+            gallery_pids,
+            query_camids,
+            gallery_camids,
+            metric,
+            device=device,
+            block_bytes=block_bytes,
         )
     )
 
@@ -99,11 +112,13 @@ def rank_queries(
     gallery_camids: ArrayLike,
     metric: str = "cosine",
     *,
-    block_bytes: int = 64 * 2**20,
+    device: str = "auto",
+    block_bytes: int | None = None,
 ) -> QueryRanks:
     """What :func:`evaluate_retrieval` averages, for each query; arguments and errors as there."""
     if metric not in METRICS:
         raise UserError(f"unknown retrieval metric {metric!r}: choose {' or '.join(METRICS)}")
+    gpu = _gpu_of(device)
     query = _checked_features(query_features, "query")
     gallery = _checked_features(gallery_features, "gallery")
     if query.shape[1] != gallery.shape[1]:
@@ -114,7 +129,7 @@ def rank_queries(
     by_pid = np.argsort(gallery_pids, kind="stable")
     starts, ends = (np.searchsorted(gallery_pids, query_pids, side, sorter=by_pid) for side in ("left", "right"))
     ranks = QueryRanks(np.zeros(len(query), dtype=np.int64), np.zeros(len(query)), np.zeros(len(query)))
-    for index, distances in enumerate(_distance_rows(query, gallery, metric, block_bytes)):
+    for index, distances in enumerate(_distance_rows(query, gallery, metric, gpu, block_bytes)):
         same_pid = by_pid[starts[index] : ends[index]]
         same_camera = gallery_camids[same_pid] == query_camids[index]
         matches = same_pid[~same_camera]
@@ -154,7 +169,18 @@ def _order_keys(distances: np.ndarray) -> np.ndarray:
     return (bits.astype(np.int64) << 32) + np.arange(len(bits))
 
 
-def _distance_rows(query: np.ndarray, gallery: np.ndarray, metric: str, block_bytes: int) -> Iterator[np.ndarray]:
+def _gpu_of(device: str) -> int | None:
+    """The number of the GPU that FAISS computes on, −1 for the current one; None: on the CPU."""
+    try:
+        chosen = torch.device("cuda" if device == "auto" else device)
+    except RuntimeError:
+        raise UserError(f"device {device} is no torch device; give auto, cpu, cuda or cuda:N") from None
+    if chosen.type != "cuda" or faiss.get_num_gpus() == 0:
+        return None
+    return -1 if chosen.index is None else chosen.index
+
+
+def _distance_rows(query: np.ndarray, gallery: np.ndarray, metric: str, gpu: int | None, block_bytes: int | None) -> Iterator[np.ndarray]:
     """For each query its distances to the gallery, G float32: squared Euclidean, or the negative cosine."""
     # A matrix product rounds equal columns differently, depending on where they stand: equal features are computed once.
     distinct, position = _distinct_rows(gallery)
@@ -165,14 +191,16 @@ def _distance_rows(query: np.ndarray, gallery: np.ndarray, metric: str, block_by
     if metric == "cosine":
         query, gallery = _normalised(query), _normalised(gallery)
     kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
-    gpu = faiss.StandardGpuResources() if faiss.get_num_gpus() > 0 else None
+    resources = None if gpu is None else faiss.StandardGpuResources()
+    if block_bytes is None:
+        block_bytes = CPU_BLOCK if gpu is None else GPU_BLOCK
     rows = max(1, block_bytes // (len(gallery) * gallery.itemsize))
     for start in range(0, len(query), rows):
         block = query[start : start + rows]
         if gpu is None:
             scores = faiss.pairwise_distances(block, gallery, kind)
         else:
-            scores = faiss.pairwise_distance_gpu(gpu, block, gallery, metric=kind)
+            scores = faiss.pairwise_distance_gpu(resources, block, gallery, metric=kind, device=gpu)
         if metric == "cosine":
             np.negative(scores, out=scores)
         yield from scores if position is None else (row[position] for row in scores)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 
 import yaml
 from fastreid.config import CfgNode
 
+from ..files import write_atomically
+
 SCHEMA = 1
+PAIRS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI", "OI-DI", "RI-RI")  # query domain, gallery domain
+QUALITY_DOMAINS = {"protected": "PI", "desensitized": "DI", "recovered": "RI"}  # name of an image quality: domain
 
 
 def results_path(cfg: CfgNode, dataset: str) -> Path:
@@ -71,6 +74,5 @@ def _plain(value):
 def save_results(results: dict, path: Path) -> None:
     """Write results.json, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(results, indent=1) + "\n")
-    os.replace(temporary, path)
+    content = json.dumps(results, indent=1).encode() + b"\n"
+    write_atomically(path, lambda file: file.write(content))

@@ -8,14 +8,13 @@ Nothing is measured here, so a report can be written again at any time, also on 
 from .figures import image_grid, training_curve
 from .html import write_report
 from .inputs import load_samples, read_metrics, read_results, save_samples
-from .tables import format_markdown, format_terminal, paper_results, quality_table, retrieval_table
+from .tables import format_markdown, format_terminal, quality_table, retrieval_table
 
 __all__ = [
     "format_markdown",
     "format_terminal",
     "image_grid",
     "load_samples",
-    "paper_results",
     "quality_table",
     "read_metrics",
     "read_results",

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 
-from .inputs import DOMAINS, checked_images, write_atomically
+from ..files import write_atomically
+from .inputs import DOMAINS, checked_images
 
 GRID_DPI = 128  # a power of two: pixels / dpi · dpi is exact, so a figure has exactly the size asked for
 GRID_LABEL, GRID_GAP = 144, 6  # pixels: the column of row labels, the space around pictures
@@ -77,9 +78,8 @@ def image_grid(images: Mapping[str, np.ndarray], path: str | Path) -> None:
 
 
 def _save_figure(figure: Figure, path: Path, dpi: int) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    write_atomically(path, buffer.getvalue())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None}))
 
 
 def _positive(value: object) -> float:

@@ -12,9 +12,10 @@ import jinja2
 import yaml
 
 from ..errors import UserError
+from ..files import write_atomically
 from . import tables
 from .figures import image_grid, image_strip, iterations_per_epoch, loss_names, png_bytes, training_curve
-from .inputs import DOMAINS, config_value, load_samples, read_metrics, read_results, write_atomically
+from .inputs import DOMAINS, config_value, load_samples, read_metrics, read_results
 
 OPEN_CHECKS = 15  # a longer record of checks starts folded
 
@@ -67,7 +68,7 @@ def write_report(output_dir: str | Path) -> Path:
     page = template.render(
         sections=sections, runs=runs, tables=tables, domains=DOMAINS, title=" · ".join(section["dataset"] for section in sections)
     )
-    write_atomically(folder / "report.html", page.encode())
+    write_atomically(folder / "report.html", lambda file: file.write(page.encode()))
     return folder / "report.html"
 
 

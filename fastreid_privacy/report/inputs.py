@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
+from ..evaluation.results import SCHEMA
+from ..files import write_atomically
 
-SCHEMA = 1
 DOMAINS = {"OI": "raw", "DI": "desensitized", "PI": "protected", "RI": "recovered"}
 
 
@@ -68,20 +67,6 @@ def read_metrics(path: str | Path) -> list[dict]:
     return [lines[iteration] for iteration in sorted(lines)]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with scratch.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
 def checked_images(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The pictures in the order of ``DOMAINS``, after checking domain, type and shape."""
     if unknown := set(images) - set(DOMAINS):
@@ -110,10 +95,9 @@ def save_samples(images: Mapping[str, np.ndarray], output_dir: str | Path, name:
     Raises:
         ValueError: for other domains, types or shapes.
     """
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **checked_images(images))
-    path = _samples_path(output_dir, name)
-    write_atomically(path, buffer.getvalue())
+    images, path = checked_images(images), _samples_path(output_dir, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: np.savez_compressed(file, **images))
     return path
 
 

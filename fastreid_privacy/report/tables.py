@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from ..errors import UserError
+from ..config_checks import paper_results
+from ..evaluation.results import PAIRS, QUALITY_DOMAINS
 from .inputs import DOMAINS, config_value
 
-PAIRS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI", "OI-DI", "RI-RI")
 RETRIEVAL_METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 QUALITY_METRICS = ("PSNR", "PSNR_per_image", "SSIM")
-QUALITY_DOMAINS = ("protected", "desensitized", "recovered")
 # key in results.json, heading, decimals
 CHECK_COLUMNS = (
     ("epoch", "epoch", 0), ("rank1", "rank-1", 1), ("best", "to beat", 1),
@@ -57,24 +56,6 @@ def method_name(results: Mapping) -> str:
     return {"none": "Upper bound", "conventional": "Base", "learned": "Full method"}.get(protection, "This model")
 
 
-def paper_results(results: Mapping) -> dict[tuple[str, str], float]:
-    """The paper's figures of ``TEST.PAPER_RESULTS`` as {(where, metric): value}; empty where the config has none.
-
-    ``where`` is a pair (``OI-PI``), a domain of the image quality (``recovered``), or ``upper_bound`` for the paper's upper bound OI→OI.
-
-    Raises:
-        UserError: for an entry that is no ``[where, metric, value]``.
-    """
-    figures = {}
-    for entry in config_value(results, "TEST.PAPER_RESULTS", None) or []:
-        try:
-            where, metric, value = entry
-            figures[str(where), str(metric)] = float(value)
-        except (TypeError, ValueError):
-            raise UserError(f'TEST.PAPER_RESULTS has the entry {entry!r}; give ["OI-PI", "Rank-1", 88.2] and the like') from None
-    return figures
-
-
 def share_of(rank1: float | None, upper_rank1: float | None) -> float | None:
     """Rank-1 in percent of the upper bound's rank-1; None where either is missing or the upper bound's is 0."""
     return 100.0 * rank1 / upper_rank1 if rank1 is not None and upper_rank1 else None
@@ -94,7 +75,7 @@ def retrieval_table(results: Mapping) -> list[Row]:
     Args:
         results: a results dict of schema 1; ``baseline`` and ``upper_bound`` are results dicts themselves, or missing.
     """
-    retrieval, paper, upper_rank1 = results["retrieval"], paper_results(results), _upper_rank1(results)
+    retrieval, paper, upper_rank1 = results["retrieval"], paper_results(results.get("config") or {}), _upper_rank1(results)
     rows = []
     for pair in [*(p for p in PAIRS if p in retrieval), *(p for p in retrieval if p not in PAIRS)]:
         models = (
@@ -114,7 +95,7 @@ def retrieval_table(results: Mapping) -> list[Row]:
 
 def quality_table(results: Mapping) -> list[Row]:
     """PSNR over the set, mean PSNR of the images (dB) and SSIM of each domain against raw images, the paper's beneath."""
-    quality, paper = results.get("image_quality") or {}, paper_results(results)
+    quality, paper = results.get("image_quality") or {}, paper_results(results.get("config") or {})
     rows = []
     for domain in (name for name in QUALITY_DOMAINS if quality.get(name)):
         rows.append(Row(domain, method_name(results), "ours", {metric: quality[domain].get(metric) for metric in QUALITY_METRICS}))
