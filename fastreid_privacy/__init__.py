@@ -12,9 +12,13 @@ The way of one image, and the file of each stage::
     solver          one Adam for all networks, the learning rate of each epoch
     trainer, hooks  fastreid's trainer; supervision upgradation and checkpoints as hooks
     evaluation      retrieval over raw, protected, desensitized and recovered images; image quality; results.json
-    experiment      Base, upper bound and the model itself, one after the other
+    comparison      Base and the upper bound: where their results are, and whether two runs may be compared
+    experiment      Base, upper bound and the model itself, one after the other; evaluate_only tests a checkpoint
     report          results.json → tables, figures, report.html
     anonymizer      a checkpoint as a function of images
+
+Around it: ``config`` and ``config_checks`` (keys, read strictly), ``preflight`` (all that can be found wrong before training),
+``command_line``, ``checkpoint`` and ``checkpoint_files``, and the small ``images``, ``files``, ``registry``, ``errors``.
 
 Importing the package first makes fastreid 1.4.0 run on today's Python and torch (``compat``), then registers the data sets and the
 meta-architectures with fastreid; a fastreid script of your own needs nothing else.
