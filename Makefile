@@ -8,7 +8,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 DEMO_DIR ?= output/demo
 DEMO_OPTS ?=
-# bfloat16 where the CPU has instructions for it: two thirds of the time, the same figures within noise
+# bfloat16 where the CPU has instructions for it: a step takes about two thirds of the time
 DEMO_AMP := $(if $(shell grep -m1 -oE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null),True,False)
 
 export FASTREID_DATASETS ?= datasets
