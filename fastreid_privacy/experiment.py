@@ -58,9 +58,9 @@ def train_and_test(cfg: CfgNode, resume: bool, rank1: float | None = None, compa
     comm.synchronize()  # rank 0 writes from here on
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
-    if comm.is_main_process():
-        (folder / CONFIG_FILE).write_text(cfg.dump())
     trainer = PrivacyTrainer(cfg, rank1)
+    if comm.is_main_process():  # after fastreid, which writes this file too, but not always and not always as configured
+        (folder / CONFIG_FILE).write_text(trainer.cfg.dump())
     trainer.resume_or_load(resume)
     trainer.train()
     tested = next(file for file in tested_checkpoints(cfg) if file.is_file())

@@ -162,3 +162,14 @@ def test_resuming_nothing_starts_from_the_beginning(small_run, tmp_path):
     """``make demo`` is one command for the first and for every later call."""
     assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(tmp_path / "run")]) == 0
     assert checkpoint_digests(tmp_path / "run" / "model_final.pth") == checkpoint_digests(small_run / "model_final.pth")
+
+
+def test_a_finished_run_in_mixed_precision_goes_on_as_it_was_begun(small_dataset, tmp_path):
+    command = [
+        "--resume",
+        "--config-file",
+        str(SMALL_CONFIG),
+        *small_options(tmp_path, **{"SOLVER.MAX_EPOCH": 1, "SOLVER.AMP.ENABLED": True}),
+    ]
+    assert run(command) == 0
+    assert run(command) == 0
