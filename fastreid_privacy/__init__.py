@@ -28,10 +28,11 @@ from . import compat
 
 compat.apply()
 
-from . import data, desensitize, evaluation, meta_arch, networks  # noqa: E402  (data and meta_arch register themselves with fastreid)
-from .anonymizer import load_anonymizer, load_recovery  # noqa: E402
-from .config import add_privacy_config, load_config  # noqa: E402
-from .errors import UserError  # noqa: E402
+# data and meta_arch register themselves with fastreid
+from . import data, desensitize, evaluation, meta_arch, networks
+from .anonymizer import load_anonymizer, load_recovery
+from .config import add_privacy_config, load_config
+from .errors import UserError
 
 __version__ = "0.1.0"
 
