@@ -25,7 +25,7 @@ METHOD_KEYS = ("PRIVACY.PROTECTION", "PRIVACY.UPGRADE", "PRIVACY.UPPER_BOUND", "
 # What says where and how a run happens, not what it learns.
 RUN_KEYS = (
     "OUTPUT_DIR", "MODEL.DEVICE", "MODEL.HEADS.NUM_CLASSES", "MODEL.BACKBONE.PRETRAIN_PATH", "DATALOADER.NUM_WORKERS",
-    "SOLVER.CHECKPOINT_PERIOD", "SOLVER.KEEP_CHECKPOINTS", "TEST.IMS_PER_BATCH",
+    "SOLVER.CHECKPOINT_PERIOD", "SOLVER.KEEP_CHECKPOINTS", "TEST.IMS_PER_BATCH", "TEST.FEATURES", "TEST.ROC.ENABLED", "TEST.LPIPS_WEIGHTS",
 )  # fmt: skip
 
 # What may change when a run is continued: the machine, which checkpoint is tested, what it is compared with.
@@ -93,6 +93,9 @@ def add_privacy_config(cfg: CfgNode) -> None:
     cfg.DATASETS.FOLDER = CfgNode({"TRAIN": "", "QUERY": "", "GALLERY": ""})
 
     cfg.TEST.CHECKPOINT = "best"  # what is tested after training: best (on the validation split) | final
+    cfg.TEST.FEATURES = "float32"  # float32 | float16: how extracted features are kept in memory
+    # torchvision's AlexNet file, for LPIPS; empty: the one in torch hub's cache, where there is one. It is never downloaded.
+    cfg.TEST.LPIPS_WEIGHTS = ""
     cfg.TEST.PAPER_RESULTS = []  # [where, metric, value] of the paper, shown beside ours: ["OI-PI", "Rank-1", 88.2], …
 
 

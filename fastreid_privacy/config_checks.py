@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,9 +16,6 @@ PROTECTIONS = ("none", "conventional", "learned")
 DISTILLATION = "no student is trained here (fastreid's Distiller reads it)"
 FOCAL_LOSS = "fastreid 1.4.0 has no focal loss among MODEL.LOSSES.NAME"
 MUST_KEEP_ITS_DEFAULT = {
-    "TEST.AQE.ENABLED": "the hybrid evaluator ranks by the features themselves",
-    "TEST.RERANK.ENABLED": "the hybrid evaluator ranks by the features themselves",
-    "TEST.ROC.ENABLED": "fastreid 1.4.0 counts positives as negatives there",
     "TEST.PRECISE_BN.ENABLED": "its passes over the data would move the class centers",
     "DATASETS.COMBINEALL": "it would put test identities into training",
     "SOLVER.WARMUP_ITERS": "give the warm-up in epochs with SOLVER.WARMUP_EPOCHS",
@@ -99,12 +97,19 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
     allow("PRIVACY.PROTECTION", privacy.PROTECTION, PROTECTIONS)
     allow("TEST.CHECKPOINT", cfg.TEST.CHECKPOINT, ("best", "final"))
     allow("TEST.METRIC", cfg.TEST.METRIC, ("cosine", "euclidean"))
+    allow("TEST.FEATURES", cfg.TEST.FEATURES, ("float32", "float16"))
     allow("SOLVER.SCHED", solver.SCHED, ("MultiStepLR", "CosineAnnealingLR"))
     allow("PRIVACY.DESENSITIZER.PIXEL_REDUCE", privacy.DESENSITIZER.PIXEL_REDUCE, ("mean", "corner"))
     for key, value in (("SOLVER.MAX_EPOCH", solver.MAX_EPOCH), ("TEST.EVAL_PERIOD", cfg.TEST.EVAL_PERIOD),
                        ("SOLVER.CHECKPOINT_PERIOD", solver.CHECKPOINT_PERIOD), ("SOLVER.KEEP_CHECKPOINTS", solver.KEEP_CHECKPOINTS),
-                       ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH), ("TEST.IMS_PER_BATCH", cfg.TEST.IMS_PER_BATCH)):  # fmt: skip
+                       ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH), ("TEST.IMS_PER_BATCH", cfg.TEST.IMS_PER_BATCH),
+                       ("TEST.AQE.QE_TIME", cfg.TEST.AQE.QE_TIME), ("TEST.AQE.QE_K", cfg.TEST.AQE.QE_K),
+                       ("TEST.RERANK.K1", cfg.TEST.RERANK.K1), ("TEST.RERANK.K2", cfg.TEST.RERANK.K2)):  # fmt: skip
         at_least(key, value, 1)
+    if not 0 <= cfg.TEST.AQE.ALPHA < math.inf:
+        raise UserError(f"TEST.AQE.ALPHA is {cfg.TEST.AQE.ALPHA}; it must be at least 0, and finite")
+    if not 0 <= cfg.TEST.RERANK.LAMBDA <= 1:
+        raise UserError(f"TEST.RERANK.LAMBDA is {cfg.TEST.RERANK.LAMBDA}; it must lie between 0 (the Jaccard distance alone) and 1")
     if not solver.BASE_LR > 0:
         raise UserError(f"SOLVER.BASE_LR is {solver.BASE_LR}; it must be above 0")
     if len(solver.GAN_BETAS) != 2 or not all(0 <= beta < 1 for beta in solver.GAN_BETAS):

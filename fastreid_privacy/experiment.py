@@ -91,11 +91,13 @@ def report_results(cfg: CfgNode, evaluations: Results, tested: str, record: dict
         others = {kind: compared.get(kind, {}).get(name) for kind in ("baseline", "upper_bound")}
         results = build_results(cfg, name, evaluation, version=__version__, checkpoint=tested, record=record, **others)
         file = results_path(cfg, name)
-        save_query_ranks(evaluation["query_ranks"], file)
+        save_query_ranks({pair: ranking.queries for pair, ranking in evaluation["rankings"].items()}, file)
         if others["baseline"]:
             results["versus_baseline"] = compare_with(file, results_files(cfg, "baseline")[name])
         save_results(results, file)
-        save_samples(evaluation["samples"], Path(cfg.OUTPUT_DIR), "" if len(cfg.DATASETS.TESTS) == 1 else name)
+        suffix = "" if len(cfg.DATASETS.TESTS) == 1 else name
+        for kind, save in (("samples", save_samples),):
+            save(evaluation[kind], Path(cfg.OUTPUT_DIR), suffix)
         logger.info("Results on %s:\n%s", name, format_terminal(results))
         all_results[name] = results
     logger.info("Report: %s", write_report(Path(cfg.OUTPUT_DIR)))

@@ -215,15 +215,24 @@ class PrivacyStages(nn.Module):
             {"images": {domain: N×3×H×W, 0–255}, "features": {domain: N×D}} with domains OI, DI, PI (not for the upper bound) and RI
             (learned protection only).
         """
+        images = self.domain_images(batch)
+        features: dict[str, Tensor] = {}
+        for domain in images:
+            same = next((other for other in features if images[other] is images[domain]), None)
+            features[domain] = features[same] if same else self._features(images[domain], flip)
+        return {"images": images, "features": features}
+
+    @torch.no_grad()
+    def domain_images(self, batch: dict) -> dict[str, Tensor]:
+        """The images of :meth:`extract_domains` alone. Base's protected images are its desensitized ones, the same tensor."""
         raw = batch["images"].to(self.device, torch.float32)
         images = {"OI": raw, "DI": self.desensitize(raw, path_seeds(batch["img_paths"]))}
         if self.protection == "learned":
             images["PI"] = self.protect(raw)
             images["RI"] = self.recover(images["PI"]).round().clamp(0, 255)  # a recovered image is kept in 8 bits
-        features = {domain: self._features(domain_images, flip) for domain, domain_images in images.items()}
-        if self.protection == "conventional":
-            images["PI"], features["PI"] = images["DI"], features["DI"]
-        return {"images": images, "features": features}
+        elif self.protection == "conventional":
+            images["PI"] = images["DI"]
+        return images
 
     def _features(self, images: Tensor, flip: bool) -> Tensor:
         features = super().forward({"images": images}).float()

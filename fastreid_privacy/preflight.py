@@ -28,6 +28,7 @@ from .config import load_config
 from .desensitize.desensitizer import DESENSITIZER_REGISTRY
 from .errors import UserError
 from .evaluate_only import check_complete, checkpoint_to_evaluate, classes_of, compared_results
+from .evaluation.lpips import check_lpips
 from .meta_arch import PrivacyStages
 from .networks import DISCRIMINATOR_REGISTRY, GENERATOR_REGISTRY
 from .registry import lookup
@@ -54,6 +55,7 @@ def preflight(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     check_processes(cfg, args)
     check_names(cfg)
+    check_lpips(cfg)
     if args.eval_only:
         path, checkpoint = checkpoint_to_evaluate(cfg)
         compared_results(cfg)

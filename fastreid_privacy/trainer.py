@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
@@ -22,7 +23,8 @@ from .checkpoint import PrivacyCheckpointer
 from .checkpoint_files import some_of
 from .data.loaders import epoch_iterator
 from .errors import UserError
-from .evaluation import HybridEvaluator
+from .evaluation import HybridEvaluator, RankingOptions, picture_rank_lists
+from .evaluation.lpips import Lpips, lpips_of_config
 from .hooks import CheckpointHook, FreezeHook, UpgradeHook
 from .supervision import Thresholds, UpgradeRecord
 
@@ -43,6 +45,12 @@ class DomainExtractor(nn.Module):
 
     def forward(self, batch: dict) -> dict:
         return self.model.extract_domains(batch, self.flip)
+
+    @torch.no_grad()
+    def images(self, batch: dict) -> dict[str, torch.Tensor]:
+        """The images of every domain alone, in evaluation."""
+        self.model.eval()
+        return self.model.domain_images(batch)
 
 
 class _Batches:
@@ -205,24 +213,43 @@ class PrivacyTrainer(DefaultTrainer):
         return inference_on_dataset(
             DomainExtractor(model, cfg.TEST.FLIP.ENABLED),
             loader,
-            HybridEvaluator(num_query, metric=cfg.TEST.METRIC, device=cfg.MODEL.DEVICE),
+            hybrid_evaluator(cfg, num_query),
         )
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_dir=None):
         loader, num_query = cls.build_test_loader(cfg, dataset_name)
-        return loader, HybridEvaluator(num_query, metric=cfg.TEST.METRIC, device=cfg.MODEL.DEVICE)
+        return loader, hybrid_evaluator(cfg, num_query, lpips=lpips_of_config(cfg))
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
-        """Results on each test set, by name: retrieval, image_quality, sample images and query ranks; empty off rank 0."""
+        """What an evaluation gives on each test set, by name; empty off rank 0.
+
+        That is "retrieval" and "image_quality" of the evaluator, the "rankings" they come from, and for the report "samples",
+        "rank_lists" and "embedding".
+        """
         results = OrderedDict()
+        extractor = DomainExtractor(unwrap(model), cfg.TEST.FLIP.ENABLED)
         for name in cfg.DATASETS.TESTS:
             loader, evaluator = cls.build_evaluator(cfg, name)
-            result = inference_on_dataset(DomainExtractor(unwrap(model), cfg.TEST.FLIP.ENABLED), loader, evaluator)
+            result = inference_on_dataset(extractor, loader, evaluator)
             if comm.is_main_process():
-                results[name] = {**result, "samples": evaluator.sample_images, "query_ranks": evaluator.query_ranks}
+                results[name] = {
+                    **result,
+                    "rankings": evaluator.rankings,
+                    "samples": evaluator.sample_images,
+                    "embedding": evaluator.embedding,
+                    "rank_lists": picture_rank_lists(
+                        evaluator.rankings, evaluator.shown_queries, loader.dataset, evaluator.num_query, extractor.images
+                    ),
+                }
         return results
+
+
+def hybrid_evaluator(cfg: CfgNode, num_query: int, pairs: Sequence[str] | None = None, lpips: Lpips | None = None) -> HybridEvaluator:
+    """The evaluator of a config's ``TEST`` options, by default for every pair of domains that the model gives."""
+    kept_as = getattr(torch, cfg.TEST.FEATURES)
+    return HybridEvaluator(num_query, pairs, RankingOptions.from_config(cfg), device=cfg.MODEL.DEVICE, features=kept_as, lpips=lpips)
 
 
 def uses_bfloat16(cfg: CfgNode) -> bool:

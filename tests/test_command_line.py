@@ -34,8 +34,8 @@ def test_the_gpu_that_is_named_becomes_the_current_one(tmp_path, monkeypatch, de
 def test_ranking_is_done_on_the_device_of_the_config(small_dataset, tmp_path, monkeypatch):
     """Not on GPU 0 because FAISS sees one: on the validation split and on the test set."""
     devices = []
-    rank = hybrid_evaluator.rank_queries
-    monkeypatch.setattr(hybrid_evaluator, "rank_queries", lambda *args, device, **kw: [devices.append(device), rank(*args, **kw)][1])
+    rank = hybrid_evaluator.rank
+    monkeypatch.setattr(hybrid_evaluator, "rank", lambda *args, device, **kw: [devices.append(device), rank(*args, **kw)][1])
     cfg = load_config(SMALL_CONFIG, small_options(tmp_path, **{"MODEL.HEADS.NUM_CLASSES": 12, "PRIVACY.PROTECTION": "none"}))
     model = PrivacyTrainer.build_model(cfg)
     for evaluate in (PrivacyTrainer.validate, PrivacyTrainer.test):

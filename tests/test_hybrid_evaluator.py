@@ -1,6 +1,6 @@
 """The hybrid evaluator against direct calls of what it combines, in one process and in two."""
 
-from fastreid_privacy.evaluation import PAIRS, HybridEvaluator, ImageQuality, evaluate_retrieval  # before fastreid: it works then
+from fastreid_privacy.evaluation import PAIRS, HybridEvaluator, ImageQuality, RankingOptions, evaluate_retrieval  # before fastreid
 
 # isort: split
 import json
@@ -62,17 +62,22 @@ def direct_retrieval(data, pair, metric="cosine"):
 def direct_quality(data, domain):
     quality = ImageQuality()
     quality.update(data[2][domain], data[2]["OI"])
-    return quality.compute()
+    return numbers(quality.compute())
+
+
+def numbers(figures):
+    """Without what was not measured: LPIPS, and PSNR of equal images."""
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_equals_direct_calls(metric):
     data = test_set()
-    results = run(HybridEvaluator(NUM_QUERY, metric=metric), data)
+    results = run(HybridEvaluator(NUM_QUERY, options=RankingOptions(metric)), data)
     assert results["retrieval"] == {pair: direct_retrieval(data, pair, metric) for pair in PAIRS}
     assert results["image_quality"].keys() == QUALITY.keys()
     for name, domain in QUALITY.items():
-        assert results["image_quality"][name] == pytest.approx(direct_quality(data, domain), rel=1e-6)
+        assert numbers(results["image_quality"][name]) == pytest.approx(direct_quality(data, domain), rel=1e-6)
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
@@ -217,4 +222,58 @@ def test_two_processes_give_the_results_of_one(tmp_path):
         assert first[name]["retrieval"] == expected["retrieval"]
         assert first[name]["image_quality"].keys() == QUALITY.keys()
         for domain, figures in expected["image_quality"].items():
-            assert first[name]["image_quality"][domain] == pytest.approx(figures, rel=1e-6)
+            assert numbers(first[name]["image_quality"][domain]) == pytest.approx(numbers(figures), rel=1e-6)
+
+
+def test_float16_features_give_the_figures_of_float16_features():
+    data = test_set()
+    halved = (*data[:3], {domain: features.half().float() for domain, features in data[3].items()})
+    assert run(HybridEvaluator(NUM_QUERY, features=torch.float16), data) == run(HybridEvaluator(NUM_QUERY), halved)
+
+
+def test_equal_tensors_are_measured_once(monkeypatch):
+    """Base's protected images are its desensitized ones: SSIM is the dearest part of an evaluation."""
+    measured = []
+    update = ImageQuality.update
+    monkeypatch.setattr(ImageQuality, "update", lambda self, images, raw: [measured.append(len(images)), update(self, images, raw)][1])
+    data = test_set()
+    evaluator = HybridEvaluator(NUM_QUERY)
+    for inputs, outputs in batches(data, domains=("OI", "DI")):
+        outputs["images"]["PI"], outputs["features"]["PI"] = outputs["images"]["DI"], outputs["features"]["DI"]
+        evaluator.process(inputs, outputs)
+    quality = evaluator.evaluate()["image_quality"]
+    assert sum(measured) == COUNT
+    assert quality["protected"] == quality["desensitized"]
+    assert numbers(quality["protected"]) == pytest.approx(direct_quality(data, "DI"), rel=1e-6)
+
+
+def test_shown_queries_count_and_are_of_different_people():
+    data = test_set()
+    evaluator = HybridEvaluator(NUM_QUERY)
+    run(evaluator, data)
+    pids = data[0][evaluator.shown_queries]
+    assert len(set(pids.tolist())) == len(pids) == 4
+    for ranking in evaluator.rankings.values():
+        assert ranking.best.shape == (4, 10)
+        assert (ranking.queries.first_places[evaluator.shown_queries] > 0).all()
+
+
+def test_the_embedding_holds_features_of_whole_people():
+    data = test_set()
+    evaluator = HybridEvaluator(NUM_QUERY)
+    run(evaluator, data)
+    pids = evaluator.embedding["pids"]
+    assert sorted(pids.tolist()) == sorted(pid for pid in data[0].tolist() if pid > 0)
+    for domain in DOMAINS:
+        rows = np.concatenate([np.flatnonzero(data[0].numpy() == pid) for pid in (1, 2, 3)])
+        np.testing.assert_array_equal(evaluator.embedding[domain], data[3][domain][rows].half().numpy())
+
+
+def test_lpips_is_measured_where_it_is_given():
+    def mean_difference(images, raw):
+        return (images - raw).abs().mean((1, 2, 3))
+
+    data = test_set()
+    quality = run(HybridEvaluator(NUM_QUERY, lpips=mean_difference), data)["image_quality"]
+    for name, domain in QUALITY.items():
+        assert quality[name]["LPIPS"] == pytest.approx(float((data[2][domain] - data[2]["OI"]).abs().mean()), rel=1e-5)

@@ -3,16 +3,20 @@
 from fastreid_privacy.evaluation import evaluate_retrieval  # before fastreid: importing the package makes it work
 
 # isort: split
-import faiss
 import numpy as np
 import pytest
 import torch
+from fastreid.evaluation import ReidEvaluator
 from fastreid.evaluation.rank import evaluate_rank
 from fastreid.utils.compute_dist import build_dist
 
+from fastreid_privacy.config import default_config
 from fastreid_privacy.errors import UserError
-from fastreid_privacy.evaluation import ranking
-from fastreid_privacy.evaluation.ranking import places_of_matches
+from fastreid_privacy.evaluation import places
+from fastreid_privacy.evaluation.distances import Features, Gallery
+from fastreid_privacy.evaluation.places import places_of_matches
+from fastreid_privacy.evaluation.ranking import rank
+from fastreid_privacy.evaluation.ranking_options import RankingOptions
 
 FRACTION = 100 * 1e-6  # 1e-6 as a fraction, in percent
 
@@ -42,8 +46,8 @@ def loop_reference(distances, query_pids, gallery_pids, query_camids, gallery_ca
         if not found:
             excluded += 1
             continue
-        for rank, values in hits.items():
-            values.append(places[0] <= rank)
+        for place, values in hits.items():
+            values.append(places[0] <= place)
         precisions.append(average / found)
         penalties.append(found / places[-1])
     figures = {f"Rank-{rank}": 100 * np.mean(values) for rank, values in hits.items()}
@@ -122,14 +126,30 @@ def test_all_features_equal(metric):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_places_against_a_stable_sort(seed):
-    """Negative, positive, repeated and both zeros, against numpy's stable sort."""
+    """Negative, positive, repeated and both zeros, against numpy's stable sort; queries with different numbers of matches."""
     rng = np.random.default_rng(seed)
-    distances = rng.choice(np.array([-2.5, -1e-30, -0.0, 0.0, 1e-30, 1, 3e38, np.inf, -np.inf], dtype=np.float32), 60)
-    members = rng.permutation(60)[:20]
-    matches, left_out = members[:8], members[8:]
-    order = [index for index in np.argsort(distances, kind="stable") if index not in left_out]
-    expected = [place for place, index in enumerate(order, 1) if index in matches]
-    np.testing.assert_array_equal(places_of_matches(distances, matches, left_out), expected)
+    distances = rng.choice(np.array([-2.5, -1e-30, -0.0, 0.0, 1e-30, 1, 3e38], dtype=np.float32), (5, 60))
+    matches, expected = np.full((5, 8), -1), np.zeros((5, 8), dtype=int)
+    for row, count in enumerate((8, 1, 0, 5, 7)):
+        members = rng.permutation(60)
+        matches[row, :count] = members[:count]
+        distances[row, members[count : count + 6]] = np.inf
+        order = np.argsort(distances[row], kind="stable").tolist()
+        expected[row, :count] = [order.index(member) + 1 for member in members[:count]]
+    before = distances.copy()
+    places = places_of_matches(torch.from_numpy(distances), torch.from_numpy(matches))
+    np.testing.assert_array_equal(places.numpy(), expected)
+    np.testing.assert_array_equal(distances, before)
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 500, 10**6])
+def test_tiles_change_nothing(tile_bytes, monkeypatch):
+    monkeypatch.setitem(places.TILE_BYTES, "cpu", tile_bytes)
+    rng = np.random.default_rng(0)
+    distances = torch.from_numpy(rng.random((7, 30), dtype=np.float32))
+    matches = torch.from_numpy(rng.permuted(np.tile(range(30), (7, 1)), axis=1))
+    expected = distances.argsort(1).argsort(1) + 1
+    torch.testing.assert_close(places_of_matches(distances, matches), expected.gather(1, matches))
 
 
 @pytest.mark.parametrize("gallery_size", range(1, 12))
@@ -166,54 +186,67 @@ def test_block_size_changes_nothing(block_bytes, metric):
     assert evaluate_retrieval(*split, metric=metric, block_bytes=block_bytes) == evaluate_retrieval(*split, metric=metric)
 
 
-@pytest.fixture
-def stub_gpus(monkeypatch):
-    """Two GPUs for FAISS: a stand-in with the signature of its GPU function. What it was called with: (GPU, queries) of each block."""
-    blocks = []
-
-    def pairwise_distance_gpu(res, xq, xb, D=None, metric=faiss.METRIC_L2, device=-1):
-        assert res == "resources"
-        assert all(array.flags.c_contiguous and array.dtype == np.float32 for array in (xq, xb))
-        blocks.append((device, len(xq)))
-        return faiss.pairwise_distances(xq, xb, metric)
-
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
-    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: "resources", raising=False)
-    monkeypatch.setattr(faiss, "pairwise_distance_gpu", pairwise_distance_gpu, raising=False)
-    return blocks
-
-
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_a_gpu_is_used_where_faiss_has_one(metric, stub_gpus):
-    split = random_split(np.random.default_rng(6))
-    expected = evaluate_retrieval(*split, metric=metric, device="cpu")
-    assert stub_gpus == []
-    assert evaluate_retrieval(*split, metric=metric, block_bytes=10 * 4 * 180) == expected
-    assert stub_gpus == [(-1, 10), (-1, 10), (-1, 3)]
-
-
-@pytest.mark.parametrize(("device", "gpu"), [("auto", -1), ("cuda", -1), ("cuda:0", 0), ("cuda:1", 1)])
-def test_the_gpu_that_is_named(device, gpu, stub_gpus):
-    evaluate_retrieval(*random_split(np.random.default_rng(6)), device=device)
-    assert stub_gpus == [(gpu, 23)]
-
-
-def test_larger_blocks_on_a_gpu(stub_gpus, monkeypatch):
-    """The gallery is copied to the GPU for each block."""
-    monkeypatch.setattr(ranking, "CPU_BLOCK", 4 * 180)
-    monkeypatch.setattr(ranking, "GPU_BLOCK", 12 * 4 * 180)
-    evaluate_retrieval(*random_split(np.random.default_rng(6)))
-    assert [queries for _, queries in stub_gpus] == [12, 11]
-
-
-def test_a_faiss_without_gpus_computes_on_the_cpu():
-    split = random_split(np.random.default_rng(6))
-    assert faiss.get_num_gpus() > 0 or evaluate_retrieval(*split, device="cuda") == evaluate_retrieval(*split, device="cpu")
-
-
 def test_an_unknown_device():
     with pytest.raises(UserError, match="toaster"):
         evaluate_retrieval(*random_split(np.random.default_rng(6)), device="toaster")
+    with pytest.raises(UserError, match="device is cuda:99, but torch sees"):
+        evaluate_retrieval(*random_split(np.random.default_rng(6)), device="cuda:99")
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("block_bytes", [4 * 180, 30 * 4 * 180, None])
+def test_several_query_sets_rank_as_each_alone(block_bytes, metric):
+    """Blocks that hold queries of one set, the end of one and the start of the next, and all of them."""
+    rng = np.random.default_rng(7)
+    query, gallery, *labels = random_split(rng)
+    sets = [query, query + 0.5 * rng.normal(size=query.shape).astype(np.float32), rng.normal(size=query.shape)]
+    sides = (labels[0], labels[2]), (labels[1], labels[3])
+    together = rank(sets, gallery, *sides, RankingOptions(metric), best_of=[2, 20], best=5, block_bytes=block_bytes)
+    for rows, ranking in zip(sets, together, strict=True):
+        assert ranking.figures == evaluate_retrieval(rows, gallery, *labels, metric=metric)
+        distances = exact_distances(rows, gallery, metric)
+        for query_index, best in zip((2, 20), ranking.best, strict=True):
+            left_out = (labels[1] == labels[0][query_index]) & (labels[3] == labels[2][query_index])
+            order = [index for index in np.argsort(distances[query_index], kind="stable") if not left_out[index]]
+            assert best.tolist() == order[:5]
+
+
+def test_best_of_a_small_gallery_is_filled_up():
+    features = np.eye(3, dtype=np.float32)
+    (ranking,) = rank([features[:1]], features, ([1], [0]), ([1, 1, 2], [1, 0, 0]), RankingOptions(), best_of=[0], best=4)
+    assert ranking.best.tolist() == [[0, 2, -1, -1]]  # index 1 is the query's own identity and camera
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_features_mapped_from_a_file(kind, tmp_path):
+    query, gallery, *labels = random_split(np.random.default_rng(8))
+    np.save(tmp_path / "gallery.npy", gallery.astype(kind))
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    assert evaluate_retrieval(query, mapped, *labels) == evaluate_retrieval(query, gallery.astype(kind), *labels)
+
+
+@pytest.mark.parametrize("part", [1, 7, 180])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_distances_of_parts(metric, part):
+    """Against float64, with repeated rows that stand in different parts."""
+    rng = np.random.default_rng(9)
+    query, gallery, *_ = random_split(rng)
+    gallery[100:110] = gallery[3]
+    side = Features(gallery, "gallery", torch.device("cpu"))
+    side.part = part
+    block = next(Gallery(side, metric).distances([Features(query, "query", torch.device("cpu"))]))[1].numpy()
+    expected = exact_distances(query, gallery, metric)
+    if metric == "cosine":
+        expected = expected / 2 - 1  # |q − g|² = 2 − 2 cos
+    np.testing.assert_allclose(block, expected, atol=2e-5 * np.abs(expected).max())
+    assert (block[:, 100:110] == block[:, 3:4]).all()
+
+
+def test_repeated_rows_are_found_whatever_the_sampled_columns_say():
+    rows = np.zeros((6, 40), dtype=np.float32)
+    rows[1, 1] = rows[3, 1] = rows[4, 2] = rows[5, 1] = 1  # column 1 is none of the eight that are looked at first
+    copies, originals = Features(rows, "gallery", torch.device("cpu")).repeated()
+    assert dict(zip(copies.tolist(), originals.tolist(), strict=True)) == {2: 0, 3: 1, 5: 1}
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -279,3 +312,53 @@ def test_bad_input_is_named(change, message):
     evaluate_retrieval(**VALID)
     with pytest.raises(UserError, match=message):
         evaluate_retrieval(**{**VALID, **change})
+
+
+def fastreid_figures(query, gallery, labels, **options):
+    """What fastreid's own evaluator says of the same features, by its Python ranking."""
+    cfg = default_config()
+    for key, value in options.items():
+        cfg.merge_from_list([f"TEST.{key}", value])
+    evaluator = ReidEvaluator(cfg, len(query))
+    pids, camids = (torch.from_numpy(np.concatenate(sides)) for sides in (labels[:2], labels[2:]))
+    evaluator.process({"targets": pids, "camids": camids}, torch.from_numpy(np.concatenate([query, gallery])))
+    figures = dict(evaluator.evaluate())
+    return {name: figures[name] for name in ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")}
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("rerank", [None, {"k1": 7, "k2": 3, "weight": 0.3}])
+@pytest.mark.parametrize("expansion", [None, {"times": 2, "k": 4, "alpha": 3.0}])
+@pytest.mark.parametrize("seed", range(20))
+def test_equals_fastreids_evaluator_with_every_option(seed, expansion, rerank, metric):
+    query, gallery, *labels = tie_free_split(seed, metric)
+    options = {"METRIC": metric}
+    if expansion:
+        options |= {"AQE.ENABLED": True, "AQE.QE_TIME": expansion["times"], "AQE.QE_K": expansion["k"], "AQE.ALPHA": expansion["alpha"]}
+    if rerank:
+        options |= {"RERANK.ENABLED": True, "RERANK.K1": rerank["k1"], "RERANK.K2": rerank["k2"], "RERANK.LAMBDA": rerank["weight"]}
+    theirs = fastreid_figures(query, gallery, labels, **options)
+    ours = evaluate_retrieval(query, gallery, *labels, metric=metric, expansion=expansion, rerank=rerank)
+    assert {name: ours[name] for name in theirs} == pytest.approx(theirs, abs=FRACTION)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_verification_over_all_pairs(metric):
+    """With the labels the right way round, which fastreid has not."""
+    query, gallery, *labels = random_split(np.random.default_rng(11), queries=40, gallery=400)
+    figures = evaluate_retrieval(query, gallery, *labels, metric=metric, roc=True, block_bytes=7 * 4 * 400)
+    same = labels[0][:, None] == labels[1]
+    counts = ~(same & (labels[2][:, None] == labels[3]))
+    distances = exact_distances(query, gallery, metric)
+    false, true = np.sort(distances[counts & ~same]), distances[counts & same]
+    for share in (1e-4, 1e-3, 1e-2):
+        threshold = false[int(share * len(false))]  # the first false pair too many
+        assert figures[f"TPR@FPR={share:.0e}"] == pytest.approx(100 * np.mean(true < threshold), abs=1e-9)
+
+
+def test_options_of_a_config():
+    cfg = default_config()
+    assert RankingOptions.from_config(cfg) == RankingOptions("cosine")
+    cfg.merge_from_list(["TEST.METRIC", "euclidean", "TEST.AQE.ENABLED", True, "TEST.RERANK.ENABLED", True, "TEST.ROC.ENABLED", True])
+    expected = RankingOptions("euclidean", {"times": 1, "k": 5, "alpha": 3.0}, {"k1": 20, "k2": 6, "weight": 0.3}, True)
+    assert RankingOptions.from_config(cfg) == expected

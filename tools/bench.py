@@ -5,31 +5,21 @@ Times are the median of several runs on this machine, to be read as ratios; memo
 """
 
 import argparse
-import importlib.util
-import resource
-import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
-import fastreid_privacy  # isort: skip  (makes fastreid work)
-import numpy as np
-import torch
-import torch.nn.functional as F
-from fastreid.evaluation import rank
+from bench_ranking import bench_ranking
+
+import torch  # isort: skip  (fastreid works once fastreid_privacy, which bench_ranking imports, is there)
 from fastreid.modeling import build_model
-from fastreid.utils.compute_dist import build_dist
 from fastreid.utils.events import EventStorage
 
 from fastreid_privacy.config import load_config
-from fastreid_privacy.evaluation import evaluate_retrieval
 from fastreid_privacy.solver import build_optimizer
 
 CONFIG = Path(__file__).parents[1] / "configs" / "Synthetic" / "privacy_agw.yml"
-MARKET = (3368, 15913, 2048)  # queries, gallery, dimension of Market-1501 with ResNet-50
+PARTS = ("market", "msmt17", "million", "steps")
 
 
 def median_time(function, runs: int) -> float:
@@ -40,46 +30,6 @@ def median_time(function, runs: int) -> float:
         function()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
-
-
-def fastreid_cython():
-    """fastreid's Cython ranking, compiled in a temporary folder, never in the installed package; None where that fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, "rank_cylib")
-        shutil.copytree(Path(rank.__file__).with_name("rank_cylib"), target)
-        built = subprocess.run([sys.executable, "setup.py", "build_ext", "--inplace"], cwd=target, capture_output=True)
-        files = list(target.glob("rank_cy*.so")) + list(target.glob("rank_cy*.pyd"))
-        if built.returncode or not files:
-            return None
-        spec = importlib.util.spec_from_file_location("rank_cy", files[0])
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.evaluate_cy
-
-
-def bench_ranking(scale: float, runs: int) -> None:
-    """Four domain pairs by us, beside four matrix products alone and fastreid's two paths on the same features."""
-    queries, gallery, dimension = (int(MARKET[0] * scale), int(MARKET[1] * scale), MARKET[2])
-    draw = np.random.default_rng(0)
-    features = torch.from_numpy(draw.standard_normal((queries + gallery, dimension), dtype=np.float32))
-    pids, camids = draw.integers(0, max(750 * scale, 2), queries + gallery), draw.integers(0, 6, queries + gallery)
-    q, g = features[:queries], features[queries:]
-    labels = (pids[:queries], pids[queries:], camids[:queries], camids[queries:])
-    print(f"\nRanking {queries:,} × {gallery:,} × {dimension}, one pair of domains")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ours = median_time(lambda: evaluate_retrieval(q, g, *labels), runs)
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
-    product = median_time(lambda: F.normalize(q) @ F.normalize(g).T, runs)
-    print(f"  ours                    {ours:8.2f} s   {ours / product:6.2f} × the matrix product   peak {peak:.2f} GiB above the features")
-    print(f"  matrix product alone    {product:8.2f} s")
-    cython = fastreid_cython()
-    paths = {"fastreid, Cython": cython, "fastreid, Python": rank.evaluate_py}
-    for name, evaluate in paths.items():
-        if evaluate is None:
-            print(f"  {name:22}  not built: no C compiler or no Cython here")
-            continue
-        seconds = median_time(lambda evaluate=evaluate: evaluate(build_dist(q, g, "cosine"), *labels, 50, False), 1)
-        print(f"  {name:22}  {seconds:8.2f} s   {seconds / ours:6.2f} × ours")
 
 
 def bench_steps(runs: int) -> None:
@@ -108,14 +58,18 @@ def bench_steps(runs: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", type=float, default=1.0, help="queries and gallery as a fraction of Market-1501's (default 1)")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"what to measure, of {', '.join(PARTS)} (default all)")
+    parser.add_argument("--scale", type=float, default=1.0, help="queries and gallery as a fraction of their sizes (default 1)")
     parser.add_argument("--runs", type=int, default=3, help="counted runs (default 3)")
     args = parser.parse_args()
-    if args.scale <= 0 or args.runs < 1:
-        parser.error("--scale must be above 0 and --runs at least 1")
-    print(f"fastreid_privacy {fastreid_privacy.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    bench_ranking(args.scale, args.runs)
-    bench_steps(args.runs)
+    parts = args.parts.split(",")
+    if not 0 < args.scale <= 1 or args.runs < 1:
+        parser.error("--scale must be above 0 and at most 1, --runs at least 1")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--parts knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
+    bench_ranking(parts, args.scale, args.runs)
+    if "steps" in parts:
+        bench_steps(args.runs)
 
 
 if __name__ == "__main__":

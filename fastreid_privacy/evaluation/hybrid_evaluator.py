@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,12 +14,17 @@ from torch import Tensor
 
 from ..errors import UserError
 from .image_quality import ImageQuality
-from .ranking import QueryRanks, rank_queries, summarize
+from .protocol import Labels, TrueMatches
+from .ranking import Ranking, rank
+from .ranking_options import RankingOptions
 from .results import PAIRS, QUALITY_DOMAINS
+
+SHOWN_QUERIES, SHOWN_IMAGES = 4, 10  # of the rank lists that a report shows
+SHOWN_PEOPLE, IMAGES_OF_EACH = 10, 20  # of the features that a report shows
 
 
 class HybridEvaluator(DatasetEvaluator):
-    """Retrieval for pairs of domains, image quality against the raw images, and a few images to look at.
+    """Retrieval for pairs of domains, image quality against the raw images, and what a report shows of both.
 
     fastreid's ``inference_on_dataset`` calls ``reset``, ``process`` for each batch, then ``evaluate``. With several processes each sees a
     contiguous part of the data set in rank order (fastreid's ``InferenceSampler``), queries before gallery.
@@ -26,19 +32,38 @@ class HybridEvaluator(DatasetEvaluator):
     Args:
         num_query: the first ``num_query`` images are the queries, all others the gallery.
         pairs: "query-gallery" domains that must be evaluated; by default those of ``PAIRS`` whose two domains the model extracts.
-        metric: "cosine" or "euclidean".
+        options: metric, and what comes on top of it; cosine distances alone by default.
         samples: how many identities ``sample_images`` shows, at most.
         device: where distances are computed, as of :func:`evaluate_retrieval`.
+        features: how features are kept until they are ranked: torch.float32, or torch.float16 for half the memory.
+        lpips: gives the N distances of a batch to its originals, where image quality is to include it.
+
+    After :meth:`evaluate`, on rank 0:
+
+    Attributes:
+        rankings: the ranking of each pair.
+        shown_queries: indices of a few queries, which the rankings' ``best`` belong to.
+        embedding: "pids" n and domain → float16 n×D: the features of the first people of the test set.
 
     Raises:
         UserError: for a pair that is not of the form "OI-PI".
     """
 
-    def __init__(self, num_query: int, pairs: Sequence[str] | None = None, metric: str = "cosine", samples: int = 8, device: str = "auto"):
+    def __init__(
+        self,
+        num_query: int,
+        pairs: Sequence[str] | None = None,
+        options: RankingOptions | None = None,
+        samples: int = 8,
+        device: str = "auto",
+        features: torch.dtype = torch.float32,
+        lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ):
         for pair in pairs or ():
             if pair.count("-") != 1 or not all(pair.split("-")):
                 raise UserError(f"retrieval pair {pair!r} is not of the form query-gallery, as in {', '.join(PAIRS)}")
-        self.num_query, self.pairs, self.metric, self.samples, self.device = num_query, pairs, metric, samples, device
+        self.num_query, self.pairs, self.samples, self.device, self.kept_as = num_query, pairs, samples, device, features
+        self.options, self.lpips = options or RankingOptions(), lpips
         self.reset()
 
     def reset(self) -> None:
@@ -46,10 +71,15 @@ class HybridEvaluator(DatasetEvaluator):
         self._features: dict[str, list[Tensor]] = defaultdict(list)
         self._pids: list[Tensor] = []
         self._camids: list[Tensor] = []
-        self._quality: dict[str, ImageQuality] = defaultdict(ImageQuality)
+        self._quality: dict[str, ImageQuality] = defaultdict(self._new_quality)
         self._samples: dict[str, list[np.ndarray]] = defaultdict(list)
         self._sample_pids: set[int] = set()
-        self.query_ranks: dict[str, QueryRanks] = {}  # of each pair, after evaluate() on rank 0
+        self.rankings: dict[str, Ranking] = {}
+        self.shown_queries: list[int] = []
+        self.embedding: dict[str, np.ndarray] = {}
+
+    def _new_quality(self) -> ImageQuality:
+        return ImageQuality(lpips=self.lpips)
 
     def process(self, inputs: dict, outputs: dict[str, dict[str, Tensor]]) -> None:
         """Add a batch.
@@ -59,13 +89,18 @@ class HybridEvaluator(DatasetEvaluator):
             outputs: "features": {domain: N×D}; "images": {domain: N×3×H×W RGB, 0–255}, raw images under "OI", or no images at all.
         """
         for domain, features in outputs["features"].items():
-            self._features[domain].append(features.detach().to("cpu", torch.float32))
+            self._features[domain].append(features.detach().to("cpu", self.kept_as))
         self._pids.append(inputs["targets"].cpu())
         self._camids.append(inputs["camids"].cpu())
         images = outputs.get("images", {})
+        measured: dict[int, ImageQuality] = {}
         for name, domain in QUALITY_DOMAINS.items():
             if domain in images and "OI" in images:
-                self._quality[name].update(images[domain], images["OI"])
+                of_batch = measured.get(id(images[domain]))  # Base's protected images are its desensitized ones
+                if of_batch is None:
+                    of_batch = measured[id(images[domain])] = self._new_quality()
+                    of_batch.update(images[domain], images["OI"])
+                self._quality[name].merge(of_batch)
         self._keep_samples(inputs["targets"].tolist(), images)
 
     def _keep_samples(self, pids: list[int], images: dict[str, Tensor]) -> None:
@@ -91,7 +126,9 @@ class HybridEvaluator(DatasetEvaluator):
         Raises:
             UserError: on rank 0, when no image was processed, a domain of a required pair was not extracted, or ranking is impossible.
         """
-        features = {domain: torch.cat(batches) for domain, batches in self._features.items()}
+        for domain, batches in self._features.items():
+            self._features[domain] = [torch.cat(batches)]  # the batches are freed domain by domain
+        features = {domain: joined for domain, (joined,) in self._features.items()}
         labels = (torch.cat(self._pids), torch.cat(self._camids)) if self._pids else None
         comm.synchronize()
         parts = comm.gather((features, labels, dict(self._quality)), dst=0)
@@ -101,7 +138,7 @@ class HybridEvaluator(DatasetEvaluator):
         if not parts:
             raise UserError("no image was evaluated: the test set is empty")
         pids, camids = (torch.cat([part[1][column] for part in parts]).numpy() for column in (0, 1))
-        features = {domain: torch.cat([part[0][domain] for part in parts]) for domain in parts[0][0]}
+        features = parts[0][0] if len(parts) == 1 else {domain: torch.cat([part[0][domain] for part in parts]) for domain in parts[0][0]}
         return {"retrieval": self._retrieval(features, pids, camids), "image_quality": _merged_quality([part[2] for part in parts])}
 
     def _retrieval(self, features: dict[str, Tensor], pids: np.ndarray, camids: np.ndarray) -> dict[str, dict]:
@@ -115,19 +152,40 @@ class HybridEvaluator(DatasetEvaluator):
                 f"it gives {', '.join(sorted(features))}"
             )
         n = self.num_query
-        self.query_ranks = {
-            pair: rank_queries(
-                features[query][:n], features[gallery][n:], pids[:n], pids[n:], camids[:n], camids[n:], self.metric, device=self.device
-            )
-            for pair, (query, gallery) in pairs.items()
-        }
-        return {pair: summarize(ranks) for pair, ranks in self.query_ranks.items()}
+        query, gallery = (pids[:n], camids[:n]), (pids[n:], camids[n:])
+        self.embedding = _features_of_some(features, pids)
+        self.shown_queries = _some_queries(query, gallery) if n and len(pids) > n else []
+        for gallery_domain in dict.fromkeys(domains[1] for domains in pairs.values()):  # one gallery serves all its query domains
+            same = [pair for pair, domains in pairs.items() if domains[1] == gallery_domain]
+            queries = [features[pairs[pair][0]][:n] for pair in same]
+            rankings = rank(
+                queries, features[gallery_domain][n:], query, gallery, self.options,
+                best_of=self.shown_queries, best=SHOWN_IMAGES, device=self.device,
+            )  # fmt: skip
+            self.rankings.update(zip(same, rankings, strict=True))
+        self.rankings = {pair: self.rankings[pair] for pair in pairs}
+        return {pair: ranking.figures for pair, ranking in self.rankings.items()}
+
+
+def _some_queries(query: tuple[np.ndarray, np.ndarray], gallery: tuple[np.ndarray, np.ndarray]) -> list[int]:
+    """A few queries that count, of different people, spread over the test set."""
+    counting = np.flatnonzero(TrueMatches(Labels(*query), Labels(*gallery)).counts)
+    first_of_each = counting[np.sort(np.unique(query[0][counting], return_index=True)[1])]
+    return first_of_each[np.unique(np.linspace(0, len(first_of_each) - 1, SHOWN_QUERIES).astype(int))].tolist()
+
+
+def _features_of_some(features: dict[str, Tensor], pids: np.ndarray) -> dict[str, np.ndarray]:
+    """Features in every domain of the first people who have more than one image, distractors not among them."""
+    people, counts = np.unique(pids, return_counts=True)
+    chosen = people[(counts > 1) & (people > 0)][:SHOWN_PEOPLE]
+    rows = np.concatenate([np.flatnonzero(pids == person)[:IMAGES_OF_EACH] for person in chosen] or [np.zeros(0, dtype=int)])
+    return {"pids": pids[rows], **{domain: values[torch.from_numpy(rows)].half().numpy() for domain, values in features.items()}}
 
 
 def _merged_quality(parts: list[dict[str, ImageQuality]]) -> dict[str, dict]:
     """The figures of each domain over the accumulators of all processes."""
-    merged: dict[str, ImageQuality] = defaultdict(ImageQuality)
-    for part in parts:
+    merged = {name: replace(quality) for name, quality in parts[0].items()}
+    for part in parts[1:]:
         for name, quality in part.items():
             merged[name].merge(quality)
     return {name: quality.compute() for name, quality in merged.items()}

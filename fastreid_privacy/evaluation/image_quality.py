@@ -1,9 +1,10 @@
-"""PSNR and SSIM of images against their raw originals, over a whole data set."""
+"""PSNR, SSIM and LPIPS of images against their raw originals, over a whole data set."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -22,9 +23,10 @@ def psnr_of_mse(mse: float) -> float:
 
 @dataclass
 class ImageQuality:
-    """PSNR and SSIM over all images of one domain, gathered batch by batch; each evaluation has its own.
+    """PSNR, SSIM and LPIPS over all images of one domain, gathered batch by batch; each evaluation has its own.
 
-    Only sums are kept, so accumulators of several processes can be sent, and merged, at the cost of six numbers.
+    Only sums are kept, so accumulators of several processes can be sent, and merged, at the cost of eight numbers. ``lpips`` gives the N
+    distances of a batch to its originals, or is None; it is neither sent nor merged.
 
     Example:
         >>> quality = ImageQuality()
@@ -39,6 +41,12 @@ class ImageQuality:
     squared_error: float = 0.0
     psnr: float = 0.0  # sum over the images that differ from their original
     ssim: float = 0.0
+    lpips_images: int = 0
+    lpips_sum: float = 0.0
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "lpips": None}
 
     @torch.no_grad()
     def update(self, images: Tensor, reference: Tensor) -> None:
@@ -70,11 +78,14 @@ class ImageQuality:
         self.squared_error += float((images - reference).square().sum(dtype=torch.float64))
         self.psnr += float(psnr[differ].sum(dtype=torch.float64))
         self.ssim += float(ssim.sum(dtype=torch.float64))
+        if self.lpips is not None:
+            self.lpips_images += len(images)
+            self.lpips_sum += float(self.lpips(images, reference).sum(dtype=torch.float64))
 
     def merge(self, other: ImageQuality) -> None:
         """Add what another accumulator, for instance of another process, has gathered."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        for name in (item.name for item in fields(self) if item.name != "lpips"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def compute(self) -> dict[str, float | int | None]:
         """The figures over all images so far.
@@ -82,7 +93,8 @@ class ImageQuality:
         Returns:
             "PSNR": dB, of the mean squared error over the whole set, as the paper gives it; None, as JSON knows no infinity, when nothing
             differs from the originals. "PSNR_per_image": dB, mean over the images that differ from their original; None when none does.
-            "identical_images": how many do not, and are not in that mean. "SSIM": mean over all images.
+            "identical_images": how many do not, and are not in that mean. "SSIM": mean over all images. "LPIPS": mean over all
+            images, 0 or more, smaller is more alike; None where it was not measured of all.
 
         Raises:
             UserError: when there were no images.
@@ -95,5 +107,6 @@ class ImageQuality:
             "PSNR": psnr if math.isfinite(psnr) else None,
             "PSNR_per_image": self.psnr / different if different else None,
             "SSIM": self.ssim / self.images,
+            "LPIPS": self.lpips_sum / self.images if self.lpips_images == self.images else None,
             "identical_images": self.identical_images,
         }

@@ -1,37 +1,60 @@
-"""Retrieval figures under Market-1501's protocol: CMC, mAP and mINP, exact, without a full distance matrix.
-
-FAISS computes the distances of a block of queries to the whole gallery. Of a ranking only the places of the true matches are needed, and
-the place of a match is the number of gallery images before it: so they are counted, and nothing but the few matches is sorted.
-"""
+"""Retrieval figures: CMC, mAP and mINP of any query sets against one gallery, exact, without a full distance matrix."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import faiss
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from ..errors import UserError
+from .distances import Features, Gallery, choose_device
+from .expansion import expand
+from .places import places_of_matches
+from .protocol import Labels, TrueMatches
+from .ranking_options import RankingOptions
+from .rerank import JaccardDistances
+from .roc import RocCounter
 
-METRICS = ("cosine", "euclidean")
 CMC_RANKS = (1, 5, 10)
-CPU_BLOCK, GPU_BLOCK = 64 * 2**20, 2**30  # bytes of distances
-_LEFT_OUT = np.iinfo(np.int64).max  # the order key of an image that is before nothing
+
+
+class QueryRanks(NamedTuple):
+    """What each query's ranking says; 0 in all three for a query without a true match under another camera. Q values each."""
+
+    first_places: np.ndarray  # place of the first true match, from 1
+    average_precisions: np.ndarray  # 0–1
+    inverse_penalties: np.ndarray  # 0–1
+
+
+class Ranking(NamedTuple):
+    """What ranking one query set against one gallery gives."""
+
+    queries: QueryRanks
+    verification: dict[str, float]  # "TPR@FPR=1e-04" and so on, percent; empty where it was not asked for
+    best: np.ndarray  # of the queries that were asked for: gallery indices of their first images, n×k, filled up with −1
+
+    @property
+    def figures(self) -> dict[str, float | int]:
+        """The figures of :func:`evaluate_retrieval`."""
+        return {**summarize(self.queries), **self.verification}
 
 
 def evaluate_retrieval(
-    query_features: np.ndarray | torch.Tensor,
-    gallery_features: np.ndarray | torch.Tensor,
+    query_features: np.ndarray | Tensor,
+    gallery_features: np.ndarray | Tensor,
     query_pids: ArrayLike,
     gallery_pids: ArrayLike,
     query_camids: ArrayLike,
     gallery_camids: ArrayLike,
     metric: str = "cosine",
     *,
+    expansion: Mapping | None = None,
+    rerank: Mapping | None = None,
+    roc: bool = False,
     device: str = "auto",
     block_bytes: int | None = None,
 ) -> dict[str, float | int]:
@@ -42,21 +65,19 @@ def evaluate_retrieval(
     under another camera is left out and counted.
 
     Args:
-        query_features: Q×D, any float type and device; compared in float32.
+        query_features: Q×D, any float type, compared in float32; memory-mapped arrays are read part by part.
         gallery_features: G×D.
         query_pids: Q identities, compared as they are.
         gallery_pids: G identities.
         query_camids: Q cameras.
         gallery_camids: G cameras.
-        metric: "cosine" (of the angle; features need no normalisation) or "euclidean".
-        device: where FAISS computes the distances: "cpu", "cuda" (the current GPU) or "cuda:N"; "auto": a GPU where there is one. A FAISS
-            built without GPUs computes on the CPU.
-        block_bytes: memory for the distances of one block of queries; by default 64 MiB, on a GPU, to which the gallery is copied anew for
-            each block, 1 GiB.
+        metric, expansion, rerank, roc: see :class:`RankingOptions`.
+        device: where distances are computed and sorted: "cpu", "cuda" (the current GPU) or "cuda:N"; "auto": a GPU where there is one.
+        block_bytes: memory for the distances of one block of queries; by default 256 MiB.
 
     Returns:
         "Rank-1", "Rank-5", "Rank-10", "mAP", "mINP" in percent (0–100), and "excluded_queries", a count. With fewer than 10 gallery
-        images Rank-10 is the share of queries that have a match anywhere.
+        images Rank-10 is the share of queries that have a match anywhere. With ``roc`` also "TPR@FPR=1e-04" and so on, percent.
 
     Raises:
         UserError: for an unknown metric, empty or mismatched inputs, features that are not finite, or no query with a true match under
@@ -71,183 +92,133 @@ def evaluate_retrieval(
         Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015, section 4. mINP: Ye et al., Deep Learning for Person
         Re-identification: A Survey and Outlook, section 3.4.
     """
-    return summarize(
-        rank_queries(
-            query_features,
-            gallery_features,
-            query_pids,
-            gallery_pids,
-            query_camids,
-            gallery_camids,
-            metric,
-            device=device,
-            block_bytes=block_bytes,
-        )
-    )
+    options = RankingOptions(metric, expansion, rerank, roc)
+    sides = (query_pids, query_camids), (gallery_pids, gallery_camids)
+    (ranking,) = rank([query_features], gallery_features, *sides, options, device=device, block_bytes=block_bytes)
+    return ranking.figures
 
 
-class QueryRanks(NamedTuple):
-    """What each query's ranking says; 0 in all three for a query without a true match under another camera. Q values each."""
+def rank(
+    queries: Sequence[np.ndarray | Tensor],
+    gallery: np.ndarray | Tensor,
+    query_labels: tuple[ArrayLike, ArrayLike],
+    gallery_labels: tuple[ArrayLike, ArrayLike],
+    options: RankingOptions,
+    *,
+    best_of: Sequence[int] = (),
+    best: int = 10,
+    device: str = "auto",
+    block_bytes: int | None = None,
+) -> list[Ranking]:
+    """Rank one gallery for several sets of the same queries: the query images in several domains.
 
-    first_places: np.ndarray  # place of the first true match, from 1
-    average_precisions: np.ndarray  # 0–1
-    inverse_penalties: np.ndarray  # 0–1
+    Args:
+        queries: Q×D each.
+        gallery: G×D.
+        query_labels, gallery_labels: identities and cameras.
+        options: metric, and what comes on top of it.
+        best_of: indices of queries whose first ``best`` gallery images are wanted.
+        device, block_bytes: as of :func:`evaluate_retrieval`.
+
+    Returns:
+        One ranking for each set.
+
+    Raises:
+        UserError: as :func:`evaluate_retrieval`.
+    """
+    together = {"best_of": best_of, "best": best, "device": choose_device(device), "block_bytes": block_bytes}
+    if not (options.expansion or options.rerank):
+        return _rank_sets(queries, gallery, query_labels, gallery_labels, options, **together)
+    # Expansion and re-ranking look at queries and gallery as one set of images: nothing can be shared between query sets.
+    return [ranking for rows in queries for ranking in _rank_sets([rows], gallery, query_labels, gallery_labels, options, **together)]
+
+
+def _rank_sets(queries, gallery, query_labels, gallery_labels, options, best_of, best, device, block_bytes) -> list[Ranking]:
+    sets, side = [Features(rows, "query", device) for rows in queries], Features(gallery, "gallery", device)
+    for features in sets:
+        if features.dimension != side.dimension:
+            raise UserError(
+                f"query features have dimension {features.dimension}, gallery features {side.dimension}: take both from one model"
+            )
+    labels = [Labels.checked(*query_labels, len(features), "query") for features in sets]
+    matches = TrueMatches(labels[0], Labels.checked(*gallery_labels, len(side), "gallery"))
+    if options.expansion:
+        *queries, gallery = expand(queries[0], gallery, **options.expansion, device=str(device))
+        sets, side = [Features(queries[0], "expanded query", device)], Features(gallery, "expanded gallery", device)
+    blocks = Gallery(side, options.metric).distances(sets, block_bytes)
+    if options.rerank:
+        blocks = _reranked(blocks, queries[0], gallery, options, device)
+    counters = [RocCounter(len(matches.counts) * len(side)) for _ in sets] if options.roc else []
+    return _rank_blocks(blocks, matches, len(sets), counters, best_of, best)
+
+
+def _reranked(blocks: Iterator[tuple[int, Tensor]], query, gallery, options: RankingOptions, device: torch.device):
+    """The blocks with (1 − weight)·Jaccard + weight·original distance in place of the original."""
+    rerank = dict(options.rerank)
+    weight = rerank.pop("weight")
+    jaccard = JaccardDistances(query, gallery, **rerank, metric=options.metric, device=str(device))
+    for start, block in blocks:
+        rows = torch.from_numpy(jaccard.rows(start, start + len(block))).to(device)
+        yield start, block.mul_(weight).add_(rows, alpha=1 - weight)
+
+
+def _rank_blocks(
+    blocks: Iterator[tuple[int, Tensor]], matches: TrueMatches, sets: int, counters: list[RocCounter], best_of: Sequence[int], best: int
+) -> list[Ranking]:
+    count = len(matches.counts)
+    ranks = QueryRanks(np.zeros(sets * count, dtype=np.int64), np.zeros(sets * count), np.zeros(sets * count))
+    lists = [np.full((len(best_of), best), -1, dtype=np.int64) for _ in range(sets)]
+    for start, block in blocks:
+        for number in range(start // count, -(-(start + len(block)) // count)):  # the sets that this block has queries of
+            first, last = max(start, number * count), min(start + len(block), (number + 1) * count)
+            rows, offset = block[first - start : last - start], first - number * count
+            images = torch.from_numpy(matches.of(offset, offset + len(rows)))
+            rows[tuple(torch.from_numpy(index).to(rows.device) for index in matches.left_out_of(offset, offset + len(rows)))] = torch.inf
+            places = places_of_matches(rows, images.to(rows.device)).cpu().numpy()
+            for values, figures in zip(ranks, _figures_of(places, matches.counts[offset : offset + len(rows)]), strict=True):
+                values[first:last] = figures
+            for line, query in enumerate(best_of):
+                if offset <= query < offset + len(rows):
+                    lists[number][line] = _first_of(rows[query - offset], best)
+            if counters:
+                _count_pairs(counters[number], rows, images)
+    verification = [counter.compute() for counter in counters] or [{}] * sets
+    split = [QueryRanks(*(values[number * count : (number + 1) * count] for values in ranks)) for number in range(sets)]
+    return [Ranking(*parts) for parts in zip(split, verification, lists, strict=True)]
+
+
+def _figures_of(places: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First place, average precision and inverse negative penalty of each query from the places of its matches, rows×M, unused ones 0."""
+    unused = np.arange(places.shape[1]) >= counts[:, None]
+    places = np.sort(np.where(unused, np.iinfo(places.dtype).max, places), axis=1)
+    precisions = np.where(unused, 0, np.arange(1, places.shape[1] + 1) / places)
+    found = np.maximum(counts, 1)
+    any_match = counts > 0
+    last = places[np.arange(len(places)), found - 1]
+    return np.where(any_match, places[:, 0], 0), precisions.sum(1) / found, np.where(any_match, counts / last, 0)
+
+
+def _first_of(distances: Tensor, count: int) -> np.ndarray:
+    """Indices of the nearest gallery images in order, equal ones in gallery order, what is left out (infinite) not among them."""
+    distances = distances.cpu().numpy()
+    nearest = np.argsort(distances, kind="stable")[:count]
+    nearest[np.isinf(distances[nearest])] = -1
+    return np.concatenate([nearest, np.full(count - len(nearest), -1)])
+
+
+def _count_pairs(counter: RocCounter, distances: Tensor, matches: Tensor) -> None:
+    """Give the counter the distances of true pairs and of all others; what is left out is infinite already, and the block is used up."""
+    rows, columns = (matches >= 0).nonzero(as_tuple=True)
+    true = tuple(index.to(distances.device) for index in (rows, matches[rows, columns]))
+    true_pairs = distances[true]
+    distances[true] = torch.inf
+    counter.update(true_pairs.cpu().numpy(), distances[distances.isfinite()].cpu().numpy())
 
 
 def summarize(ranks: QueryRanks) -> dict[str, float | int]:
-    """The figures of :func:`evaluate_retrieval` from those of each query; at least one query must count."""
+    """CMC, mAP and mINP of :func:`evaluate_retrieval` from those of each query; at least one query must count."""
     counts = ranks.first_places > 0
     cmc = {f"Rank-{rank}": 100 * float(np.mean(ranks.first_places[counts] <= rank)) for rank in CMC_RANKS}
     means = {"mAP": ranks.average_precisions, "mINP": ranks.inverse_penalties}
     means = {name: 100 * float(np.mean(values[counts])) for name, values in means.items()}
     return {**cmc, **means, "excluded_queries": int((~counts).sum())}
-
-
-def rank_queries(
-    query_features: np.ndarray | torch.Tensor,
-    gallery_features: np.ndarray | torch.Tensor,
-    query_pids: ArrayLike,
-    gallery_pids: ArrayLike,
-    query_camids: ArrayLike,
-    gallery_camids: ArrayLike,
-    metric: str = "cosine",
-    *,
-    device: str = "auto",
-    block_bytes: int | None = None,
-) -> QueryRanks:
-    """What :func:`evaluate_retrieval` averages, for each query; arguments and errors as there."""
-    if metric not in METRICS:
-        raise UserError(f"unknown retrieval metric {metric!r}: choose {' or '.join(METRICS)}")
-    gpu = _gpu_of(device)
-    query = _checked_features(query_features, "query")
-    gallery = _checked_features(gallery_features, "gallery")
-    if query.shape[1] != gallery.shape[1]:
-        raise UserError(f"query features have dimension {query.shape[1]}, gallery features {gallery.shape[1]}: take both from one model")
-    query_pids, query_camids = _checked_labels(query_pids, query_camids, len(query), "query")
-    gallery_pids, gallery_camids = _checked_labels(gallery_pids, gallery_camids, len(gallery), "gallery")
-
-    by_pid = np.argsort(gallery_pids, kind="stable")
-    starts, ends = (np.searchsorted(gallery_pids, query_pids, side, sorter=by_pid) for side in ("left", "right"))
-    ranks = QueryRanks(np.zeros(len(query), dtype=np.int64), np.zeros(len(query)), np.zeros(len(query)))
-    for index, distances in enumerate(_distance_rows(query, gallery, metric, gpu, block_bytes)):
-        same_pid = by_pid[starts[index] : ends[index]]
-        same_camera = gallery_camids[same_pid] == query_camids[index]
-        matches = same_pid[~same_camera]
-        if len(matches):
-            places = places_of_matches(distances, matches, same_pid[same_camera])
-            ranks.first_places[index] = places[0]
-            ranks.average_precisions[index] = np.mean(np.arange(1, len(places) + 1) / places)
-            ranks.inverse_penalties[index] = len(places) / places[-1]
-    if not ranks.first_places.any():
-        raise _nothing_to_rank(query_camids, gallery_camids)
-    return ranks
-
-
-def places_of_matches(distances: np.ndarray, matches: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-    """The places (from 1, ascending) of true matches in one query's ranking: nearest first, equal distances in gallery order.
-
-    Args:
-        distances: G, float32, not NaN.
-        matches: gallery indices of the true matches, at least one.
-        left_out: gallery indices that take no place; none of the matches.
-    """
-    keys = _order_keys(distances)
-    keys[left_out] = _LEFT_OUT
-    match_keys = np.sort(keys[matches])
-    # Good matches are near the top: what lies behind the last of them needs no search.
-    before = keys[keys <= match_keys[-1]]
-    return np.cumsum(np.bincount(np.searchsorted(match_keys, before), minlength=len(match_keys)))
-
-
-def _order_keys(distances: np.ndarray) -> np.ndarray:
-    """One whole number per gallery image, int64, that sorts by distance and then by gallery index: a stable order without a sort.
-
-    The bits of a float32, read as a whole number, sort as the floats do once those below zero are mirrored.
-    """
-    bits = (distances + np.float32(0)).view(np.int32)  # adding 0 turns −0 into 0: their bits differ
-    bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)
-    return (bits.astype(np.int64) << 32) + np.arange(len(bits))
-
-
-def _gpu_of(device: str) -> int | None:
-    """The number of the GPU that FAISS computes on, −1 for the current one; None: on the CPU."""
-    try:
-        chosen = torch.device("cuda" if device == "auto" else device)
-    except RuntimeError:
-        raise UserError(f"device {device} is no torch device; give auto, cpu, cuda or cuda:N") from None
-    if chosen.type != "cuda" or faiss.get_num_gpus() == 0:
-        return None
-    return -1 if chosen.index is None else chosen.index
-
-
-def _distance_rows(query: np.ndarray, gallery: np.ndarray, metric: str, gpu: int | None, block_bytes: int | None) -> Iterator[np.ndarray]:
-    """For each query its distances to the gallery, G float32: squared Euclidean, or the negative cosine."""
-    # A matrix product rounds equal columns differently, depending on where they stand: equal features are computed once.
-    distinct, position = _distinct_rows(gallery)
-    if len(distinct) < len(gallery):
-        gallery = gallery[distinct]
-    else:
-        position = None
-    if metric == "cosine":
-        query, gallery = _normalised(query), _normalised(gallery)
-    kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
-    resources = None if gpu is None else faiss.StandardGpuResources()
-    if block_bytes is None:
-        block_bytes = CPU_BLOCK if gpu is None else GPU_BLOCK
-    rows = max(1, block_bytes // (len(gallery) * gallery.itemsize))
-    for start in range(0, len(query), rows):
-        block = query[start : start + rows]
-        if gpu is None:
-            scores = faiss.pairwise_distances(block, gallery, kind)
-        else:
-            scores = faiss.pairwise_distance_gpu(resources, block, gallery, metric=kind, device=gpu)
-        if metric == "cosine":
-            np.negative(scores, out=scores)
-        yield from scores if position is None else (row[position] for row in scores)
-
-
-def _distinct_rows(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the distinct rows in order of first appearance, and for each row its position among them."""
-    positions: dict[bytes, int] = {}
-    position = [positions.setdefault(hashlib.blake2b(row, digest_size=16).digest(), len(positions)) for row in features]
-    return np.unique(position, return_index=True)[1], np.array(position)
-
-
-def _normalised(features: np.ndarray) -> np.ndarray:
-    """Rows of length 1, as a new array; rows of zeros stay."""
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-
-
-def _checked_features(features: np.ndarray | torch.Tensor, side: str) -> np.ndarray:
-    """Features as a contiguous float32 array N×D on the CPU."""
-    if isinstance(features, torch.Tensor):
-        features = features.detach().to("cpu", torch.float32).numpy()
-    features = np.asarray(features)
-    if features.ndim != 2 or not features.size:
-        raise UserError(f"{side} features have shape {features.shape}: at least one row of at least one dimension is needed, N×D")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is named below
-        features = np.ascontiguousarray(features, dtype=np.float32)
-        squared_lengths = np.einsum("ij,ij->i", features, features)
-    bad = np.flatnonzero(~np.isfinite(squared_lengths))  # one pass that needs no second array of this size
-    if len(bad):
-        raise UserError(
-            f"{len(bad)} of {len(features)} {side} features hold NaN, infinite or overflowing values, the first at index {bad[0]}: "
-            "look at the weights and at that image"
-        )
-    return features
-
-
-def _checked_labels(pids: ArrayLike, camids: ArrayLike, count: int, side: str) -> tuple[np.ndarray, np.ndarray]:
-    pids, camids = np.asarray(pids), np.asarray(camids)
-    for name, labels in (("pids", pids), ("camids", camids)):
-        if labels.shape != (count,):
-            raise UserError(f"{side}_{name} has shape {labels.shape} beside {count} {side} features: one value per feature is needed")
-    return pids, camids
-
-
-def _nothing_to_rank(query_camids: np.ndarray, gallery_camids: np.ndarray) -> UserError:
-    rule = "matches under the query's own camera do not count"
-    cameras = np.union1d(query_camids, gallery_camids)
-    if len(cameras) == 1:
-        return UserError(f"all query and gallery images are from one camera ({cameras[0]}) and {rule}: add images of another camera")
-    return UserError(f"none of the {len(query_camids)} queries has its identity in the gallery under another camera, and {rule}")

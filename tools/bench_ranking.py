@@ -1,0 +1,177 @@
+"""The ranking part of tools/bench.py: the four settings beside four matrix products alone and fastreid's evaluator, larger galleries."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import fastreid_privacy  # isort: skip  (makes fastreid work)
+import numpy as np
+import torch
+import torch.nn.functional as F
+from fastreid.evaluation import ReidEvaluator, rank
+
+from fastreid_privacy.config import default_config
+from fastreid_privacy.evaluation import RankingOptions
+from fastreid_privacy.evaluation.ranking import rank as rank_sets
+
+MARKET = (3368, 15913, 2048)  # queries, gallery, dimension with ResNet-50
+MSMT17 = (11659, 82161, 2048)
+MILLION = (1000, 1_000_000, 512)
+PEOPLE, CAMERAS = 750, 6
+
+
+def timed(function: Callable) -> tuple[float, float | None]:
+    """Seconds of one call, and GiB of memory above what was in use before it; None where the system does not say (Linux does).
+
+    Pages of mapped files, which the system takes back whenever it likes, are not counted.
+    """
+    peak, done = [before := _memory()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            peak[0] = max(peak[0], _memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start = time.perf_counter()
+    try:
+        function()
+        return time.perf_counter() - start, (peak[0] - before) / 2**20 if before else None
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _memory() -> int:
+    """KiB in use by this process, without files; 0 where the system does not say."""
+    status = Path("/proc/self/status")
+    return int(re.search(r"^RssAnon:\s+(\d+)", status.read_text(), re.MULTILINE)[1]) if status.exists() else 0
+
+
+def best_of(runs: int, *functions: Callable) -> list[tuple[float, float | None]]:
+    """The fastest call and the highest peak of each function, called in turn: others on the machine only ever slow a call down."""
+    results = [[timed(function) for function in functions] for _ in range(runs)]
+    return [
+        (min(seconds for seconds, _ in calls), max((peak for _, peak in calls if peak is not None), default=None))
+        for calls in zip(*results, strict=True)
+    ]
+
+
+def row(name: str, seconds: float, peak: float | None = None, note: str = "") -> None:
+    memory = "" if peak is None else f"peak {peak:5.2f} GiB above the features"
+    print(f"  {name:38} {seconds:8.2f} s   {note:38} {memory}", flush=True)
+
+
+def features_of(size: tuple[int, int, int], kind: type, domains: tuple[str, ...]) -> tuple[dict[str, np.ndarray], tuple, tuple]:
+    """Random features of each domain, queries in front, and the labels of both sides."""
+    queries, gallery, dimension = size
+    draw = np.random.default_rng(0)
+    features = {}
+    for domain in domains:
+        features[domain] = np.empty((queries + gallery, dimension), dtype=kind)
+        for start in range(0, queries + gallery, 4096):
+            part = features[domain][start : start + 4096]
+            part[:] = draw.standard_normal(part.shape, dtype=np.float32)
+    pids, camids = draw.integers(1, PEOPLE + 1, queries + gallery), draw.integers(0, CAMERAS, queries + gallery)
+    return features, (pids[:queries], camids[:queries]), (pids[queries:], camids[queries:])
+
+
+def bench_market(scale: float, runs: int, device: str) -> None:
+    """OI→OI, PI→OI, OI→PI and PI→PI at the size of Market-1501."""
+    size = (int(MARKET[0] * scale), int(MARKET[1] * scale), MARKET[2])
+    features, query, gallery = features_of(size, np.float32, ("OI", "PI"))
+    n = size[0]
+    tensors = {domain: torch.from_numpy(rows) for domain, rows in features.items()}
+    on_device = {domain: rows.to(device) for domain, rows in tensors.items()}
+
+    def ours() -> None:
+        for domain in tensors:
+            rank_sets([rows[:n] for rows in tensors.values()], tensors[domain][n:], query, gallery, RankingOptions(), device=device)
+
+    def products() -> None:
+        for rows in on_device.values():
+            for others in on_device.values():
+                F.normalize(others[:n]) @ F.normalize(rows[n:]).T
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    print(f"\nRanking {size[0]:,} × {size[1]:,} × {size[2]}, four pairs of domains, {device}")
+    (seconds, peak), (alone, _) = best_of(runs, ours, products)
+    row("ours", seconds, peak, f"{seconds / alone:.2f} × the matrix products alone")
+    row("four matrix products alone", alone)
+    if device == "cpu":
+        cython = fastreid_cython()
+        for name, evaluate in (("fastreid ReidEvaluator, Cython", cython), ("fastreid ReidEvaluator, Python", None)):
+            if name.endswith("Cython") and cython is None:
+                print(f"  {name}: not built, no C compiler or no Cython here")
+                continue
+            peer, peak = timed(lambda evaluate=evaluate: fastreid_evaluator(tensors["OI"], n, query, gallery, evaluate))
+            row(name, 4 * peer, peak, f"{4 * peer / seconds:.2f} × ours (one pair, times 4)")
+
+
+def fastreid_evaluator(features: torch.Tensor, num_query: int, query: tuple, gallery: tuple, cython: Callable | None) -> None:
+    """One pair of domains by fastreid's own evaluator."""
+    before = rank.IS_CYTHON_AVAI, getattr(rank, "evaluate_cy", None)
+    rank.IS_CYTHON_AVAI, rank.evaluate_cy = cython is not None, cython
+    try:
+        evaluator = ReidEvaluator(default_config(), num_query)
+        pids, camids = (torch.from_numpy(np.concatenate(sides)) for sides in zip(query, gallery, strict=True))
+        evaluator.process({"targets": pids, "camids": camids}, features)
+        evaluator.evaluate()
+    finally:
+        rank.IS_CYTHON_AVAI, rank.evaluate_cy = before
+
+
+def fastreid_cython() -> Callable | None:
+    """fastreid's Cython ranking, compiled in a temporary folder, never in the installed package; None where that fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, "rank_cylib")
+        shutil.copytree(Path(rank.__file__).with_name("rank_cylib"), target)
+        built = subprocess.run([sys.executable, "setup.py", "build_ext", "--inplace"], cwd=target, capture_output=True)
+        files = list(target.glob("rank_cy*.so")) + list(target.glob("rank_cy*.pyd"))
+        if built.returncode or not files:
+            return None
+        spec = importlib.util.spec_from_file_location("rank_cy", files[0])
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.evaluate_cy
+
+
+def bench_large(name: str, size: tuple[int, int, int], scale: float, device: str, on_disk: bool) -> None:
+    """One pair of domains with float16 features, in memory or mapped from a file."""
+    size = (max(int(size[0] * scale), 10), int(size[1] * scale), size[2])
+    features, query, gallery = features_of(size, np.float16, ("OI",))
+    if not on_disk:
+        _bench_one_pair(name, features["OI"], query, gallery, device, "in memory")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder, "features.npy"), features.pop("OI"))
+        _bench_one_pair(name, np.load(Path(folder, "features.npy"), mmap_mode="r"), query, gallery, device, "from disk")
+
+
+def _bench_one_pair(name: str, rows: np.ndarray, query: tuple, gallery: tuple, device: str, where: str) -> None:
+    n, count = len(query[0]), len(gallery[0])
+    print(f"\n{name}: ranking {n:,} × {count:,} × {rows.shape[1]}, float16 features {where}, one pair of domains, {device}")
+    seconds, peak = timed(lambda: rank_sets([rows[:n]], rows[n:], query, gallery, RankingOptions(), device=device))
+    some, part = (torch.from_numpy(rows[first:last].astype(np.float32)).to(device) for first, last in ((0, min(n, 2048)), (n, n + 8192)))
+    alone = min(timed(lambda: (some @ part.T).sum().item())[0] for _ in range(3)) * (n / len(some)) * (count / len(part))
+    row("ours", seconds, peak, f"{seconds / alone:.2f} × the matrix product (from a part)")
+
+
+def bench_ranking(parts: list[str], scale: float, runs: int) -> None:
+    """Everything about ranking, on the CPU and on a GPU where there is one."""
+    print(f"fastreid_privacy {fastreid_privacy.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
+        if "market" in parts:
+            bench_market(scale, runs, device)
+        if "msmt17" in parts:
+            bench_large("MSMT17", MSMT17, scale, device, on_disk=False)
+        if "million" in parts:
+            bench_large("A million images", MILLION, scale, device, on_disk=True)
