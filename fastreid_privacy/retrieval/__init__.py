@@ -1,0 +1,26 @@
+"""Retrieval as its user does it: a FAISS index of a folder of pictures, asked with a picture of any domain.
+
+The way of one answer, and the file of each stage::
+
+    extract       a checkpoint as a function: images to Re-ID features, or to protected images
+    gallery       a folder: which images it holds, and their features batch by batch
+    index         FAISS indexes: exact (flat), compressed (ivfpq), a graph (hnsw)
+    measure       how near an inexact index comes to the exact search, and at what cost
+    build         folder → index
+    index_file    the one file that an index is kept in
+    query         pictures → rankings
+    strip         queries and ranked pictures as one picture
+    command_line  tools/retrieve.py build and query
+
+The joint model knows raw and protected images, so the gallery and the query may be of either kind, and a gallery may mix them.
+"""
+
+from .build import build_index
+from .extract import Extractor, load_extractor
+from .index import KINDS, GalleryIndex
+from .index_file import read_index, write_index
+from .query import Answer, answers_strip, ask
+
+__all__ = [
+    "KINDS", "Answer", "Extractor", "GalleryIndex", "answers_strip", "ask", "build_index", "load_extractor", "read_index", "write_index",
+]  # fmt: skip

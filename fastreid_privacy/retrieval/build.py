@@ -1,0 +1,57 @@
+"""Building an index: a folder's features, batch by batch, then the kind of index that was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import UserError
+from .extract import Extractor
+from .gallery import gallery_features, gallery_files
+from .index import EFFORT, GalleryIndex, check_kind, flat_index, inexact_index, prepared
+from .measure import compare_with_exact
+
+
+def build_index(
+    gallery: str | Path,
+    extract: Extractor,
+    kind: str = "flat",
+    metric: str = "",
+    *,
+    protect: bool = False,
+    batch_size: int = 64,
+) -> GalleryIndex:
+    """Index the pictures of a folder, at any depth; files that cannot be read are in ``left_out`` of the result.
+
+    Beside the features, which every kind is made from, only one batch is in memory.
+
+    Example:
+        >>> index = build_index("gallery", load_extractor("output/demo/model_best.pth"))  # doctest: +SKIP
+
+    Args:
+        gallery: the folder, of raw images, protected ones, or both.
+        extract: the model.
+        kind: "flat", "ivfpq" or "hnsw"; the latter two are measured against the exact search.
+        metric: "cosine" or "euclidean"; by default the one of the model's config.
+        protect: put every image through the model's anonymizer first.
+        batch_size: images at a time.
+
+    Raises:
+        UserError: for a folder without readable images, too few images for the kind, or a model without what is asked of it.
+    """
+    root, metric = Path(gallery).absolute(), metric or extract.metric
+    paths = gallery_files(root)
+    check_kind(kind, len(paths))
+    index = GalleryIndex(None, "flat", metric, [], root, extract.fingerprint, protect)
+    for read, features, reasons in gallery_features(root, paths, extract, protect=protect, batch_size=batch_size):
+        index.left_out.update(reasons)
+        if read:
+            index.searched = index.searched or flat_index(features.shape[1], metric)
+            index.searched.add(prepared(features, metric))
+            index.paths += read
+    if not index.paths:
+        raise UserError(f"gallery {root}: none of its {len(paths)} images can be read; the first: {index.left_out[paths[0]]}")
+    if kind != "flat":
+        flat, index.kind = index.searched, kind
+        index.searched, index.settings = inexact_index(flat, kind)
+        index.measured = compare_with_exact(index.searched, flat, kind, index.settings[EFFORT[kind]])
+    return index

@@ -1,0 +1,145 @@
+"""A checkpoint as a function: images to Re-ID features, and images to what its anonymizer stores of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.data.data_utils import read_image
+from fastreid.data.transforms import build_transforms
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ..checkpoint import PrivacyCheckpointer, read_checkpoint
+from ..config import parse_config, resolve_device
+from ..errors import UserError
+from ..evaluate_only import TRAINING_ONLY, check_complete, classes_of
+from ..meta_arch import PrivacyStages, path_seeds
+from ..trainer import PrivacyTrainer
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """An image file as an upright RGB picture, as fastreid reads it.
+
+    Raises:
+        UserError: when the file cannot be read.
+    """
+    try:
+        return read_image(str(path), format="RGB")
+    except UnidentifiedImageError:
+        raise UserError(f"image {path} cannot be read: it is no image file") from None
+    except Exception as error:  # a damaged image can end in any exception of its decoder
+        raise UserError(f"image {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+class Extractor:
+    """The Re-ID part of a trained model as a function of images, with its preprocessing and its anonymizer.
+
+    Args:
+        model: in evaluation, on its device.
+        cfg: what it was trained with.
+        fingerprint: see :func:`reid_fingerprint`.
+
+    Attributes:
+        size: (height, width) of the images that ``transform`` gives.
+        transform: the config's test transform: a picture of :func:`open_picture` to 3×H×W float32, RGB 0–255.
+        metric: the config's "cosine" or "euclidean".
+        anonymizes: whether there is an anonymizer: a learned one, or Base's conventional operator.
+        workers: processes that read images (the config's ``DATALOADER.NUM_WORKERS``).
+    """
+
+    def __init__(self, model: PrivacyStages, cfg: CfgNode, fingerprint: str):
+        self.model, self.fingerprint = model, fingerprint
+        self.flip, self.metric, self.workers = cfg.TEST.FLIP.ENABLED, cfg.TEST.METRIC, cfg.DATALOADER.NUM_WORKERS
+        self.size = tuple(cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else cfg.INPUT.SIZE_TEST)
+        self.transform = build_transforms(cfg, is_train=False)
+        self.anonymizes = cfg.PRIVACY.PROTECTION != "none"
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features for retrieval, as the evaluation has them: the mean over an image and its mirror image where ``TEST.FLIP`` says so.
+
+        Args:
+            images: N×3×H×W, RGB 0–255, uint8 or float, on any device; H×W is best ``size``.
+
+        Returns:
+            N×D float32 on the CPU, not normalised.
+        """
+        images = images.to(self.model.device, torch.float32)
+        features = self.model(images).float()
+        if self.flip:
+            features = (features + self.model(images.flip(3)).float()) / 2
+        return features.cpu()
+
+    @torch.no_grad()
+    def protect(self, images: Tensor, paths: Sequence[str]) -> Tensor:
+        """What the anonymizer stores of images.
+
+        Args:
+            images: N×3×H×W, RGB 0–255.
+            paths: N file names; they seed conventional noise.
+
+        Returns:
+            N×3×H×W float32, 0–255, on the model's device.
+
+        Raises:
+            UserError: when the model was trained without protected images.
+        """
+        if not self.anonymizes:
+            raise UserError("this checkpoint holds no anonymizer (PRIVACY.PROTECTION none): leave out --protect")
+        images = images.to(self.model.device, torch.float32)
+        return self.model.protect(images) if self.model.protection == "learned" else self.model.desensitize(images, path_seeds(paths))
+
+
+def load_extractor(path: str | Path, device: str = "auto") -> Extractor:
+    """The Re-ID part of a checkpoint as a function of images, rebuilt from the config that the file carries.
+
+    Example:
+        >>> extract = load_extractor("output/demo/model_best.pth")  # doctest: +SKIP
+        >>> features = extract(images)  # N×3×H×W, RGB, 0–255 → N×D float32  # doctest: +SKIP
+
+    Args:
+        path: of a ``model_best.pth``, ``model_final.pth`` or periodic checkpoint of this package.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+
+    Raises:
+        UserError: when the file is missing, is no checkpoint of this package, or lacks networks that its config names.
+    """
+    path, device = Path(path), resolve_device(device)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist; name a model_best.pth with --weights")
+    checkpoint = read_checkpoint(path)
+    weights, config = checkpoint["model"], checkpoint.get("config")
+    if not isinstance(config, str) or not config:
+        raise UserError(f"{path} carries no config, so its model cannot be rebuilt; name a checkpoint that fastreid_privacy trained")
+    cfg = parse_config(config, str(path))
+    cfg.MODEL.DEVICE, cfg.MODEL.BACKBONE.PRETRAIN, cfg.MODEL.HEADS.NUM_CLASSES = device, False, classes_of(weights)
+    cfg.freeze()
+    try:
+        model = PrivacyTrainer.build_model(cfg)
+    except KeyError as error:  # fastreid's registries
+        raise UserError(f"{path} needs a part that is not registered here: {error.args[0]}; import the file that registers it") from None
+    if not isinstance(model, PrivacyStages):
+        raise UserError(f"{path} holds a {cfg.MODEL.META_ARCHITECTURE}, which is no model of fastreid_privacy")
+    PrivacyCheckpointer(model).load_weights(path)
+    check_complete(model, weights, path)
+    return Extractor(model.eval(), cfg, reid_fingerprint(weights, cfg))
+
+
+def reid_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
+    """SHA-256 of all that a feature depends on: the Re-ID tensors with their names, and the preprocessing of the config.
+
+    The image networks do not count: checkpoints that differ only there give comparable features.
+    """
+    seen = {"size": list(cfg.INPUT.SIZE_TEST), "crop": cfg.INPUT.CROP, "flip": cfg.TEST.FLIP.ENABLED,
+            "mean": list(cfg.MODEL.PIXEL_MEAN), "std": list(cfg.MODEL.PIXEL_STD)}  # fmt: skip
+    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode())
+    for name in sorted(weights):
+        if name.partition(".")[0] not in (*TRAINING_ONLY, "anonymizer", "recovery"):
+            digest.update(name.encode())
+            digest.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,73 @@
+"""The one file that an index is kept in: a ZIP archive of index.json (everything but the features) and index.faiss, as FAISS writes it.
+
+One file cannot be torn apart, ZIP's checksums show damage before FAISS reads anything, and nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import faiss
+
+from ..errors import UserError
+from ..files import write_atomically
+from .index import KINDS, GalleryIndex
+
+VERSION = 1
+FIELDS = ("kind", "metric", "paths", "fingerprint", "protected", "left_out", "settings", "measured")
+
+
+def write_index(index: GalleryIndex, path: str | Path) -> None:
+    """Write an index, whole or not at all; an existing file is replaced, missing folders are made.
+
+    Raises:
+        UserError: when the file cannot be written.
+    """
+    path = Path(path)
+    described = {name: getattr(index, name) for name in FIELDS}
+    described.update(version=VERSION, dimension=index.searched.d, root=str(index.root))
+
+    def write(file) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("index.json", json.dumps(described))
+            with archive.open("index.faiss", "w", force_zip64=True) as member:
+                faiss.write_index(index.searched, faiss.PyCallbackIOWriter(member.write))
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, write)
+    except (OSError, RuntimeError) as error:  # FAISS turns what its writer meets, such as a full disk, into a RuntimeError
+        raise UserError(f"index {path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_index(path: str | Path) -> GalleryIndex:
+    """Read an index file.
+
+    Raises:
+        UserError: when it is missing, damaged, of another program or of another version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"index {path} does not exist; build it first: python tools/retrieve.py build")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+            if broken:
+                raise UserError(f"index {path} is damaged (the checksum of {broken} is wrong): build it again")
+            described = json.loads(archive.read("index.json"))
+            if described["version"] != VERSION:
+                raise UserError(f"index {path} is of version {described['version']}; this program reads version {VERSION}: build it again")
+            with archive.open("index.faiss") as member:
+                searched = faiss.read_index(faiss.PyCallbackIOReader(member.read))
+        index = GalleryIndex(searched, root=Path(described["root"]), **{name: described[name] for name in FIELDS})
+        dimension = described["dimension"]
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is damaged or no index of tools/retrieve.py ({type(error).__name__}: {error})") from None
+    if (searched.ntotal, searched.d) != (len(index.paths), dimension) or index.kind not in KINDS:
+        raise UserError(f"index {path} contradicts itself: {len(index.paths)} paths and {dimension} dimensions in index.json, "
+                        f"{searched.ntotal} and {searched.d} in index.faiss: build it again")  # fmt: skip
+    return index

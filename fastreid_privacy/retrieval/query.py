@@ -1,0 +1,115 @@
+"""Asking an index: query pictures as the model sees them, their rankings, and the strip that shows both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import UserError
+from .extract import Extractor, open_picture
+from .index import GalleryIndex
+from .strip import MOST, Tile, draw_strip, same_person
+
+
+@dataclass
+class Answer:
+    """The ranking of one query.
+
+    Attributes:
+        query: its file.
+        scores: cosine (higher is nearer) or Euclidean distance (lower is nearer), the best first.
+        paths: of the images found, relative to the gallery.
+    """
+
+    query: Path
+    scores: list[float]
+    paths: list[str]
+
+    @property
+    def same_person(self) -> list[bool | None]:
+        """Of each image whether it shows the query's person, by Market-1501's names; None where these do not say."""
+        return [same_person(self.query.name, path) for path in self.paths]
+
+
+def ask(
+    index: GalleryIndex,
+    extract: Extractor,
+    images: Sequence[str | Path],
+    *,
+    top: int = 10,
+    protect: bool = False,
+    effort: int | None = None,
+) -> list[Answer]:
+    """Rank the gallery for image files of any domain.
+
+    Args:
+        index: of the gallery.
+        extract: the Re-ID model that built it.
+        images: query files.
+        top, effort: as of :meth:`.index.GalleryIndex.search`.
+        protect: put the queries through the anonymizer first.
+
+    Raises:
+        UserError: for another model than the index's, or a query that cannot be read.
+    """
+    if extract.fingerprint != index.fingerprint:
+        raise UserError("the index was built with another Re-ID model than this checkpoint's, so features cannot be compared: name the "
+                        f"checkpoint that built it, or build the index of {index.root} again")  # fmt: skip
+    files = [Path(image) for image in images]
+    features = np.concatenate([extract(_as_seen(path, extract, protect)).numpy() for path in files])
+    if not np.isfinite(features).all():
+        raise UserError("the features of the query are not finite: the checkpoint's weights are broken")
+    answers = index.search(features, top, effort)
+    return [
+        Answer(path, scores.tolist(), [index.paths[place] for place in places])
+        for path, (scores, places) in zip(files, answers, strict=True)
+    ]
+
+
+def answers_strip(
+    answers: Sequence[Answer], index: GalleryIndex, extract: Extractor, root: str | Path, *, protect: bool = False
+) -> tuple[Image.Image, list[str]]:
+    """The answers as one picture, a row each. What stood as protected for the search is shown protected.
+
+    Args:
+        answers: of :func:`ask`.
+        index: that was asked.
+        extract: the model, for protected pictures.
+        root: the gallery's folder, where it is now.
+        protect: whether the queries went through the anonymizer.
+
+    Returns:
+        the RGB picture, and the gallery images that are missing in it because ``root`` has no readable file of that name.
+    """
+    root, missing, rows = Path(root), [], []
+    for answer in answers:
+        tiles = []
+        found = zip(answer.scores, answer.paths, answer.same_person, strict=True)
+        for rank, (score, path, same) in enumerate(list(found)[:MOST], start=1):
+            try:
+                picture = _to_show(root / path, extract, index.protected)
+            except UserError:
+                picture = None
+                missing.append(path)
+            tiles.append(Tile(picture, f"{rank}   {score:.3f}", Path(path).stem, same))
+        rows.append((Tile(_to_show(answer.query, extract, protect), "query", answer.query.stem), tiles))
+    return draw_strip(rows), list(dict.fromkeys(missing))
+
+
+def _as_seen(path: Path, extract: Extractor, protect: bool) -> Tensor:
+    image = extract.transform(open_picture(path))[None]
+    return extract.protect(image, [path.name]) if protect else image
+
+
+def _to_show(path: Path, extract: Extractor, protect: bool) -> Image.Image:
+    """The file's picture, or what the anonymizer stores of it, in the model's size."""
+    if not protect:
+        return open_picture(path)
+    levels = _as_seen(path, extract, protect)[0].round().clamp(0, 255).to("cpu", torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).numpy())
