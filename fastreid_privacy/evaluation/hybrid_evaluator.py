@@ -11,6 +11,7 @@ import torch
 from fastreid.evaluation.evaluator import DatasetEvaluator
 from fastreid.utils import comm
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from ..errors import UserError
 from .image_quality import ImageQuality
@@ -43,7 +44,7 @@ class HybridEvaluator(DatasetEvaluator):
     Attributes:
         rankings: the ranking of each pair.
         shown_queries: indices of a few queries, which the rankings' ``best`` belong to.
-        embedding: "pids" n and domain → float16 n×D: the features of the first people of the test set.
+        embedding: "pids" n and domain → float16 n×D: the features, at length 1, of the first people of the test set.
 
     Raises:
         UserError: for a pair that is not of the form "OI-PI".
@@ -175,11 +176,11 @@ def _some_queries(query: tuple[np.ndarray, np.ndarray], gallery: tuple[np.ndarra
 
 
 def _features_of_some(features: dict[str, Tensor], pids: np.ndarray) -> dict[str, np.ndarray]:
-    """Features in every domain of the first people who have more than one image, distractors not among them."""
+    """Features of length 1 in every domain, of the first people who have more than one image, distractors not among them."""
     people, counts = np.unique(pids, return_counts=True)
     chosen = people[(counts > 1) & (people > 0)][:SHOWN_PEOPLE]
     rows = np.concatenate([np.flatnonzero(pids == person)[:IMAGES_OF_EACH] for person in chosen] or [np.zeros(0, dtype=int)])
-    return {"pids": pids[rows], **{domain: values[torch.from_numpy(rows)].half().numpy() for domain, values in features.items()}}
+    return {"pids": pids[rows], **{domain: normalize(values[rows].float()).half().numpy() for domain, values in features.items()}}
 
 
 def _merged_quality(parts: list[dict[str, ImageQuality]]) -> dict[str, dict]:
