@@ -16,7 +16,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["fastreid_privacy", "fastreid_privacy.*"]),
-    package_data={"fastreid_privacy.report": ["template.html"]},
+    package_data={"": ["*.html", "*.css"]},
     # fastreid itself is left out: its metadata pins torch 1.13.1, so it is installed with --no-deps.
     install_requires=[
         line.partition("#")[0].strip() for line in (root / "requirements.txt").read_text().splitlines() if line.partition("#")[0].strip()

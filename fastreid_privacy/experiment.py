@@ -13,7 +13,7 @@ from .comparison import CONFIG_FILE, comparisons, finished, refuse_to_overwrite,
 from .config import given_rank1
 from .evaluation.bootstrap import compare_with, save_query_ranks
 from .evaluation.results import build_results, results_path, save_results
-from .report import format_terminal, save_samples, write_report
+from .report import format_terminal, save_embedding, save_rank_lists, save_samples, write_report
 from .trainer import PrivacyTrainer, unwrap
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def report_results(cfg: CfgNode, evaluations: Results, tested: str, record: dict
             results["versus_baseline"] = compare_with(file, results_files(cfg, "baseline")[name])
         save_results(results, file)
         suffix = "" if len(cfg.DATASETS.TESTS) == 1 else name
-        for kind, save in (("samples", save_samples),):
+        for kind, save in (("samples", save_samples), ("rank_lists", save_rank_lists), ("embedding", save_embedding)):
             save(evaluation[kind], Path(cfg.OUTPUT_DIR), suffix)
         logger.info("Results on %s:\n%s", name, format_terminal(results))
         all_results[name] = results

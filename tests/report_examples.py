@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from fastreid_privacy.report import save_samples
+from fastreid_privacy.report import save_embedding, save_rank_lists, save_samples
 
 METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 NASTY = '<script>alert("x")</script> & "quotes" | pipe'
@@ -70,12 +70,45 @@ def pictures(count: int = 3, height: int = 128, width: int = 64, domains: tuple 
     return {domain: rng.integers(0, 256, (count, height, width, 3), dtype=np.uint8) for domain in domains}
 
 
+def rank_lists(pairs: tuple = ("OI-OI", "OI-PI"), n: int = 2, k: int = 3, height: int = 32, width: int = 16) -> dict:
+    """The first image of each list a true match, the second not, others there as far as the gallery has them: not in the last list."""
+    rng = np.random.default_rng(1)
+    lists = {}
+    for pair in pairs:
+        lists[pair] = rng.integers(0, 256, (n, 1 + k, height, width, 3), dtype=np.uint8)
+        lists[f"{pair}.matches"] = np.array([[1, 0, *[0] * (k - 2)]] * (n - 1) + [[1, 0, *[-1] * (k - 2)]], dtype=np.int8)
+    return lists
+
+
+def embedding(domains: tuple = ("OI", "DI", "PI", "RI"), people: tuple = (3, 8, 11), images: int = 4, dimension: int = 8) -> dict:
+    """Features around one direction for each person; those of the protected domains moved off."""
+    rng = np.random.default_rng(2)
+    centers = {person: rng.normal(size=dimension) for person in range(12)}
+    pids = np.repeat(np.array(people), images)
+    directions = np.stack([centers[person] for person in pids])
+    return {"pids": pids, **{domain: (directions + 0.3 * rng.normal(size=directions.shape)).astype(np.float16) for domain in domains}}
+
+
 def put(folder, results: dict, name: str = "results.json", samples: bool = True, log: bool = True):
-    folder.mkdir(exist_ok=True)
+    """A folder with a run's results and, with ``samples``, all that the evaluation stores beside them."""
+    folder.mkdir(exist_ok=True, parents=True)
     (folder / name).write_text(json.dumps(results))
     if samples:
         save_samples(pictures(), folder)
+        save_rank_lists(rank_lists(), folder)
+        save_embedding(embedding(), folder)
     if log:
         lines = [{"iteration": 9 + 10 * i, "total_loss": 5.0 / (i + 1), "loss_cls": 3.0 / (i + 1), "lr": 1e-4} for i in range(6)]
         (folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def put_reproduction(folder, operators: tuple = ("blur", "pixelate", "noise"), seeds: tuple = (0,)):
+    """The folders of the runs of a reproduction; raw images are the same in all."""
+    for seed in seeds:
+        put(folder / f"seed{seed}" / "upper_bound", upper_results())
+        for operator in operators:
+            for kind, results in (("base", base_results()), ("wo_upgrade", full_results()), ("full", full_results())):
+                results["config"]["PRIVACY"]["DESENSITIZER"] = {"NAME": operator}
+                put(folder / f"seed{seed}" / f"{kind}_{operator}", results)
     return folder

@@ -75,13 +75,13 @@ def test_grid_shows_every_pixel_in_its_place(tmp_path, height, width, count, dom
 @pytest.fixture
 def drawn(monkeypatch) -> dict:
     """The figures that are drawn, by file name; they are saved all the same."""
-    seen, save = {}, figures._save_figure
+    seen, save = {}, figures.save_figure
 
     def keep(figure, path, dpi):
         seen[path.name] = figure
         save(figure, path, dpi)
 
-    monkeypatch.setattr(figures, "_save_figure", keep)
+    monkeypatch.setattr(figures, "save_figure", keep)
     return seen
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle, product
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 
 from ..files import write_atomically
@@ -33,18 +31,6 @@ LEGEND = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "
 BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 LIGHT = {"ink": "#24292f", "paper": "#ffffff", "grid": "#d8dee4", "blue": BLUE}
 DARK = {"ink": "#d0d7de", "paper": "#16191d", "grid": "#353b43", "blue": "#5aa9e6"}  # Okabe and Ito's blue is too dark there
-
-
-def image_strip(batch: np.ndarray) -> np.ndarray:
-    """uint8 N×H×W×3 pictures side by side without gaps: H×(N·W)×3, at their own size."""
-    return np.concatenate(list(batch), axis=1)
-
-
-def png_bytes(image: np.ndarray) -> bytes:
-    """A uint8 H×W×3 RGB image as a PNG file."""
-    buffer = io.BytesIO()
-    imsave(buffer, image, format="png")
-    return buffer.getvalue()
 
 
 def image_grid(images: Mapping[str, np.ndarray], path: str | Path) -> None:
@@ -74,10 +60,11 @@ def image_grid(images: Mapping[str, np.ndarray], path: str | Path) -> None:
         label = f"{DOMAINS[domain]}\n{domain}"
         figure.text(GRID_LABEL / canvas.shape[1], middle, label, ha="right", va="center", fontsize=10, color=LIGHT["ink"], linespacing=1.6)
     figure.figimage(canvas)
-    _save_figure(figure, Path(path), GRID_DPI)
+    save_figure(figure, Path(path), GRID_DPI)
 
 
-def _save_figure(figure: Figure, path: Path, dpi: int) -> None:
+def save_figure(figure: Figure, path: Path, dpi: int) -> None:
+    """Write a figure as PNG, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None}))
 
@@ -159,7 +146,7 @@ def training_curve(
         over_epochs[-1].set_xlabel("epoch")
     for panel, axis in axes.items():
         axis.legend(ncols=2 if panel == "loss" else 4, labelcolor=theme["ink"], **LEGEND)
-    _save_figure(figure, Path(path), CURVE_DPI)
+    save_figure(figure, Path(path), CURVE_DPI)
 
 
 def _draw_losses(axis, metrics: Sequence[Mapping], names: Sequence[str], iters_per_epoch: int, theme: Mapping[str, str]) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-import jinja2
 import yaml
 
 from ..errors import UserError
 from ..files import write_atomically
 from . import tables
-from .figures import image_grid, image_strip, iterations_per_epoch, loss_names, png_bytes, training_curve
-from .inputs import DOMAINS, config_value, load_samples, read_metrics, read_results
+from .figures import image_grid, iterations_per_epoch, loss_names, training_curve
+from .inputs import DOMAINS, config_value, load_rank_lists, load_samples, read_metrics, read_results
+from .page import data_uri, rank_lists, render
+from .pictures import image_strip, png_bytes
 
 OPEN_CHECKS = 15  # a longer record of checks starts folded
 
@@ -63,11 +63,8 @@ def write_report(output_dir: str | Path) -> Path:
     metrics = read_metrics(folder / "metrics.json")
     for index, run in enumerate(runs):
         run.update(_training(run["results"], metrics, folder, f"_{index + 1}" if index else ""))
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(Path(__file__).with_name("template.html").read_text(encoding="utf-8"))
-    page = template.render(
-        sections=sections, runs=runs, tables=tables, domains=DOMAINS, title=" · ".join(section["dataset"] for section in sections)
-    )
+    title = " · ".join(section["dataset"] for section in sections)
+    page = render("template.html", sections=sections, runs=runs, tables=tables, domains=DOMAINS, title=title, page_title=f"Report: {title}")
     write_atomically(folder / "report.html", lambda file: file.write(page.encode()))
     return folder / "report.html"
 
@@ -88,7 +85,10 @@ def _section(results: Mapping, path: Path, folder: Path) -> dict:
         "retrieval": [(pair, list(rows)) for pair, rows in groupby(tables.retrieval_table(results), key=lambda row: row.where)],
         "excluded": tables.excluded_queries(results),
         "comparison": tables.comparison_rows(results),
-        "quality": tables.quality_table(results),
+        "verification": (verification := tables.verification_table(results)),
+        "verification_heads": [metric.removeprefix("TPR@") for metric in (verification[0].values if verification else ())],
+        "quality": (quality := tables.quality_table(results)),
+        "lpips": tables.has_lpips(quality),
         **_pictures(folder, name),
     }
 
@@ -142,40 +142,46 @@ def _headline(results: Mapping) -> list[dict]:
     return tiles
 
 
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
 def _pictures(folder: Path, name: str) -> dict:
-    """One strip of pictures for each domain; the labelled grid goes to figures/ as a file."""
+    """One strip of sample images for each domain, and the rank lists; both also go to figures/ as files with labels."""
     images = load_samples(folder, name)
-    stored = f"figures/samples{f'_{name}' if name else ''}"
+    suffix = f"_{name}" if name else ""
+    shown = rank_lists(load_rank_lists(folder, name), folder / "figures" / f"rank_lists{suffix}")
+    pictures = {"rank_lists": shown, "stored_rank_lists": f"figures/rank_lists{suffix}.npz", "stored": f"figures/samples{suffix}.npz"}
     if images is None:
-        return {"strips": [], "stored": f"{stored}.npz", "count": 0}
-    image_grid(images, folder / f"{stored}.png")
-    strips = [(domain, _data_uri(png_bytes(image_strip(batch)))) for domain, batch in images.items()]
-    return {"strips": strips, "stored": f"{stored}.npz", "count": len(next(iter(images.values())))}
+        return {**pictures, "strips": [], "count": 0}
+    image_grid(images, folder / "figures" / f"samples{suffix}.png")
+    strips = [(domain, data_uri(png_bytes(image_strip(batch)))) for domain, batch in images.items()]
+    return {**pictures, "strips": strips, "count": len(next(iter(images.values())))}
 
 
 def _training(results: Mapping, metrics: Sequence[Mapping], folder: Path, suffix: str) -> dict:
     """Checks, training curve in light and dark, and the config."""
     checks = results.get("checks") or []
-    curve = {}
-    if checks or loss_names(metrics):
-        for theme in ("light", "dark"):
-            path = folder / "figures" / f"training_curve{suffix}{'_dark' if theme == 'dark' else ''}.png"
-            training_curve(metrics, checks, path, iterations_per_epoch(metrics, checks), dark=theme == "dark")
-            curve[theme] = _data_uri(path.read_bytes())
     counts = {decision: sum(check.get("decision") == decision for check in checks) for decision in ("upgrade", "fall back")}
+    caption = ["Losses on a logarithmic scale."] if loss_names(metrics) else []
+    caption += ["Vertical lines: upgrades and fall backs of the supervision."] if any(counts.values()) else []
     return {
         "checks": checks,
         "columns": tables.check_columns(checks),
         "supervised": any(check.get("best") is not None for check in checks),
         "counts": counts,
         "open": len(checks) <= OPEN_CHECKS,
-        "curve": curve,
+        "curve": curves(results, metrics, folder / "figures" / f"training_curve{suffix}.png"),
+        "curve_caption": " ".join(caption),
         "has_log": bool(loss_names(metrics)),
         "base_validation": ((results.get("baseline") or {}).get("validation") or {}).get("OI-DI", {}).get("Rank-1"),
         # through JSON, because YAML would write Python's own types with tags
         "config": yaml.safe_dump(json.loads(json.dumps(results.get("config") or {})), sort_keys=True, allow_unicode=True, width=100),
     }
+
+
+def curves(results: Mapping, metrics: Sequence[Mapping], path: Path) -> dict[str, str]:
+    """The training curve for light and dark pages, as files (``<stem>.png``, ``<stem>_dark.png``) and inline; {} of nothing to draw."""
+    checks = results.get("checks") or []
+    if not checks and not loss_names(metrics):
+        return {}
+    pictures = {"light": path, "dark": path.with_stem(f"{path.stem}_dark")}
+    for theme, file in pictures.items():
+        training_curve(metrics, checks, file, iterations_per_epoch(metrics, checks), dark=theme == "dark")
+    return {theme: data_uri(file.read_bytes()) for theme, file in pictures.items()}

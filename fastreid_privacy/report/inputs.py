@@ -1,9 +1,9 @@
-"""What the report reads: results.json, fastreid's log metrics.json, and the sample images that the evaluation stores."""
+"""What the report reads: results.json, fastreid's log metrics.json, and the images and features that the evaluation stores."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,9 @@ from ..evaluation.results import SCHEMA
 from ..files import write_atomically
 
 DOMAINS = {"OI": "raw", "DI": "desensitized", "PI": "protected", "RI": "recovered"}
+MATCHES = ".matches"  # a pair's key with this end holds which images of its rank lists are true matches
+
+Arrays = dict[str, np.ndarray]
 
 
 def read_results(path: str | Path) -> dict:
@@ -80,8 +83,59 @@ def checked_images(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return images
 
 
-def _samples_path(output_dir: str | Path, name: str) -> Path:
-    return Path(output_dir) / "figures" / (f"samples_{name}.npz" if name else "samples.npz")
+def checked_rank_lists(lists: Mapping[str, np.ndarray]) -> Arrays:
+    """The rank lists as ``save_rank_lists`` describes them, after checking names, types and shapes; each pair before its matches."""
+    pairs = [key for key in lists if not key.endswith(MATCHES)]
+    if set(lists) != {key for pair in pairs for key in (pair, pair + MATCHES)}:
+        raise ValueError(f"rank lists must be pairs with their matches, as OI-PI and OI-PI{MATCHES}; got {', '.join(lists) or 'none'}")
+    checked = {}
+    for pair in pairs:
+        images, matches = np.asarray(lists[pair]), np.asarray(lists[pair + MATCHES])
+        if len(pair.split("-")) != 2 or not set(pair.split("-")) <= set(DOMAINS):
+            raise ValueError(f"rank lists of the unknown pair {pair!r}; a pair is query-gallery of the domains {', '.join(DOMAINS)}")
+        if images.dtype != np.uint8 or images.ndim != 5 or images.shape[4] != 3 or images.shape[1] < 2 or not images.size:
+            raise ValueError(f"rank lists of {pair} must be uint8 n×(1+k)×H×W×3 with n, k ≥ 1; got {images.dtype} {images.shape}")
+        if matches.dtype != np.int8 or matches.shape != (len(images), images.shape[1] - 1) or not np.isin(matches, (-1, 0, 1)).all():
+            raise ValueError(f"matches of {pair} must be int8 n×k of −1, 0, 1 for {images.shape}; got {matches.dtype} {matches.shape}")
+        checked[pair], checked[pair + MATCHES] = images, matches
+    return checked
+
+
+def checked_embedding(embedding: Mapping[str, np.ndarray]) -> Arrays:
+    """The features as ``save_embedding`` describes them, "pids" first, after checking names, types and shapes."""
+    domains = [domain for domain in DOMAINS if domain in embedding]
+    if set(embedding) != {"pids", *domains} or not domains:
+        raise ValueError(f"features must be 'pids' and domains of {', '.join(DOMAINS)}; got {', '.join(embedding) or 'none'}")
+    pids = np.asarray(embedding["pids"])
+    if pids.dtype.kind not in "iu" or pids.ndim != 1:
+        raise ValueError(f"pids of the features must be n whole numbers; got {pids.dtype} {pids.shape}")
+    checked = {"pids": pids}
+    for domain in domains:
+        features = np.asarray(embedding[domain])
+        if features.dtype.kind != "f" or features.ndim != 2 or len(features) != len(pids) or not features.shape[1]:
+            raise ValueError(f"features of {domain} must be floats n×D with n = {len(pids)}; got {features.dtype} {features.shape}")
+        if not np.isfinite(features).all():
+            raise ValueError(f"features of {domain} are not all finite")
+        checked[domain] = features
+    return checked
+
+
+def _stored_path(kind: str, output_dir: str | Path, name: str) -> Path:
+    return Path(output_dir) / "figures" / (f"{kind}_{name}.npz" if name else f"{kind}.npz")
+
+
+def _store(arrays: Arrays, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+    return path
+
+
+def _load(path: Path, check: Callable[[Mapping], Arrays]) -> Arrays | None:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return check({key: stored[key] for key in stored.files})
+    except Exception:  # missing, torn or foreign: zip, zlib and numpy each raise their own types; the report says what it lacks
+        return None
 
 
 def save_samples(images: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
@@ -95,16 +149,47 @@ def save_samples(images: Mapping[str, np.ndarray], output_dir: str | Path, name:
     Raises:
         ValueError: for other domains, types or shapes.
     """
-    images, path = checked_images(images), _samples_path(output_dir, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: np.savez_compressed(file, **images))
-    return path
+    return _store(checked_images(images), _stored_path("samples", output_dir, name))
 
 
-def load_samples(output_dir: str | Path, name: str = "") -> dict[str, np.ndarray] | None:
+def load_samples(output_dir: str | Path, name: str = "") -> Arrays | None:
     """The sample images as ``save_samples`` got them, or None where none are stored or the file is damaged."""
-    try:
-        with np.load(_samples_path(output_dir, name), allow_pickle=False) as stored:
-            return checked_images({domain: stored[domain] for domain in stored.files})
-    except Exception:  # missing, torn or foreign: zip, zlib and numpy each raise their own types; the report says what it lacks
-        return None
+    return _load(_stored_path("samples", output_dir, name), checked_images)
+
+
+def save_rank_lists(lists: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
+    """Store the pictures of a few rankings in ``OUTPUT_DIR/figures/rank_lists.npz`` (``rank_lists_<name>.npz`` with a name).
+
+    Args:
+        lists: for each pair of domains, such as "OI-PI": RGB uint8 n×(1+k)×H×W×3, 0–255, n queries, each before its k best gallery images;
+            and "OI-PI.matches": int8 n×k, 1 for a true match, 0 for another person, −1 where the gallery has no further image.
+        output_dir, name: as of :func:`save_samples`.
+
+    Raises:
+        ValueError: for other names, types or shapes.
+    """
+    return _store(checked_rank_lists(lists), _stored_path("rank_lists", output_dir, name))
+
+
+def load_rank_lists(output_dir: str | Path, name: str = "") -> Arrays | None:
+    """The rank lists as ``save_rank_lists`` got them, or None where none are stored or the file is damaged."""
+    return _load(_stored_path("rank_lists", output_dir, name), checked_rank_lists)
+
+
+def save_embedding(embedding: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
+    """Store Re-ID features of a few people in ``OUTPUT_DIR/figures/embedding.npz`` (``embedding_<name>.npz`` with a name).
+
+    Args:
+        embedding: "pids": n identities, whole numbers; domain (OI, DI, PI, RI; any of them) → n×D features of the same n images, finite
+            floats (float16 is enough for a picture).
+        output_dir, name: as of :func:`save_samples`.
+
+    Raises:
+        ValueError: for other names, types or shapes.
+    """
+    return _store(checked_embedding(embedding), _stored_path("embedding", output_dir, name))
+
+
+def load_embedding(output_dir: str | Path, name: str = "") -> Arrays | None:
+    """The features as ``save_embedding`` got them, or None where none are stored or the file is damaged."""
+    return _load(_stored_path("embedding", output_dir, name), checked_embedding)

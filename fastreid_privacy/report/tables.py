@@ -1,4 +1,4 @@
-"""results.json as tables: retrieval, image quality and the checks of supervision upgradation; for the terminal and in Markdown.
+"""results.json as tables: retrieval, verification, image quality, checks of supervision upgradation; for the terminal and in Markdown.
 
 Every figure is shown as it stands in results.json. The only number formed here is the share: rank-1 in percent of the upper bound's
 rank-1 OI→OI, the one figure that compares across data sets and training budgets.
@@ -17,7 +17,10 @@ from ..evaluation.results import PAIRS, QUALITY_DOMAINS
 from .inputs import DOMAINS, config_value
 
 RETRIEVAL_METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
-QUALITY_METRICS = ("PSNR", "PSNR_per_image", "SSIM")
+QUALITY_METRICS = ("PSNR", "PSNR_per_image", "SSIM", "LPIPS")
+QUALITY_HEADINGS = {"PSNR_per_image": "PSNR per image"}
+TPR = "TPR@FPR="  # how the figures of verification begin, 1e-04 and so on behind it
+NO_LPIPS = "LPIPS: not available; it is measured where AlexNet's weights are at hand (TEST.LPIPS_WEIGHTS)."
 # key in results.json, heading, decimals
 CHECK_COLUMNS = (
     ("epoch", "epoch", 0), ("rank1", "rank-1", 1), ("best", "to beat", 1),
@@ -77,7 +80,7 @@ def retrieval_table(results: Mapping) -> list[Row]:
     """
     retrieval, paper, upper_rank1 = results["retrieval"], paper_results(results.get("config") or {}), _upper_rank1(results)
     rows = []
-    for pair in [*(p for p in PAIRS if p in retrieval), *(p for p in retrieval if p not in PAIRS)]:
+    for pair in _pairs(results):
         models = (
             ("ours", method_name(results), retrieval[pair]),
             ("baseline", "Base", _figures(results.get("baseline"), pair)),
@@ -94,7 +97,7 @@ def retrieval_table(results: Mapping) -> list[Row]:
 
 
 def quality_table(results: Mapping) -> list[Row]:
-    """PSNR over the set, mean PSNR of the images (dB) and SSIM of each domain against raw images, the paper's beneath."""
+    """PSNR over the set, mean PSNR of the images (dB), SSIM and LPIPS of each domain against raw images, the paper's beneath."""
     quality, paper = results.get("image_quality") or {}, paper_results(results.get("config") or {})
     rows = []
     for domain in (name for name in QUALITY_DOMAINS if quality.get(name)):
@@ -103,6 +106,36 @@ def quality_table(results: Mapping) -> list[Row]:
         if any(value is not None for value in values.values()):
             rows.append(Row(domain, "Paper", "paper", values))
     return rows
+
+
+def has_lpips(rows: Sequence[Row]) -> bool:
+    """Whether any row of a quality table has LPIPS."""
+    return any(row.values["LPIPS"] is not None for row in rows)
+
+
+def verification_table(results: Mapping) -> list[Row]:
+    """TPR at small FPRs (percent) of every pair that has any, ours, Base's and the upper bound's; each row has the same metrics."""
+    models = (
+        ("ours", method_name(results), results),
+        ("baseline", "Base", results.get("baseline")),
+        ("upper_bound", "Upper bound", results.get("upper_bound")),
+    )
+    everything = [(pair, name, kind, _figures(model, pair) or {}) for pair in _pairs(results) for kind, name, model in models]
+    found = [entry for entry in everything if any(metric.startswith(TPR) for metric in entry[3])]
+    metrics = sorted({metric for *_, figures in found for metric in figures if metric.startswith(TPR)}, key=_false_positive_rate)
+    return [Row(pair, name, kind, {metric: figures.get(metric) for metric in metrics}) for pair, name, kind, figures in found]
+
+
+def _false_positive_rate(metric: str) -> tuple[float, str]:
+    try:
+        return float(metric.removeprefix(TPR)), metric
+    except ValueError:  # a name of another version
+        return math.inf, metric
+
+
+def _pairs(results: Mapping) -> list[str]:
+    retrieval = results["retrieval"]
+    return [*(pair for pair in PAIRS if pair in retrieval), *(pair for pair in retrieval if pair not in PAIRS)]
 
 
 def comparison_rows(results: Mapping) -> list[list[str]]:
@@ -132,9 +165,13 @@ def retrieval_cells(row: Row) -> list[str]:
     return [*(number(row.values[metric], 1) for metric in RETRIEVAL_METRICS), number(row.share, 1)]
 
 
-def quality_cells(row: Row) -> list[str]:
-    """PSNR and PSNR per image (dB, two decimals) and SSIM (three)."""
-    return [number(row.values[metric], 3 if metric == "SSIM" else 2) for metric in QUALITY_METRICS]
+def quality_cells(row: Row, lpips: bool = False) -> list[str]:
+    """PSNR and PSNR per image (dB, two decimals), SSIM and, where it is asked for, LPIPS (three)."""
+    return [number(row.values[metric], 2 if metric.startswith("PSNR") else 3) for metric in _quality_metrics(lpips)]
+
+
+def _quality_metrics(lpips: bool) -> tuple[str, ...]:
+    return QUALITY_METRICS if lpips else QUALITY_METRICS[:-1]
 
 
 def check_columns(checks: Sequence[Mapping]) -> list[tuple[str, str, int]]:
@@ -165,7 +202,16 @@ def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str]
         rows_of(retrieval_table(results), retrieval_cells),
     )
     yield COMPARISON_TITLE, ["", "rank-1", "95 % interval"], comparison_rows(results)
-    yield "Image quality against raw images", ["", "", "PSNR", "PSNR per image", "SSIM"], rows_of(quality_table(results), quality_cells)
+    verification = verification_table(results)
+    yield (
+        "Verification, TPR in percent where at most the given share of false pairs is accepted (FPR)",
+        ["", "", *(metric.removeprefix("TPR@") for metric in (verification[0].values if verification else ()))],
+        rows_of(verification, lambda row: [number(value, 1) for value in row.values.values()]),
+    )
+    quality = quality_table(results)
+    lpips = has_lpips(quality)
+    headings = [QUALITY_HEADINGS.get(metric, metric) for metric in _quality_metrics(lpips)]
+    yield "Image quality against raw images", ["", "", *headings], rows_of(quality, lambda row: quality_cells(row, lpips))
     checks = shown = results.get("checks") or []
     if len(checks) > TERMINAL_CHECKS and not all_checks:
         shown = [check for check in checks[:-1] if check.get("decision") != "keep"] + checks[-1:]

@@ -1,0 +1,61 @@
+"""What every page is made of: templates, pictures inline, the rank lists of a run."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from .inputs import MATCHES
+from .pictures import png_bytes, rank_list_picture, save_png
+from .tables import arrow
+
+OPEN_PAIR = "OI-PI"  # the pair of domains whose rank lists are unfolded, where there is one
+
+
+def render(template: str, **values: object) -> str:
+    """Fill in one of this package's templates; values are escaped, a missing one is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    return environment.get_template(template).render(**values)
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG file as the source of an image of a page that fetches nothing."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def rank_lists(lists: Mapping[str, np.ndarray] | None, path: Path) -> list[dict]:
+    """What ``parts.html`` shows of the rank lists; those of each pair also become a PNG file.
+
+    Args:
+        lists: as ``load_rank_lists`` gives them.
+        path: of the PNG files without ``_<pair>.png``.
+
+    Returns:
+        of each pair its names and a row for each query: the query, then its best gallery images.
+    """
+    pairs = [key for key in lists or {} if not key.endswith(MATCHES)]
+    opened = OPEN_PAIR if OPEN_PAIR in pairs else next(iter(pairs), None)
+    shown = []
+    for pair in pairs:
+        images, matches = lists[pair], lists[pair + MATCHES]
+        save_png(rank_list_picture(images, matches), path.with_name(f"{path.name}_{pair}.png"))
+        rows = [_cells(*row) for row in zip(images, matches, strict=True)]
+        query, gallery = pair.split("-")
+        shown.append({"arrow": arrow(pair), "query": query, "gallery": gallery, "open": pair == opened, "rows": rows})
+    return shown
+
+
+def _cells(images: np.ndarray, matches: np.ndarray) -> list[dict]:
+    cells = [{"kind": "query", "picture": data_uri(png_bytes(images[0])), "alt": "query", "mark": "query"}]
+    for place, (image, match) in enumerate(zip(images[1:], matches, strict=True), 1):
+        if match >= 0:  # a small gallery has no image for the last places
+            kind, mark, alt = ("same", "✓", "the same person") if match else ("other", "✗", "another person")
+            cells.append({"kind": kind, "picture": data_uri(png_bytes(image)), "alt": f"place {place}: {alt}", "mark": f"{place} {mark}"})
+    return cells

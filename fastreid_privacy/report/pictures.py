@@ -1,0 +1,168 @@
+"""Pictures put together from stored images: the columns of the paper's figures, and rank lists.
+
+What surrounds the images is transparent and its text grey, so that a file looks right on light and on dark pages.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
+
+from ..files import write_atomically
+from .figures import GREEN, VERMILLION
+
+INK = "#7a7d81"  # contrast 4.1 on white as on the dark page
+COLUMN_HEIGHT, RANK_HEIGHT = 256, 128  # pixels: small images are enlarged to about this
+GAP, GROUP_GAP, BLOCK_GAP = 4, 14, 36  # pixels between columns, groups of columns, blocks
+HEADING, LETTER, LINE = 24, 30, 40  # pixels: text above groups, text above columns, height of a line of either
+FRAME, INSET, DASH = 5, 3, 12  # pixels: frame of a ranked image, space inside it, length of a dash
+RANK_GAP, RANK_LABEL, RANK_LINE = 8, 18, 28  # pixels: space between tiles, text beneath them and height of its line
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a figure.
+
+    Attributes:
+        group: what stands above it; neighbours of one group share the heading.
+        meaning: what the figure's caption says.
+        images: RGB uint8 n×H×W×3, a row for each; None in a caption alone.
+    """
+
+    group: str
+    meaning: str
+    images: np.ndarray
+
+
+def letter(index: int) -> str:
+    """What names a column in figure and caption: (a), (b), …"""
+    return f"({chr(ord('a') + index)})"
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """A uint8 H×W×3 RGB image as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def save_png(picture: Image.Image, path: Path) -> None:
+    """Write a picture, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: picture.save(file, "PNG"))
+
+
+def image_strip(batch: np.ndarray) -> np.ndarray:
+    """uint8 N×H×W×3 images side by side without gaps: H×(N·W)×3, at their own size."""
+    return np.concatenate(list(batch), axis=1)
+
+
+def enlarged(image: np.ndarray, height: int) -> Image.Image:
+    """A uint8 H×W×3 image enlarged by the whole factor that comes closest to a height, each pixel repeated."""
+    scale = max(1, round(height / image.shape[0]))
+    return Image.fromarray(image.repeat(scale, axis=0).repeat(scale, axis=1))
+
+
+@cache
+def _font(pixels: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), pixels)  # it comes with matplotlib
+
+
+def _fitting(text: str, pixels: int, width: int) -> ImageFont.FreeTypeFont:
+    return next((_font(size) for size in range(pixels, 6, -1) if _font(size).getlength(text) <= width), _font(6))
+
+
+def columns_picture(columns: Sequence[Column], blocks: int = 1) -> Image.Image:
+    """The columns side by side under their headings and letters, each row one image.
+
+    Args:
+        columns: the same number of images, of the same size, in each.
+        blocks: the rows are split into so many parts, which stand side by side.
+
+    Returns:
+        an RGBA picture.
+    """
+    first = columns[0].images
+    tile = enlarged(first[0], COLUMN_HEIGHT).size
+    rows = -(-len(first) // blocks)
+    blocks = -(-len(first) // rows)
+    lefts, position = [], 0
+    for index, column in enumerate(columns):
+        if index:
+            position += tile[0] + (GAP if column.group == columns[index - 1].group else GROUP_GAP)
+        lefts.append(position)
+    width = lefts[-1] + tile[0]
+    canvas = Image.new("RGBA", (blocks * (width + BLOCK_GAP) - BLOCK_GAP, 2 * LINE + rows * (tile[1] + GAP) - GAP), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(canvas)
+    for block in range(blocks):
+        left = block * (width + BLOCK_GAP)
+        _draw_headings(draw, columns, [left + each for each in lefts], tile[0])
+        for column, offset in zip(columns, lefts, strict=True):
+            for row, image in enumerate(column.images[block * rows : (block + 1) * rows]):
+                canvas.paste(enlarged(image, COLUMN_HEIGHT), (left + offset, 2 * LINE + row * (tile[1] + GAP)))
+    return canvas
+
+
+def _draw_headings(draw: ImageDraw.ImageDraw, columns: Sequence[Column], lefts: Sequence[int], width: int) -> None:
+    for group, members in groupby(range(len(columns)), key=lambda index: columns[index].group):
+        members = list(members)
+        start, end = lefts[members[0]], lefts[members[-1]] + width
+        draw.text(((start + end) / 2, LINE / 2 - 3), group, INK, _fitting(group, HEADING, end - start), anchor="mm")
+        if len(members) > 1:
+            draw.line((start, LINE - 4, end - 1, LINE - 4), INK, 2)
+    for index, left in enumerate(lefts):
+        draw.text((left + width / 2, 1.5 * LINE), letter(index), INK, _fitting(letter(index), LETTER, width), anchor="mm")
+
+
+def rank_list_picture(images: np.ndarray, matches: np.ndarray) -> Image.Image:
+    """A row for each query: the query, then its gallery images in frames with their places beneath.
+
+    A true match has a whole green frame and ✓, another person a dashed vermillion frame and ✗; places without an image stay empty.
+
+    Args:
+        images: RGB uint8 n×(1+k)×H×W×3.
+        matches: n×k of 1, 0 and −1.
+
+    Returns:
+        an RGBA picture.
+    """
+    picture = enlarged(images[0, 0], RANK_HEIGHT)
+    border = FRAME + INSET
+    tile = (picture.width + 2 * border, picture.height + 2 * border)
+    step = (tile[0] + RANK_GAP, tile[1] + RANK_LINE + RANK_GAP)
+    canvas = Image.new("RGBA", (images.shape[1] * step[0] - RANK_GAP, len(images) * step[1] - RANK_GAP), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(canvas)
+    for row, (pictures, found) in enumerate(zip(images, matches, strict=True)):
+        for place, image in enumerate(pictures):
+            match = None if place == 0 else int(found[place - 1])
+            if match == -1:
+                continue
+            left, top = place * step[0], row * step[1]
+            if match is not None:
+                _draw_frame(draw, left, top, *tile, dashed=not match)
+            canvas.paste(enlarged(image, RANK_HEIGHT), (left + border, top + border))
+            text = "query" if match is None else f"{place} {'✓' if match else '✗'}"
+            middle = (left + tile[0] / 2, top + tile[1] + RANK_LINE / 2)
+            draw.text(middle, text, INK, _fitting(text, RANK_LABEL, tile[0]), anchor="mm")
+    return canvas
+
+
+def _draw_frame(draw: ImageDraw.ImageDraw, left: int, top: int, width: int, height: int, dashed: bool) -> None:
+    right, bottom = left + width - 1, top + height - 1
+    draw.rectangle((left, top, right, bottom), outline=VERMILLION if dashed else GREEN, width=FRAME)
+    if dashed:  # what is between two dashes is taken away again
+        clear = (0, 0, 0, 0)
+        for x in range(left + DASH, right - DASH, 2 * DASH):
+            draw.rectangle((x, top, x + DASH - 1, top + FRAME - 1), clear)
+            draw.rectangle((x, bottom - FRAME + 1, x + DASH - 1, bottom), clear)
+        for y in range(top + DASH, bottom - DASH, 2 * DASH):
+            draw.rectangle((left, y, left + FRAME - 1, y + DASH - 1), clear)
+            draw.rectangle((right - FRAME + 1, y, right, y + DASH - 1), clear)
