@@ -16,6 +16,9 @@ The way of one image, and the file of each stage::
     experiment      Base, upper bound and the model itself, one after the other; evaluate_only tests a checkpoint
     report          results.json → tables, figures, report.html
     anonymizer      a checkpoint as a function of images
+    retrieval       a FAISS index of a folder of images, asked with a picture of any domain
+    reproduce       every run that the paper's tables need, and the tables with the paper's figures beside ours
+    human_study     the paper's verification by people: the pages, and their score
 
 Around it: ``config`` and ``config_checks`` (keys, read strictly), ``preflight`` (all that can be found wrong before training),
 ``command_line``, ``checkpoint`` and ``checkpoint_files``, and the small ``images``, ``files``, ``registry``, ``errors``.

@@ -1,0 +1,229 @@
+"""The tables of section 4 from the results.json files of a reproduction, the paper's figures beside ours.
+
+Nothing is measured here: tables can be built again at any time, also of a reproduction that is not finished.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..report.inputs import read_results
+from ..report.tables import arrow, number, share_of
+from . import paper
+from .plan import Run
+from .reproduction import read_plan
+
+TITLES = {
+    1: "Re-ID performance of AGW trained on raw images, on protected images",
+    3: "Quality of recovered images, against raw images",
+    4: "Re-ID performance on recovered images",
+    5: "Re-ID performance of query→gallery",
+}
+METRICS = {1: ("Rank-1", "mAP"), 3: ("PSNR", "SSIM"), 4: ("Rank-1", "mAP"), 5: ("Rank-1", "Rank-5", "mAP", "mINP")}
+UNITS = {3: "PSNR in dB (of the mean squared error over the set), SSIM from 0 to 1."}
+PERCENT = "Percent; share: rank-1 in percent of the own upper bound's rank-1 OI→OI."
+OPERATOR_TITLES = {"blur": "Blurring", "pixelate": "Pixelation", "noise": "Gaussian noise", "": "Raw images"}
+DECIMALS = {"PSNR": 2, "SSIM": 3}  # percent have one
+MODELS = {"base": "Base", "wo_upgrade": "Ours (w/o U)", "full": "Ours", "upper_bound": "Upper", "raw_agw": "AGW"}
+# Rows of each operator, then of the raw images: model (as paper.py and tables.csv name it), pair or image domain, kind of run, label.
+OPERATOR_ROWS = {
+    1: (("raw_agw", "DI-DI", "raw_agw", "Base"), ("raw_agw", "PI-PI", "raw_agw", "Ours")),
+    3: tuple(("full", domain, "full", "Ours") for domain in ("recovered", "protected", "desensitized")),
+    4: (("raw_agw", "OI-OI", "upper_bound", "AGW"), ("raw_agw", "RI-RI", "raw_agw", "AGW"),
+        ("full", "OI-OI", "full", "Ours"), ("full", "RI-RI", "full", "Ours")),
+    5: tuple((model, pair, model, MODELS[model]) for model in ("base", "wo_upgrade", "full") for pair in paper.PAIRS),
+}  # fmt: skip
+RAW_ROWS = {
+    1: (("raw_agw", "OI-OI", "upper_bound", "Raw"),),
+    3: (),
+    4: (),
+    5: (("upper_bound", "OI-OI", "upper_bound", "Upper"),),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One cell: ours of each seed that has it, and the paper's.
+
+    Attributes:
+        metric: as results.json names it, or "share".
+        values: seed → figure.
+        paper: None where the paper has none that is known.
+    """
+
+    metric: str
+    values: Mapping[int, float]
+    paper: float | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Over the seeds; None where there is none."""
+        return statistics.fmean(self.values.values()) if self.values else None
+
+    @property
+    def deviation(self) -> float | None:
+        """The sample standard deviation (n − 1); None of fewer than two seeds."""
+        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
+
+    def text(self, seeds: int) -> str:
+        """As tables show it.
+
+        Args:
+            seeds: how many most cells have; a cell of fewer says so.
+        """
+        decimals = DECIMALS.get(self.metric, 1)
+        spread = f" ± {number(self.deviation, decimals)}" if len(self.values) > 1 else ""
+        count = f" (n = {len(self.values)})" if 0 < len(self.values) < seeds else ""
+        return number(self.mean, decimals) + spread + count
+
+    @property
+    def paper_text(self) -> str:
+        """The paper's figure with the paper's decimals."""
+        return number(self.paper, 2 if self.metric in DECIMALS else 1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table; ``figures`` by metric, "share" included where the table has it."""
+
+    operator: str
+    model: str
+    where: str
+    label: str
+    figures: Mapping[str, Figure]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the paper.
+
+    Attributes:
+        number: the paper's.
+        metrics: columns; each has ours and the paper's.
+        groups: heading and rows of each operator, then of the raw images.
+        caption: what the figures are of.
+        notes: what stands beneath.
+    """
+
+    number: int
+    title: str
+    metrics: tuple[str, ...]
+    groups: list[tuple[str, list[Row]]]
+    caption: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Row]:
+        """Of all groups."""
+        return [row for _, rows in self.groups for row in rows]
+
+    @property
+    def most_seeds(self) -> int:
+        """How many seeds the best filled cell has."""
+        return max((len(figure.values) for row in self.rows for figure in row.figures.values()), default=0)
+
+
+class Results:
+    """The results.json files of a reproduction, read once.
+
+    Raises:
+        UserError: when one cannot be read.
+    """
+
+    def __init__(self, output_dir: Path, seeds: Sequence[int]):
+        self.output_dir, self.seeds = output_dir, seeds
+        self._read: dict[Run, dict | None] = {}
+
+    def of(self, run: Run) -> dict | None:
+        """The results of a run; None where there are none yet."""
+        if run not in self._read:
+            file = self.output_dir / run.folder / "results.json"
+            self._read[run] = read_results(file) if file.is_file() else None
+        return self._read[run]
+
+    def values(self, kind: str, operator: str, where: str, metric: str) -> dict[int, float]:
+        """A figure of each seed that has it."""
+        found = {}
+        for seed in self.seeds:
+            results = self.of(Run(kind, seed, "" if kind == "upper_bound" else operator)) or {}
+            figures = (results.get("retrieval") or {}).get(where) or (results.get("image_quality") or {}).get(where) or {}
+            if figures.get(metric) is not None:
+                found[seed] = figures[metric]
+        return found
+
+
+def build_tables(output_dir: str | Path) -> list[Table]:
+    """All tables that a folder's plan.json names.
+
+    Raises:
+        UserError: when the folder holds no reproduction, or results that cannot be read.
+    """
+    folder = Path(output_dir)
+    plan = read_plan(folder)
+    results = Results(folder, plan["seeds"])
+    return [_table(table, plan, results) for table in plan["tables"]]
+
+
+def _table(table: int, plan: Mapping, results: Results) -> Table:
+    dataset = plan["dataset"]
+    compared = dataset if dataset in paper.DATASETS else paper.DATASETS[0]
+    theirs = paper.figures(compared)
+    specs = [*((operator, OPERATOR_ROWS[table]) for operator in plan["operators"]), ("", RAW_ROWS[table])]
+    groups = [(OPERATOR_TITLES[operator], list(_rows(table, operator, rows, results, theirs))) for operator, rows in specs if rows]
+    metrics = METRICS[table] if table == 3 else (METRICS[table][0], "share", *METRICS[table][1:])
+    built = Table(table, TITLES[table], metrics, groups, "")
+    caption = _caption(built, plan, compared)
+    notes = []
+    excluded: dict[str, set[int]] = defaultdict(set)
+    for operator, rows in specs:
+        for _, where, kind, _ in rows:
+            excluded[where] |= set(results.values(kind, operator, where, "excluded_queries").values()) - {0}
+    if any(excluded.values()):
+        counts = ", ".join(f"{' or '.join(map(str, sorted(numbers)))} in {arrow(pair)}" for pair, numbers in excluded.items() if numbers)
+        notes.append(f"Queries without a true match under another camera, left out: {counts}.")
+    if table == 4:
+        operator = OPERATOR_TITLES[paper.TABLE_4_OPERATOR[compared]]
+        notes.append("The paper's table 4 does not name its operator; its figures of Ours OI→OI are those of its table 5 under "
+                     f"{operator}, so they stand there.")  # fmt: skip
+    elif any(figure.paper is None and figure.values for row in built.rows for figure in row.figures.values()):
+        notes.append("Where the paper's column has –, the paper has no figure, or none that can be told from its text.")
+    return Table(table, TITLES[table], metrics, groups, caption, notes)
+
+
+def _rows(table: int, operator: str, specs: Sequence[tuple], results: Results, theirs: Mapping[paper.Key, float]) -> Iterator[Row]:
+    upper = results.values("upper_bound", "", "OI-OI", "Rank-1")
+    paper_upper = theirs[5, "", "upper_bound", "OI-OI", "Rank-1"]
+    for model, where, kind, label in specs:
+        key = (table, operator, model, where)
+        figures = {
+            metric: Figure(metric, results.values(kind, operator, where, metric), theirs.get((*key, metric))) for metric in METRICS[table]
+        }
+        if "Rank-1" in figures:
+            rank1 = figures["Rank-1"]
+            shares = {seed: share_of(value, upper.get(seed)) for seed, value in rank1.values.items()}
+            shares = {seed: share for seed, share in shares.items() if share is not None}
+            figures["share"] = Figure("share", shares, share_of(rank1.paper, paper_upper))
+        yield Row(operator, model, where, label, figures)
+
+
+def _caption(table: Table, plan: Mapping, compared: str) -> str:
+    parts = [f"Ours on {plan['dataset']}, the paper's on {paper.TITLES[compared]}"]
+    if compared != plan["dataset"]:
+        parts[0] += f" (the paper has no {plan['dataset']})"
+    counts = Counter(len(figure.values) for row in table.rows for figure in row.figures.values())
+    missing, total = counts.pop(0, 0), sum(len(row.figures) for row in table.rows)
+    if table.most_seeds > 1:
+        parts.append(f"mean ± sample standard deviation (n − 1) over n = {table.most_seeds} seeds")
+        if len(counts) > 1:
+            parts.append("cells of fewer seeds say their n")
+    elif table.most_seeds:
+        parts.append("one seed")
+    if plan["budget"] != 1:
+        parts.append(f"schedule scaled to {plan['epochs']} of {plan['epochs_of_config']} epochs (--budget {plan['budget']:g})")
+    if missing:
+        parts.append(f"{missing} of {total} cells are still missing (–)")
+    return f"{UNITS.get(table.number, PERCENT)} {'; '.join(parts)}."

@@ -1,0 +1,102 @@
+"""How AGW that was trained on raw images sees the images of a full model (tables 1 and 4): a common Re-ID model as an attacker has it.
+
+python -m fastreid_privacy.reproduce.raw_agw FULL_DIR UPPER_BOUND_DIR DEVICE
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from fastreid.evaluation import inference_on_dataset
+from torch import nn
+
+from .. import __version__, compat
+from ..checkpoint import read_checkpoint
+from ..checkpoint_files import load_matching_weights, some_of
+from ..config import parse_config
+from ..errors import UserError
+from ..evaluate_only import TRAINING_ONLY, check_complete, classes_of
+from ..evaluation.results import build_results, results_path, save_results
+from ..report.inputs import read_results
+from ..solver import GAN_MODULES
+from ..trainer import DomainExtractor, PrivacyTrainer
+
+PAIRS = ("OI-OI", "DI-DI", "PI-PI", "RI-RI")  # query and gallery of the same kind of image
+FOLDER = "raw_agw"  # below the full model's
+
+
+def put_in_reid(model: nn.Module, weights: Mapping[str, torch.Tensor], path: str) -> None:
+    """Replace the Re-ID part of a model: all that is neither a generator nor a discriminator and that retrieval uses.
+
+    Args:
+        model: changed in place.
+        weights: of a model with the same Re-ID part, by name.
+        path: of their file, for messages.
+
+    Raises:
+        UserError: when they lack a part, or it is of another shape; the model is unchanged then.
+    """
+    elsewhere = (*GAN_MODULES, *TRAINING_ONLY)
+    own = {name: value for name, value in model.state_dict().items() if name.split(".")[0] not in elsewhere}
+    unfit = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
+    if unfit:
+        raise UserError(f"{path} has another Re-ID model than the full one ({some_of(unfit)}): both must be trained with one config")
+    model.load_state_dict({name: weights[name] for name in own}, strict=False)
+
+
+def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
+    """Test the upper bound's Re-ID on raw, desensitized, protected and recovered images of a full model.
+
+    Args:
+        full: OUTPUT_DIR of the full model, finished.
+        upper_bound: OUTPUT_DIR of the upper bound, finished.
+        device: torch device.
+
+    Returns:
+        ``full/raw_agw/results.json`` (schema 1); its retrieval has the pairs ``PAIRS``, and ``reid_checkpoint`` names the Re-ID's file.
+
+    Raises:
+        UserError: for a folder without results or checkpoint, and for models that do not fit each other.
+    """
+    files = [folder / read_results(folder / "results.json")["checkpoint"] for folder in (full, upper_bound)]
+    checkpoint, reid = (read_checkpoint(file) for file in files)
+    cfg = parse_config(checkpoint["config"], str(files[0]))
+    cfg.MODEL.DEVICE, cfg.OUTPUT_DIR, cfg.TEST.PAPER_RESULTS = device, str(full / FOLDER), []
+    cfg.MODEL.HEADS.NUM_CLASSES, cfg.MODEL.BACKBONE.PRETRAIN = classes_of(checkpoint["model"]), False
+    cfg.freeze()
+    compat.loader_device = device
+    model = PrivacyTrainer.build_model(cfg)
+    load_matching_weights(model, checkpoint["model"], str(files[0]))
+    check_complete(model, checkpoint["model"], files[0])
+    put_in_reid(model, reid["model"], str(files[1]))
+    (dataset,) = cfg.DATASETS.TESTS
+    loader, evaluator = PrivacyTrainer.build_evaluator(cfg, dataset)
+    evaluator.pairs = PAIRS
+    evaluation = inference_on_dataset(DomainExtractor(model.eval(), cfg.TEST.FLIP.ENABLED), loader, evaluator)
+    results = build_results(cfg, dataset, evaluation, version=__version__, checkpoint=f"../{files[0].name}")
+    file = results_path(cfg, dataset)
+    save_results({**results, "reid_checkpoint": f"../../{upper_bound.name}/{files[1].name}"}, file)
+    return file
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, or 2 with a message."""
+    parser = argparse.ArgumentParser(prog="python -m fastreid_privacy.reproduce.raw_agw", description=__doc__.partition("\n")[0])
+    parser.add_argument("full", type=Path, metavar="FULL_DIR")
+    parser.add_argument("upper_bound", type=Path, metavar="UPPER_BOUND_DIR")
+    parser.add_argument("device", metavar="DEVICE")
+    options = parser.parse_args(arguments)
+    try:
+        print(evaluate_raw_agw(options.full, options.upper_bound, options.device))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""What all runs of a reproduction share, the config of each, and the record of what was asked: plan.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastreid.config import CfgNode
+
+from ..config import METHOD_KEYS, RUN_KEYS, comparable, default_config, load_config
+from ..errors import UserError
+from ..files import write_atomically
+from . import paper
+from .plan import OPERATORS, TABLES, Run, plan_runs
+from .schedule import scaled_schedule
+
+PLAN_FILE = "plan.json"
+PLAN_SCHEMA = 1
+# What makes a run one or the other of a reproduction. Everything else of the method (σ of the blur, thresholds, …) is shared.
+MADE_BY_RUN = (
+    "PRIVACY.PROTECTION", "PRIVACY.DESENSITIZER.NAME", "PRIVACY.UPGRADE.ENABLED", "PRIVACY.UPGRADE.BASELINE_RANK1", "PRIVACY.UPPER_BOUND",
+    "TEST.PAPER_RESULTS", "SEED",
+)  # fmt: skip
+OWN_FLAGS = {"OUTPUT_DIR": "--output-dir", "SEED": "--seeds"}
+
+
+@dataclass
+class Reproduction:
+    """A request: which tables, from which config, where.
+
+    Attributes:
+        config_file: any config of the data set; its method keys are set for each run.
+        overrides: KEY VALUE words for every run.
+        tables, operators, seeds: what is asked now.
+        budget: the fraction of the config's epochs to train, above 0 and at most 1.
+        output_dir: "" for ``output/<config's folder>/reproduce``; absolute after construction.
+        processes: per run, as ``--num-gpus`` of the training command.
+        schedule: the keys that ``budget`` changes (filled in).
+
+    Raises:
+        UserError: for a config that cannot be trained, a method key among the overrides, or several test sets.
+    """
+
+    config_file: str
+    overrides: Sequence[str] = ()
+    tables: Sequence[int] = TABLES
+    operators: Sequence[str] = OPERATORS
+    seeds: Sequence[int] = (0,)
+    budget: float = 1.0
+    output_dir: str | Path = ""
+    processes: int = 1
+    schedule: dict[str, object] = field(init=False)
+
+    def __post_init__(self):
+        refuse_own_keys(self.overrides[0::2])
+        self.config = cfg = load_config(self.config_file, self.overrides)
+        if len(cfg.DATASETS.TESTS) != 1:
+            raise UserError(f"DATASETS.TESTS is {cfg.DATASETS.TESTS}; the tables are of one test set: give DATASETS.TESTS with one name")
+        self.dataset = cfg.DATASETS.TESTS[0]
+        self.schedule = scaled_schedule(cfg.SOLVER, cfg.TEST.EVAL_PERIOD, self.budget)
+        self.epochs = int(self.schedule.get("SOLVER.MAX_EPOCH", cfg.SOLVER.MAX_EPOCH))
+        self.output_dir = Path(self.output_dir or Path("output", Path(self.config_file).resolve().parent.name, "reproduce")).resolve()
+
+    @property
+    def runs(self) -> list[Run]:
+        """In the order in which they are made."""
+        return plan_runs(self.tables, self.operators, self.seeds)
+
+    def folder(self, run: Run) -> Path:
+        """OUTPUT_DIR of a run."""
+        return Path(self.output_dir) / run.folder
+
+    def options(self, run: Run) -> list[str]:
+        """The KEY VALUE words of the training command of a run. Base's and the upper bound's results are named by their path."""
+        seed = Path(self.output_dir) / f"seed{run.seed}"
+        values = {
+            **self.schedule,
+            "PRIVACY.PROTECTION": {"upper_bound": "none", "base": "conventional"}.get(run.kind, "learned"),
+            "PRIVACY.UPGRADE.ENABLED": run.kind == "full",
+            "PRIVACY.UPGRADE.BASELINE_RANK1": seed / f"base_{run.operator}" / "results.json" if run.kind == "full" else "auto",
+            "PRIVACY.UPPER_BOUND": seed / "upper_bound" / "results.json" if run.kind in ("wo_upgrade", "full") else "",
+            "TEST.PAPER_RESULTS": paper.entries(self.dataset, run.kind, run.operator),
+            "SEED": run.seed,
+            "OUTPUT_DIR": self.folder(run),
+        }
+        if run.operator:
+            values["PRIVACY.DESENSITIZER.NAME"] = run.operator
+        return [*self.overrides, *(str(word) for pair in values.items() for word in pair)]
+
+    def checkable_options(self, run: Run) -> list[str]:
+        """:meth:`options`, with stand-ins for the results of other runs that are not there yet."""
+        options = self.options(run)
+        for key, stand_in in (("PRIVACY.UPGRADE.BASELINE_RANK1", "0"), ("PRIVACY.UPPER_BOUND", "")):
+            value = options.index(key) + 1
+            if options[value].endswith(".json") and not Path(options[value]).is_file():
+                options[value] = stand_in
+        return options
+
+    def config_of(self, run: Run) -> CfgNode:
+        """The config of a training run, checked; of a "raw_agw" that of its full model."""
+        model = run if run.trains else Run("full", run.seed, run.operator)
+        return load_config(self.config_file, self.checkable_options(model))
+
+    def record(self) -> dict:
+        """plan.json: what was asked, together with what earlier calls asked of the same folder.
+
+        Raises:
+            UserError: when the folder holds a reproduction of another config or budget, or a plan.json that cannot be read.
+        """
+        shared = self.config.clone()
+        shared.defrost()
+        for key, value in self.schedule.items():
+            section, name = key.split(".")
+            shared[section][name] = type(shared[section][name])(value)
+        settings = json.loads(json.dumps(comparable(shared, (*MADE_BY_RUN, *RUN_KEYS))))
+        record = {
+            "schema": PLAN_SCHEMA, "config": str(self.config_file), "overrides": list(self.overrides), "dataset": self.dataset,
+            "budget": self.budget, "epochs": self.epochs, "epochs_of_config": self.config.SOLVER.MAX_EPOCH,
+            "tables": sorted(self.tables), "operators": list(self.operators), "seeds": sorted(self.seeds), "settings": settings,
+        }  # fmt: skip
+        path = Path(self.output_dir) / PLAN_FILE
+        if path.exists():
+            earlier = read_plan(self.output_dir)
+            if earlier["budget"] != self.budget:
+                raise UserError(f"{self.output_dir} holds a reproduction with --budget {earlier['budget']:g}; give the same, or another "
+                                "--output-dir")  # fmt: skip
+            changed = differing(earlier["settings"], settings)
+            if changed:
+                raise UserError(f"{self.output_dir} holds a reproduction of another config than {self.config_file} "
+                                f"({'; '.join(changed[:3])}); choose another --output-dir")  # fmt: skip
+            for key in ("tables", "seeds"):
+                record[key] = sorted({*record[key], *earlier[key]})
+            record["operators"] = [name for name in OPERATORS if name in {*record["operators"], *earlier["operators"]}]
+        return record
+
+    def save_plan(self) -> None:
+        """Write plan.json."""
+        content = json.dumps(self.record(), indent=1).encode() + b"\n"
+        write_atomically(Path(self.output_dir) / PLAN_FILE, lambda file: file.write(content))
+
+
+def refuse_own_keys(keys: Sequence[str]) -> None:
+    """Refuse overrides of what this command sets itself.
+
+    Raises:
+        UserError: naming the key.
+    """
+    for key in keys:
+        if key in OWN_FLAGS:
+            raise UserError(f"{key} is set by this command for each run; give {OWN_FLAGS[key]} instead")
+        if any(key == name or key.startswith(f"{name}.") for name in METHOD_KEYS):
+            raise UserError(f"{key} is part of what the runs of a reproduction differ in, and cannot be given for all; set it in the "
+                            "config file where it is the same for every run")  # fmt: skip
+
+
+def differing(theirs: dict[str, object], ours: dict[str, object]) -> list[str]:
+    """What differs between two flat configs, as "KEY theirs ≠ ours"; a key that one of them does not know has its default there."""
+    defaults = json.loads(json.dumps(comparable(default_config(), ())))
+    values = {key: [side.get(key, defaults.get(key)) for side in (theirs, ours)] for key in sorted(theirs.keys() | ours.keys())}
+    return [f"{key} {first} ≠ {second}" for key, (first, second) in values.items() if first != second]
+
+
+def read_plan(output_dir: str | Path) -> dict:
+    """plan.json of a folder.
+
+    Raises:
+        UserError: when there is none that can be read.
+    """
+    path = Path(output_dir) / PLAN_FILE
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} does not exist: {output_dir} holds no reproduction (tools/reproduce.py makes one)") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); move it away or choose another --output-dir") from None
+    if not isinstance(plan, dict) or plan.get("schema") != PLAN_SCHEMA:
+        raise UserError(f"{path} is no plan of a reproduction of schema {PLAN_SCHEMA}; move it away or choose another --output-dir")
+    return plan
