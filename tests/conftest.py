@@ -9,9 +9,12 @@ import logging
 from pathlib import Path
 
 import pytest
+from browser import chromium
 from fastreid.utils.logger import setup_logger
 
 from fastreid_privacy.command_line import run
+
+__all__ = ["SMALL_CONFIG", "SMALL_DATASET", "chromium", "small_options"]
 
 SMALL_CONFIG = Path(__file__).parent / "small.yml"
 SMALL_DATASET = {

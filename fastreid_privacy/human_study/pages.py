@@ -1,0 +1,103 @@
+"""Writing a study: one self-contained page for each participant, and key.json, which says what the pages must not.
+
+One page each, instead of one for all: a page holds only the images of its participant (a few MB), and nobody can look up others' pairs.
+A page names pairs by random letters; which answer is right, and which model made an image, stands in key.json alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from tqdm import tqdm
+
+from ..errors import UserError
+from ..files import write_atomically
+from .groups import Group
+from .images import Studio, checkpoint_of, missing_runs, shown_images
+from .pairs import Pair, deal, draw_pairs
+
+SCHEMA = 1
+KEY_FILE = "key.json"
+
+
+def make_study(
+    runs: Path, output: Path, groups: Sequence[Group], *, pairs: int = 100, participants: int = 10, seed: int = 0, device: str = "auto"
+) -> list[Path]:
+    """Draw the pairs of every group, make their images, and write the pages and the key.
+
+    Args:
+        runs: folder of the runs of one seed of a reproduction: ``base_<operator>``, ``full_<operator>``, ``upper_bound``.
+        output: a folder that is new or empty.
+        groups: which rows of table 2.
+        pairs: of each group; even, and a multiple of ``participants``.
+        participants: who share every group equally.
+        seed: of the pairs, of who gets which, and of their order.
+
+    Returns:
+        The pages.
+
+    Raises:
+        UserError: for numbers that cannot be shared, runs without a checkpoint, too few images, or a folder that is not empty.
+    """
+    if pairs < 2 or pairs % 2 or participants < 1 or pairs % participants:
+        raise UserError(f"--pairs {pairs} cannot be shared by {participants} participants with as many of one person as of two: give an "
+                        "even multiple of --participants")  # fmt: skip
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} is there already and not empty; choose another --output, answers may belong to it")
+    if missing := missing_runs(runs, groups):
+        raise UserError(f"{runs} has no checkpoint of {', '.join(missing)}: run tools/reproduce.py first, or choose others with --groups")
+    images = shown_images(checkpoint_of(runs / groups[0].run))
+    studio = Studio(runs, [path for path, _, _ in images], device)
+    dealt = _deal_groups(images, groups, pairs, participants, seed)
+    study = hashlib.sha256(json.dumps([seed, pairs, participants, [group.name for group in groups], images]).encode()).hexdigest()[:16]
+    output.mkdir(parents=True, exist_ok=True)
+    entries: dict[str, dict] = {}
+    pages = []
+    with tqdm(total=pairs * len(groups), unit=" pairs", desc="study", disable=None) as progress:
+        for number, share in enumerate(dealt, 1):
+            trials, pictures = [], {}
+            rng = np.random.default_rng((seed, number))
+            for group, pair in [share[index] for index in rng.permutation(len(share))]:
+                name = "".join(rng.choice(list("abcdefghijkmnpqrstuvwxyz"), 10))
+                shown = [
+                    _picture(studio, group, domain, index, pictures) for domain, index in zip(group.pair.split("-"), pair[:2], strict=True)
+                ]
+                trials.append([name, *(shown if rng.random() < 0.5 else shown[::-1])])
+                files = [Path(images[index][0]).name for index in pair[:2]]
+                entries[name] = {"participant": number, "group": group.name, "same": pair.same, "images": files}
+                progress.update()
+            pages.append(output / f"participant_{number:02}.html")
+            _write_page(pages[-1], study, number, trials, list(pictures))
+    key = {"schema": SCHEMA, "study": study, "seed": seed, "participants": participants, "runs": str(runs), "pairs": entries}
+    write_atomically(output / KEY_FILE, lambda file: file.write(json.dumps(key, indent=1).encode()))
+    return pages
+
+
+def _deal_groups(images, groups: Sequence[Group], pairs: int, participants: int, seed: int) -> list[list[tuple[Group, Pair]]]:
+    """For each participant (group, pair) of all groups; a group's pairs depend on the seed and its name alone."""
+    dealt: list[list[tuple[Group, Pair]]] = [[] for _ in range(participants)]
+    pids, camids = [pid for _, pid, _ in images], [camera for _, _, camera in images]
+    for group in groups:
+        rng = np.random.default_rng([seed, *group.name.encode()])
+        for share, drawn in zip(dealt, deal(draw_pairs(pids, camids, pairs, rng), participants, rng), strict=True):
+            share += [(group, pair) for pair in drawn]
+    return dealt
+
+
+def _picture(studio: Studio, group: Group, domain: str, index: int, pictures: dict[bytes, int]) -> int:
+    """The place of an image among those of a page, where it is added if it is new."""
+    return pictures.setdefault(studio.image(group, domain, index), len(pictures))
+
+
+def _write_page(path: Path, study: str, participant: int, trials: list[list], pictures: Sequence[bytes]) -> None:
+    data = {"study": study, "participant": participant, "trials": trials, "images": [base64.b64encode(png).decode() for png in pictures]}
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    page = template.render(data=json.dumps(data).replace("</", "<\\/"), participant=participant, count=len(trials))
+    write_atomically(path, lambda file: file.write(page.encode()))

@@ -1,0 +1,136 @@
+"""Scoring a study: the accuracy of each group with confidence intervals, the paper's and the Re-ID model's beside it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest
+
+from ..errors import UserError
+from ..report import read_results
+from .groups import GROUPS, Group
+from .pages import KEY_FILE, SCHEMA
+
+ANSWERS = ("same", "different")
+DRAWS = 10_000
+
+
+def read_key(study: Path) -> dict:
+    """key.json of a study.
+
+    Raises:
+        UserError: when it is missing, damaged or of another schema.
+    """
+    key = _read(study / KEY_FILE, "it is written beside the pages by tools/human_study.py make")
+    if not isinstance(key.get("pairs"), dict):
+        raise UserError(f"{study / KEY_FILE} holds no pairs: it is no key of a study")
+    return key
+
+
+def read_answers(files: Sequence[Path], key: Mapping) -> dict[int, dict[str, bool]]:
+    """Who said of which pairs that they show the same person.
+
+    Args:
+        files: of answers, as the pages save them.
+        key: of :func:`read_key`.
+
+    Returns:
+        {participant: {pair: whether the answer was "same"}}.
+
+    Raises:
+        UserError: for a file that is missing or damaged, of another study, twice of one participant, or with pairs or answers that its page
+            does not have.
+    """
+    answers: dict[int, dict[str, bool]] = {}
+    sources: dict[int, Path] = {}
+    for file in files:
+        content = _read(file, "give the files that the pages save")
+        participant, given = content.get("participant"), content.get("answers")
+        if content.get("study") != key["study"]:
+            raise UserError(f"{file} is of the study {content.get('study')}, not of this one, {key['study']}")
+        if participant in answers:
+            raise UserError(f"{file} and {sources[participant]} are both of participant {participant}: give one of them")
+        if not isinstance(given, dict):
+            raise UserError(f"{file} holds no answers")
+        for pair, entry in given.items():
+            if key["pairs"].get(pair, {}).get("participant") != participant:
+                raise UserError(f"{file} answers the pair {pair!r}, which participant {participant} was not shown")
+            if not isinstance(entry, dict) or entry.get("answer") not in ANSWERS:
+                raise UserError(f"{file} answers the pair {pair!r} neither with same nor with different")
+        answers[participant], sources[participant] = {pair: entry["answer"] == "same" for pair, entry in given.items()}, file
+    return answers
+
+
+def score_study(key: Mapping, answers: Mapping[int, Mapping[str, bool]], seed: int = 0) -> dict[str, dict]:
+    """Accuracy of each group.
+
+    Args:
+        key: of :func:`read_key`.
+        answers: of :func:`read_answers`.
+        seed: of the bootstrap.
+
+    Returns:
+        For each group of the study: "answered" and "missing" (pairs), "correct", "accuracy" in percent with "low" and "high", its 95 %
+        Wilson interval, which takes answers as independent; "participants_low" and "participants_high", the 95 % interval of a bootstrap
+        over participants, who differ (None with fewer than two); "said_same", percent. Accuracy and intervals are None without an answer.
+    """
+    right: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    said_same: Counter[str] = Counter()
+    asked = Counter(entry["group"] for entry in key["pairs"].values())
+    for participant, given in answers.items():
+        for pair, same in given.items():
+            entry = key["pairs"][pair]
+            right[entry["group"]][participant].append(same == entry["same"])
+            said_same[entry["group"]] += same
+    scores = {}
+    for group, count in sorted(asked.items(), key=lambda item: list(GROUPS).index(item[0])):
+        of_people = list(right[group].values())
+        answered, correct = sum(map(len, of_people)), sum(map(sum, of_people))
+        score = {"answered": answered, "missing": count - answered, "correct": correct}
+        if answered:
+            interval = binomtest(correct, answered).proportion_ci(0.95, method="wilson")
+            score |= {"accuracy": 100 * correct / answered, "low": 100 * interval.low, "high": 100 * interval.high}
+            score["said_same"] = 100 * said_same[group] / answered
+        else:
+            score |= dict.fromkeys(("accuracy", "low", "high", "said_same"))
+        score["participants_low"], score["participants_high"] = _over_participants(of_people, seed)
+        scores[group] = score
+    return scores
+
+
+def _over_participants(of_people: Sequence[Sequence[bool]], seed: int) -> tuple[float | None, float | None]:
+    """The 95 % interval of the accuracy when participants are drawn again, with replacement; (None, None) with fewer than two."""
+    if len(of_people) < 2:
+        return None, None
+    correct, answered = (np.array([measure(answers) for answers in of_people]) for measure in (sum, len))
+    drawn = np.random.default_rng(seed).integers(len(of_people), size=(DRAWS, len(of_people)))
+    low, high = np.percentile(100 * correct[drawn].sum(1) / answered[drawn].sum(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def reid_rank1(runs: Path, group: Group) -> float | None:
+    """Rank-1 of the group's Re-ID model on its pair of domains, percent, or None where its results.json is not there.
+
+    Raises:
+        UserError: when there is one that cannot be read.
+    """
+    file = runs / group.run / "results.json"
+    if not file.is_file():
+        return None
+    return (read_results(file)["retrieval"].get(group.pair) or {}).get("Rank-1")
+
+
+def _read(file: Path, help_text: str) -> dict:
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); {help_text}") from None
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error}); {help_text}") from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise UserError(f"{file} has another schema than {SCHEMA}; {help_text}")
+    return content

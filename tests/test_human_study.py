@@ -1,0 +1,326 @@
+"""Human verification: drawing and dealing pairs, the pages in a real browser, and scoring what a simulated person answered."""
+
+from fastreid_privacy.human_study import GROUPS, deal, draw_pairs, read_answers, score_study  # before fastreid: it works then
+
+# isort: split
+import base64
+import io
+import json
+import math
+import re
+import shutil
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL_CONFIG, small_options
+from fastreid.data.data_utils import read_image
+from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+import fastreid_privacy
+from fastreid_privacy.command_line import run as train
+from fastreid_privacy.errors import UserError
+from fastreid_privacy.human_study.command_line import run
+
+LABELS = np.repeat(np.arange(0, 9), 8), np.tile([0, 0, 1, 1, 2, 2, 3, 3], 9)  # pid 0: distractors
+
+
+def test_the_thirteen_groups_of_table_2():
+    assert len(GROUPS) == 13
+    assert [group.paper for group in GROUPS.values()] == [79, 82, 83, 82, 71, 75, 71, 64, 84, 83, 88, 84, 92]
+    assert GROUPS["blur-full-oi_pi"].run == "full_blur"
+    assert GROUPS["raw-oi_oi"].run == "upper_bound"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pairs_are_balanced_and_give_no_cue(seed):
+    pids, camids = LABELS
+    pairs = draw_pairs(pids, camids, 60, np.random.default_rng(seed))
+    assert sum(pair.same for pair in pairs) == 30 and len(pairs) == 60
+    assert len({frozenset(pair[:2]) for pair in pairs}) == 60
+    for first, second, same in pairs:
+        assert (pids[first] == pids[second]) == same
+        assert camids[first] != camids[second]
+        assert pids[first] > 0 and pids[second] > 0
+    of_person = Counter(pids[pair.first] for pair in pairs if pair.same)
+    assert max(of_person.values()) - min(of_person.values()) <= 1  # people take turns
+    assert pairs == draw_pairs(pids, camids, 60, np.random.default_rng(seed))
+    assert pairs != draw_pairs(pids, camids, 60, np.random.default_rng(seed + 100))
+
+
+@pytest.mark.parametrize(
+    ("pids", "camids", "count", "message"),
+    [
+        ([1, 1, 2, 2], [0, 0, 0, 0], 2, "one person under two cameras"),
+        ([1, 1], [0, 1], 2, "two people under two cameras"),
+        ([1, 1, 2, 2], [0, 1, 0, 1], 10, "no 5 different pairs"),
+        ([0, 0, -1], [0, 1, 0], 2, "one person"),
+    ],
+)
+def test_too_few_images(pids, camids, count, message):
+    with pytest.raises(UserError, match=message):
+        draw_pairs(pids, camids, count, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("participants", [1, 3, 10])
+def test_dealing_shares_both_kinds(participants):
+    pairs = draw_pairs(*LABELS, 60, np.random.default_rng(0))
+    shares = deal(pairs, participants, np.random.default_rng(1))
+    assert sorted(pair for share in shares for pair in share) == sorted(pairs)
+    assert {len(share) for share in shares} == {60 // participants}
+    same = [sum(pair.same for pair in share) for share in shares]
+    assert max(same) - min(same) <= 1
+
+
+def example_key(groups=("blur-base-oi_pi", "raw-oi_oi"), participants=3, each=8):
+    pairs = {
+        f"{group}{number}{index}": {"participant": number, "group": group, "same": index % 2 == 0}
+        for group in groups
+        for number in range(1, participants + 1)
+        for index in range(each)
+    }
+    return {"schema": 1, "study": "abc", "participants": participants, "pairs": pairs}
+
+
+def wilson(correct, count):
+    """The textbook's closed form."""
+    z, share = 1.959963984540054, correct / count
+    middle, width = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return [100 * (middle + sign * width) / (1 + z * z / count) for sign in (-1, 1)]
+
+
+def test_scores():
+    key = example_key()
+    answers = {
+        1: {pair: entry["same"] for pair, entry in key["pairs"].items() if entry["participant"] == 1},  # always right
+        2: {pair: True for pair, entry in key["pairs"].items() if entry["participant"] == 2 and entry["group"] == "raw-oi_oi"},
+    }
+    scores = score_study(key, answers)
+    base, raw = scores["blur-base-oi_pi"], scores["raw-oi_oi"]
+    assert (base["answered"], base["missing"], base["correct"], base["accuracy"], base["participants_low"]) == (8, 16, 8, 100, None)
+    assert (raw["answered"], raw["missing"], raw["correct"], raw["accuracy"]) == (16, 8, 12, 75)
+    assert [raw["low"], raw["high"]] == pytest.approx(wilson(12, 16))
+    assert [base["low"], base["high"]] == pytest.approx(wilson(8, 8))
+    assert raw["said_same"] == 75
+    # Two people of 50 and 100 %: drawn again, both are the first, or the second, a quarter of the time each.
+    assert (raw["participants_low"], raw["participants_high"]) == (50, 100)
+
+
+def test_a_group_without_answers_has_no_accuracy():
+    score = score_study(example_key(), {})["raw-oi_oi"]
+    assert (score["answered"], score["missing"], score["accuracy"], score["low"], score["participants_high"]) == (0, 24, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"schema": 1, "study": "other", "participant": 1, "answers": {}}, "of the study other, not of this one, abc"),
+        ({"schema": 2, "study": "abc", "participant": 1, "answers": {}}, "another schema"),
+        ({"schema": 1, "study": "abc", "participant": 1, "answers": []}, "holds no answers"),
+        ({"schema": 1, "study": "abc", "participant": 1, "answers": {"nobody": {"answer": "same"}}}, "'nobody', which participant 1"),
+        ({"schema": 1, "study": "abc", "participant": 1, "answers": {"raw-oi_oi20": {"answer": "same"}}}, "was not shown"),
+        ({"schema": 1, "study": "abc", "participant": 1, "answers": {"raw-oi_oi10": {"answer": "maybe"}}}, "neither with same nor"),
+        ([], "another schema"),
+        ("{", "is not JSON"),
+    ],
+)
+def test_foreign_answers_are_refused(content, message, tmp_path):
+    file = tmp_path / "answers.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        read_answers([file], example_key())
+
+
+def test_a_participant_counts_once(tmp_path):
+    content = json.dumps({"schema": 1, "study": "abc", "participant": 1, "answers": {}})
+    for name in ("first.json", "second.json"):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=r"second.json and .*first.json are both of participant 1"):
+        read_answers([tmp_path / "first.json", tmp_path / "second.json"], example_key())
+    with pytest.raises(UserError, match=r"third.json cannot be read"):
+        read_answers([tmp_path / "third.json"], example_key())
+
+
+@pytest.fixture(scope="module")
+def runs(small_dataset, small_run, tmp_path_factory):
+    """A seed folder of a reproduction: the method, Base and the upper bound with blur, as small as can be."""
+    folder = tmp_path_factory.mktemp("reproduction") / "seed0"
+    shutil.copytree(small_run, folder / "full_blur")
+    for name, protection in (("base_blur", "conventional"), ("upper_bound", "none")):
+        options = small_options(folder / name, **{"PRIVACY.PROTECTION": protection, "SOLVER.MAX_EPOCH": 1})
+        assert train(["--config-file", str(SMALL_CONFIG), *options]) == 0
+    return folder
+
+
+BLUR = "blur-base-oi_pi,blur-base-pi_pi,blur-full-oi_pi,blur-full-pi_pi,raw-oi_oi"
+
+
+@pytest.fixture(scope="module")
+def study(runs, tmp_path_factory):
+    """5 groups of 12 pairs for two participants."""
+    output = tmp_path_factory.mktemp("study") / "pages"
+    assert run(["make", "--runs", str(runs), "--output", str(output), "--groups", BLUR, "--pairs", "12", "--participants", "2"]) == 0
+    return output
+
+
+def page_data(page):
+    """What a page holds: study, participant, trials and images."""
+    return json.loads(re.search(r'<script id="data"[^>]*>(.*?)</script>', page.read_text(), re.DOTALL)[1])
+
+
+def picture(data, index):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data["images"][index]))))
+
+
+def test_pages_hold_the_images_and_not_the_answers(study, runs, small_dataset):
+    key = json.loads((study / "key.json").read_text())
+    pages = sorted(study.glob("participant_*.html"))
+    assert [page.name for page in pages] == ["participant_01.html", "participant_02.html"]
+    shown = [trial[0] for page in pages for trial in page_data(page)["trials"]]
+    assert sorted(shown) == sorted(key["pairs"]) and len(shown) == 60
+    assert Counter((entry["group"], entry["same"]) for entry in key["pairs"].values()) == dict.fromkeys(
+        [(group, same) for group in BLUR.split(",") for same in (True, False)], 6
+    )
+    protect = fastreid_privacy.load_anonymizer(runs / "full_blur" / "model_best.pth")
+    files = {path.name: path for path in small_dataset.rglob("*.png")} | {path.name: path for path in small_dataset.rglob("*.jpg")}
+    data = page_data(pages[0])
+    for name, left, right in data["trials"]:
+        entry = key["pairs"][name]
+        raw = [np.asarray(read_image(str(files[file]), format="RGB")) for file in entry["images"]]
+        pictures = [picture(data, left), picture(data, right)]
+        expected = {
+            "raw-oi_oi": lambda raw: raw,
+            "blur-full-pi_pi": lambda raw: [
+                protect(torch.from_numpy(image.copy()).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy() for image in raw
+            ],
+            "blur-full-oi_pi": lambda raw: [
+                raw[0],
+                protect(torch.from_numpy(raw[1].copy()).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy(),
+            ],
+        }.get(entry["group"])
+        if expected:
+            either_order = [expected(raw), expected(raw)[::-1]]
+            assert any(all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(order, pictures, strict=True)) for order in either_order)
+    for page in pages:
+        text = re.sub(r'"images": \[.*?\]', "", page.read_text(), flags=re.DOTALL)
+        assert not re.search("blur|base_|full_|_c[0-9]s|true|oi_pi|pid", text.split('id="data"')[1].split("</script>")[0])
+
+
+def test_a_study_is_a_function_of_its_seed(runs, tmp_path):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        options = ["--groups", "raw-oi_oi", "--pairs", "4", "--participants", "1", "--seed", seed]
+        assert run(["make", "--runs", str(runs), "--output", str(tmp_path / name), *options]) == 0
+    page = "participant_01.html"
+    assert (tmp_path / "a" / page).read_bytes() == (tmp_path / "b" / page).read_bytes() != (tmp_path / "c" / page).read_bytes()
+
+
+def test_a_person_answers_in_a_browser(study, chromium, runs, capsys):
+    """By keyboard and by mouse, with a step back and a reload in the middle; the score is what the person really said."""
+    page, key = study / "participant_01.html", json.loads((study / "key.json").read_text())
+    trials = [trial[0] for trial in page_data(page)["trials"]]
+    said = {name: (index % 3 == 0) for index, name in enumerate(trials)}
+    chromium.open(page, width=360, height=740)
+    driver, body = chromium.driver, chromium.driver.find_element
+    body(By.ID, "start").click()
+
+    def answer_by_key(name):
+        keys = (Keys.ARROW_LEFT, "s") if said[name] else (Keys.ARROW_RIGHT, "d")
+        body(By.TAG_NAME, "body").send_keys(keys[trials.index(name) % 2])
+
+    for name in trials[:10]:
+        answer_by_key(name)
+    assert body(By.ID, "count").text == "Pair 11 of 30"
+    body(By.TAG_NAME, "body").send_keys("s" if not said[trials[10]] else "d")  # a slip, taken back
+    body(By.TAG_NAME, "body").send_keys(Keys.BACKSPACE)
+    assert body(By.ID, "count").text == "Pair 11 of 30"
+    assert chromium.script("document.getElementById('progress').value") == 10
+    driver.refresh()
+    assert body(By.ID, "start").text == "Go on"
+    body(By.ID, "start").click()
+    assert body(By.ID, "count").text == "Pair 11 of 30"
+    assert chromium.broken_images() == 0
+    assert chromium.overflow() == 0
+    for name in trials[10:]:
+        body(By.ID, "same" if said[name] else "different").click()
+    assert body(By.ID, "end").is_displayed()
+    body(By.ID, "save").click()
+    saved = chromium.downloads / "answers_01.json"
+    for _ in range(100):
+        if saved.is_file():
+            break
+        time.sleep(0.05)
+    content = json.loads(saved.read_text())
+    assert content == json.loads(chromium.script("document.getElementById('text').value"))
+    assert {name: entry["answer"] == "same" for name, entry in content["answers"].items()} == said
+    assert chromium.errors() == [] and chromium.requests() == []
+
+    assert run(["score", "--study", str(study), str(saved)]) == 0
+    printed = capsys.readouterr().out
+    scores = json.loads((study / "human_study_scores.json").read_text())["groups"]
+    for group in BLUR.split(","):
+        pairs = [name for name in trials if key["pairs"][name]["group"] == group]
+        right = sum(said[name] == key["pairs"][name]["same"] for name in pairs)
+        assert (scores[group]["answered"], scores[group]["missing"], scores[group]["correct"]) == (6, 6, right)
+        results = json.loads((runs / GROUPS[group].run / "results.json").read_text())
+        assert scores[group]["reid_rank1"] == results["retrieval"][GROUPS[group].pair]["Rank-1"]
+        assert f"{100 * right / 6:.1f}" in printed
+    assert "Answers of 1 of 2 participants; none of 2." in printed
+    assert "Answers of 1 of 2" in (study / "human_study_scores.md").read_text()
+
+
+def test_dark_mode_and_every_width(study, chromium):
+    page = study / "participant_02.html"
+    for width, height in ((360, 640), (844, 390), (1600, 1000)):
+        for dark in (False, True):
+            chromium.open(page, width, height, dark)
+            chromium.driver.find_element(By.ID, "start").click()
+            assert chromium.overflow() == 0
+            assert (max(chromium.background()) < 60) == dark
+            sizes = chromium.script("[...document.querySelectorAll('#trial img')].map(image => image.getBoundingClientRect().height)")
+            assert sizes[0] == sizes[1] > 0.35 * height  # equal for every group
+            assert chromium.script("document.getElementById('same').getBoundingClientRect().height") >= 44
+
+
+def test_without_storage_the_page_goes_on_and_says_so(study, chromium):
+    chromium.driver.execute_cdp_cmd("Page.enable", {})
+    script = {"source": "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('denied') }})"}
+    handle = chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+    try:
+        chromium.open(study / "participant_02.html")
+        assert chromium.driver.find_element(By.ID, "unsaved").is_displayed()
+        chromium.driver.find_element(By.ID, "start").click()
+        chromium.driver.find_element(By.ID, "same").click()
+        assert chromium.driver.find_element(By.ID, "count").text == "Pair 2 of 30"
+    finally:
+        chromium.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", handle)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pairs", "7"], "--pairs 7 cannot be shared by 10 participants"),
+        (["--pairs", "10", "--participants", "4"], "cannot be shared by 4"),
+        (["--participants", "0"], "cannot be shared by 0"),
+        (["--groups", "blur"], "--groups has 'blur'; known: blur-base-oi_pi"),
+        (["--groups", "noise-full-pi_pi,blur-full-pi_pi"], "no checkpoint of full_noise"),
+        (["--pairs", "4000", "--groups", "raw-oi_oi"], "has no 2000 different pairs"),
+    ],
+)
+def test_what_cannot_be_made(arguments, message, runs, tmp_path, capsys):
+    assert run(["make", "--runs", str(runs), "--output", str(tmp_path / "new"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_answers_are_not_overwritten(study, runs, capsys):
+    assert run(["make", "--runs", str(runs), "--output", str(study), "--groups", BLUR]) == 2
+    assert "not empty" in capsys.readouterr().err
+
+
+def test_scoring_needs_the_key(tmp_path, capsys):
+    assert run(["score", "--study", str(tmp_path), str(tmp_path / "answers.json")]) == 2
+    assert "key.json cannot be read" in capsys.readouterr().err
