@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from report_examples import METRICS, NASTY, base_results, entry, full_results, pictures, put, upper_results
+from report_examples import METRICS, NASTY, base_results, entry, full_results, pictures, put, rank_lists, upper_results
 
 from fastreid_privacy.report import format_markdown, format_terminal, retrieval_table, save_samples, tables, write_report
 from fastreid_privacy.report.__main__ import main
@@ -87,7 +87,8 @@ def test_page_of_the_full_method(tmp_path):
         with Image.open(tmp_path / "figures" / name) as image:
             image.load()
     shown = [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in page.images()]
-    assert len(shown) == 4 + 2  # a strip for each domain, the curve in dark and light
+    ranked = sum(int((matches >= 0).sum()) + len(matches) for pair, matches in rank_lists().items() if pair.endswith(".matches"))
+    assert len(shown) == 4 + ranked + 2  # a strip for each domain, queries with their lists, the curve in dark and light
     for strip, batch in zip(shown, pictures().values(), strict=False):
         assert strip.shape == (128, 3 * 64, 3)
         assert all(np.array_equal(strip[:, 64 * i : 64 * i + 64], picture) for i, picture in enumerate(batch))
