@@ -20,7 +20,10 @@ def entry(seed: int, excluded: int = 0) -> dict:
 def upper_results() -> dict:
     return {
         "schema": 1, "dataset": "Market1501", "checkpoint": "model_best.pth", "version": "0.1.0", "seed": 3, "storage": "png",
-        "config": {"PRIVACY": {"PROTECTION": "none"}, "MODEL": {"BACKBONE": {"NAME": "build_resnet_backbone", "DEPTH": "50x"}}},
+        "config": {
+            "PRIVACY": {"PROTECTION": "none", "DESENSITIZER": {"NAME": "blur"}},
+            "MODEL": {"BACKBONE": {"NAME": "build_resnet_backbone", "DEPTH": "50x"}},
+        },
         "retrieval": {"OI-OI": entry(1), "OI-DI": entry(2)}, "image_quality": {},
         "checks": [{"epoch": 2, "rank1": 51.25, "best": None, "decision": "keep"}], "baseline": None, "upper_bound": None,
     }  # fmt: skip

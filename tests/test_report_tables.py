@@ -133,3 +133,15 @@ def test_numbers_that_are_none():
         "12.00",
         "keep",
     ]
+
+
+def test_an_upper_bound_says_nothing_about_another_desensitizer():
+    """One upper bound serves blur, pixelation and noise; its OI→DI is of one of them."""
+    results = full_results()
+    kinds = [row.kind for row in retrieval_table(results) if row.where == "OI-DI"]
+    results["upper_bound"]["config"]["PRIVACY"]["DESENSITIZER"] = {"NAME": "noise"}
+    rows = retrieval_table(results)
+    assert "upper_bound" in kinds and [row.kind for row in rows if row.where == "OI-DI"] == [
+        kind for kind in kinds if kind != "upper_bound"
+    ]
+    assert [row.kind for row in rows if row.where == "OI-OI"][-1] == "upper_bound"

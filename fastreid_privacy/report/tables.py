@@ -68,6 +68,18 @@ def _figures(results: Mapping | None, pair: str) -> Mapping | None:
     return ((results or {}).get("retrieval") or {}).get(pair)
 
 
+def _models(results: Mapping, pair: str) -> list[tuple[str, str, Mapping]]:
+    """Kind, name and figures of ours, Base and the upper bound on a pair, of those that have any.
+
+    The upper bound serves models of every desensitizer: what it says of desensitized images counts only where they are of the same one.
+    """
+    upper = results.get("upper_bound") or {}
+    if "DI" in pair.split("-") and config_value(upper, "PRIVACY.DESENSITIZER") != config_value(results, "PRIVACY.DESENSITIZER"):
+        upper = None
+    models = (("ours", method_name(results), results), ("baseline", "Base", results.get("baseline")), ("upper_bound", "Upper bound", upper))
+    return [(kind, name, figures) for kind, name, model in models if (figures := _figures(model, pair))]
+
+
 def _upper_rank1(results: Mapping) -> float | None:
     return (_figures(results.get("upper_bound"), "OI-OI") or {}).get("Rank-1")
 
@@ -78,18 +90,12 @@ def retrieval_table(results: Mapping) -> list[Row]:
     Args:
         results: a results dict of schema 1; ``baseline`` and ``upper_bound`` are results dicts themselves, or missing.
     """
-    retrieval, paper, upper_rank1 = results["retrieval"], paper_results(results.get("config") or {}), _upper_rank1(results)
+    paper, upper_rank1 = paper_results(results.get("config") or {}), _upper_rank1(results)
     rows = []
     for pair in _pairs(results):
-        models = (
-            ("ours", method_name(results), retrieval[pair]),
-            ("baseline", "Base", _figures(results.get("baseline"), pair)),
-            ("upper_bound", "Upper bound", _figures(results.get("upper_bound"), pair)),
-        )
-        for kind, name, figures in models:
-            if figures:
-                values = {metric: figures.get(metric) for metric in RETRIEVAL_METRICS}
-                rows.append(Row(pair, name, kind, values, share_of(values["Rank-1"], upper_rank1)))
+        for kind, name, figures in _models(results, pair):
+            values = {metric: figures.get(metric) for metric in RETRIEVAL_METRICS}
+            rows.append(Row(pair, name, kind, values, share_of(values["Rank-1"], upper_rank1)))
         values = {metric: paper.get((pair, metric)) for metric in RETRIEVAL_METRICS}
         if any(value is not None for value in values.values()):
             rows.append(Row(pair, "Paper", "paper", values, share_of(values["Rank-1"], paper.get(("upper_bound", "Rank-1")))))
@@ -115,12 +121,7 @@ def has_lpips(rows: Sequence[Row]) -> bool:
 
 def verification_table(results: Mapping) -> list[Row]:
     """TPR at small FPRs (percent) of every pair that has any, ours, Base's and the upper bound's; each row has the same metrics."""
-    models = (
-        ("ours", method_name(results), results),
-        ("baseline", "Base", results.get("baseline")),
-        ("upper_bound", "Upper bound", results.get("upper_bound")),
-    )
-    everything = [(pair, name, kind, _figures(model, pair) or {}) for pair in _pairs(results) for kind, name, model in models]
+    everything = [(pair, name, kind, figures) for pair in _pairs(results) for kind, name, figures in _models(results, pair)]
     found = [entry for entry in everything if any(metric.startswith(TPR) for metric in entry[3])]
     metrics = sorted({metric for *_, figures in found for metric in figures if metric.startswith(TPR)}, key=_false_positive_rate)
     return [Row(pair, name, kind, {metric: figures.get(metric) for metric in metrics}) for pair, name, kind, figures in found]
