@@ -122,7 +122,8 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
     at_least("PRIVACY.LAMBDA_L1", privacy.LAMBDA_L1, 0)
     at_least("PRIVACY.CENTER_LOSS.WEIGHT", privacy.CENTER_LOSS.WEIGHT, 0)
     at_least("PRIVACY.CENTER_LOSS.LR", privacy.CENTER_LOSS.LR, 0)
-    at_least("SEED", cfg.SEED, 0)
+    if not 0 <= cfg.SEED < 2**32:
+        raise UserError(f"SEED is {cfg.SEED}; it must be at least 0 and below {2**32}, as numpy's generators need")
     if list(cfg.INPUT.SIZE_TRAIN) != list(cfg.INPUT.SIZE_TEST):
         raise UserError(f"INPUT.SIZE_TRAIN {cfg.INPUT.SIZE_TRAIN} and INPUT.SIZE_TEST {cfg.INPUT.SIZE_TEST} must be equal: "
                         "the anonymizer and Re-ID see the same images in training and test")  # fmt: skip

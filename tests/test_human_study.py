@@ -18,6 +18,7 @@ import torch
 from conftest import SMALL_CONFIG, small_options
 from fastreid.data.data_utils import read_image
 from PIL import Image
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -25,6 +26,8 @@ import fastreid_privacy
 from fastreid_privacy.command_line import run as train
 from fastreid_privacy.errors import UserError
 from fastreid_privacy.human_study.command_line import run
+from fastreid_privacy.human_study.images import checkpoint_of
+from fastreid_privacy.human_study.score import missing_answers
 
 LABELS = np.repeat(np.arange(0, 9), 8), np.tile([0, 0, 1, 1, 2, 2, 3, 3], 9)  # pid 0: distractors
 
@@ -76,6 +79,12 @@ def test_dealing_shares_both_kinds(participants):
     assert max(same) - min(same) <= 1
 
 
+def test_no_participant_always_gets_more_of_one_kind():
+    pairs = draw_pairs(*LABELS, 30, np.random.default_rng(0))  # 15 of either kind for 10 participants
+    of_groups = [[sum(pair.same for pair in share) for share in deal(pairs, 10, np.random.default_rng(seed))] for seed in range(13)]
+    assert all(set(same) == {1, 2} for same in zip(*of_groups, strict=True))
+
+
 def example_key(groups=("blur-base-oi_pi", "raw-oi_oi"), participants=3, each=8):
     pairs = {
         f"{group}{number}{index}": {"participant": number, "group": group, "same": index % 2 == 0}
@@ -83,7 +92,7 @@ def example_key(groups=("blur-base-oi_pi", "raw-oi_oi"), participants=3, each=8)
         for number in range(1, participants + 1)
         for index in range(each)
     }
-    return {"schema": 1, "study": "abc", "participants": participants, "pairs": pairs}
+    return {"schema": 1, "study": "abc", "participants": participants, "runs": "seed0", "pairs": pairs}
 
 
 def wilson(correct, count):
@@ -106,6 +115,7 @@ def test_scores():
     assert [raw["low"], raw["high"]] == pytest.approx(wilson(12, 16))
     assert [base["low"], base["high"]] == pytest.approx(wilson(8, 8))
     assert raw["said_same"] == 75
+    assert missing_answers(key, answers) == {2: 8, 3: 16}
     # Two people of 50 and 100 %: drawn again, both are the first, or the second, a quarter of the time each.
     assert (raw["participants_low"], raw["participants_high"]) == (50, 100)
 
@@ -124,6 +134,10 @@ def test_a_group_without_answers_has_no_accuracy():
         ({"schema": 1, "study": "abc", "participant": 1, "answers": {"nobody": {"answer": "same"}}}, "'nobody', which participant 1"),
         ({"schema": 1, "study": "abc", "participant": 1, "answers": {"raw-oi_oi20": {"answer": "same"}}}, "was not shown"),
         ({"schema": 1, "study": "abc", "participant": 1, "answers": {"raw-oi_oi10": {"answer": "maybe"}}}, "neither with same nor"),
+        ({"schema": 1, "study": "abc", "answers": {"nobody": {"answer": "same"}}}, "of participant None; this study has 1 to 3"),
+        ({"schema": 1, "study": "abc", "participant": [1], "answers": {}}, r"of participant \[1\]"),
+        ({"schema": 1, "study": "abc", "participant": True, "answers": {}}, "of participant True"),
+        ({"schema": 1, "study": "abc", "participant": 4, "answers": {}}, "of participant 4"),
         ([], "another schema"),
         ("{", "is not JSON"),
     ],
@@ -185,26 +199,21 @@ def test_pages_hold_the_images_and_not_the_answers(study, runs, small_dataset):
     assert Counter((entry["group"], entry["same"]) for entry in key["pairs"].values()) == dict.fromkeys(
         [(group, same) for group in BLUR.split(",") for same in (True, False)], 6
     )
-    protect = fastreid_privacy.load_anonymizer(runs / "full_blur" / "model_best.pth")
+
+    def protected(run, images):
+        protect = fastreid_privacy.load_anonymizer(runs / run / "model_best.pth")
+        return [protect(torch.from_numpy(image.copy()).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy() for image in images]
+
     files = {path.name: path for path in small_dataset.rglob("*.png")} | {path.name: path for path in small_dataset.rglob("*.jpg")}
     data = page_data(pages[0])
     for name, left, right in data["trials"]:
         entry = key["pairs"][name]
         raw = [np.asarray(read_image(str(files[file]), format="RGB")) for file in entry["images"]]
         pictures = [picture(data, left), picture(data, right)]
-        expected = {
-            "raw-oi_oi": lambda raw: raw,
-            "blur-full-pi_pi": lambda raw: [
-                protect(torch.from_numpy(image.copy()).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy() for image in raw
-            ],
-            "blur-full-oi_pi": lambda raw: [
-                raw[0],
-                protect(torch.from_numpy(raw[1].copy()).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy(),
-            ],
-        }.get(entry["group"])
-        if expected:
-            either_order = [expected(raw), expected(raw)[::-1]]
-            assert any(all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(order, pictures, strict=True)) for order in either_order)
+        if entry["group"] != "raw-oi_oi":
+            unprotected = 1 if entry["group"].endswith("oi_pi") else 0
+            raw[unprotected:] = protected(GROUPS[entry["group"]].run, raw[unprotected:])
+        assert any(all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(order, pictures, strict=True)) for order in (raw, raw[::-1]))
     for page in pages:
         text = re.sub(r'"images": \[.*?\]', "", page.read_text(), flags=re.DOTALL)
         assert not re.search("blur|base_|full_|_c[0-9]s|true|oi_pi|pid", text.split('id="data"')[1].split("</script>")[0])
@@ -218,7 +227,43 @@ def test_a_study_is_a_function_of_its_seed(runs, tmp_path):
     assert (tmp_path / "a" / page).read_bytes() == (tmp_path / "b" / page).read_bytes() != (tmp_path / "c" / page).read_bytes()
 
 
-def test_a_person_answers_in_a_browser(study, chromium, runs, capsys):
+def test_answers_on_images_of_another_model_are_refused(runs, tmp_path, capsys):
+    """Seed and pairs are equal; only the weights of the anonymizer differ."""
+    other = tmp_path / "other" / "full_blur"
+    other.mkdir(parents=True)
+    checkpoint = torch.load(runs / "full_blur" / "model_best.pth")
+    torch.save({**checkpoint, "model": {name: value / 2 for name, value in checkpoint["model"].items()}}, other / "model_best.pth")
+    options = ["--groups", "blur-full-pi_pi", "--pairs", "4", "--participants", "1"]
+    for name, folder in (("a", runs), ("b", other.parent)):
+        assert run(["make", "--runs", str(folder), "--output", str(tmp_path / name), *options]) == 0
+    keys = [json.loads((tmp_path / name / "key.json").read_text()) for name in "ab"]
+    assert keys[0]["pairs"] == keys[1]["pairs"]
+    answers = {"schema": 1, "study": keys[0]["study"], "participant": 1, "answers": {}}
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+    assert run(["score", "--study", str(tmp_path / "b"), str(tmp_path / "answers.json")]) == 2
+    assert "not of this one" in capsys.readouterr().err
+
+
+def test_images_are_of_the_checkpoint_that_was_tested(tmp_path):
+    assert checkpoint_of(tmp_path) is None
+    (tmp_path / "model_final.pth").touch()
+    assert checkpoint_of(tmp_path).name == "model_final.pth"
+    (tmp_path / "model_best.pth").touch()
+    assert checkpoint_of(tmp_path).name == "model_best.pth"
+    (tmp_path / "results.json").write_text(json.dumps({"schema": 1, "retrieval": {}, "checkpoint": "model_final.pth"}))
+    assert checkpoint_of(tmp_path).name == "model_final.pth"
+
+
+@pytest.fixture
+def a_second_for_each_look(chromium):
+    """The page's clock moves on by a second whenever it is read: no answer of a test is too quick."""
+    code = "{ let now = 0; performance.now = () => now += 1000; }"
+    handle = chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": code})
+    yield
+    chromium.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", handle)
+
+
+def test_a_person_answers_in_a_browser(study, chromium, a_second_for_each_look, runs, capsys):
     """By keyboard and by mouse, with a step back and a reload in the middle; the score is what the person really said."""
     page, key = study / "participant_01.html", json.loads((study / "key.json").read_text())
     trials = [trial[0] for trial in page_data(page)["trials"]]
@@ -268,8 +313,38 @@ def test_a_person_answers_in_a_browser(study, chromium, runs, capsys):
         results = json.loads((runs / GROUPS[group].run / "results.json").read_text())
         assert scores[group]["reid_rank1"] == results["retrieval"][GROUPS[group].pair]["Rank-1"]
         assert f"{100 * right / 6:.1f}" in printed
-    assert "Answers of 1 of 2 participants; none of 2." in printed
+    assert "Answers of 1 of 2 participants; none of 2" in printed
+
+    part = {**content, "answers": {name: entry for name, entry in content["answers"].items() if name != trials[0]}}
+    saved.write_text(json.dumps(part))
+    assert run(["score", "--study", str(study), str(saved)]) == 0
+    assert "missing: 1 of participant 1." in capsys.readouterr().out
+    assert json.loads((study / "human_study_scores.json").read_text())["missing"] == {"1": 1, "2": 30}
     assert "Answers of 1 of 2" in (study / "human_study_scores.md").read_text()
+
+
+def test_one_press_is_one_answer(study, chromium):
+    """A double tap and a key that is held answer the pair that is seen, not also the next one; the button keeps the focus."""
+    chromium.open(study / "participant_02.html")
+    driver = chromium.driver
+    driver.execute_script("localStorage.clear()")
+    driver.refresh()
+    count, same = driver.find_element(By.ID, "count"), driver.find_element(By.ID, "same")
+    driver.execute_script("window.clock = 0; performance.now = () => window.clock")
+    driver.find_element(By.ID, "start").click()
+    assert chromium.script("document.activeElement.id") == "trial"
+    driver.execute_script("window.clock += 1000")
+    ActionChains(driver, duration=0).double_click(same).perform()
+    assert count.text == "Pair 2 of 30"
+    for repeated in (False, True, True):
+        driver.execute_script("window.clock += 1000")
+        key = {"type": "keyDown", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r", "autoRepeat": repeated}
+        driver.execute_cdp_cmd("Input.dispatchKeyEvent", key)
+    assert count.text == "Pair 3 of 30"
+    assert chromium.script("document.activeElement.id") == "same"
+    driver.find_element(By.TAG_NAME, "body").send_keys("u")
+    assert count.text == "Pair 2 of 30"
+    driver.execute_script("localStorage.clear()")
 
 
 def test_dark_mode_and_every_width(study, chromium):
@@ -285,7 +360,7 @@ def test_dark_mode_and_every_width(study, chromium):
             assert chromium.script("document.getElementById('same').getBoundingClientRect().height") >= 44
 
 
-def test_without_storage_the_page_goes_on_and_says_so(study, chromium):
+def test_without_storage_the_page_goes_on_and_says_so(study, chromium, a_second_for_each_look):
     chromium.driver.execute_cdp_cmd("Page.enable", {})
     script = {"source": "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('denied') }})"}
     handle = chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
@@ -305,6 +380,7 @@ def test_without_storage_the_page_goes_on_and_says_so(study, chromium):
         (["--pairs", "7"], "--pairs 7 cannot be shared by 10 participants"),
         (["--pairs", "10", "--participants", "4"], "cannot be shared by 4"),
         (["--participants", "0"], "cannot be shared by 0"),
+        (["--seed", "-1"], "--seed is -1"),
         (["--groups", "blur"], "--groups has 'blur'; known: blur-base-oi_pi"),
         (["--groups", "noise-full-pi_pi,blur-full-pi_pi"], "no checkpoint of full_noise"),
         (["--pairs", "4000", "--groups", "raw-oi_oi"], "has no 2000 different pairs"),
@@ -319,6 +395,13 @@ def test_what_cannot_be_made(arguments, message, runs, tmp_path, capsys):
 def test_answers_are_not_overwritten(study, runs, capsys):
     assert run(["make", "--runs", str(runs), "--output", str(study), "--groups", BLUR]) == 2
     assert "not empty" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made(runs, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    output = ["--output", str(tmp_path / "file" / "study"), "--groups", "raw-oi_oi", "--pairs", "4", "--participants", "1"]
+    assert run(["make", "--runs", str(runs), *output]) == 2
+    assert "cannot be written to" in capsys.readouterr().err
 
 
 def test_scoring_needs_the_key(tmp_path, capsys):

@@ -292,6 +292,12 @@ VALID = {
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"query_features": np.eye(2, 3) + 1j}, "query features are of type complex128"),
+        ({"query_features": [[1.0], [1.0, 2.0]]}, "query features are no N×D array"),
+        ({"device": "meta"}, "device meta is none that ranking can use"),
+        ({"device": None}, "device None is none"),
+        ({"rerank": {"k1": 2, "k2": 1, "weight": 7}}, "weight in re-ranking is 7"),
+        ({"rerank": {"k1": 2, "k2": 1, "weight": float("nan")}}, "weight in re-ranking is nan"),
         ({"metric": "manhattan"}, "unknown retrieval metric 'manhattan': choose cosine or euclidean"),
         ({"query_features": np.zeros((0, 3))}, r"query features have shape \(0, 3\)"),
         ({"gallery_features": np.zeros((0, 3))}, r"gallery features have shape \(0, 3\)"),

@@ -94,6 +94,18 @@ def test_page_of_the_full_method(tmp_path):
         assert all(np.array_equal(strip[:, 64 * i : 64 * i + 64], picture) for i, picture in enumerate(batch))
 
 
+def test_page_shows_lpips_and_verification_where_they_were_measured(tmp_path):
+    results = full_results()
+    page = Page(write_report(put(tmp_path, results)))
+    assert tables.NO_LPIPS in page.text and "Verification" not in page.text
+    results["image_quality"]["recovered"]["LPIPS"] = 0.0874
+    results["retrieval"]["OI-PI"].update({"TPR@FPR=1e-04": 31.26})
+    page = Page(write_report(put(tmp_path, results)))
+    assert tables.NO_LPIPS not in page.text
+    assert ["recovered", "27.12", "27.80", "0.931", "0.087"] in page.rows and ["protected", "20.51", "20.94", "0.603", "–"] in page.rows
+    assert ["OI→PI", "Full method", "31.3"] in page.rows and ["Pair", "Model", "FPR=1e-04"] in page.rows
+
+
 def test_page_stands_alone(tmp_path):
     results = full_results()
     results["config"]["MODEL"] = {"WEIGHTS": "https://example.org/weights.pth"}

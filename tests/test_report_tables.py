@@ -145,3 +145,27 @@ def test_an_upper_bound_says_nothing_about_another_desensitizer():
         kind for kind in kinds if kind != "upper_bound"
     ]
     assert [row.kind for row in rows if row.where == "OI-OI"][-1] == "upper_bound"
+
+
+def test_verification_stands_where_it_was_measured():
+    results = full_results()
+    assert tables.verification_table(results) == [] and "TPR" not in format_terminal(results)
+    results["retrieval"]["OI-PI"].update({"TPR@FPR=1e-02": 81.04, "TPR@FPR=1e-04": 31.26})
+    results["baseline"]["retrieval"]["OI-PI"].update({"TPR@FPR=1e-03": 47.5})
+    rows = {(row.where, row.kind): dict(row.values) for row in tables.verification_table(results)}
+    assert rows == {
+        ("OI-PI", "ours"): {"TPR@FPR=1e-04": 31.26, "TPR@FPR=1e-03": None, "TPR@FPR=1e-02": 81.04},
+        ("OI-PI", "baseline"): {"TPR@FPR=1e-04": None, "TPR@FPR=1e-03": 47.5, "TPR@FPR=1e-02": None},
+    }
+    assert all(list(values) == ["TPR@FPR=1e-04", "TPR@FPR=1e-03", "TPR@FPR=1e-02"] for values in rows.values())  # by rate, not as found
+    assert re.search(r"OI→PI +Full method +31\.3 +– +81\.0\n +Base +– +47\.5 +–", format_terminal(results))
+
+
+def test_lpips_has_a_column_where_any_image_has_it():
+    results = full_results()
+    results["image_quality"]["protected"]["LPIPS"] = None
+    assert "LPIPS" not in format_terminal(results)
+    results["image_quality"]["recovered"]["LPIPS"] = 0.0874
+    text = format_terminal(results)
+    assert re.search(r"recovered +Full method +27\.12 +27\.80 +0\.931 +0\.087\n", text)
+    assert re.search(r"protected +Full method +20\.51 +20\.94 +0\.603 +–\n", text)

@@ -243,6 +243,7 @@ def test_a_key_that_a_plan_does_not_know_had_its_default(tmp_path):
         (["--operators", "blur,blur"], "--operators is 'blur,blur'"),
         (["--seeds", "0,x"], "--seeds is '0,x'"),
         (["--seeds", "-1"], "--seeds is '-1'"),
+        (["--seeds", "0,00"], "--seeds is '0,00'; give whole numbers from 0, each once"),
         (["--budget", "0"], "--budget is 0"),
         (["--budget", "1.01"], "--budget is 1.01"),
         (["--budget", "nan"], "--budget is nan"),
@@ -273,6 +274,25 @@ def test_missing_things_are_named_before_anything_is_written(tmp_path, capsys, m
     (tmp_path / "file").touch()
     assert run(["--config-file", str(SMALL_CONFIG), "--output-dir", str(tmp_path / "file" / "new"), "MODEL.DEVICE", "cpu"]) == 2
     assert "cannot be written to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tables.md", "report.html", "figures"])
+def test_a_folder_of_something_else_is_left_alone(name, tmp_path, capsys):
+    (tmp_path / name).write_text("mine")
+    assert run(["--config-file", str(SMALL_CONFIG), "--output-dir", str(tmp_path), "MODEL.DEVICE", "cpu"]) == 2
+    assert f"holds {name} and no plan.json" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_damaged_plan_and_results_without_a_config(tmp_path, capsys):
+    (tmp_path / "plan.json").write_text('{"schema": 1, "budget": 1, "settings": []}')
+    assert run(["--config-file", str(SMALL_CONFIG), "--output-dir", str(tmp_path), "MODEL.DEVICE", "cpu"]) == 2
+    assert "plan.json is damaged (settings, tables, seeds, operators)" in capsys.readouterr().err
+    reproduction, made = small(tmp_path / "other"), Run("upper_bound", 0)
+    file = put_results(reproduction, made, made)
+    file.write_text('{"schema": 1, "retrieval": {}}')
+    with pytest.raises(UserError, match=r"results.json holds no config"):
+        is_finished(reproduction, made)
 
 
 def put_results(reproduction: Reproduction, made: Run, config_of: Run, schema: int = 1) -> Path:

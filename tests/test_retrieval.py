@@ -328,6 +328,8 @@ QUERY = "query --weights {weights} --index {index} {query} "
     (QUERY + "{tmp}/broken/a.png", "a.png cannot be read: it is no image file"),
     (QUERY + "--index {tmp}/no.index", "no.index does not exist; build it"),
     (QUERY + "--index {tmp}/kept.png", "kept.png is damaged or no index"),
+    (QUERY + "--output {tmp}/same.png --json {tmp}/same.png", "must be files of their own"),
+    (QUERY + "--json {index} --force", "none of the index, the weights and the queries"),
     (QUERY + "--output {tmp}/kept.png", "kept.png exists; choose another name, or --force"),
     (QUERY + "--json {tmp}/kept.png", "kept.png exists; choose another name, or --force"),
     (QUERY + "--output {tmp}/strip.svg", "strip.svg is no picture's name; let it end in .png"),

@@ -123,6 +123,7 @@ REFUSED_VALUES = [
     ("SOLVER.GAMMA", 0.0, "above 0"),
     ("SOLVER.GAMMA", 10.0, "at most 1"),
     ("SEED", -1, "at least 0"),
+    ("SEED", 2**32, "below 4294967296"),
     ("INPUT.SIZE_TEST", [128, 64], "INPUT.SIZE_TRAIN"),
     ("DATALOADER.NUM_INSTANCE", 3, "SOLVER.IMS_PER_BATCH 16"),
     ("DATALOADER.NUM_INSTANCE", 1, "at least 2"),

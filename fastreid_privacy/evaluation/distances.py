@@ -31,8 +31,10 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"device {name} is no torch device; give auto, cpu, cuda or cuda:N") from None
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name} is none that ranking can use; give auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device is {name}, but torch sees {torch.cuda.device_count()} GPUs here; give cpu (or auto)")
     return device
@@ -51,7 +53,14 @@ class Features:
     """
 
     def __init__(self, rows: np.ndarray | Tensor, side: str, device: torch.device):
-        self._rows = rows.detach() if isinstance(rows, Tensor) else np.asarray(rows)
+        try:
+            self._rows = rows.detach() if isinstance(rows, Tensor) else np.asarray(rows)
+        except ValueError as error:  # rows of different lengths
+            raise UserError(f"{side} features are no N×D array: {error}") from None
+        if not isinstance(rows, Tensor) and self._rows.dtype.kind not in "fiub":
+            raise UserError(f"{side} features are of type {self._rows.dtype}: real numbers are needed")
+        if isinstance(rows, Tensor) and rows.is_complex():
+            raise UserError(f"{side} features are of type {rows.dtype}: real numbers are needed")
         if self._rows.ndim != 2 or not all(self._rows.shape):
             raise UserError(
                 f"{side} features have shape {tuple(self._rows.shape)}: at least one row of at least one dimension is needed, N×D"
@@ -131,7 +140,7 @@ class Gallery:
             whoever gets it.
         """
         total = sum(map(len, queries))
-        most = max(1, (block_bytes or BLOCK_BYTES) // (4 * len(self)))
+        most = max(1, int(block_bytes or BLOCK_BYTES) // (4 * len(self)))
         rows = -(-total // -(-total // most))  # blocks of about equal size
         buffer = torch.empty((min(rows, total), len(self)), device=self.features.device)
         for start in range(0, total, rows):

@@ -155,7 +155,7 @@ def _rank_sets(queries, gallery, query_labels, gallery_labels, options, best_of,
 def _reranked(blocks: Iterator[tuple[int, Tensor]], query, gallery, options: RankingOptions, device: torch.device):
     """The blocks with (1 − weight)·Jaccard + weight·original distance in place of the original."""
     rerank = dict(options.rerank)
-    weight = rerank.pop("weight")
+    weight = rerank.pop("weight", 0.3)
     jaccard = JaccardDistances(query, gallery, **rerank, metric=options.metric, device=str(device))
     for start, block in blocks:
         rows = torch.from_numpy(jaccard.rows(start, start + len(block))).to(device)

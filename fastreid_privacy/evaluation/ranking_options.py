@@ -18,7 +18,8 @@ class RankingOptions:
     Attributes:
         metric: "cosine" (of the angle; features need no normalisation) or "euclidean".
         expansion: arguments of alpha query expansion (``times``, ``k``, ``alpha``), or None.
-        rerank: arguments of k-reciprocal re-ranking (``k1``, ``k2``, ``weight`` of the original distance), or None.
+        rerank: arguments of k-reciprocal re-ranking (``k1``, ``k2``, ``weight`` of the original distance, 0.3 unless given),
+            or None.
         roc: whether to measure verification, TPR at small FPRs, too.
 
     Raises:
@@ -33,6 +34,9 @@ class RankingOptions:
     def __post_init__(self):
         if self.metric not in METRICS:
             raise UserError(f"unknown retrieval metric {self.metric!r}: choose {' or '.join(METRICS)}")
+        weight = (self.rerank or {}).get("weight", 0)
+        if not 0 <= weight <= 1:
+            raise UserError(f"the original distance's weight in re-ranking is {weight}; it must lie between 0 and 1 (TEST.RERANK.LAMBDA)")
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> RankingOptions:

@@ -16,7 +16,7 @@ from ..files import write_atomically
 from ..report.tables import number
 from .groups import GROUPS
 from .pages import make_study
-from .score import SCHEMA, read_answers, read_key, reid_rank1, score_study
+from .score import SCHEMA, missing_answers, read_answers, read_key, reid_rank1, score_study
 
 HEADINGS = ("Images", "Pair", "Accuracy", "95 %, answers", "95 %, people", "Said same", "Answers", "Missing", "Paper", "Re-ID rank-1")
 
@@ -45,8 +45,11 @@ def run(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {user_message(error)}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a name that is too long, a folder that may not be written
+        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("interrupted; nothing unfinished counts: remove the folder and make it again", file=sys.stderr)
+        print("interrupted; a folder of pages without key.json is unfinished: remove it and make it again", file=sys.stderr)
         return 130
     return 0
 
@@ -73,7 +76,8 @@ def _score(args: argparse.Namespace) -> None:
     rows = [_row(name, score) for name, score in scores.items()]
     notes = _notes(key, answers)
     table = f"{tabulate(rows, HEADINGS, tablefmt='github', disable_numparse=True)}\n\n{notes}\n"
-    content = {"schema": SCHEMA, "study": key["study"], "participants": sorted(answers), "groups": scores}
+    content = {"schema": SCHEMA, "study": key["study"], "participants": sorted(answers), "missing": missing_answers(key, answers),
+               "groups": scores}  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "human_study_scores.json", lambda file: file.write(json.dumps(content, indent=1).encode()))
@@ -91,17 +95,19 @@ def _row(name: str, score: Mapping) -> list[str]:
     group = GROUPS[name]
     percent = [number(score[key], 1) for key in ("accuracy", "said_same", "paper", "reid_rank1")]
     return [
-        f"{group.operator or 'raw'} {'' if group.model == 'raw' else group.model}".strip(), group.pair.replace("-", "→"), percent[0],
-        interval("low", "high"), interval("participants_low", "participants_high"), percent[1], str(score["answered"]),
-        str(score["missing"]), percent[2], percent[3],
+        group.title, group.pair.replace("-", "→"), percent[0], interval("low", "high"), interval("participants_low", "participants_high"),
+        percent[1], str(score["answered"]), str(score["missing"]), percent[2], percent[3],
     ]  # fmt: skip
 
 
 def _notes(key: Mapping, answers: Mapping) -> str:
-    silent = sorted(set(range(1, key["participants"] + 1)) - set(answers))
+    missing = missing_answers(key, answers)
+    silent = [str(participant) for participant in missing if participant not in answers]
+    partly = [f"{count} of participant {participant}" for participant, count in missing.items() if participant in answers]
     return (
         "Accuracy in percent of the answers; 50 is chance, lower protects better. Intervals: Wilson's, as if all answers were independent, "
         "and of a bootstrap over participants. Paper: Market-1501, 100 answers for each row. Re-ID rank-1: of the group's own model on "
-        f"query→gallery. Answers of {len(answers)} of {key['participants']} participants"
-        + (f"; none of {', '.join(map(str, silent))}." if silent else ".")
+        f"query→gallery, – where {key['runs']} has no results.json of it. Answers of {len(answers)} of {key['participants']} participants"
+        + (f"; none of {', '.join(silent)}" if silent else "")
+        + (f"; missing: {', '.join(partly)}." if partly else ".")
     )

@@ -37,8 +37,8 @@ class Group:
 
     @property
     def title(self) -> str:
-        """As tables show it."""
-        return f"{TITLES[self.model]} {self.pair.replace('-', ' · ')}"
+        """As tables show whose images these are."""
+        return f"{self.operator} {TITLES[self.model]}".strip()
 
 
 GROUPS = {

@@ -15,6 +15,7 @@ from ..checkpoint import read_checkpoint
 from ..config import parse_config
 from ..data.datasets import load_dataset
 from ..errors import UserError
+from ..report import read_results
 from ..retrieval.extract import Extractor, load_extractor, open_picture
 from .groups import Group
 
@@ -22,8 +23,14 @@ CHECKPOINTS = ("model_best.pth", "model_final.pth")
 
 
 def checkpoint_of(folder: Path) -> Path | None:
-    """The checkpoint that a run was tested with, or None where it has none."""
-    return next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
+    """The checkpoint of a run whose figures its results.json has, before there is one the best or the last; None where it has none.
+
+    Raises:
+        UserError: when its results.json cannot be read.
+    """
+    results = folder / "results.json"
+    tested = [str(read_results(results).get("checkpoint", ""))] if results.is_file() else []
+    return next((folder / name for name in (*tested, *CHECKPOINTS) if (folder / name).is_file()), None)
 
 
 def missing_runs(runs: Path, groups: Sequence[Group]) -> list[str]:

@@ -43,22 +43,22 @@ def make_study(
         The pages.
 
     Raises:
-        UserError: for numbers that cannot be shared, runs without a checkpoint, too few images, or a folder that is not empty.
+        UserError: for numbers that cannot be shared, runs without a checkpoint, too few images, or a folder that is not empty or cannot be
+            written to.
     """
     if pairs < 2 or pairs % 2 or participants < 1 or pairs % participants:
         raise UserError(f"--pairs {pairs} cannot be shared by {participants} participants with as many of one person as of two: give an "
-                        "even multiple of --participants")  # fmt: skip
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"{output} is there already and not empty; choose another --output, answers may belong to it")
+                        "even number that is a multiple of --participants")  # fmt: skip
+    if seed < 0:
+        raise UserError(f"--seed is {seed}; give a whole number from 0")
+    _check_new(output)
     if missing := missing_runs(runs, groups):
         raise UserError(f"{runs} has no checkpoint of {', '.join(missing)}: run tools/reproduce.py first, or choose others with --groups")
     images = shown_images(checkpoint_of(runs / groups[0].run))
     studio = Studio(runs, [path for path, _, _ in images], device)
     dealt = _deal_groups(images, groups, pairs, participants, seed)
-    study = hashlib.sha256(json.dumps([seed, pairs, participants, [group.name for group in groups], images]).encode()).hexdigest()[:16]
-    output.mkdir(parents=True, exist_ok=True)
     entries: dict[str, dict] = {}
-    pages = []
+    contents: list[tuple[list[list], list[bytes]]] = []
     with tqdm(total=pairs * len(groups), unit=" pairs", desc="study", disable=None) as progress:
         for number, share in enumerate(dealt, 1):
             trials, pictures = [], {}
@@ -72,11 +72,36 @@ def make_study(
                 files = [Path(images[index][0]).name for index in pair[:2]]
                 entries[name] = {"participant": number, "group": group.name, "same": pair.same, "images": files}
                 progress.update()
-            pages.append(output / f"participant_{number:02}.html")
-            _write_page(pages[-1], study, number, trials, list(pictures))
-    key = {"schema": SCHEMA, "study": study, "seed": seed, "participants": participants, "runs": str(runs), "pairs": entries}
-    write_atomically(output / KEY_FILE, lambda file: file.write(json.dumps(key, indent=1).encode()))
+            contents.append((trials, list(pictures)))
+    study = _fingerprint(entries, contents)
+    key = {"schema": SCHEMA, "study": study, "seed": seed, "participants": participants, "runs": str(runs.resolve()), "pairs": entries}
+    pages = [output / f"participant_{number:02}.html" for number in range(1, participants + 1)]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for number, (page, content) in enumerate(zip(pages, contents, strict=True), 1):
+            _write_page(page, study, number, *content)
+        write_atomically(output / KEY_FILE, lambda file: file.write(json.dumps(key, indent=1).encode()))
+    except OSError as error:
+        raise UserError(f"the study cannot be written to {output}: {error.strerror}; choose another --output") from None
     return pages
+
+
+def _check_new(output: Path) -> None:
+    try:
+        taken = output.exists() and (not output.is_dir() or any(output.iterdir()))
+    except OSError as error:
+        raise UserError(f"{output} cannot be looked into: {error.strerror}; choose another --output") from None
+    if taken:
+        raise UserError(f"{output} is there already and not empty; choose another --output, answers may belong to it")
+
+
+def _fingerprint(entries: dict[str, dict], contents: Sequence[tuple[list[list], list[bytes]]]) -> str:
+    """Of all that is asked and shown: studies of one seed on images of other models have other answers, and must not be taken for one."""
+    digest = hashlib.sha256(json.dumps([entries, [trials for trials, _ in contents]]).encode())
+    for _, pictures in contents:
+        for picture in pictures:
+            digest.update(picture)
+    return digest.hexdigest()[:16]
 
 
 def _deal_groups(images, groups: Sequence[Group], pairs: int, participants: int, seed: int) -> list[list[tuple[Group, Pair]]]:

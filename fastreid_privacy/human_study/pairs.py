@@ -88,4 +88,5 @@ def deal(pairs: Sequence[Pair], participants: int, rng: np.random.Generator) -> 
     for same in (True, False):
         kind = [pair for pair in pairs if pair.same == same]
         ordered += [kind[index] for index in rng.permutation(len(kind))]
-    return [ordered[start::participants] for start in range(participants)]
+    # Where a kind cannot be shared equally, another participant gets more of it in each group.
+    return [ordered[start::participants] for start in rng.permutation(participants)]

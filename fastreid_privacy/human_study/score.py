@@ -26,8 +26,9 @@ def read_key(study: Path) -> dict:
         UserError: when it is missing, damaged or of another schema.
     """
     key = _read(study / KEY_FILE, "it is written beside the pages by tools/human_study.py make")
-    if not isinstance(key.get("pairs"), dict):
-        raise UserError(f"{study / KEY_FILE} holds no pairs: it is no key of a study")
+    expected = {"pairs": dict, "study": str, "participants": int, "runs": str}
+    if bad := [name for name, kind in expected.items() if not isinstance(key.get(name), kind)]:
+        raise UserError(f"{study / KEY_FILE} holds no {bad[0]}: it is no key of a study")
     return key
 
 
@@ -52,6 +53,8 @@ def read_answers(files: Sequence[Path], key: Mapping) -> dict[int, dict[str, boo
         participant, given = content.get("participant"), content.get("answers")
         if content.get("study") != key["study"]:
             raise UserError(f"{file} is of the study {content.get('study')}, not of this one, {key['study']}")
+        if type(participant) is not int or not 1 <= participant <= key["participants"]:
+            raise UserError(f"{file} is of participant {participant!r}; this study has 1 to {key['participants']}")
         if participant in answers:
             raise UserError(f"{file} and {sources[participant]} are both of participant {participant}: give one of them")
         if not isinstance(given, dict):
@@ -63,6 +66,13 @@ def read_answers(files: Sequence[Path], key: Mapping) -> dict[int, dict[str, boo
                 raise UserError(f"{file} answers the pair {pair!r} neither with same nor with different")
         answers[participant], sources[participant] = {pair: entry["answer"] == "same" for pair, entry in given.items()}, file
     return answers
+
+
+def missing_answers(key: Mapping, answers: Mapping[int, Mapping[str, bool]]) -> dict[int, int]:
+    """{participant: pairs without an answer} of those who have any, participants of whom there is no file included."""
+    asked = Counter(entry["participant"] for entry in key["pairs"].values())
+    missing = {participant: count - len(answers.get(participant, ())) for participant, count in sorted(asked.items())}
+    return {participant: count for participant, count in missing.items() if count}
 
 
 def score_study(key: Mapping, answers: Mapping[int, Mapping[str, bool]], seed: int = 0) -> dict[str, dict]:

@@ -4,8 +4,9 @@ Nothing is measured here, so a report can be written again at any time, also on 
 
     python -m fastreid_privacy.report OUTPUT_DIR
 
-``inputs`` (what is read), ``tables``, ``figures`` (sample images, training curve), ``pictures`` (columns, rank lists), ``page`` (the
-templates), ``html`` (report.html of a run); of a reproduction ``paper_runs``, ``embedding`` (t-SNE), ``paper_figures``, ``paper_report``.
+``inputs`` (what is read), ``tables`` and ``text``, ``figures`` (sample images, training curve), ``pictures`` (columns, rank lists),
+``page`` (the templates), ``html`` (report.html of a run); of a reproduction ``paper_runs``, ``embedding`` (t-SNE), ``paper_figures``,
+``paper_report``.
 """
 
 from .figures import image_grid, training_curve
@@ -21,7 +22,8 @@ from .inputs import (
     save_samples,
 )
 from .paper_report import write_paper_report
-from .tables import format_markdown, format_terminal, quality_table, retrieval_table, verification_table
+from .tables import quality_table, retrieval_table, verification_table
+from .text import format_markdown, format_terminal
 
 __all__ = [
     "format_markdown",

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import UserError
 from .html import results_files, write_report
 from .inputs import read_results
-from .tables import format_markdown, format_terminal
+from .text import format_markdown, format_terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a name that is too long, a folder where a file should be
+        print(f"error: {error.filename or options.output_dir}: {error.strerror or error}", file=sys.stderr)
         return 2
     print("\n\n".join(tables))
     print(f"\nreport: {page}")

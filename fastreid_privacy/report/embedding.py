@@ -79,6 +79,7 @@ def draw_features(panels: Sequence[Panel], path: Path, dark: bool = False) -> No
     people = sorted({points.person for panel in panels for points in panel.points or ()})
     rows = -(-len(panels) // 2)
     figure = Figure((CURVE_WIDTH, rows * PANEL + LEGEND_HEIGHT), facecolor=theme["paper"], layout="constrained")
+    figure.get_layout_engine().set(hspace=0.06, wspace=0.04)
     axes = figure.subplots(rows, 2, squeeze=False).ravel()
     for axis, panel in zip(axes, panels, strict=False):
         axis.set(facecolor=theme["paper"], xticks=[], yticks=[])

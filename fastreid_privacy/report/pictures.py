@@ -34,7 +34,7 @@ class Column:
     Attributes:
         group: what stands above it; neighbours of one group share the heading.
         meaning: what the figure's caption says.
-        images: RGB uint8 n×H×W×3, a row for each; None in a caption alone.
+        images: RGB uint8 n×H×W×3, a row for each.
     """
 
     group: str
@@ -159,10 +159,16 @@ def _draw_frame(draw: ImageDraw.ImageDraw, left: int, top: int, width: int, heig
     right, bottom = left + width - 1, top + height - 1
     draw.rectangle((left, top, right, bottom), outline=VERMILLION if dashed else GREEN, width=FRAME)
     if dashed:  # what is between two dashes is taken away again
-        clear = (0, 0, 0, 0)
-        for x in range(left + DASH, right - DASH, 2 * DASH):
-            draw.rectangle((x, top, x + DASH - 1, top + FRAME - 1), clear)
-            draw.rectangle((x, bottom - FRAME + 1, x + DASH - 1, bottom), clear)
-        for y in range(top + DASH, bottom - DASH, 2 * DASH):
-            draw.rectangle((left, y, left + FRAME - 1, y + DASH - 1), clear)
-            draw.rectangle((right - FRAME + 1, y, right, y + DASH - 1), clear)
+        for first, last in _spaces(width):
+            for edge in (top, bottom - FRAME + 1):
+                draw.rectangle((left + first, edge, left + last, edge + FRAME - 1), (0, 0, 0, 0))
+        for first, last in _spaces(height):
+            for edge in (left, right - FRAME + 1):
+                draw.rectangle((edge, top + first, edge + FRAME - 1, top + last), (0, 0, 0, 0))
+
+
+def _spaces(length: int) -> list[tuple[int, int]]:
+    """First and last pixel of the spaces of a dashed line that begins and ends with a dash."""
+    parts = 2 * max(1, round((length / DASH - 1) / 2)) + 1
+    ends = [round(length * part / parts) for part in range(parts + 1)]
+    return [(ends[part], ends[part + 1] - 1) for part in range(1, parts, 2)]

@@ -17,6 +17,8 @@ from .reproduction import PLAN_FILE, Reproduction
 from .runs import check_plan, locked, make_runs
 from .tables import html_tables, write_tables
 
+WRITTEN = ("tables.md", "tables.csv", "tables.html", "report.html", "figures")  # what a reproduction replaces in its own folder
+
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, 2 after a message where the user has to mend something, 130 when interrupted."""
@@ -41,6 +43,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {user_message(error)}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a name that is too long, a folder that may not be written
+        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130
@@ -64,8 +69,8 @@ def asked(args: argparse.Namespace) -> Reproduction:
         seeds = [int(word) for word in split_list("--seeds", args.seeds)]
     except ValueError:
         seeds = [-1]
-    if min(seeds) < 0:
-        raise UserError(f"--seeds is {args.seeds!r}; give whole numbers from 0, as in 0,1,2")
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds is {args.seeds!r}; give whole numbers from 0, each once, as in 0,1,2")
     try:
         budget = float(args.budget)
     except ValueError:
@@ -122,6 +127,9 @@ def reproduce(reproduction: Reproduction) -> Path:
         UserError: for what cannot be run; whatever was finished before stays.
     """
     folder = Path(reproduction.output_dir)
+    others = [name for name in WRITTEN if (folder / name).exists()]
+    if others and not (folder / PLAN_FILE).exists():
+        raise UserError(f"{folder} holds {others[0]} and no {PLAN_FILE}: it is no reproduction's; choose another --output-dir")
     reproduction.record()  # a folder of another reproduction is refused before anything is read or written
     with locked(folder) as lock:
         missing = check_plan(reproduction)

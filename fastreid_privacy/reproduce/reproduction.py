@@ -123,6 +123,9 @@ class Reproduction:
         path = Path(self.output_dir) / PLAN_FILE
         if path.exists():
             earlier = read_plan(self.output_dir)
+            kinds = {"budget": int | float, "settings": dict, "tables": list, "seeds": list, "operators": list}
+            if damaged := [key for key, kind in kinds.items() if not isinstance(earlier.get(key), kind)]:
+                raise UserError(f"{path} is damaged ({', '.join(damaged)}); move it away or choose another --output-dir")
             if earlier["budget"] != self.budget:
                 raise UserError(f"{self.output_dir} holds a reproduction with --budget {earlier['budget']:g}; give the same, or another "
                                 "--output-dir")  # fmt: skip

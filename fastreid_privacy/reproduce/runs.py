@@ -39,7 +39,10 @@ def is_finished(reproduction: Reproduction, run: Run) -> bool:
     file = reproduction.folder(run) / "results.json"
     if not file.is_file():
         return False
-    theirs = comparable(read_results(file)["config"], NOT_COMPARED)
+    config = read_results(file).get("config")
+    if not isinstance(config, dict):
+        raise UserError(f"{file} holds no config; move it away, or choose another --output-dir")
+    theirs = comparable(config, NOT_COMPARED)
     changed = differing(theirs, comparable(reproduction.config_of(run), NOT_COMPARED))
     if changed:
         raise UserError(f"{file} is of another run than {run.name} of this plan ({'; '.join(changed[:3])}); move it away, or choose "

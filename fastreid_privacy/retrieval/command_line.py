@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         _say(f"error: {error}")
         return 2
+    except OSError as error:  # a full disk, a name that is too long, a folder that may not be written
+        _say(f"error: {error.filename or 'writing'}: {error.strerror or error}")
+        return 2
     except KeyboardInterrupt:
         _say("interrupted; what was not finished was not written")
         return 130
@@ -95,6 +98,10 @@ def _build(options: argparse.Namespace) -> None:
 def _query(options: argparse.Namespace) -> None:
     for target in filter(None, (options.output, options.json)):
         _check_target(target, options.force)
+    inputs = {path.resolve() for path in (options.index, options.weights, *map(Path, options.images))}
+    targets = [path.resolve() for path in (options.output, options.json) if path]
+    if len(set(targets)) < len(targets) or inputs & set(targets):
+        raise UserError("--output and --json must be files of their own, and none of the index, the weights and the queries")
     if options.output and options.output.suffix.lower() not in PICTURES:
         raise UserError(f"--output {options.output} is no picture's name; let it end in {', '.join(PICTURES)}")
     index = read_index(options.index)

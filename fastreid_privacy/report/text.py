@@ -1,0 +1,102 @@
+"""The tables of a run as text, for the terminal and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tabulate import tabulate
+
+from .inputs import DOMAINS
+from .tables import (
+    COMPARISON_TITLE,
+    RETRIEVAL_METRICS,
+    Row,
+    arrow,
+    check_cells,
+    check_columns,
+    comparison_rows,
+    excluded_queries,
+    has_lpips,
+    method_name,
+    number,
+    quality_cells,
+    quality_metrics,
+    quality_table,
+    retrieval_cells,
+    retrieval_table,
+    verification_table,
+)
+
+TERMINAL_CHECKS = 20  # longer records show only what changed the supervision, and the last check
+QUALITY_HEADINGS = {"PSNR_per_image": "PSNR per image"}
+
+
+def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str], list[list[str]]]]:
+    """Title, headings and cells of each table that the results have something for."""
+
+    def rows_of(rows: list[Row], cells) -> list[list[str]]:
+        # a pair is named once, in its first row
+        return [[arrow(row.where) if row.kind == "ours" else "", row.model, *cells(row)] for row in rows]
+
+    yield (
+        "Retrieval, query→gallery, in percent; share: rank-1 in percent of the upper bound's rank-1 OI→OI",
+        ["", "", *RETRIEVAL_METRICS, "share"],
+        rows_of(retrieval_table(results), retrieval_cells),
+    )
+    yield COMPARISON_TITLE, ["", "rank-1", "95 % interval"], comparison_rows(results)
+    verification = verification_table(results)
+    yield (
+        "Verification, TPR in percent where at most the given share of false pairs is accepted (FPR)",
+        ["", "", *(metric.removeprefix("TPR@") for metric in (verification[0].values if verification else ()))],
+        rows_of(verification, lambda row: [number(value, 1) for value in row.values.values()]),
+    )
+    quality = quality_table(results)
+    lpips = has_lpips(quality)
+    headings = [QUALITY_HEADINGS.get(metric, metric) for metric in quality_metrics(lpips)]
+    yield "Image quality against raw images", ["", "", *headings], rows_of(quality, lambda row: quality_cells(row, lpips))
+    checks = shown = results.get("checks") or []
+    if len(checks) > TERMINAL_CHECKS and not all_checks:
+        shown = [check for check in checks[:-1] if check.get("decision") != "keep"] + checks[-1:]
+    pair = "OI→PI; images against raw" if any("psnr_protected" in check for check in checks) else "OI→OI"
+    title = f"Checks on the validation split: rank-1 {pair}"
+    if len(shown) < len(checks):
+        title += f" ({len(shown)} of {len(checks)}: upgrades, fall backs and the last)"
+    columns = check_columns(checks)
+    yield title, [heading for _, heading, _ in columns], [check_cells(check, columns) for check in shown]
+
+
+def _notes(results: Mapping) -> list[str]:
+    legend = ", ".join(f"{domain} {name}" for domain, name in DOMAINS.items())
+    excluded = ", ".join(f"{count} in {arrow(pair)}" for pair, count in excluded_queries(results).items())
+    return [legend] + ([f"queries without a true match under another camera, left out: {excluded}"] if excluded else [])
+
+
+def _heading(results: Mapping) -> str:
+    details = ("checkpoint", "storage", "seed", "version")
+    return "; ".join([f"{method_name(results)} on {results.get('dataset', 'an unnamed data set')}",
+                      *(f"{name} {results[name]}" for name in details if results.get(name) not in (None, ""))])  # fmt: skip
+
+
+def format_terminal(results: Mapping) -> str:
+    """All tables as plain text, for the end of a run."""
+    parts = [_heading(results)]
+    for title, headings, cells in _tables(results, all_checks=False):
+        if cells:
+            align = ["left" if heading in ("", "decision") else "right" for heading in headings]
+            parts.append(f"{title}\n{tabulate(cells, headings, tablefmt='simple', colalign=align, disable_numparse=True)}")
+    return "\n\n".join([*parts, "\n".join(_notes(results))])
+
+
+def format_markdown(results: Mapping) -> str:
+    """All tables in GitHub's Markdown, for a README or an issue."""
+
+    def safe(text: str) -> str:
+        return text.replace("|", "\\|").replace("<", "&lt;")
+
+    parts = [f"**{safe(_heading(results))}**"]
+    for title, headings, cells in _tables(results, all_checks=True):
+        if cells:
+            align = ["left" if heading in ("", "decision") else "right" for heading in headings]
+            cells = [[safe(cell) for cell in line] for line in cells]
+            parts.append(f"{title}:\n\n{tabulate(cells, headings, tablefmt='github', colalign=align, disable_numparse=True)}")
+    return "\n\n".join([*parts, "\n".join(map(safe, _notes(results)))]) + "\n"
