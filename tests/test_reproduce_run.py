@@ -128,7 +128,8 @@ def test_common_agw_sees_the_full_model_s_images(reproduction, tmp_path):
     assert by_command["retrieval"]["OI-OI"] == results_of(upper_bound)["retrieval"]["OI-OI"]
     assert by_command["retrieval"]["RI-RI"] != whole["retrieval"]["RI-RI"]
     assert by_command["image_quality"] == whole["image_quality"]
-    assert (full / "raw_agw" / found["reid_checkpoint"]).resolve() == checkpoint.resolve()
+    named = reproduction / "seed0" / "full_blur" / "raw_agw" / by_command["reid_checkpoint"]
+    assert named.resolve() == checkpoint.resolve()
 
 
 def test_a_failing_run_is_named_with_its_log(reproduction, tmp_path, capsys, monkeypatch):
