@@ -249,7 +249,8 @@ class PrivacyTrainer(DefaultTrainer):
 def hybrid_evaluator(cfg: CfgNode, num_query: int, pairs: Sequence[str] | None = None, lpips: Lpips | None = None) -> HybridEvaluator:
     """The evaluator of a config's ``TEST`` options, by default for every pair of domains that the model gives."""
     kept_as = getattr(torch, cfg.TEST.FEATURES)
-    return HybridEvaluator(num_query, pairs, RankingOptions.from_config(cfg), device=cfg.MODEL.DEVICE, features=kept_as, lpips=lpips)
+    device = cfg.MODEL.DEVICE if cfg.MODEL.DEVICE.startswith("cuda") else "cpu"  # ranking knows no other device that torch may train on
+    return HybridEvaluator(num_query, pairs, RankingOptions.from_config(cfg), device=device, features=kept_as, lpips=lpips)
 
 
 def uses_bfloat16(cfg: CfgNode) -> bool:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Benchmarks, peers beside us in one run: ranking against fastreid's evaluator, and a training step against plain AGW's.
 
-Times are the median of several runs on this machine, to be read as ratios; memory is the peak above what the inputs need.
+Ranking: the fastest of several calls, larger galleries one call; steps: the median of several. To be read as ratios;
+memory is the peak above what the inputs need.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default=",".join(PARTS), help=f"what to measure, of {', '.join(PARTS)} (default all)")
     parser.add_argument("--scale", type=float, default=1.0, help="queries and gallery as a fraction of their sizes (default 1)")
-    parser.add_argument("--runs", type=int, default=3, help="counted runs (default 3)")
+    parser.add_argument("--runs", type=int, default=3, help="calls of each, for larger galleries always one (default 3)")
     args = parser.parse_args()
     parts = args.parts.split(",")
     if not 0 < args.scale <= 1 or args.runs < 1:

@@ -89,16 +89,16 @@ def bench_market(scale: float, runs: int, device: str) -> None:
     features, query, gallery = features_of(size, np.float32, ("OI", "PI"))
     n = size[0]
     tensors = {domain: torch.from_numpy(rows) for domain, rows in features.items()}
-    on_device = {domain: rows.to(device) for domain, rows in tensors.items()}
+    unit = {domain: F.normalize(rows.to(device)) for domain, rows in tensors.items()}
 
     def ours() -> None:
         for domain in tensors:
             rank_sets([rows[:n] for rows in tensors.values()], tensors[domain][n:], query, gallery, RankingOptions(), device=device)
 
     def products() -> None:
-        for rows in on_device.values():
-            for others in on_device.values():
-                F.normalize(others[:n]) @ F.normalize(rows[n:]).T
+        for rows in unit.values():
+            for others in unit.values():
+                others[:n] @ rows[n:].T
         if device != "cpu":
             torch.cuda.synchronize()
 

@@ -19,7 +19,7 @@ def write_paper_report(output_dir: str | Path, tables: str, caption: str = "") -
 
     Args:
         output_dir: of a reproduction: ``seed<N>/upper_bound``, ``seed<N>/base_blur`` and so on, each the OUTPUT_DIR of a run.
-        tables: the tables as HTML, which goes into the page as it is (``reproduce.pages.html_tables``).
+        tables: the tables as HTML, which goes into the page as it is (``reproduce.tables.html_tables``).
         caption: plain text beneath the title.
 
     Returns:
