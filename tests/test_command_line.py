@@ -10,7 +10,7 @@ import argparse
 import pytest
 import torch
 
-from fastreid_privacy import command_line, compat
+from fastreid_privacy import command_line, compat, trainer
 from fastreid_privacy.config import load_config
 from fastreid_privacy.evaluation import hybrid_evaluator
 from fastreid_privacy.trainer import PrivacyTrainer
@@ -42,3 +42,12 @@ def test_ranking_is_done_on_the_device_of_the_config(small_dataset, tmp_path, mo
         devices.clear()
         evaluate(cfg, model.eval())
         assert devices == ["cpu"] * 2
+
+
+def test_ranking_knows_the_cpu_and_gpus_only():
+    """Training may be on any device of torch: validation must not stop it after its first epochs."""
+    cfg = load_config(SMALL_CONFIG, ["MODEL.DEVICE", "cpu"])
+    cfg.defrost()
+    for device, expected in (("mps", "cpu"), ("cpu", "cpu"), ("cuda:1", "cuda:1")):
+        cfg.MODEL.DEVICE = device
+        assert trainer.hybrid_evaluator(cfg, 1).device == expected

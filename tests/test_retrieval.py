@@ -195,7 +195,7 @@ def test_names_say_who_is_the_same_person():
 
 def test_hnsw_is_measured_and_ranks_like_flat(gallery, index, weights, query_files, tmp_path, capsys):
     assert retrieve("build", "--weights", weights, "--gallery", gallery, "--index", tmp_path / "h", "--kind", "hnsw") == 0
-    assert re.search(r"hnsw +1\.000 +1\.000 +0\.\d MB +\d+\.\d\d ms\nflat", capsys.readouterr().out)
+    assert re.search(r"hnsw +1\.000 +1\.000 +0\.\d MiB +\d+\.\d\d ms\nflat", capsys.readouterr().out)
     assert read_index(tmp_path / "h").measured["recall@10"] == 1
     for name, path, effort in (("flat", index, []), ("hnsw", tmp_path / "h", ["--ef", 64])):
         assert retrieve("query", "--weights", weights, "--index", path, "--json", tmp_path / name, *effort, *query_files) == 0

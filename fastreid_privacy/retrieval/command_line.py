@@ -86,7 +86,7 @@ def _build(options: argparse.Namespace) -> None:
     seconds, files = time.perf_counter() - start, len(index.paths) + len(index.left_out)
     _say(f"{len(index.paths):,} of {files:,} images of {index.root} indexed in {seconds:.1f} s ({files / seconds:.0f} images/s): "
          f"{index.kind}, {index.metric}{', protected first' if index.protected else ''}, {index.searched.d} dimensions, "
-         f"{megabytes(index.searched):.1f} MB", sys.stdout)  # fmt: skip
+         f"{megabytes(index.searched):.1f} MiB", sys.stdout)  # fmt: skip
     if index.left_out:
         _say(f"warning: {len(index.left_out):,} of {files:,} images are not in the index, for they cannot be read:")
         _say_some(list(index.left_out.values()))

@@ -80,10 +80,10 @@ def describe(measured: dict[str, float], kind: str, settings: dict[str, int]) ->
     """The figures of :func:`compare_with_exact` as lines for a terminal."""
     shown = ", ".join(f"{name} {value}" for name, value in settings.items())
     return "\n".join((
-        f"{'':8}{'recall@1':>10}{'recall@10':>11}{'size':>12}{'one query':>13}",
-        f"{kind:8}{measured['recall@1']:>10.3f}{measured['recall@10']:>11.3f}{measured['megabytes']:>9.1f} MB"
+        f"{'':8}{'recall@1':>10}{'recall@10':>11}{'size':>13}{'one query':>13}",
+        f"{kind:8}{measured['recall@1']:>10.3f}{measured['recall@10']:>11.3f}{measured['megabytes']:>9.1f} MiB"
         f"{measured['milliseconds']:>10.2f} ms",
-        f"{'flat':8}{1:>10.3f}{1:>11.3f}{measured['flat_megabytes']:>9.1f} MB{measured['flat_milliseconds']:>10.2f} ms",
+        f"{'flat':8}{1:>10.3f}{1:>11.3f}{measured['flat_megabytes']:>9.1f} MiB{measured['flat_milliseconds']:>10.2f} ms",
         f"{measured['queries']} images of the gallery as queries, each without itself, on this machine; {shown}; "
         f"a higher --{EFFORT[kind]} at query finds more",
     ))  # fmt: skip
