@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import platform
-import re
-import sys
 from collections.abc import Sequence
 
 import faiss
@@ -18,7 +16,7 @@ from fastreid.utils.logger import setup_logger
 
 from . import __version__, compat
 from .config import load_config
-from .errors import UserError
+from .errors import exit_code
 from .evaluate_only import evaluate_only
 from .experiment import run_experiment
 from .preflight import preflight
@@ -30,16 +28,12 @@ def run(argv: Sequence[str] | None = None) -> int:
     parser = default_argument_parser()
     parser.set_defaults(dist_url="auto")  # a free port; fastreid's fixed one lets two runs on a machine collide
     args = parser.parse_args(argv)
-    try:
+
+    def train() -> None:
         cfg = preflight(args)
         compat.launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, (args,), device=cfg.MODEL.DEVICE)
-    except UserError as error:
-        print(f"error: {user_message(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; --resume continues from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
+
+    return exit_code(train, "interrupted; --resume continues from the last checkpoint", os_errors=False)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -65,8 +59,3 @@ def main(args: argparse.Namespace) -> None:
 
 def _versions() -> str:
     return f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}, faiss {faiss.__version__}"
-
-
-def user_message(error: Exception) -> str:
-    """The message of a user error, also when it comes out of a loader's worker, wrapped in its traceback."""
-    return re.split(r"(?:UserError|TrainingDiverged): ", str(error))[-1].strip()

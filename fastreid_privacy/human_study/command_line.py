@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
-from ..command_line import user_message
-from ..errors import UserError
+from ..errors import UserError, exit_code
 from ..files import write_atomically
 from ..report.tables import number
 from .groups import GROUPS
@@ -40,18 +38,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     score.add_argument("--output", type=Path, help="folder of the scores (default: the study's)")
     score.set_defaults(action=_score)
     args = parser.parse_args(argv)
-    try:
-        args.action(args)
-    except UserError as error:
-        print(f"error: {user_message(error)}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a name that is too long, a folder that may not be written
-        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; a folder of pages without key.json is unfinished: remove it and make it again", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(
+        lambda: args.action(args), "interrupted; a folder of pages without key.json is unfinished: remove it and make it again"
+    )
 
 
 def _make(args: argparse.Namespace) -> None:

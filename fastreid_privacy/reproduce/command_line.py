@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..command_line import user_message
-from ..errors import UserError
+from ..errors import UserError, exit_code
 from ..report import write_paper_report
 from .plan import OPERATORS, TABLES
 from .reproduction import PLAN_FILE, Reproduction
@@ -39,19 +37,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("fastreid_privacy").addHandler(logging.NullHandler())  # each run warns in its own log
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
-        reproduce(asked(args))
-    except UserError as error:
-        print(f"error: {user_message(error)}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a name that is too long, a folder that may not be written
-        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return 130
+        return exit_code(lambda: reproduce(asked(args)), "interrupted; the same command continues")
     finally:
         signal.signal(signal.SIGTERM, previous)
-    return 0
 
 
 def _stop(number: int, frame: object) -> None:

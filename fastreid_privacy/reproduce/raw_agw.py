@@ -18,7 +18,7 @@ from .. import __version__, compat
 from ..checkpoint import read_checkpoint
 from ..checkpoint_files import load_matching_weights, some_of
 from ..config import parse_config
-from ..errors import UserError
+from ..errors import UserError, exit_code
 from ..evaluate_only import TRAINING_ONLY, check_complete, classes_of
 from ..evaluation.results import build_results, results_path, save_results
 from ..report.inputs import read_results
@@ -84,18 +84,14 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, or 2 with a message."""
+    """Run the command; returns its exit code (:func:`fastreid_privacy.errors.exit_code`)."""
     parser = argparse.ArgumentParser(prog="python -m fastreid_privacy.reproduce.raw_agw", description=__doc__.partition("\n")[0])
     parser.add_argument("full", type=Path, metavar="FULL_DIR")
     parser.add_argument("upper_bound", type=Path, metavar="UPPER_BOUND_DIR")
     parser.add_argument("device", metavar="DEVICE")
     options = parser.parse_args(arguments)
-    try:
-        print(evaluate_raw_agw(options.full, options.upper_bound, options.device))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    paths = options.full, options.upper_bound
+    return exit_code(lambda: print(evaluate_raw_agw(*paths, options.device)), "interrupted", os_errors=False)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import UserError
+from ..errors import UserError, exit_code, say
 from ..evaluation.distances import METRICS
 from ..files import write_atomically
 from .build import build_index
@@ -29,18 +29,8 @@ NAMED = 20  # files that a warning lists
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when interrupted."""
     options = _parser().parse_args(arguments)
-    try:
-        (_build if options.command == "build" else _query)(options)
-    except UserError as error:
-        _say(f"error: {error}")
-        return 2
-    except OSError as error:  # a full disk, a name that is too long, a folder that may not be written
-        _say(f"error: {error.filename or 'writing'}: {error.strerror or error}")
-        return 2
-    except KeyboardInterrupt:
-        _say("interrupted; what was not finished was not written")
-        return 130
-    return 0
+    action = _build if options.command == "build" else _query
+    return exit_code(lambda: action(options), "interrupted; what was not finished was not written")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,15 +74,15 @@ def _build(options: argparse.Namespace) -> None:
     )  # fmt: skip
     write_index(index, options.index)
     seconds, files = time.perf_counter() - start, len(index.paths) + len(index.left_out)
-    _say(f"{len(index.paths):,} of {files:,} images of {index.root} indexed in {seconds:.1f} s ({files / seconds:.0f} images/s): "
+    say(f"{len(index.paths):,} of {files:,} images of {index.root} indexed in {seconds:.1f} s ({files / seconds:.0f} images/s): "
          f"{index.kind}, {index.metric}{', protected first' if index.protected else ''}, {index.searched.d} dimensions, "
          f"{megabytes(index.searched):.1f} MiB", sys.stdout)  # fmt: skip
     if index.left_out:
-        _say(f"warning: {len(index.left_out):,} of {files:,} images are not in the index, for they cannot be read:")
+        say(f"warning: {len(index.left_out):,} of {files:,} images are not in the index, for they cannot be read:")
         _say_some(list(index.left_out.values()))
     if index.measured:
-        _say(describe(index.measured, index.kind, index.settings), sys.stdout)
-    _say(f"index: {options.index}", sys.stdout)
+        say(describe(index.measured, index.kind, index.settings), sys.stdout)
+    say(f"index: {options.index}", sys.stdout)
 
 
 def _query(options: argparse.Namespace) -> None:
@@ -116,17 +106,17 @@ def _query(options: argparse.Namespace) -> None:
     _say_what_lacks(options.top, answers, index)
     if options.json:
         _write(options.json, lambda file: file.write(_as_json(answers, index, options.protect)))
-        _say(f"rankings: {options.json}", sys.stdout)
+        say(f"rankings: {options.json}", sys.stdout)
     if options.output:
         picture, missing = answers_strip(answers, index, extract, root, protect=options.protect)
         _write(options.output, lambda file: picture.save(file, PICTURES[options.output.suffix.lower()], quality=95))
         if missing:
-            _say(f"warning: grey in {options.output}, for {root} holds no readable picture of that name (say with --gallery where the "
+            say(f"warning: grey in {options.output}, for {root} holds no readable picture of that name (say with --gallery where the "
                  "folder is now):")  # fmt: skip
             _say_some(missing)
         if any(len(answer.paths) > MOST for answer in answers):
-            _say(f"{options.output} shows the first {MOST} of each query", sys.stdout)
-        _say(f"picture: {options.output}", sys.stdout)
+            say(f"{options.output} shows the first {MOST} of each query", sys.stdout)
+        say(f"picture: {options.output}", sys.stdout)
 
 
 def _extractor(weights: Path, device: str, anonymizes: bool) -> Extractor:
@@ -146,18 +136,18 @@ def _effort(index: GalleryIndex, options: argparse.Namespace) -> int | None:
 
 def _print_answer(answer: Answer, index: GalleryIndex) -> None:
     score = {"cosine": "cosine", "euclidean": "distance"}[index.metric]
-    _say(f"\nquery {answer.query}\n{'rank':>5} {score:>9}  person     image", sys.stdout)
+    say(f"\nquery {answer.query}\n{'rank':>5} {score:>9}  person     image", sys.stdout)
     for rank, (value, path, same) in enumerate(zip(answer.scores, answer.paths, answer.same_person, strict=True), start=1):
         person = {True: "same", False: "different", None: "-"}[same]
-        _say(f"{rank:5} {value:9.4f}  {person:9}  {path}", sys.stdout)
+        say(f"{rank:5} {value:9.4f}  {person:9}  {path}", sys.stdout)
 
 
 def _say_what_lacks(top: int, answers: Sequence[Answer], index: GalleryIndex) -> None:
     fewest = min(len(answer.paths) for answer in answers)
     if top > len(index.paths):
-        _say(f"\n--top {top} is more than the gallery's {len(index.paths)} images: all are ranked")
+        say(f"\n--top {top} is more than the gallery's {len(index.paths)} images: all are ranked")
     if fewest < min(top, len(index.paths)):
-        _say(f"\nonly {fewest} images were found: raise --{EFFORT[index.kind]} to search more of the index")
+        say(f"\nonly {fewest} images were found: raise --{EFFORT[index.kind]} to search more of the index")
 
 
 def _as_json(answers: Sequence[Answer], index: GalleryIndex, protect: bool) -> bytes:
@@ -192,15 +182,8 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _say(text: str, stream=None) -> None:
-    """Print to standard error or another stream; file names that are no Unicode are shown with escapes."""
-    stream = stream or sys.stderr
-    encoding = stream.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
-
-
 def _say_some(lines: Sequence[str]) -> None:
     for line in lines[:NAMED]:
-        _say(f"  {line}")
+        say(f"  {line}")
     if len(lines) > NAMED:
-        _say(f"  and {len(lines) - NAMED:,} more")
+        say(f"  and {len(lines) - NAMED:,} more")
