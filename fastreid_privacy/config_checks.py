@@ -34,8 +34,8 @@ MUST_KEEP_ITS_DEFAULT = {
 }
 
 
-def resolve_device(name: str) -> str:
-    """The torch device of a ``MODEL.DEVICE`` value.
+def resolve_device(name: str, key: str = "MODEL.DEVICE") -> str:
+    """The torch device of a ``MODEL.DEVICE`` value, or of another option, ``key`` in messages.
 
     Raises:
         UserError: when a GPU is asked for and there is none, or the name is no torch device.
@@ -45,9 +45,9 @@ def resolve_device(name: str) -> str:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"MODEL.DEVICE {name} is no torch device; give auto, cpu, cuda or cuda:N") from None
+        raise UserError(f"{key} {name} is no torch device; give auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"MODEL.DEVICE is {name}, but torch sees {torch.cuda.device_count()} GPUs here; give MODEL.DEVICE cpu (or auto)")
+        raise UserError(f"{key} is {name}, but torch sees {torch.cuda.device_count()} GPUs here; give {key} cpu (or auto)")
     return name
 
 

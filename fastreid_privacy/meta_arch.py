@@ -219,7 +219,7 @@ class PrivacyStages(nn.Module):
         features: dict[str, Tensor] = {}
         for domain in images:
             same = next((other for other in features if images[other] is images[domain]), None)
-            features[domain] = features[same] if same else self._features(images[domain], flip)
+            features[domain] = features[same] if same else self.reid_features(images[domain], flip)
         return {"images": images, "features": features}
 
     @torch.no_grad()
@@ -234,7 +234,8 @@ class PrivacyStages(nn.Module):
             images["PI"] = images["DI"]
         return images
 
-    def _features(self, images: Tensor, flip: bool) -> Tensor:
+    def reid_features(self, images: Tensor, flip: bool = False) -> Tensor:
+        """N×D float32 features for retrieval of N×3×H×W images, 0–255; with ``flip`` the mean of each image and its mirror image."""
         features = super().forward({"images": images}).float()
         return (features + super().forward({"images": images.flip(3)}).float()) / 2 if flip else features
 

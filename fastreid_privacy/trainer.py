@@ -46,7 +46,6 @@ class DomainExtractor(nn.Module):
     def forward(self, batch: dict) -> dict:
         return self.model.extract_domains(batch, self.flip)
 
-    @torch.no_grad()
     def images(self, batch: dict) -> dict[str, torch.Tensor]:
         """The images of every domain alone, in evaluation."""
         self.model.eval()

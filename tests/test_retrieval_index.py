@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fastreid_privacy import UserError
-from fastreid_privacy.retrieval.index import EFFORT, check_kind, flat_index, inexact_index, prepared, stored_features
+from fastreid_privacy.evaluation.neighbours import as_float32
+from fastreid_privacy.retrieval.index import EFFORT, check_kind, flat_index, inexact_index, stored_features
 from fastreid_privacy.retrieval.measure import compare_with_exact
 
 
@@ -33,7 +34,7 @@ def brute_force(queries, gallery, metric, top):
 
 def gallery_index(features, metric="cosine", kind="flat"):
     flat = flat_index(features.shape[1], metric)
-    flat.add(prepared(features, metric))
+    flat.add(as_float32(features, metric))
     searched, settings = (flat, {}) if kind == "flat" else inexact_index(flat, kind)
     paths = [f"{place:05}.png" for place in range(len(features))]
     return GalleryIndex(searched, kind, metric, paths, "gallery", "sha", settings=settings)
@@ -125,7 +126,7 @@ def test_compressed_features_have_a_quarter_of_the_dimensions_or_the_next_diviso
     flat = gallery_index(features).searched
     index, settings = inexact_index(flat, "ivfpq")
     assert settings["bytes"] == parts == index.pq.M and index.ntotal == 300
-    np.testing.assert_array_equal(stored_features(flat), prepared(features, "cosine"))
+    np.testing.assert_array_equal(stored_features(flat), as_float32(features, "cosine"))
 
 
 def test_cells_grow_with_the_gallery():

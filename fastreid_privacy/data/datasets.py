@@ -14,8 +14,8 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from ..errors import UserError
 
-_MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
+MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 _SOURCES = {
     "Market1501": "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html, unpacked to Market-1501-v15.09.15/",
     "MSMT17": "https://www.pkuvmc.com/dataset.html, unpacked to MSMT17_V1/ or MSMT17_V2/",
@@ -57,9 +57,9 @@ def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int
         raise UserError(f"{key} is {given!r}, which is no folder; give a folder of images named as 0002_c1s1_000451_03.jpg")
     items = []
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in _IMAGE_ENDINGS:
+        if path.suffix.lower() not in IMAGE_ENDINGS:
             continue
-        match = _MARKET_NAME.match(path.name)
+        match = MARKET_NAME.match(path.name)
         if not match or int(match[2]) < 1:
             raise UserError(
                 f"{path} is not named in Market-1501's way, <identity>_c<camera>…, for instance 0002_c1s1_000451_03.jpg ({key})"
@@ -67,7 +67,7 @@ def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int
         if int(match[1]) >= 0:
             items.append((str(path), int(match[1]), int(match[2]) - 1))
     if not items:
-        raise UserError(f"{key} {folder} holds no image ({', '.join(_IMAGE_ENDINGS)})")
+        raise UserError(f"{key} {folder} holds no image ({', '.join(IMAGE_ENDINGS)})")
     return items
 
 

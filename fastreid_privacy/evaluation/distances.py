@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config_checks import resolve_device
 from ..errors import UserError
 
 METRICS = ("cosine", "euclidean")
@@ -27,17 +28,9 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UserError: for another name, or a GPU that is not there.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError):
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
+    if str(name).partition(":")[0] not in ("auto", "cpu", "cuda"):
         raise UserError(f"device {name} is none that ranking can use; give auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device is {name}, but torch sees {torch.cuda.device_count()} GPUs here; give cpu (or auto)")
-    return device
+    return torch.device(resolve_device(name, "device"))
 
 
 class Features:

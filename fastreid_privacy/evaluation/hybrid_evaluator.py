@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..errors import UserError
+from ..images import to_pictures
 from .image_quality import ImageQuality
 from .protocol import Labels, TrueMatches
 from .ranking import Ranking, rank
@@ -109,8 +110,7 @@ class HybridEvaluator(DatasetEvaluator):
             if len(self._sample_pids) < self.samples and pid not in self._sample_pids:
                 self._sample_pids.add(pid)
                 for domain, batch in images.items():
-                    levels = batch[index].detach().float().round().clamp(0, 255).to("cpu", torch.uint8)
-                    self._samples[domain].append(levels.permute(1, 2, 0).numpy())
+                    self._samples[domain].append(to_pictures(batch[index : index + 1])[0])
 
     @property
     def sample_images(self) -> dict[str, np.ndarray]:

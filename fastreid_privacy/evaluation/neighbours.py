@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faiss
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import UserError
@@ -85,7 +86,7 @@ def as_array(features: np.ndarray | Tensor) -> np.ndarray:
     if not isinstance(features, Tensor):
         return np.asarray(features)
     features = features.detach().cpu()
-    return features.numpy() if str(features.dtype) != "torch.bfloat16" else features.float().numpy()
+    return (features.float() if features.dtype == torch.bfloat16 else features).numpy()
 
 
 def as_float32(rows: np.ndarray, metric: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset, default_collate
 
+from ..images import to_pictures
 from .ranking import Ranking
 
 LARGEST_HEIGHT = 128  # pixels; larger pictures are stored smaller
@@ -67,8 +68,7 @@ def _pictures(indices: Sequence[int], dataset: Dataset, images_of: Callable[[dic
 
 @torch.no_grad()
 def _stored(images: Tensor) -> np.ndarray:
-    images = images.detach().float()
     if images.shape[2] > LARGEST_HEIGHT:
         size = LARGEST_HEIGHT, round(images.shape[3] * LARGEST_HEIGHT / images.shape[2])
-        images = interpolate(images, size, mode="area")
-    return images.round().clamp(0, 255).to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
+        images = interpolate(images.float(), size, mode="area")
+    return to_pictures(images)

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from ..checkpoint import read_checkpoint
 from ..config import parse_config
 from ..data.datasets import load_dataset
 from ..errors import UserError
+from ..images import to_pictures
 from ..report import read_results
 from ..retrieval.extract import Extractor, load_extractor, open_picture
 from .groups import Group
@@ -90,7 +90,6 @@ class Studio:
 
 def _png(image: Tensor) -> bytes:
     """3×H×W RGB 0–255 as the bytes of a PNG file, which say nothing about where the image comes from."""
-    levels = image.detach().float().round().clamp(0, 255).to("cpu", torch.uint8).permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
-    Image.fromarray(levels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(to_pictures(image[None])[0]).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UserError
+from ..evaluation.neighbours import as_float32
 from .extract import Extractor
 from .gallery import gallery_features, gallery_files
-from .index import EFFORT, GalleryIndex, check_kind, flat_index, inexact_index, prepared
+from .index import EFFORT, GalleryIndex, check_kind, flat_index, inexact_index
 from .measure import compare_with_exact
 
 
@@ -46,7 +47,7 @@ def build_index(
         index.left_out.update(reasons)
         if read:
             index.searched = index.searched or flat_index(features.shape[1], metric)
-            index.searched.add(prepared(features, metric))
+            index.searched.add(as_float32(features, metric))
             index.paths += read
     if not index.paths:
         raise UserError(f"gallery {root}: none of its {len(paths)} images can be read; the first: {index.left_out[paths[0]]}")

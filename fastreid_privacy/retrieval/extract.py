@@ -69,11 +69,7 @@ class Extractor:
         Returns:
             N×D float32 on the CPU, not normalised.
         """
-        images = images.to(self.model.device, torch.float32)
-        features = self.model(images).float()
-        if self.flip:
-            features = (features + self.model(images.flip(3)).float()) / 2
-        return features.cpu()
+        return self.model.reid_features(images.to(self.model.device, torch.float32), self.flip).cpu()
 
     @torch.no_grad()
     def protect(self, images: Tensor, paths: Sequence[str]) -> Tensor:

@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ..data.datasets import IMAGE_ENDINGS
 from ..errors import UserError
 from .extract import Extractor, open_picture
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 def gallery_files(root: Path) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..evaluation.distances import METRICS
+from ..evaluation.neighbours import as_float32
 
 KINDS = ("flat", "ivfpq", "hnsw")
 CODE_BITS = 8  # of each part of a compressed feature
@@ -70,7 +71,7 @@ class GalleryIndex:
         """
         if features.shape[1] != self.searched.d:
             raise UserError(f"the query has {features.shape[1]} dimensions, the index {self.searched.d}: build it again with this model")
-        queries, top = prepared(features, self.metric), min(top, len(self.paths))
+        queries, top = as_float32(features, self.metric), min(top, len(self.paths))
         if self.kind == "flat":
             found = [pair for start in range(0, len(queries), BLOCK) for pair in _exact(self.searched, queries[start : start + BLOCK], top)]
         else:
@@ -80,16 +81,8 @@ class GalleryIndex:
         return found if self.metric == "cosine" else [(np.sqrt(np.maximum(scores, 0)), indices) for scores, indices in found]
 
 
-def prepared(features: np.ndarray, metric: str) -> np.ndarray:
-    """Features as the indexes of a metric hold them, N×D float32: of length 1 for cosine."""
-    features = np.ascontiguousarray(features, np.float32)
-    if metric == "cosine":
-        return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    return features
-
-
 def flat_index(dimension: int, metric: str) -> faiss.IndexFlat:
-    """An empty exact index for prepared features.
+    """An empty exact index for features of ``as_float32``.
 
     Raises:
         UserError: for another metric than cosine and euclidean.

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
+from ..images import to_pictures
 from .extract import Extractor, open_picture
 from .index import GalleryIndex
 from .strip import MOST, Tile, draw_strip, same_person
@@ -111,5 +111,4 @@ def _to_show(path: Path, extract: Extractor, protect: bool) -> Image.Image:
     """The file's picture, or what the anonymizer stores of it, in the model's size."""
     if not protect:
         return open_picture(path)
-    levels = _as_seen(path, extract, protect)[0].round().clamp(0, 255).to("cpu", torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).numpy())
+    return Image.fromarray(to_pictures(_as_seen(path, extract, protect))[0])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ..data.datasets import MARKET_NAME
 from ..report.figures import GREEN, LIGHT, VERMILLION
 
 PER_LINE = 10  # ranked images beside each other
@@ -18,8 +18,6 @@ FRAME, GAP, MARGIN = 5, 10, 16  # pixels: the mark of truth around a picture, th
 CAPTION = 42  # pixels: two lines of text under a picture
 FONTS = {"title": ("bold", 14), "mark": ("bold", 18), "name": ("normal", 12)}  # weight, pixels
 GREY, MUTED = "#c9ced4", "#6e7781"
-
-_IDENTITY = re.compile(r"(-?\d+)_c\d+")  # Market-1501: 0002_c1s1_000451_03.jpg
 
 
 @dataclass
@@ -41,7 +39,7 @@ class Tile:
 
 def identity(path: str) -> int | None:
     """The identity in a file name of Market-1501's scheme; None for other names and for junk (−1)."""
-    match = _IDENTITY.match(path.replace("\\", "/").rsplit("/", 1)[-1])
+    match = MARKET_NAME.match(path.replace("\\", "/").rsplit("/", 1)[-1])
     return int(match[1]) if match and int(match[1]) >= 0 else None
 
 
