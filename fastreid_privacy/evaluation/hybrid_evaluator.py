@@ -127,20 +127,25 @@ class HybridEvaluator(DatasetEvaluator):
         Raises:
             UserError: on rank 0, when no image was processed, a domain of a required pair was not extracted, or ranking is impossible.
         """
-        for domain, batches in self._features.items():
-            self._features[domain] = [torch.cat(batches)]  # the batches are freed domain by domain
-        features = {domain: joined for domain, (joined,) in self._features.items()}
         labels = (torch.cat(self._pids), torch.cat(self._camids)) if self._pids else None
         comm.synchronize()
-        parts = comm.gather((features, labels, dict(self._quality)), dst=0)
+        everyone = comm.all_gather((list(self._features), labels, dict(self._quality)))
+        parts = [part for part in everyone if part[1] is not None]  # a small data set leaves the last processes nothing
+        features = {domain: self._gathered(domain) for domain in (parts[0][0] if parts else ())}
         if not comm.is_main_process():
             return {}
-        parts = [part for part in parts if part[1] is not None]  # a small data set leaves the last processes nothing
         if not parts:
             raise UserError("no image was evaluated: the test set is empty")
         pids, camids = (torch.cat([part[1][column] for part in parts]).numpy() for column in (0, 1))
-        features = parts[0][0] if len(parts) == 1 else {domain: torch.cat([part[0][domain] for part in parts]) for domain in parts[0][0]}
         return {"retrieval": self._retrieval(features, pids, camids), "image_quality": _merged_quality([part[2] for part in parts])}
+
+    def _gathered(self, domain: str) -> Tensor | None:
+        """The features of one domain from all processes, on rank 0: one domain at a time, so that no more than one is sent at once."""
+        if self._features[domain]:
+            self._features[domain] = [torch.cat(self._features[domain])]  # the batches are freed domain by domain
+        parts = comm.gather(self._features[domain], dst=0)
+        own = [rows for part in parts for rows in part]
+        return None if not own else own[0] if len(own) == 1 else torch.cat(own)
 
     def _retrieval(self, features: dict[str, Tensor], pids: np.ndarray, camids: np.ndarray) -> dict[str, dict]:
         pairs = {pair: pair.split("-") for pair in (PAIRS if self.pairs is None else self.pairs)}
