@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from fastreid.config import CfgNode
 from torch import nn
 
-from .checkpoint import PrivacyCheckpointer, read_checkpoint
-from .checkpoint_files import some_of
+from .checkpoint_files import load_matching_weights, read_checkpoint, some_of
 from .comparison import PROTECTION_OF, finished
 from .errors import UserError
 from .evaluation.results import results_path
 from .experiment import Results, report_results, tested_checkpoints
 from .report import read_results
+from .solver import GAN_MODULES
 from .trainer import PrivacyTrainer
 
+logger = logging.getLogger(__name__)
+
 TRAINING_ONLY = ("centers", "supervision", "anonymization_discriminator", "recovery_discriminator")
+NOT_REID = (*GAN_MODULES, *TRAINING_ONLY)  # parts of a checkpoint that retrieval does not use
 
 
 def evaluate_only(cfg: CfgNode) -> Results:
@@ -27,16 +31,33 @@ def evaluate_only(cfg: CfgNode) -> Results:
     """
     path, checkpoint = checkpoint_to_evaluate(cfg)
     compared = compared_results(cfg)
-    weights = checkpoint["model"]
-    built = cfg.clone()
-    built.defrost()
-    built.MODEL.HEADS.NUM_CLASSES, built.MODEL.BACKBONE.PRETRAIN = classes_of(weights), False
-    built.freeze()
-    model = PrivacyTrainer.build_model(built)
-    PrivacyCheckpointer(model).load_weights(str(path))
-    check_complete(model, weights, path)
-    evaluations = PrivacyTrainer.test(built, model.eval())
+    built, model = rebuild(cfg, checkpoint["model"], path)
+    evaluations = PrivacyTrainer.test(built, model)
     return report_results(cfg, evaluations, _name_of_tested(cfg, path), checkpoint.get("upgrade_record"), compared)
+
+
+def rebuild(cfg: CfgNode, weights: dict, path: Path) -> tuple[CfgNode, nn.Module]:
+    """The model of a checkpoint, in evaluation, and the config that it is built from: the given one with as many classes as the file has.
+
+    Args:
+        cfg: with the device to build on.
+        weights: of the file, by name.
+        path: of the file, for messages.
+
+    Raises:
+        UserError: when the config names a part that is not registered, or the file lacks networks that it names.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.HEADS.NUM_CLASSES, cfg.MODEL.BACKBONE.PRETRAIN = classes_of(weights), False
+    cfg.freeze()
+    try:
+        model = PrivacyTrainer.build_model(cfg)
+    except KeyError as error:  # fastreid's registries
+        raise UserError(f"{path} needs a part that is not registered here: {error.args[0]}; import the file that registers it") from None
+    logger.info(load_matching_weights(model, weights, str(path)))
+    check_complete(model, weights, path)
+    return cfg, model.eval()
 
 
 def compared_results(cfg: CfgNode) -> dict[str, Results]:

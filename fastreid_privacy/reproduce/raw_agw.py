@@ -16,13 +16,12 @@ from torch import nn
 
 from .. import __version__, compat
 from ..checkpoint import read_checkpoint
-from ..checkpoint_files import load_matching_weights, some_of
+from ..checkpoint_files import some_of
 from ..config import parse_config
 from ..errors import UserError, exit_code
-from ..evaluate_only import TRAINING_ONLY, check_complete, classes_of
+from ..evaluate_only import NOT_REID, rebuild
 from ..evaluation.results import build_results, results_path, save_results
 from ..report.inputs import read_results
-from ..solver import GAN_MODULES
 from ..trainer import DomainExtractor, PrivacyTrainer
 
 PAIRS = ("OI-OI", "DI-DI", "PI-PI", "RI-RI")  # query and gallery of the same kind of image
@@ -40,8 +39,7 @@ def put_in_reid(model: nn.Module, weights: Mapping[str, torch.Tensor], path: str
     Raises:
         UserError: when they lack a part, or it is of another shape; the model is unchanged then.
     """
-    elsewhere = (*GAN_MODULES, *TRAINING_ONLY)
-    own = {name: value for name, value in model.state_dict().items() if name.split(".")[0] not in elsewhere}
+    own = {name: value for name, value in model.state_dict().items() if name.split(".")[0] not in NOT_REID}
     unfit = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
     if unfit:
         raise UserError(f"{path} has another Re-ID model than the full one ({some_of(unfit)}): both must be trained with one config")
@@ -66,17 +64,13 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
     checkpoint, reid = (read_checkpoint(file) for file in files)
     cfg = parse_config(checkpoint["config"], str(files[0]))
     cfg.MODEL.DEVICE, cfg.OUTPUT_DIR, cfg.TEST.PAPER_RESULTS = device, str(full / FOLDER), []
-    cfg.MODEL.HEADS.NUM_CLASSES, cfg.MODEL.BACKBONE.PRETRAIN = classes_of(checkpoint["model"]), False
-    cfg.freeze()
     compat.loader_device = device
-    model = PrivacyTrainer.build_model(cfg)
-    load_matching_weights(model, checkpoint["model"], str(files[0]))
-    check_complete(model, checkpoint["model"], files[0])
+    cfg, model = rebuild(cfg, checkpoint["model"], files[0])
     put_in_reid(model, reid["model"], str(files[1]))
     (dataset,) = cfg.DATASETS.TESTS
     loader, evaluator = PrivacyTrainer.build_evaluator(cfg, dataset)
     evaluator.pairs = PAIRS
-    evaluation = inference_on_dataset(DomainExtractor(model.eval(), cfg.TEST.FLIP.ENABLED), loader, evaluator)
+    evaluation = inference_on_dataset(DomainExtractor(model, cfg.TEST.FLIP.ENABLED), loader, evaluator)
     results = build_results(cfg, dataset, evaluation, version=__version__, checkpoint=f"../{files[0].name}")
     file = results_path(cfg, dataset)
     save_results({**results, "reid_checkpoint": f"../../{upper_bound.name}/{files[1].name}"}, file)

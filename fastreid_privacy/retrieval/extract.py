@@ -14,12 +14,11 @@ from fastreid.data.transforms import build_transforms
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from ..checkpoint import PrivacyCheckpointer, read_checkpoint
+from ..checkpoint import read_checkpoint
 from ..config import parse_config, resolve_device
 from ..errors import UserError
-from ..evaluate_only import TRAINING_ONLY, check_complete, classes_of
+from ..evaluate_only import NOT_REID, rebuild
 from ..meta_arch import PrivacyStages, path_seeds
-from ..trainer import PrivacyTrainer
 
 
 def open_picture(path: str | Path) -> Image.Image:
@@ -113,17 +112,11 @@ def load_extractor(path: str | Path, device: str = "auto") -> Extractor:
     if not isinstance(config, str) or not config:
         raise UserError(f"{path} carries no config, so its model cannot be rebuilt; name a checkpoint that fastreid_privacy trained")
     cfg = parse_config(config, str(path))
-    cfg.MODEL.DEVICE, cfg.MODEL.BACKBONE.PRETRAIN, cfg.MODEL.HEADS.NUM_CLASSES = device, False, classes_of(weights)
-    cfg.freeze()
-    try:
-        model = PrivacyTrainer.build_model(cfg)
-    except KeyError as error:  # fastreid's registries
-        raise UserError(f"{path} needs a part that is not registered here: {error.args[0]}; import the file that registers it") from None
+    cfg.MODEL.DEVICE = device
+    cfg, model = rebuild(cfg, weights, path)
     if not isinstance(model, PrivacyStages):
         raise UserError(f"{path} holds a {cfg.MODEL.META_ARCHITECTURE}, which is no model of fastreid_privacy")
-    PrivacyCheckpointer(model).load_weights(path)
-    check_complete(model, weights, path)
-    return Extractor(model.eval(), cfg, reid_fingerprint(weights, cfg))
+    return Extractor(model, cfg, reid_fingerprint(weights, cfg))
 
 
 def reid_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
@@ -135,7 +128,7 @@ def reid_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
             "mean": list(cfg.MODEL.PIXEL_MEAN), "std": list(cfg.MODEL.PIXEL_STD)}  # fmt: skip
     digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode())
     for name in sorted(weights):
-        if name.partition(".")[0] not in (*TRAINING_ONLY, "anonymizer", "recovery"):
+        if name.partition(".")[0] not in NOT_REID:
             digest.update(name.encode())
             digest.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
