@@ -12,12 +12,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from tqdm import tqdm
 
 from ..errors import UserError
 from ..files import write_atomically
+from ..report.page import render
 from .groups import Group
 from .images import Studio, checkpoint_of, missing_runs, shown_images
 from .pairs import Pair, deal, draw_pairs
@@ -122,7 +122,6 @@ def _picture(studio: Studio, group: Group, domain: str, index: int, pictures: di
 
 def _write_page(path: Path, study: str, participant: int, trials: list[list], pictures: Sequence[bytes]) -> None:
     data = {"study": study, "participant": participant, "trials": trials, "images": [base64.b64encode(png).decode() for png in pictures]}
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    page = template.render(data=json.dumps(data).replace("</", "<\\/"), participant=participant, count=len(trials))
+    text = json.dumps(data).replace("</", "<\\/")
+    page = render("page.html", Path(__file__).parent, data=text, participant=participant, count=len(trials))
     write_atomically(path, lambda file: file.write(page.encode()))

@@ -16,10 +16,12 @@ from .tables import arrow
 OPEN_PAIR = "OI-PI"  # the pair of domains whose rank lists are unfolded, where there is one
 
 
-def render(template: str, **values: object) -> str:
-    """Fill in one of this package's templates; values are escaped, a missing one is an error."""
+def render(template: str, folder: Path | None = None, **values: object) -> str:
+    """Fill in one of this package's templates, or of a folder whose templates may build on these; values are escaped, a missing one is an
+    error."""
+    folders = [folder, Path(__file__).parent] if folder else [Path(__file__).parent]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(folders), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     return environment.get_template(template).render(**values)

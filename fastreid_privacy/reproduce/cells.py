@@ -210,6 +210,13 @@ def _rows(table: int, operator: str, specs: Sequence[tuple], results: Results, t
         yield Row(operator, model, where, label, figures)
 
 
+def schedule_note(plan: Mapping) -> str:
+    """What plan.json says of a shortened schedule; "" for a whole one."""
+    if plan["budget"] == 1:
+        return ""
+    return f"schedule scaled to {plan['epochs']} of {plan['epochs_of_config']} epochs (--budget {plan['budget']:g})"
+
+
 def _caption(table: Table, plan: Mapping, compared: str) -> str:
     parts = [f"Ours on {plan['dataset']}, the paper's on {paper.TITLES[compared]}"]
     if compared != plan["dataset"]:
@@ -222,8 +229,8 @@ def _caption(table: Table, plan: Mapping, compared: str) -> str:
             parts.append("cells of fewer seeds say their n")
     elif table.most_seeds:
         parts.append("one seed")
-    if plan["budget"] != 1:
-        parts.append(f"schedule scaled to {plan['epochs']} of {plan['epochs_of_config']} epochs (--budget {plan['budget']:g})")
+    if note := schedule_note(plan):
+        parts.append(note)
     if missing:
         parts.append(f"{missing} of {total} cells are still missing (–)")
     return f"{UNITS.get(table.number, PERCENT)} {'; '.join(parts)}."

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ..errors import UserError, exit_code
 from ..report import write_paper_report
+from .cells import schedule_note
 from .plan import OPERATORS, TABLES
-from .reproduction import PLAN_FILE, Reproduction
+from .reproduction import PLAN_FILE, Reproduction, read_plan
 from .runs import check_plan, locked, make_runs
 from .tables import html_tables, write_tables
 
@@ -127,6 +128,6 @@ def reproduce(reproduction: Reproduction) -> Path:
               f"plan: {folder / PLAN_FILE}")  # fmt: skip
         make_runs(reproduction, missing, lock, lambda: write_tables(folder))
         files = write_tables(folder)
-        page = write_paper_report(folder, html_tables(folder))
+        page = write_paper_report(folder, html_tables(folder), schedule_note(read_plan(folder)).capitalize())
     print(f"tables: {', '.join(map(str, files))}\nreport: {page}")
     return folder

@@ -7,11 +7,11 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 from tabulate import tabulate
 
 from ..files import write_atomically
 from ..report import tables as report_tables
+from ..report.page import render
 from .cells import Table, build_tables
 
 HEADINGS = {"Rank-1": "rank-1", "Rank-5": "rank-5"}
@@ -49,12 +49,8 @@ def page(tables: Sequence[Table]) -> str:
 
 
 def _render(template: str, tables: Sequence[Table]) -> str:
-    folders = [Path(__file__).parent, Path(report_tables.__file__).parent]  # the reports' base page and style
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
     values = {"tables": tables, "heading": heading, "arrow": report_tables.arrow, "page_title": "Tables of section 4, reproduced"}
-    return environment.get_template(template).render(values)
+    return render(template, Path(__file__).parent, **values)
 
 
 def heading(metric: str) -> str:
