@@ -6,6 +6,9 @@ are called alike.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -29,11 +32,17 @@ class ImageMap(nn.Module):
         operator: images 0–255 to the same, used where ``network`` is None.
         storage: what a stored image keeps; the result is that.
         size: (height, width) that the network was trained for.
+        fingerprint: of the anonymizer that this is, or whose images it recovers (:func:`anonymizer_fingerprint`).
+        trained_on: names of the data sets that the network learned from.
     """
 
-    def __init__(self, network: nn.Module | None, operator: nn.Module | None, storage: ImageStorage, size: tuple[int, int]):
+    def __init__(
+        self, network: nn.Module | None, operator: nn.Module | None, storage: ImageStorage, size: tuple[int, int], *,
+        fingerprint: str = "", trained_on: tuple[str, ...] = (),
+    ):  # fmt: skip
         super().__init__()
         self.network, self.operator, self.storage, self.size = network, operator, storage, size
+        self.fingerprint, self.trained_on = fingerprint, trained_on
         self.requires_grad_(False).eval()
 
     @torch.no_grad()
@@ -53,10 +62,43 @@ class ImageMap(nn.Module):
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be N×3×H×W, got {tuple(images.shape)}")
         device = next((p.device for p in self.parameters()), images.device)
-        raw = images.to(device, torch.float32)
-        mapped = self.operator(raw) if self.network is None else to_levels(self.network(to_unit(raw)))
-        stored = self.storage(mapped).to(images.device)
+        stored = self.storage(self.levels(images.to(device, torch.float32))).to(images.device)
         return stored.round().clamp(0, 255).to(torch.uint8) if images.dtype == torch.uint8 else stored.to(images.dtype)
+
+    @torch.no_grad()
+    def levels(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """The mapped images before any storage.
+
+        Args:
+            images: float32 N×3×H×W, RGB 0–255, on the network's device.
+            seeds: one whole number per image, on which alone conventional noise depends; None: the default generator.
+
+        Returns:
+            float32, the same shape and device, nominally 0–255, neither rounded nor clamped.
+        """
+        if self.network is None:
+            return self.operator(images, seeds).float()
+        return to_levels(self.network(to_unit(images)).float())
+
+
+def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
+    """SHA-256 of all that a protected image depends on before it is stored: G_X's tensors with their names, or the conventional operator's
+    options, and the size of the images. Checkpoints of one training differ; the parts that one checkpoint is split into agree.
+
+    Args:
+        weights: tensors by name, as a checkpoint has them; only ``anonymizer.*`` count.
+        cfg: the checkpoint's config.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    learned = cfg.PRIVACY.PROTECTION == "learned"
+    seen = {"size": list(cfg.INPUT.SIZE_TEST), "operator": cfg.PRIVACY.ANONYMIZER if learned else cfg.PRIVACY.DESENSITIZER}
+    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode())
+    for name in sorted(name for name in weights if learned and name.startswith("anonymizer.")):
+        digest.update(name.encode())
+        digest.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def load_anonymizer(path: str | Path, device: str = "auto") -> ImageMap:
@@ -69,11 +111,13 @@ def load_anonymizer(path: str | Path, device: str = "auto") -> ImageMap:
     Raises:
         UserError: when the file is missing, is no checkpoint of this project, or holds no anonymizer.
     """
-    weights, cfg = _read(path)
-    storage, size = ImageStorage(cfg.PRIVACY.STORAGE), tuple(cfg.INPUT.SIZE_TEST)
+    checkpoint, cfg = _read(path)
+    weights, size = checkpoint["model"], tuple(cfg.INPUT.SIZE_TEST)
+    about = {"fingerprint": anonymizer_fingerprint(weights, cfg), "trained_on": tuple(cfg.DATASETS.NAMES)}
     if cfg.PRIVACY.PROTECTION == "conventional":
-        return ImageMap(None, Desensitizer.from_config(cfg), storage, size)
-    return ImageMap(_network(path, weights, cfg.PRIVACY.ANONYMIZER, "anonymizer", size), None, storage, size).to(resolve_device(device))
+        return ImageMap(None, Desensitizer.from_config(cfg), ImageStorage(cfg.PRIVACY.STORAGE), size, **about)
+    network = _network(path, weights, cfg.PRIVACY.ANONYMIZER, "anonymizer", size)
+    return ImageMap(network, None, ImageStorage(cfg.PRIVACY.STORAGE), size, **about).to(resolve_device(device))
 
 
 def load_recovery(path: str | Path, device: str = "auto") -> ImageMap:
@@ -82,18 +126,20 @@ def load_recovery(path: str | Path, device: str = "auto") -> ImageMap:
     Raises:
         UserError: when the file is missing, is no checkpoint of this project, or holds no recovery decoder.
     """
-    weights, cfg = _read(path)
-    size = tuple(cfg.INPUT.SIZE_TEST)
-    return ImageMap(_network(path, weights, cfg.PRIVACY.RECOVERY, "recovery", size), None, ImageStorage("png"), size).to(
-        resolve_device(device)
-    )
+    checkpoint, cfg = _read(path)
+    weights, size = checkpoint["model"], tuple(cfg.INPUT.SIZE_TEST)
+    network = _network(path, weights, cfg.PRIVACY.RECOVERY, "recovery", size)
+    fingerprint = checkpoint.get("fingerprint") or anonymizer_fingerprint(weights, cfg)  # a recovery file of its own says it
+    return ImageMap(
+        network, None, ImageStorage("png"), size, fingerprint=fingerprint, trained_on=tuple(cfg.DATASETS.NAMES)
+    ).to(resolve_device(device))  # fmt: skip
 
 
-def _read(path: str | Path) -> tuple[dict[str, Tensor], CfgNode]:
+def _read(path: str | Path) -> tuple[dict, CfgNode]:
     checkpoint = read_checkpoint(path)
     if not checkpoint.get("config"):
         raise UserError(f"{path} carries no config: it is no checkpoint of fastreid_privacy")
-    return checkpoint["model"], parse_config(checkpoint["config"], str(path))
+    return checkpoint, parse_config(checkpoint["config"], str(path))
 
 
 def _network(path: str | Path, weights: dict[str, Tensor], options: CfgNode, prefix: str, size: tuple[int, int]) -> nn.Module:

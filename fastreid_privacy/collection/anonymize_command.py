@@ -1,0 +1,134 @@
+"""The command ``tools/anonymize.py``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..anonymizer import ImageMap, anonymizer_fingerprint, load_anonymizer
+from ..config import load_config
+from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
+from ..errors import UserError, exit_code, say
+from ..image_storage import ImageStorage
+from .manifest import MANIFEST, Manifest
+from .protect import protect_collection
+from .source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
+
+EMBEDDED = "SyntheticPedestrians"
+NAMED = 20  # files that a message lists
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    return exit_code(lambda: _anonymize(options), "interrupted; the same command continues")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    number = int(text)  # argparse says what is no number
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """The options that both directions share."""
+    parser.add_argument("--batch-size", type=positive, default=32, help="images at a time (default 32)")
+    parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="threads that read and write images (default: cores)")
+    parser.add_argument("--device", default="auto", help="auto (default: a GPU where there is one), cpu, cuda or cuda:N")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="anonymize.py", description="Protect a folder of images or a data set. A killed run continues.")
+    parser.add_argument("--weights", type=Path, help="anonymizer.safetensors of tools/export.py, or a checkpoint such as model_best.pth")
+    parser.add_argument("--input", required=True, help="folder of images, at any depth, or the name of a data set under FASTREID_DATASETS")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder for the protected files and manifest.jsonl: new, empty or continued"
+    )
+    parser.add_argument("--method", help="learned (default), or a conventional operator, which needs no --weights: "
+                        + ", ".join(sorted(DESENSITIZER_REGISTRY._obj_map)))  # fmt: skip
+    parser.add_argument("--format", choices=("png", "jpg"), default="png", help="of the files (default png, lossless)")
+    parser.add_argument("--quality", type=int, help="of jpg files, 1 to 100 (default 90)")
+    parser.add_argument("--pseudonymize", type=Path, metavar="KEYFILE", help="rename files by a hash keyed with this file's content")
+    add_run_options(parser)
+    parser.add_argument(
+        "options", nargs="*", metavar="KEY VALUE", help="of the operator or the embedded data set: PRIVACY.DESENSITIZER.BLUR_SIGMA 8"
+    )
+    return parser
+
+
+def _anonymize(options: argparse.Namespace) -> None:
+    image_map, method = _image_map(options)
+    source = _source(options)
+    storage = _storage(options)
+    _warn(options, image_map, source, storage)
+    key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
+    done = protect_collection(
+        source, options.output, image_map, method=method, storage=storage, batch_size=options.batch_size, workers=options.workers,
+        pseudonym_key=key,
+    )  # fmt: skip
+    say(f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}", sys.stdout)
+    report_failed(done, "protected")
+
+
+def report_failed(done: Manifest, what: str) -> None:
+    """Name the files that were left out.
+
+    Raises:
+        UserError: when there are any.
+    """
+    if done.failed:
+        listed = [f"\n  {path}: {reason}" for path, reason in sorted(done.failed.items())[:NAMED]]
+        more = f"\n  and {len(done.failed) - NAMED:,} more, in the manifest" if len(done.failed) > NAMED else ""
+        raise UserError(f"{len(done.failed):,} images were not {what}:{''.join(listed)}{more}")
+
+
+def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:
+    method = options.method or "learned"
+    if method == "learned":
+        if not options.weights:
+            raise UserError("--weights is missing: name the anonymizer, or a conventional operator with --method")
+        image_map = load_anonymizer(options.weights, options.device)
+        return image_map, "learned" if image_map.network is not None else image_map.operator.name
+    if options.weights:
+        raise UserError(f"--method {method} uses no weights: leave out --weights, or --method")
+    cfg = load_config("", ["PRIVACY.DESENSITIZER.NAME", method, *options.options])
+    operator = Desensitizer.from_config(cfg)
+    return ImageMap(None, operator, ImageStorage("png"), None, fingerprint=anonymizer_fingerprint({}, _conventional(cfg))), method
+
+
+def _conventional(cfg):
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.PRIVACY.PROTECTION, cfg.INPUT.SIZE_TEST = "conventional", []  # images keep their own size
+    return cfg
+
+
+def _source(options: argparse.Namespace) -> Source:
+    if not Path(options.input).is_dir() and is_dataset(options.input):
+        return dataset_source(load_config("", options.options), options.input)
+    return folder_source(options.input)
+
+
+def _storage(options: argparse.Namespace) -> str:
+    if options.format == "png":
+        if options.quality is not None:
+            raise UserError("--quality is for --format jpg; png is lossless")
+        return "png"
+    return ImageStorage(f"jpeg{90 if options.quality is None else options.quality}").name
+
+
+def _warn(options: argparse.Namespace, image_map: ImageMap, source: Source, storage: str) -> None:
+    if image_map.network is not None and image_map.storage.name not in (storage, "none"):
+        say(f"warning: this model was trained for {image_map.storage.name} files; recovery from {storage} files is worse than it could be")
+    embedded = options.input == EMBEDDED or any(part.startswith(f"{EMBEDDED}-v") for part in Path(options.input).absolute().parts)
+    if image_map.trained_on == (EMBEDDED,) and not embedded:
+        say("warning: this model was trained on rendered people only: on photographs it neither protects nor recovers as measured; train "
+            "it on photographs first")  # fmt: skip
+    if source.others:
+        listed = ", ".join(source.others[:NAMED]) + (f" and {len(source.others) - NAMED:,} more" if len(source.others) > NAMED else "")
+        say(f"left out, for they are no images: {listed}")

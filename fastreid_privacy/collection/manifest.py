@@ -1,0 +1,97 @@
+"""What a run has written, as JSON lines: the manifest of a finished run, and the journal that a killed one continues from.
+
+Line 1 says what the files were made by; then one line for each file, sorted by path: ``path``, ``width`` and ``height`` of the raw image,
+``size`` in bytes and ``sha256`` of the written file, or ``path`` and ``failed``, the reason; the last line counts both. Neither raw pixels
+nor hashes of raw files are in it: a hash would tell who holds a raw image that it is in the collection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import write_atomically
+
+MANIFEST = "manifest.jsonl"
+JOURNAL = ".manifest.journal"
+FORMAT = "fastreid_privacy collection"
+
+
+@dataclass
+class Manifest:
+    """A read manifest.
+
+    Attributes:
+        header: what the files were made by.
+        entries: of the files that were written, by path.
+        failed: reasons, by path.
+        complete: whether the run that wrote it came to its end.
+    """
+
+    header: dict
+    entries: dict[str, dict]
+    failed: dict[str, str]
+    complete: bool
+
+
+def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
+    """Read a manifest or a journal.
+
+    Args:
+        path: of the file.
+        torn: whether a last line that is cut off is passed over, as a killed run leaves it.
+
+    Raises:
+        UserError: when the file is missing, damaged, or something else.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): is its folder what tools/anonymize.py wrote?") from None
+    manifest, whole = Manifest({}, {}, {}, False), lines[:-1]  # what follows the last line break is not whole
+    try:
+        if lines[-1] and not torn:
+            raise ValueError("its last line is cut off")
+        records = [json.loads(line) for line in whole]
+        manifest.header = records[0]
+        if manifest.header.get("kind") != FORMAT or manifest.header.get("schema") != 1:
+            raise ValueError("it is no manifest of this version")
+        for record in records[1:]:
+            if "complete" in record:
+                manifest.complete = record["complete"] == [len(manifest.entries), len(manifest.failed)]
+            elif "failed" in record:
+                manifest.failed[record["path"]] = record["failed"]
+            else:
+                if lacking := {"size", "sha256", "width", "height"} - set(record):
+                    raise ValueError(f"the line of {record['path']} lacks {', '.join(sorted(lacking))}")
+                manifest.entries[record["path"]] = record
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged or no manifest ({error})") from None
+    return manifest
+
+
+def line(record: dict) -> bytes:
+    """One line of a manifest."""
+    return json.dumps(record, ensure_ascii=True, sort_keys=False).encode() + b"\n"
+
+
+def write_manifest(folder: Path, header: dict, entries: Iterable[dict], failed: dict[str, str]) -> None:
+    """Write the manifest of a finished run, whole or not at all."""
+    records = sorted([*entries, *({"path": path, "failed": reason} for path, reason in failed.items())], key=lambda item: item["path"])
+    last = {"complete": [len(records) - len(failed), len(failed)]}
+    write_atomically(folder / MANIFEST, lambda file: file.writelines(map(line, [header, *records, last])), sync=True)
+
+
+def unchanged(folder: Path, entry: dict) -> bool:
+    """Whether the file of an entry is there and is what was written."""
+    try:
+        with (folder / entry["path"]).open("rb") as file:
+            return os.fstat(file.fileno()).st_size == entry["size"] and hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+    except OSError:
+        return False

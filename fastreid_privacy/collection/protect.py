@@ -1,0 +1,141 @@
+"""Raw images to protected files."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..anonymizer import ImageMap
+from ..errors import UserError
+from ..files import write_atomically
+from ..image_storage import ImageStorage
+from ..images import to_pictures
+from .manifest import Manifest
+from .picture import read_bytes, read_picture, resize
+from .run import Job, Loaded, Work, run
+from .source import Source, check_apart, targets
+
+NOISE_KEY = ".noise.key"  # in the output folder while a run with conventional noise is unfinished
+SEALED = ".sealed"  # end of the name of a sealed original, after the protected file's name
+
+
+def protect_collection(
+    source: Source, output: str | Path, image_map: ImageMap, *, method: str = "learned", storage: str = "png", batch_size: int = 32,
+    workers: int | None = None, pseudonym_key: bytes | None = None, seal: Callable[[str, bytes], bytes] | None = None,
+    how: dict | None = None,
+) -> Manifest:  # fmt: skip
+    """Protect every image of a collection; what was done before is kept, a killed run is continued.
+
+    Learned protection gives files of the network's size, the raw size is in the manifest; a conventional operator without a size of its own
+    keeps each image's. Files carry pixels only, nothing of the raw files' metadata.
+
+    Args:
+        source: the images.
+        output: folder for the protected files and ``manifest.jsonl``.
+        image_map: the anonymizer.
+        method: its name in the manifest.
+        storage: "png" or "jpegNN".
+        batch_size: images at a time.
+        workers: threads that decode and encode; None: as many as there are cores.
+        pseudonym_key: rename files by a keyed hash of their path.
+        seal: a source's relative path and content to what only the owner can open; it is written beside each protected file.
+        how: further settings for the manifest that the files depend on.
+
+    Returns:
+        What the manifest holds: entries, and the reasons for what could not be protected.
+
+    Raises:
+        UserError: when two images would share a name, the output folder is no place for them, or the disk is full.
+    """
+    output, files = Path(output), ImageStorage(storage)
+    check_apart(source.root, output)
+    names = targets(source.paths, files.extension, pseudonym_key)
+    jobs = sorted((Job(source.root / path, names[path]) for path in source.paths), key=lambda job: job.path)
+    origins = {names[path]: path for path in source.paths}
+    header = {
+        "version": _version(), "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
+        "network_size": list(image_map.size) if image_map.size else None, "storage": storage, "batch_size": batch_size,
+        "pseudonyms": pseudonym_key is not None, "sealed": seal is not None, **(how or {}),
+    }  # fmt: skip
+
+    def load(job: Job) -> Loaded:
+        pixels = read_picture(job.source)
+        height, width = pixels.shape[:2]
+        return Loaded(resize(pixels, image_map.size) if image_map.size else pixels, about={"width": width, "height": height})
+
+    def finish(job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
+        content = files.encode(mapped)
+        if seal is not None:
+            sealed = output / (job.path + SEALED)
+            sealed.parent.mkdir(parents=True, exist_ok=True)
+            closed = seal(origins[job.path], read_bytes(job.source))
+            write_atomically(sealed, lambda file: file.write(closed))
+            loaded.about["sealed"] = job.path + SEALED
+        return content
+
+    conventional = image_map.network is None
+    network = BatchOf(image_map, batch_size, (lambda: _noise_key(output)) if conventional else None)
+    work = Work(header, load, network, finish)
+    done = run(jobs, output, work, batch_size=batch_size, workers=workers or os.cpu_count() or 1, describe="protecting")
+    (output / NOISE_KEY).unlink(missing_ok=True)
+    return done
+
+
+class BatchOf:
+    """An image map over lists of pictures: always as many images as a batch has, so that a picture's bytes do not depend on the others.
+
+    Args:
+        image_map: the network or operator.
+        batch_size: images at a time; places without one are black.
+        noise_key: gives the key of conventional noise, once. It is secret and new for each run: whoever could repeat the noise could
+            subtract it.
+    """
+
+    def __init__(self, image_map: ImageMap, batch_size: int, noise_key: Callable[[], bytes] | None = None):
+        self.image_map, self.batch_size, self.noise_key = image_map, batch_size, noise_key and cache(noise_key)
+
+    def __call__(self, pictures: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+        """uint8 H×W×3 pictures, None where there is none, to the same."""
+        if self.image_map.size is None:  # a conventional operator, each picture in its own size
+            return [None if picture is None else self._map(picture[None])[0] for picture in pictures]
+        if all(picture is None for picture in pictures):
+            return list(pictures)
+        batch = np.zeros((self.batch_size, *self.image_map.size, 3), np.uint8)
+        for index, picture in enumerate(pictures):
+            if picture is not None:
+                batch[index] = picture
+        mapped = self._map(batch)
+        return [None if picture is None else image for picture, image in zip(pictures, mapped, strict=False)]
+
+    def _map(self, batch: np.ndarray) -> np.ndarray:
+        device = next((weights.device for weights in self.image_map.parameters()), torch.device("cpu"))
+        seeds = None
+        if self.noise_key is not None:
+            digests = [hmac.digest(self.noise_key(), np.ascontiguousarray(image).tobytes(), "sha256") for image in batch]
+            seeds = torch.tensor([int.from_bytes(digest[:8], "little") >> 1 for digest in digests])
+        images = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
+        mapped = self.image_map.levels(images, seeds)
+        if not torch.isfinite(mapped).all():
+            raise UserError("the network's output is not finite: its weights are broken")
+        return to_pictures(mapped)
+
+
+def _noise_key(output: Path) -> bytes:
+    """A new one, or that of the killed run that this one continues."""
+    path = output / NOISE_KEY
+    if not path.is_file():
+        write_atomically(path, lambda file: (os.chmod(file.fileno(), 0o600), file.write(secrets.token_bytes(32))))
+    return path.read_bytes()
+
+
+def _version() -> str:
+    from .. import __version__
+
+    return __version__

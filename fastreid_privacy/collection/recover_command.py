@@ -1,0 +1,60 @@
+"""The command ``tools/recover.py``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..anonymizer import load_recovery
+from ..errors import UserError, exit_code, say
+from .anonymize_command import add_run_options, report_failed
+from .manifest import MANIFEST
+from .recover import finished_collection, in_all, recover_collection
+from .source import read_pseudonym_key
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    return exit_code(lambda: _recover(options), "interrupted; the same command continues")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recover.py", description="Recover what tools/anonymize.py has protected. A killed run continues."
+    )
+    parser.add_argument("--key", type=Path, required=True, help="recovery.key of tools/export.py, or a checkpoint such as model_best.pth")
+    parser.add_argument("--input", type=Path, required=True, help="folder that anonymize.py wrote")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the recovered images (png): new, empty or continued")
+    parser.add_argument("--verify", type=Path, metavar="RAW", help="folder of the raw images: print PSNR and SSIM of each, and in all")
+    parser.add_argument("--pseudonymize", type=Path, metavar="KEYFILE", help="key of the names, for --verify where they are pseudonyms")
+    add_run_options(parser)
+    return parser
+
+
+def _recover(options: argparse.Namespace) -> None:
+    if options.pseudonymize and not options.verify:
+        raise UserError("--pseudonymize only finds raw images for --verify: leave it out")
+    collection = finished_collection(options.input)
+    key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
+    done = recover_collection(
+        options.input, options.output, load_recovery(options.key, options.device), batch_size=options.batch_size, workers=options.workers,
+        raw=options.verify, pseudonym_key=key,
+    )  # fmt: skip
+    if options.verify:
+        entries = [done.entries[path] for path in sorted(done.entries)]
+        for entry in entries:
+            say(f"{_figures(entry)}  {entry['path']}", sys.stdout)
+        if entries:
+            say(f"{_figures(in_all(entries))}  in all, {len(entries):,} images", sys.stdout)
+    say(f"{len(done.entries):,} of {len(collection.entries):,} images recovered: {options.output / MANIFEST}", sys.stdout)
+    if collection.failed:
+        say(f"{len(collection.failed):,} images of the collection were never protected; {options.input / MANIFEST} names them")
+    report_failed(done, "recovered")
+
+
+def _figures(entry: dict) -> str:
+    psnr = "identical" if entry["PSNR"] is None else f"{entry['PSNR']:6.2f} dB"
+    return f"{psnr:>9}  SSIM {'   –  ' if entry['SSIM'] is None else format(entry['SSIM'], '.4f')}"

@@ -1,0 +1,150 @@
+"""Which images a collection holds, in an order that does not depend on the file system, and what each file is called in the output."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from fastreid.data.datasets import DATASET_REGISTRY
+
+from ..config import CfgNode
+from ..data.datasets import IMAGE_ENDINGS, datasets_root, load_dataset
+from ..errors import UserError
+
+ENDINGS = (*IMAGE_ENDINGS, ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+SHORTEST_KEY = 16  # bytes of a key for pseudonyms
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images below one folder.
+
+    Attributes:
+        root: the folder.
+        paths: of the images, relative to it, sorted, "/" between the parts.
+        others: relative paths of what is left out: files with another ending, hidden ones, links that lead back to a folder above.
+    """
+
+    root: Path
+    paths: list[str]
+    others: list[str] = field(default_factory=list)
+
+
+def folder_source(root: str | Path) -> Source:
+    """The images of a folder at any depth. Links to files and folders are followed, but not back to a folder that they lie in.
+
+    Raises:
+        UserError: when it is no folder, cannot be listed, or holds no image.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"--input {root} is neither a folder nor a data set that fastreid knows")
+    paths, others = [], []
+
+    def scan(folder: Path, relative: PurePosixPath, above: frozenset[tuple[int, int]]) -> None:
+        about = folder.stat()
+        here = (about.st_dev, about.st_ino)
+        if here in above:
+            others.append(f"{relative}/ (a link back to a folder that it lies in)")
+            return
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise UserError(f"folder {folder} cannot be listed: {error.strerror}; make it readable, or take another --input") from None
+        for entry in entries:
+            name = relative / entry.name
+            if entry.is_dir():
+                if entry.name.startswith("."):
+                    others.append(f"{name}/")
+                else:
+                    scan(folder / entry.name, name, above | {here})
+            else:
+                image = entry.name.lower().endswith(ENDINGS) and not entry.name.startswith(".")
+                (paths if image else others).append(str(name))
+
+    scan(root, PurePosixPath(), frozenset())
+    if not paths:
+        raise UserError(f"--input {root} holds no image ({', '.join(ENDINGS)}), at any depth")
+    return Source(root, sorted(paths), others)
+
+
+def dataset_source(cfg: CfgNode, name: str) -> Source:
+    """The training, query and gallery images of a registered data set; paths are relative to FASTREID_DATASETS, the data set's folder
+    included, so that the output is a FASTREID_DATASETS again.
+
+    Raises:
+        UserError: for an unknown or missing data set, or one whose images do not lie under FASTREID_DATASETS.
+    """
+    data = load_dataset(cfg, name)
+    root = datasets_root().resolve()
+    files = {Path(item[0]).resolve() for part in (data.train, data.query, data.gallery) for item in part}
+    outside = next((file for file in files if root not in file.parents), None)
+    if outside:
+        raise UserError(f"{outside} of {name} does not lie under {root}; give its folder as --input")
+    return Source(root, sorted(file.relative_to(root).as_posix() for file in files))
+
+
+def is_dataset(name: str) -> bool:
+    """Whether fastreid knows a data set of this name."""
+    return name in DATASET_REGISTRY._obj_map
+
+
+def targets(paths: Iterable[str], ending: str, key: bytes | None = None) -> dict[str, str]:
+    """What each file is called in the output: the same folders and stem with another ending, or a pseudonym.
+
+    Args:
+        paths: of the sources, relative.
+        ending: such as ".png".
+        key: of pseudonyms: the name is then the first 32 hexadecimal digits of the HMAC-SHA256 of path and stem, without folders.
+
+    Returns:
+        {path: path in the output}, in the given order.
+
+    Raises:
+        UserError: when two sources would share a name; all of them are named.
+    """
+    names, sharing = {}, defaultdict(list)
+    for path in paths:
+        stem = str(PurePosixPath(path).with_suffix(""))
+        if key is not None:
+            stem = hmac.digest(key, os.fsencode(stem), "sha256").hex()[:32]
+        names[path] = stem + ending
+        sharing[stem + ending].append(path)
+    shared = [" and ".join(group) for group in sharing.values() if len(group) > 1]
+    if shared:
+        more = f"; and {len(shared) - 5} more" if len(shared) > 5 else ""
+        raise UserError(
+            f"these would share a name in the output, for only their endings differ: {'; '.join(shared[:5])}{more}; rename them"
+        )
+    return names
+
+
+def read_pseudonym_key(path: str | Path) -> bytes:
+    """The key of pseudonyms: the content of a file.
+
+    Raises:
+        UserError: when it cannot be read or is shorter than 16 bytes.
+    """
+    try:
+        key = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"key file {path} cannot be read: {error.strerror}") from None
+    if len(key) < SHORTEST_KEY:
+        raise UserError(f"key file {path} has {len(key)} bytes; names can be guessed from a short key: give at least {SHORTEST_KEY} random "
+                        f"bytes, for instance of: head -c 32 /dev/urandom > {path}")  # fmt: skip
+    return key
+
+
+def check_apart(source: Path, output: Path) -> None:
+    """Refuse an output folder inside the input, or the other way round: a second run would take one for the other.
+
+    Raises:
+        UserError: naming both.
+    """
+    inside, outside = output.resolve(), source.resolve()
+    if inside == outside or outside in inside.parents or inside in outside.parents:
+        raise UserError(f"--output {output} and --input {source} lie in each other; choose an output folder beside the input")

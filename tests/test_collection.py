@@ -1,0 +1,495 @@
+"""``tools/anonymize.py`` and ``tools/recover.py`` on folders and data sets."""
+
+from __future__ import annotations
+
+import fastreid_privacy  # before fastreid
+
+# isort: split
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from fastreid_privacy.collection import anonymize_command, protect, read_manifest, recover_command
+from fastreid_privacy.collection import run as run_module
+from fastreid_privacy.collection.picture import read_picture
+from fastreid_privacy.collection.pipeline import overlapped
+from fastreid_privacy.data.datasets import MARKET_NAME
+from fastreid_privacy.errors import UserError
+
+
+def anonymize(*words) -> int:
+    return anonymize_command.main([str(word) for word in words])
+
+
+def recover(*words) -> int:
+    return recover_command.main([str(word) for word in words])
+
+
+def contents(folder):
+    """Every file of a folder, by relative path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def pixels(path):
+    with Image.open(path) as file:
+        return np.array(file.convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def weights(small_run):
+    return small_run / "model_best.pth"
+
+
+@pytest.fixture(scope="module")
+def raw(small_dataset, tmp_path_factory):
+    """Pictures of several sizes in folders with spaces and other alphabets."""
+    root = tmp_path_factory.mktemp("raw")
+    (root / "cam 1").mkdir()
+    (root / "保護" / "tief").mkdir(parents=True)
+    for number, file in enumerate(sorted(small_dataset.glob("*/bounding_box_test/*"))[:14]):
+        folder = root / ("cam 1" if number % 2 else "保護/tief")
+        with Image.open(file) as picture:
+            picture.resize((32 + 3 * number, 64 + 5 * number)).save(folder / f"pérson {number:02d}.jpg", quality=95)
+    return root
+
+
+def test_protected_files_are_what_the_anonymizer_gives(weights, raw, tmp_path):
+    out = tmp_path / "out"
+    assert anonymize("--weights", weights, "--input", raw, "--output", out, "--batch-size", 4, "--workers", 2) == 0
+    protect_images = fastreid_privacy.load_anonymizer(weights, "cpu")
+    sources = sorted(raw.rglob("*.jpg"))
+    assert sorted(contents(out)) == sorted(["manifest.jsonl", *(path.relative_to(raw).with_suffix(".png").as_posix() for path in sources)])
+    manifest = read_manifest(out / "manifest.jsonl")
+    assert manifest.complete and manifest.header["anonymizer"] == protect_images.fingerprint
+    for path in sources:
+        with Image.open(path) as picture:
+            size = picture.size
+            image = torch.from_numpy(np.array(picture.resize((32, 64), Image.Resampling.BICUBIC)))
+        expected = protect_images(image.permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+        name = path.relative_to(raw).with_suffix(".png").as_posix()
+        written = pixels(out / name)
+        # a batch's last digits can round a level differently than a single image
+        assert np.abs(written.astype(int) - expected).max() <= 1
+        entry = manifest.entries[name]
+        assert (entry["width"], entry["height"]) == size
+        assert entry["sha256"] == hashlib.sha256((out / name).read_bytes()).hexdigest()
+
+
+def test_recovery_restores_sizes_and_measures(weights, raw, tmp_path, capsys):
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    assert recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r", "--verify", raw) == 0
+    printed = capsys.readouterr().out
+    errors, values, ssims = 0.0, 0, []
+    for path in sorted(raw.rglob("*.jpg")):
+        name = path.relative_to(raw).with_suffix(".png")
+        original, recovered = (torch.from_numpy(pixels(file)).permute(2, 0, 1)[None].float() for file in (path, tmp_path / "r" / name))
+        assert original.shape == recovered.shape
+        psnr = peak_signal_noise_ratio(recovered, original, data_range=255.0)
+        ssims.append(float(structural_similarity_index_measure(recovered, original, data_range=255.0)))
+        assert f"{psnr:6.2f} dB  SSIM {ssims[-1]:.4f}  {name}" in printed
+        errors, values = errors + float((recovered - original).square().sum()), values + original.numel()
+    in_all = 10 * np.log10(255**2 * values / errors)
+    assert f"{in_all:6.2f} dB  SSIM {np.mean(ssims):.4f}  in all, {len(ssims)} images" in printed
+
+
+@pytest.mark.parametrize("quality", [90, 50])
+def test_jpg_files_have_that_quality(weights, raw, tmp_path, quality, capsys):
+    words = ["--weights", weights, "--input", raw]
+    assert anonymize(*words, "--output", tmp_path / "png") == 0
+    assert anonymize(*words, "--output", tmp_path / "jpg", "--format", "jpg", "--quality", quality) == 0
+    assert f"trained for png files; recovery from jpeg{quality}" in capsys.readouterr().err
+    for path in (tmp_path / "png").rglob("*.png"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels(path)).save(buffer, format="JPEG", quality=quality, subsampling="4:2:0")
+        assert (tmp_path / "jpg" / path.relative_to(tmp_path / "png").with_suffix(".jpg")).read_bytes() == buffer.getvalue()
+
+
+def test_a_data_set_stays_a_data_set(weights, small_dataset, tmp_path, monkeypatch):
+    from conftest import SMALL_DATASET
+
+    options = [word for key, value in SMALL_DATASET.items() for word in (f"DATASETS.SYNTHETIC.{key.upper()}", value)]
+    words = ["--weights", weights, "--input", "SyntheticPedestrians", "--format", "jpg", "--output", tmp_path]
+    assert anonymize(*words, *options) == 0
+    (raw_folder,), (folder,) = small_dataset.glob("Synthetic*"), tmp_path.glob("Synthetic*")
+    assert folder.name == raw_folder.name
+    again = fastreid_privacy.data.SyntheticPedestrians(tmp_path, verbose=False, **SMALL_DATASET)
+    before = fastreid_privacy.data.SyntheticPedestrians(small_dataset, verbose=False, **SMALL_DATASET)
+    for part in ("train", "query", "gallery"):
+        assert [item[1:] for item in getattr(again, part)] == [item[1:] for item in getattr(before, part)]
+        assert all(str(item[0]).startswith(str(tmp_path)) for item in getattr(again, part))
+
+
+# -- killed runs ------------------------------------------------------------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+from fastreid_privacy.collection import run
+import fastreid_privacy.files as files
+left = int(sys.argv[1])
+def counted(function):
+    def wrapper(*args, **kwargs):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return wrapper
+os.replace = counted(os.replace)
+run.Journal.add = counted(run.Journal.add)
+run._load = counted(run._load)
+from fastreid_privacy.collection.anonymize_command import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_killed_at_random_points_it_ends_byte_identical(weights, raw, tmp_path):
+    words = ["--weights", weights, "--input", raw, "--batch-size", "3", "--workers", "2", "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def run_until(steps, out):
+        command = [sys.executable, "-c", KILLED, str(steps), *map(str, words), "--output", str(out)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert run_until(10**6, tmp_path / "whole").returncode == 0
+    rng, kills = random.Random(0), 0
+    while (result := run_until(rng.randint(3, 22), tmp_path / "killed")).returncode != 0:
+        assert result.returncode == -9, result.stderr
+        kills += 1
+        raw_bytes = {path.read_bytes() for path in raw.rglob("*.jpg")}
+        assert not raw_bytes & set(contents(tmp_path / "killed").values())
+        assert kills < 30
+    assert kills >= 2
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_a_torn_line_of_the_journal_is_made_again(weights, raw, tmp_path, monkeypatch):
+    words = ["--weights", weights, "--input", raw, "--batch-size", 3]
+    assert anonymize(*words, "--output", tmp_path / "whole") == 0
+    finished = run_module.write_manifest
+    monkeypatch.setattr(run_module, "write_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert anonymize(*words, "--output", tmp_path / "torn") == 130
+    monkeypatch.setattr(run_module, "write_manifest", finished)
+    journal = tmp_path / "torn" / run_module.JOURNAL
+    journal.write_bytes(journal.read_bytes()[:-40])
+    assert anonymize(*words, "--output", tmp_path / "torn") == 0
+    assert contents(tmp_path / "torn") == contents(tmp_path / "whole")
+
+
+# -- odd inputs -------------------------------------------------------------------------------------------------------------------------
+
+
+def save(picture, path, **options):
+    picture.save(path, **options)
+    return path
+
+
+def odd_files(folder):
+    """name → the picture that is to be seen, or the reason why there is none."""
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (20, 12, 3), np.uint8)
+    picture, grey = Image.fromarray(rgb), Image.fromarray(rgb[..., 0])
+    expected = {}
+    save(grey, folder / "grey.png")
+    expected["grey.png"] = np.repeat(rgb[..., :1], 3, axis=2)
+    deep = rng.integers(0, 65536, (20, 12), np.uint16)
+    save(Image.fromarray(deep), folder / "deep.png")
+    expected["deep.png"] = np.repeat(np.round(deep / 257).astype(np.uint8)[..., None], 3, axis=2)
+    palette = picture.quantize(16)
+    save(palette, folder / "palette.png")
+    expected["palette.png"] = np.array(palette.convert("RGB"))
+    alpha = rng.integers(0, 256, (20, 12), np.uint8)
+    save(Image.fromarray(np.dstack([rgb, alpha])), folder / "alpha.png")
+    share = alpha[..., None] / 255
+    expected["alpha.png"] = np.round(rgb * share + 255 * (1 - share))
+    save(picture.convert("CMYK"), folder / "cmyk.jpg", quality=100)
+    expected["cmyk.jpg"] = np.array(Image.open(folder / "cmyk.jpg").convert("RGB"))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    save(picture, folder / "rotated.png", exif=exif)
+    expected["rotated.png"] = np.rot90(rgb, -1)
+    save(picture.crop((0, 0, 1, 1)), folder / "one.png")
+    expected["one.png"] = rgb[:1, :1]
+    save(picture.convert("1"), folder / "black-white.png")
+    expected["black-white.png"] = np.array(picture.convert("1").convert("RGB"))
+    save(picture, folder / "web.webp", lossless=True)
+    expected["web.webp"] = rgb
+    (folder / "empty.jpg").write_bytes(b"")
+    expected["empty.jpg"] = "empty"
+    (folder / "text.jpg").write_text("no picture")
+    expected["text.jpg"] = "no image file"
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (200, 100, 3), np.uint8)).save(buffer, format="JPEG")
+    (folder / "cut.jpg").write_bytes(buffer.getvalue()[:2000])
+    expected["cut.jpg"] = "damaged"
+    save(picture, folder / "moves.gif", save_all=True, append_images=[picture.rotate(180)])
+    expected["moves.gif"] = "2 pictures"
+    save(Image.fromarray(rng.random((20, 12), np.float32)), folder / "float.tiff")
+    expected["float.tiff"] = "32 bits"
+    huge = bytearray(buffer.getvalue())
+    at = huge.index(b"\xff\xc0")
+    huge[at + 5 : at + 9] = b"\xff\xff\xff\xff"
+    (folder / "huge.jpg").write_bytes(huge)
+    expected["huge.jpg"] = "pixels"
+    os.mkfifo(folder / "pipe.jpg")
+    expected["pipe.jpg"] = "no regular file"
+    (folder / "nowhere.jpg").symlink_to(folder / "absent.jpg")
+    expected["nowhere.jpg"] = "cannot be read"
+    return expected
+
+
+def test_odd_pictures_are_seen_or_named(tmp_path):
+    for name, seen in odd_files(tmp_path).items():
+        if isinstance(seen, str):
+            with pytest.raises(UserError, match=seen):
+                read_picture(tmp_path / name)
+        else:
+            read = read_picture(tmp_path / name)
+            assert read.shape == seen.shape and read.dtype == np.uint8, name
+            assert np.abs(read.astype(float) - seen).max() <= 1, name
+
+
+def test_odd_files_are_reported_by_name_and_the_rest_goes_on(weights, tmp_path, capsys):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    expected = odd_files(raw)
+    (raw / "loop").symlink_to(raw)
+    (raw / "notes.txt").write_text("no picture")
+    assert anonymize("--weights", weights, "--input", raw, "--output", out) == 2
+    told = capsys.readouterr().err
+    assert "notes.txt" in told and "loop" in told
+    manifest = read_manifest(out / "manifest.jsonl")
+    for name, seen in expected.items():
+        target = os.path.splitext(name)[0] + ".png"
+        if isinstance(seen, str):
+            assert seen in manifest.failed[target] and f"{target}: " in told
+            assert not (out / target).exists()
+        else:
+            assert (manifest.entries[target]["width"], manifest.entries[target]["height"]) == seen.shape[1::-1]
+            assert pixels(out / target).shape == (64, 32, 3)
+    assert recover("--key", weights, "--input", out, "--output", tmp_path / "recovered") == 0
+    assert pixels(tmp_path / "recovered" / "one.png").shape == (1, 1, 3)
+
+
+def test_nothing_of_the_raw_file_but_its_size_is_kept(weights, small_dataset, tmp_path):
+    source = next(small_dataset.glob("*/query/*"))
+    secret = b"SECRET of the camera"
+    raw, text, exif = tmp_path / "raw", PngImagePlugin.PngInfo(), Image.Exif()
+    raw.mkdir()
+    text.add_text("comment", secret.decode())
+    exif[0x010E] = secret.decode()
+    with Image.open(source) as picture:
+        picture.save(raw / "a.jpg", exif=exif, comment=secret, icc_profile=secret)
+        picture.save(raw / "b.png", pnginfo=text, exif=exif, icc_profile=secret)
+    for kind in ("png", "jpg"):
+        out = tmp_path / kind
+        assert anonymize("--weights", weights, "--input", raw, "--output", out, "--format", kind) == 0
+        for name, content in contents(out).items():
+            assert secret not in content, name
+            if name != "manifest.jsonl":
+                with Image.open(io.BytesIO(content)) as file:
+                    assert not file.getexif() and not {"icc_profile", "comment", "exif"} & set(file.info)
+    hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in raw.iterdir()}
+    assert not any(value in (tmp_path / "png" / "manifest.jsonl").read_text() for value in hashes)
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_two_images_that_would_share_a_name_are_named(weights, raw, tmp_path, capsys):
+    folder = shutil.copytree(raw, tmp_path / "raw")
+    shutil.copy(folder / "cam 1" / "pérson 01.jpg", folder / "cam 1" / "pérson 01.jpeg")
+    assert anonymize("--weights", weights, "--input", folder, "--output", tmp_path / "out") == 2
+    assert "cam 1/pérson 01.jpeg and cam 1/pérson 01.jpg" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("where", ["raw", "raw/out", "."])
+def test_input_and_output_lie_apart(weights, raw, tmp_path, capsys, where):
+    folder = shutil.copytree(raw, tmp_path / "raw")
+    before = contents(tmp_path)
+    assert anonymize("--weights", weights, "--input", folder, "--output", tmp_path / where) == 2
+    assert "lie in each other" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_files_of_others_stay(weights, raw, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    words = ["--weights", weights, "--input", raw, "--output", out]
+    assert anonymize(*words) == 2
+    assert "not empty" in capsys.readouterr().err
+    (out / "mine.txt").unlink()
+    assert anonymize(*words) == 0
+    whole = contents(out)
+    assert anonymize(*words) == 0  # again: nothing to do
+    assert contents(out) == whole
+    assert anonymize(*words, "--batch-size", 5) == 2
+    assert "batch_size 32 there, 5 here" in capsys.readouterr().err
+    path = next(out.rglob("*.png"))
+    path.write_bytes(b"mine")
+    assert anonymize(*words) == 2
+    assert f"{path} was changed" in capsys.readouterr().err
+    assert path.read_bytes() == b"mine"
+    path.unlink()
+    assert anonymize(*words) == 0
+    assert contents(out) == whole
+
+
+def test_a_full_disk_ends_the_run_and_it_continues(weights, raw, tmp_path, monkeypatch, capsys):
+    import errno
+
+    words = ["--weights", weights, "--input", raw, "--batch-size", 3]
+    assert anonymize(*words, "--output", tmp_path / "whole") == 0
+    written = []
+
+    def full(path, write, **options):
+        if path.suffix == ".png":
+            written.append(path)
+            if len(written) > 5:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return original(path, write, **options)
+
+    original = run_module.write_atomically
+    monkeypatch.setattr(run_module, "write_atomically", full)
+    assert anonymize(*words, "--output", tmp_path / "full") == 2
+    assert "No space left on device; run the same command again" in capsys.readouterr().err
+    assert not (tmp_path / "full" / "manifest.jsonl").exists()
+    assert recover("--key", weights, "--input", tmp_path / "full", "--output", tmp_path / "r") == 2
+    monkeypatch.setattr(run_module, "write_atomically", original)
+    assert anonymize(*words, "--output", tmp_path / "full") == 0
+    assert contents(tmp_path / "full") == contents(tmp_path / "whole")
+
+
+def test_recovery_refuses_another_anonymizers_set_and_changed_files(weights, small_run, raw, tmp_path, capsys):
+    checkpoint = torch.load(weights, weights_only=True)
+    checkpoint["model"] = {name: value + 1e-3 if name == "anonymizer.up.0.0.bias" else value for name, value in checkpoint["model"].items()}
+    torch.save(checkpoint, tmp_path / "other.pth")
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    words = ["--input", tmp_path / "p", "--output", tmp_path / "r"]
+    assert recover("--key", tmp_path / "other.pth", *words) == 2
+    assert "another anonymizer" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+    changed = sorted((tmp_path / "p").rglob("*.png"))[3]
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed.write_bytes(content)
+    assert recover("--key", weights, *words) == 2
+    assert f"{changed.relative_to(tmp_path / 'p')}: it is not what was written" in capsys.readouterr().err
+
+
+# -- names and methods ------------------------------------------------------------------------------------------------------------------
+
+
+def test_pseudonyms_depend_on_the_key_alone(weights, raw, tmp_path, capsys):
+    key = tmp_path / "key"
+    key.write_bytes(bytes(range(32)))
+    words = ["--weights", weights, "--input", raw, "--pseudonymize", key]
+    assert anonymize(*words, "--output", tmp_path / "p") == 0
+    names = set(contents(tmp_path / "p"))
+    manifest = (tmp_path / "p" / "manifest.jsonl").read_text()
+    assert len(names) == 15 and not any("rson" in name or "cam" in name for name in names) and "rson" not in manifest
+    assert recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r", "--verify", raw, "--pseudonymize", key) == 0
+    assert "in all, 14 images" in capsys.readouterr().out
+    key.write_bytes(bytes(32))
+    assert anonymize(*words, "--output", tmp_path / "other") == 0
+    assert set(contents(tmp_path / "other")) & names == {"manifest.jsonl"}
+    key.write_bytes(b"short")
+    assert anonymize(*words, "--output", tmp_path / "short") == 2
+    assert "at least 16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["blur", "pixelate", "noise", "mask"])
+def test_conventional_operators_keep_sizes(raw, tmp_path, method):
+    assert anonymize("--method", method, "--input", raw, "--output", tmp_path / "p", "PRIVACY.DESENSITIZER.BLUR_SIGMA", 20) == 0
+    for path in raw.rglob("*.jpg"):
+        image = torch.from_numpy(pixels(path)).permute(2, 0, 1)[None]
+        written = torch.from_numpy(pixels(tmp_path / "p" / path.relative_to(raw).with_suffix(".png"))).permute(2, 0, 1)[None]
+        assert written.shape == image.shape
+        if method == "blur":
+            scale = image.shape[2] / 256
+            expected = fastreid_privacy.desensitize.gaussian_blur(image.float(), 20 * scale).round()
+            assert (written.float() - expected).abs().max() <= 1
+
+
+def test_noise_is_not_to_be_repeated(raw, tmp_path):
+    for name in ("a", "b"):
+        assert anonymize("--method", "noise", "--input", raw, "--output", tmp_path / name) == 0
+    first, second = contents(tmp_path / "a"), contents(tmp_path / "b")
+    assert first.keys() == second.keys() and protect.NOISE_KEY not in first
+    assert all(first[name] != second[name] for name in first)
+
+
+def test_models_of_rendered_people_warn_about_photographs(weights, raw, small_dataset, tmp_path, capsys):
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    assert "trained on rendered people only" in capsys.readouterr().err
+    rendered = next(small_dataset.glob("*/query"))
+    assert anonymize("--weights", weights, "--input", rendered, "--output", tmp_path / "q") == 0
+    assert "rendered people" not in capsys.readouterr().err
+    assert all(MARKET_NAME.match(path.name) for path in (tmp_path / "q").glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--weights is missing"),
+        (["--weights", "WEIGHTS", "--method", "blur"], "uses no weights"),
+        (["--method", "smear"], "smear"),
+        (["--weights", "WEIGHTS", "--quality", 80], "png is lossless"),
+        (["--weights", "WEIGHTS", "--format", "jpg", "--quality", 0], "1 to 100"),
+        (["--weights", "WEIGHTS", "--device", "cuda:99"], "GPUs"),
+        (["--weights", "absent.pth"], "does not exist"),
+    ],
+)
+def test_contradicting_options_are_refused(weights, raw, tmp_path, capsys, words, message):
+    words = [weights if word == "WEIGHTS" else word for word in words]
+    assert anonymize(*words, "--input", raw, "--output", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_stages_overlap_in_order_and_within_bounds():
+    started, finished, peak = [], [], []
+
+    def decode(job):
+        started.append(job)
+        return job
+
+    def encode(job, loaded, mapped):
+        finished.append(job)
+        return mapped
+
+    def network(batch):
+        peak.append(len(started) - len(finished))
+        return [value * 10 for value in batch]
+
+    batches = [list(range(start, start + 4)) for start in range(0, 80, 4)]
+    assert list(overlapped(batches, decode, network, encode, 2)) == [[value * 10 for value in batch] for batch in batches]
+    assert max(peak) <= 4 * 6
+
+    def broken(job, loaded, mapped):
+        raise ValueError(job)
+
+    with pytest.raises(ValueError, match=r"0|1"):
+        list(overlapped(batches, decode, network, broken, 2))
+
+
+def test_the_manifest_is_json_lines(weights, raw, tmp_path):
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    header, *entries, last = map(json.loads, (tmp_path / "p" / "manifest.jsonl").read_text().splitlines())
+    assert header["method"] == "learned" and last == {"complete": [14, 0]}
+    assert [entry["path"] for entry in entries] == sorted(entry["path"] for entry in entries)
+    cut = tmp_path / "p" / "manifest.jsonl"
+    cut.write_text("\n".join(cut.read_text().splitlines()[:-1]) + "\n")
+    assert not read_manifest(cut).complete
