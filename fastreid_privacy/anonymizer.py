@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
-from .checkpoint import read_checkpoint
+from .checkpoint_files import read_checkpoint, read_safetensors
 from .config import parse_config, resolve_device
+from .custody.encryption import decrypt
 from .desensitize import Desensitizer
 from .errors import UserError
 from .image_storage import ImageStorage
@@ -120,13 +121,18 @@ def load_anonymizer(path: str | Path, device: str = "auto") -> ImageMap:
     return ImageMap(network, None, ImageStorage(cfg.PRIVACY.STORAGE), size, **about).to(resolve_device(device))
 
 
-def load_recovery(path: str | Path, device: str = "auto") -> ImageMap:
-    """The recovery decoder G_Y of a checkpoint: protected images to recovered ones, kept in 8 bits.
+def load_recovery(path: str | Path, device: str = "auto", passphrase: Callable[[], str] | None = None) -> ImageMap:
+    """The recovery decoder G_Y of a checkpoint or of a key file: protected images to recovered ones, kept in 8 bits.
+
+    Args:
+        path: of a checkpoint, ``recovery.safetensors`` or an encrypted ``recovery.key``.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        passphrase: asked for that of an encrypted file, and not called for others.
 
     Raises:
-        UserError: when the file is missing, is no checkpoint of this project, or holds no recovery decoder.
+        UserError: when the file is missing, is no checkpoint of this project, holds no recovery decoder, or does not open.
     """
-    checkpoint, cfg = _read(path)
+    checkpoint, cfg = _read_key(path, passphrase) if Path(path).suffix == ".key" else _read(path)
     weights, size = checkpoint["model"], tuple(cfg.INPUT.SIZE_TEST)
     network = _network(path, weights, cfg.PRIVACY.RECOVERY, "recovery", size)
     fingerprint = checkpoint.get("fingerprint") or anonymizer_fingerprint(weights, cfg)  # a recovery file of its own says it
@@ -139,6 +145,17 @@ def _read(path: str | Path) -> tuple[dict, CfgNode]:
     checkpoint = read_checkpoint(path)
     if not checkpoint.get("config"):
         raise UserError(f"{path} carries no config: it is no checkpoint of fastreid_privacy")
+    return checkpoint, parse_config(checkpoint["config"], str(path))
+
+
+def _read_key(path: str | Path, passphrase: Callable[[], str] | None) -> tuple[dict, CfgNode]:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if passphrase is None:
+        raise UserError(f"{path} is encrypted: its passphrase is needed")
+    checkpoint = read_safetensors(decrypt(content, passphrase(), path)[0])
     return checkpoint, parse_config(checkpoint["config"], str(path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from fastreid.utils.file_io import PathManager
 from torch import nn
@@ -16,12 +18,14 @@ from torch import nn
 from .compat.files import load_safely
 from .errors import UserError
 
+SAFETENSORS = ".safetensors"
+
 
 def read_checkpoint(path: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU without running code from it.
 
     Args:
-        path: written by this package or by plain fastreid, or a bare state dict.
+        path: written by this package or by plain fastreid, or a bare state dict; a ``.safetensors`` file of ``tools/export.py``.
         verify: also compare every byte with the checksums that ``torch.save`` wrote (torch does not).
 
     Returns:
@@ -89,6 +93,8 @@ def _read(path: str | Path, *, verify: bool = False) -> Any:
     if Path(path).stat().st_size == 0:
         raise UserError(f"{path} is empty")
     try:
+        if str(path).endswith(SAFETENSORS):
+            return read_safetensors(Path(path).read_bytes())
         if verify:
             with zipfile.ZipFile(path) as archive:
                 broken = archive.testzip()
@@ -97,6 +103,20 @@ def _read(path: str | Path, *, verify: bool = False) -> Any:
         return load_safely(path)
     except Exception as error:  # a damaged file can end in any exception of zipfile, pickle and torch
         raise UserError(f"{path} is damaged or no checkpoint ({type(error).__name__}: {str(error).splitlines()[0]})") from error
+
+
+def read_safetensors(content: bytes) -> dict[str, Any]:
+    """A part of a checkpoint, as ``custody`` writes it: ``model``, ``config``, ``version``, ``part`` and ``fingerprint``.
+
+    Raises:
+        ValueError: when it is something else.
+    """
+    tensors = safetensors.torch.load(content)  # checks the header
+    length = int.from_bytes(content[:8], "little")
+    about = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    if about.get("format") != "fastreid_privacy":
+        raise ValueError("it is not written by fastreid_privacy")
+    return {"model": tensors, **{key: about[key] for key in ("config", "version", "part", "fingerprint")}}
 
 
 def _is_array(value: Any) -> bool:

@@ -9,6 +9,7 @@ The way of one file::
     run             the three together: a run that writes files whole, continues, and reports by name what it left out
     protect         raw → protected: ``tools/anonymize.py``
     recover         protected → recovered, compared with the raw images if they are there: ``tools/recover.py``
+    unseal          sealed originals → the raw files: ``tools/recover.py --identity``
 """
 
 from .manifest import MANIFEST, Manifest, read_manifest
@@ -16,8 +17,9 @@ from .picture import read_picture
 from .protect import protect_collection
 from .recover import recover_collection
 from .source import Source, dataset_source, folder_source
+from .unseal import unseal_collection
 
 __all__ = [
     "MANIFEST", "Manifest", "Source", "dataset_source", "folder_source", "protect_collection", "read_manifest", "read_picture",
-    "recover_collection",
+    "recover_collection", "unseal_collection",
 ]  # fmt: skip

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ..anonymizer import ImageMap, anonymizer_fingerprint, load_anonymizer
 from ..config import load_config
+from ..custody.sealing import read_public_key, seal
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..errors import UserError, exit_code, say
 from ..image_storage import ImageStorage
-from .manifest import MANIFEST, Manifest
+from .manifest import MANIFEST
 from .protect import protect_collection
 from .source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
 
@@ -54,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=("png", "jpg"), default="png", help="of the files (default png, lossless)")
     parser.add_argument("--quality", type=int, help="of jpg files, 1 to 100 (default 90)")
     parser.add_argument("--pseudonymize", type=Path, metavar="KEYFILE", help="rename files by a hash keyed with this file's content")
+    parser.add_argument(
+        "--seal", type=Path, metavar="PUBLIC_KEY", help="store each raw file beside the protected one, encrypted to this key"
+    )
     add_run_options(parser)
     parser.add_argument(
         "options", nargs="*", metavar="KEY VALUE", help="of the operator or the embedded data set: PRIVACY.DESENSITIZER.BLUR_SIGMA 8"
@@ -67,24 +71,25 @@ def _anonymize(options: argparse.Namespace) -> None:
     storage = _storage(options)
     _warn(options, image_map, source, storage)
     key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
+    public_key = read_public_key(options.seal) if options.seal else None
     done = protect_collection(
         source, options.output, image_map, method=method, storage=storage, batch_size=options.batch_size, workers=options.workers,
-        pseudonym_key=key,
+        pseudonym_key=key, seal=public_key and (lambda name, content: seal(name, content, public_key)),
     )  # fmt: skip
     say(f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}", sys.stdout)
-    report_failed(done, "protected")
+    report_failed(done.failed, "protected")
 
 
-def report_failed(done: Manifest, what: str) -> None:
-    """Name the files that were left out.
+def report_failed(failed: dict[str, str], what: str) -> None:
+    """Name the files that were left out, with the reason of each.
 
     Raises:
         UserError: when there are any.
     """
-    if done.failed:
-        listed = [f"\n  {path}: {reason}" for path, reason in sorted(done.failed.items())[:NAMED]]
-        more = f"\n  and {len(done.failed) - NAMED:,} more, in the manifest" if len(done.failed) > NAMED else ""
-        raise UserError(f"{len(done.failed):,} images were not {what}:{''.join(listed)}{more}")
+    if failed:
+        listed = [f"\n  {path}: {reason}" for path, reason in sorted(failed.items())[:NAMED]]
+        more = f"\n  and {len(failed) - NAMED:,} more, in the manifest" if len(failed) > NAMED else ""
+        raise UserError(f"{len(failed):,} images were not {what}:{''.join(listed)}{more}")
 
 
 def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..anonymizer import load_recovery
+from ..custody.encryption import is_encrypted
+from ..custody.passphrase import add_passphrase_options, read_passphrase
+from ..custody.sealing import read_identity
 from ..errors import UserError, exit_code, say
 from .anonymize_command import add_run_options, report_failed
 from .manifest import MANIFEST
 from .recover import finished_collection, in_all, recover_collection
 from .source import read_pseudonym_key
+from .unseal import unseal_collection
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,22 +29,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="recover.py", description="Recover what tools/anonymize.py has protected. A killed run continues."
     )
-    parser.add_argument("--key", type=Path, required=True, help="recovery.key of tools/export.py, or a checkpoint such as model_best.pth")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--key", type=Path, help="recovery.key of tools/export.py, or a checkpoint such as model_best.pth")
+    how.add_argument("--identity", type=Path, metavar="PRIVATE_KEY", help="open sealed originals with identity.key of tools/export.py")
     parser.add_argument("--input", type=Path, required=True, help="folder that anonymize.py wrote")
     parser.add_argument("--output", type=Path, required=True, help="folder for the recovered images (png): new, empty or continued")
     parser.add_argument("--verify", type=Path, metavar="RAW", help="folder of the raw images: print PSNR and SSIM of each, and in all")
     parser.add_argument("--pseudonymize", type=Path, metavar="KEYFILE", help="key of the names, for --verify where they are pseudonyms")
+    add_passphrase_options(parser)
     add_run_options(parser)
     return parser
 
 
 def _recover(options: argparse.Namespace) -> None:
+    if options.identity:
+        _unseal(options)
+        return
     if options.pseudonymize and not options.verify:
         raise UserError("--pseudonymize only finds raw images for --verify: leave it out")
     collection = finished_collection(options.input)
     key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
+    image_map = load_recovery(options.key, options.device, lambda: read_passphrase(options))
     done = recover_collection(
-        options.input, options.output, load_recovery(options.key, options.device), batch_size=options.batch_size, workers=options.workers,
+        options.input, options.output, image_map, batch_size=options.batch_size, workers=options.workers,
         raw=options.verify, pseudonym_key=key,
     )  # fmt: skip
     if options.verify:
@@ -52,7 +63,17 @@ def _recover(options: argparse.Namespace) -> None:
     say(f"{len(done.entries):,} of {len(collection.entries):,} images recovered: {options.output / MANIFEST}", sys.stdout)
     if collection.failed:
         say(f"{len(collection.failed):,} images of the collection were never protected; {options.input / MANIFEST} names them")
-    report_failed(done, "recovered")
+    report_failed(done.failed, "recovered")
+
+
+def _unseal(options: argparse.Namespace) -> None:
+    if options.verify or options.pseudonymize:
+        raise UserError("--verify and --pseudonymize go with --key: sealed originals are exact, and name themselves")
+    encrypted = options.identity.is_file() and is_encrypted(options.identity.read_bytes())
+    identity = read_identity(options.identity, read_passphrase(options) if encrypted else None)
+    opened, failed = unseal_collection(options.input, options.output, identity)
+    say(f"{opened:,} sealed originals opened: {options.output}", sys.stdout)
+    report_failed(failed, "opened")
 
 
 def _figures(entry: dict) -> str:

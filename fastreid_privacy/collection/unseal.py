@@ -1,0 +1,57 @@
+"""Sealed originals back to the raw files, byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nacl.public import PrivateKey
+from tqdm import tqdm
+
+from ..custody.sealing import open_sealed
+from ..errors import UserError
+from ..files import write_atomically
+from .recover import finished_collection
+from .source import check_apart
+
+
+def unseal_collection(protected: str | Path, output: str | Path, identity: PrivateKey) -> tuple[int, dict[str, str]]:
+    """Open every sealed original of a protected collection; the files get the names that they had. What is there already stays.
+
+    Args:
+        protected: a folder that was protected with ``--seal``.
+        output: folder for the raw files.
+        identity: the private key.
+
+    Returns:
+        How many were opened, and the reasons for those that were not, by the path of the sealed file.
+
+    Raises:
+        UserError: when the collection is unfinished or has no sealed originals.
+    """
+    protected, output = Path(protected), Path(output)
+    collection = finished_collection(protected)
+    if not collection.header["sealed"]:
+        raise UserError(f"{protected} holds no sealed originals: it was protected without --seal; recover it with --key")
+    check_apart(protected, output)
+    opened, failed = 0, {}
+    for entry in tqdm(collection.entries.values(), unit=" images", desc="opening", disable=None):
+        try:
+            _open(protected / entry["sealed"], output, identity)
+            opened += 1
+        except UserError as error:
+            failed[entry["sealed"]] = str(error)
+    return opened, failed
+
+
+def _open(sealed: Path, output: Path, identity: PrivateKey) -> None:
+    try:
+        name, content = open_sealed(sealed.read_bytes(), identity)
+        target = output / name
+        if target.exists():
+            if target.read_bytes() != content:
+                raise UserError(f"{target} is there already, and is another file")
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, lambda file: file.write(content))
+    except OSError as error:
+        raise UserError(f"it cannot be opened: {error.strerror}") from None

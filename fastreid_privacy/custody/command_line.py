@@ -1,0 +1,48 @@
+"""The command ``tools/export.py``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError, exit_code, say
+from .passphrase import add_passphrase_options, read_passphrase
+from .release import export
+from .sealing import new_identity
+
+WHO = {"anonymizer": "for the camera side", "recovery": "the key, for its holder alone", "reid": "plain fastreid, for researchers"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    return exit_code(lambda: _export(options), "interrupted")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="export.py", description="Split a checkpoint into what its holders get, or make a key pair.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--weights", type=Path, help="checkpoint to split, such as output/demo/model_best.pth")
+    what.add_argument("--new-identity", action="store_true", help="make identity.pub and identity.key, for sealed originals")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--unencrypted", action="store_true", help="write the recovery key or the private key without a passphrase")
+    add_passphrase_options(parser)
+    return parser
+
+
+def _export(options: argparse.Namespace) -> None:
+    given = options.passphrase_env is not None or options.passphrase_fd is not None
+    if options.unencrypted and given:
+        raise UserError("--unencrypted needs no passphrase: leave out one of them")
+    passphrase = None if options.unencrypted else read_passphrase(options, confirm=True)
+    if options.unencrypted:
+        say("warning: whoever reads the unencrypted key file can use it")
+    if options.new_identity:
+        public, private = new_identity(options.output, passphrase)
+        say(f"{public}: for the camera side\n{private}: for the owner alone; without it nothing that is sealed can be opened", sys.stdout)
+        return
+    written = export(options.weights, options.output, passphrase)
+    for part, who in WHO.items():
+        say(f"{written[part]}: {who}" if part in written else f"no {part}: the checkpoint holds none", sys.stdout)

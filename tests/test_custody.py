@@ -1,0 +1,290 @@
+"""Keys kept apart: encrypted files, the parts of a checkpoint, sealed originals, and the commands that use them."""
+
+from __future__ import annotations
+
+import fastreid_privacy  # before fastreid
+
+# isort: split
+import io
+import json
+import os
+import random
+import shutil
+import stat
+from hashlib import scrypt
+
+import nacl.bindings
+import pytest
+import torch
+from conftest import SMALL_CONFIG, small_options
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from fastreid.modeling import build_model
+from fastreid.utils.checkpoint import Checkpointer
+from safetensors.torch import save
+
+from fastreid_privacy.collection import anonymize_command, recover_command
+from fastreid_privacy.config import load_config, parse_config
+from fastreid_privacy.custody import command_line, encryption, sealing
+from fastreid_privacy.custody.encryption import decrypt, encrypt
+from fastreid_privacy.custody.release import export
+from fastreid_privacy.errors import UserError
+from fastreid_privacy.retrieval import load_extractor
+
+
+@pytest.fixture(autouse=True)
+def cheap_scrypt(monkeypatch):
+    """Less work for each guess."""
+    monkeypatch.setattr(encryption, "COST", {"n": 2**10, "r": 8, "p": 1})
+
+
+@pytest.fixture(scope="module")
+def weights(small_run):
+    return small_run / "model_best.pth"
+
+
+@pytest.fixture
+def raw(small_dataset, tmp_path):
+    folder = tmp_path / "raw"
+    (folder / "ünter").mkdir(parents=True)
+    for number, file in enumerate(sorted(small_dataset.glob("*/query/*"))[:5]):
+        shutil.copy(file, folder / "ünter" / f"{number} {file.name}")
+    return folder
+
+
+def call(module, *words) -> int:
+    return module.main([str(word) for word in words])
+
+
+# -- encryption -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_encryption_is_the_standard_construction(monkeypatch):
+    monkeypatch.undo()  # the real cost
+    content = encrypt(b"secret", "pass", {"part": "recovery"})
+    first, _, rest = content.partition(b"\n")
+    header = json.loads(first)
+    assert header["scrypt"] == {"n": 2**17, "r": 8, "p": 1}
+    key = scrypt(b"pass", salt=bytes.fromhex(header["salt"]), n=2**17, r=8, p=1, dklen=32, maxmem=2**28)
+    assert ChaCha20Poly1305(key).decrypt(bytes.fromhex(header["nonce"]), rest, first + b"\n") == b"secret"
+    assert decrypt(content, "pass", "file") == (b"secret", {"part": "recovery"})
+    assert encrypt(b"secret", "pass", {}) != encrypt(b"secret", "pass", {})
+
+
+def test_wrong_passphrases_flipped_bits_and_cut_files_are_refused():
+    content = encrypt(bytes(range(200)), "pässphrase", {"part": "recovery"})
+    assert decrypt(content, "pässphrase", "file")[0] == bytes(range(200))
+    for wrong in ("", "passphrase", "pässphrase "):
+        with pytest.raises(UserError, match="file does not open: the passphrase is wrong"):
+            decrypt(content, wrong, "file")
+    rng = random.Random(0)
+    for position in [*range(0, len(content), 7), *range(content.index(b"\n") - 3, content.index(b"\n") + 4)]:
+        changed = bytearray(content)
+        changed[position] ^= 1 << rng.randrange(8)
+        with pytest.raises(UserError, match="file"):
+            decrypt(bytes(changed), "pässphrase", "file")
+    for length in (0, 1, 50, content.index(b"\n") + 1, len(content) - 1):
+        with pytest.raises(UserError, match="file"):
+            decrypt(content[:length], "pässphrase", "file")
+    with pytest.raises(UserError, match="empty"):
+        encrypt(b"secret", "", {})
+
+
+def test_a_forged_cost_is_refused_before_any_memory_is_taken():
+    content = encrypt(b"secret", "pass", {})
+    forged = content.replace(b'"n": 1024', b'"n": 1099511627776')
+    assert forged != content
+    with pytest.raises(UserError, match="damaged or no encrypted file"):
+        decrypt(forged, "pass", "file")
+
+
+# -- parts of a checkpoint --------------------------------------------------------------------------------------------------------------
+
+
+def test_parts_work_alone_and_agree_with_the_checkpoint(weights, tmp_path, monkeypatch):
+    written = export(weights, tmp_path / "release", "pass")
+    assert {part: path.name for part, path in written.items()} == {
+        "anonymizer": "anonymizer.safetensors", "recovery": "recovery.key", "reid": "reid.pth"
+    }  # fmt: skip
+    assert stat.S_IMODE(written["recovery"].stat().st_mode) == 0o600
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("pickle was read"))
+    images = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
+    part = fastreid_privacy.load_anonymizer(written["anonymizer"], "cpu")
+    key = fastreid_privacy.load_recovery(written["recovery"], "cpu", lambda: "pass")
+    monkeypatch.undo()
+    whole, recovery = fastreid_privacy.load_anonymizer(weights, "cpu"), fastreid_privacy.load_recovery(weights, "cpu")
+    assert part.fingerprint == key.fingerprint == whole.fingerprint == recovery.fingerprint
+    assert torch.equal(part(images), whole(images)) and torch.equal(key(images), recovery(images))
+    assert part.trained_on == whole.trained_on == ("SyntheticPedestrians",)
+    for other in (lambda: fastreid_privacy.load_recovery(written["anonymizer"]), lambda: fastreid_privacy.load_anonymizer(written["reid"])):
+        with pytest.raises(UserError, match=r"holds no (recovery|anonymizer)"):
+            other()
+
+
+def test_no_part_holds_anything_of_another_or_of_the_machine(weights, small_run, tmp_path):
+    written = export(weights, tmp_path, None)
+    assert written["recovery"].name == "recovery.safetensors"
+    names = {part: set(fastreid_privacy.checkpoint_files.read_checkpoint(path)["model"]) for part, path in written.items()}
+    assert {name.partition(".")[0] for name in names["anonymizer"]} == {"anonymizer"}
+    assert {name.partition(".")[0] for name in names["recovery"]} == {"recovery"}
+    assert {name.partition(".")[0] for name in names["reid"]} == {"backbone", "heads"}
+    for path in written.values():
+        content = path.read_bytes()
+        assert str(small_run).encode() not in content and str(small_run.parent.parent).encode() not in content
+        config = fastreid_privacy.checkpoint_files.read_checkpoint(path)["config"]
+        assert parse_config(config, "part").OUTPUT_DIR == load_config().OUTPUT_DIR
+
+
+def test_reid_loads_into_plain_fastreid(weights, small_dataset, tmp_path):
+    path = export(weights, tmp_path, None)["reid"]
+    cfg = load_config(SMALL_CONFIG, small_options(""))
+    cfg.defrost()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS.NUM_CLASSES = "Baseline", 9
+    model = build_model(cfg).eval()
+    Checkpointer(model).load(str(path))
+    images = torch.randint(0, 256, (2, 3, 64, 32)).float()
+    extract = load_extractor(weights, "cpu")
+    with torch.no_grad():
+        features = model({"images": images.clone()})
+        if extract.flip:
+            features = (features + model({"images": images.flip(3)})) / 2
+    assert torch.allclose(features, extract(images), atol=1e-5)
+
+
+def test_nothing_is_overwritten(weights, tmp_path):
+    (tmp_path / "reid.pth").write_text("mine")
+    with pytest.raises(UserError, match=r"reid\.pth: there already"):
+        export(weights, tmp_path, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["reid.pth"]
+
+
+@pytest.mark.parametrize("kind", ["cut", "flipped header", "foreign", "empty"])
+def test_damaged_safetensors_are_refused(weights, tmp_path, kind):
+    path = export(weights, tmp_path / "release", None)["anonymizer"]
+    content = bytearray(path.read_bytes())
+    if kind == "flipped header":
+        content[20] ^= 0x80
+    elif kind == "foreign":
+        content = save({"anonymizer.x": torch.zeros(1)})
+    path.write_bytes(content[: {"cut": 5000, "empty": 0}.get(kind)])
+    with pytest.raises(UserError, match=str(path)):
+        fastreid_privacy.load_anonymizer(path)
+
+
+# -- sealed originals -------------------------------------------------------------------------------------------------------------------
+
+
+def test_sealed_boxes_are_libsodiums(tmp_path):
+    public, private = sealing.new_identity(tmp_path, None)
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    sealed = sealing.seal("a/ü.jpg", b"raw", sealing.read_public_key(public))
+    key = sealing.read_identity(private)
+    opened = nacl.bindings.crypto_box_seal_open(sealed.removeprefix(sealing.MAGIC), bytes(key.public_key), bytes(key))
+    assert opened == json.dumps("a/ü.jpg").encode() + b"\nraw"
+    assert sealing.open_sealed(sealed, key) == ("a/ü.jpg", b"raw")
+    for position in range(len(sealed)):
+        changed = bytearray(sealed)
+        changed[position] ^= 1
+        with pytest.raises(UserError):
+            sealing.open_sealed(bytes(changed), key)
+    other = sealing.read_identity(sealing.new_identity(tmp_path / "other", None)[1])
+    with pytest.raises(UserError, match="sealed to another key"):
+        sealing.open_sealed(sealed, other)
+    for name in ("/etc/passwd", "a/../../b"):
+        with pytest.raises(UserError, match="leads out"):
+            sealing.open_sealed(sealing.seal(name, b"raw", sealing.read_public_key(public)), key)
+
+
+def test_key_files_are_not_mistaken(tmp_path):
+    public, private = sealing.new_identity(tmp_path, "pass")
+    assert bytes(sealing.read_identity(private, "pass").public_key) == bytes(sealing.read_public_key(public))
+    with pytest.raises(UserError, match="passphrase is needed"):
+        sealing.read_identity(private)
+    with pytest.raises(UserError, match="passphrase is wrong"):
+        sealing.read_identity(private, "other")
+    with pytest.raises(UserError, match="is a private key"):
+        sealing.read_public_key(private)
+    with pytest.raises(UserError, match="no key of this kind"):
+        sealing.read_identity(public)
+    with pytest.raises(UserError, match="there already"):
+        sealing.new_identity(tmp_path, None)
+
+
+# -- the commands -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PASS", "the passphrase")
+    release, keys, p = tmp_path / "release", tmp_path / "keys", tmp_path / "p"
+    assert call(command_line, "--weights", weights, "--output", release, "--passphrase-env", "PASS") == 0
+    assert call(command_line, "--new-identity", "--output", keys, "--passphrase-env", "PASS") == 0
+    pseudonyms = tmp_path / "names.key"
+    pseudonyms.write_bytes(bytes(32))
+    words = ["--weights", release / "anonymizer.safetensors", "--input", raw, "--seal", keys / "identity.pub", "--pseudonymize", pseudonyms]
+    assert call(anonymize_command, *words, "--output", p) == 0
+    assert len(list(p.glob("*.png"))) == len(list(p.glob("*.png.sealed"))) == 5
+    contents = {file.read_bytes() for file in raw.rglob("*.jpg")}
+    assert not any(content[:200] in file.read_bytes() for content in contents for file in p.iterdir())
+
+    read, write = os.pipe()
+    os.write(write, b"the passphrase\nanother line")
+    os.close(write)
+    assert call(recover_command, "--key", release / "recovery.key", "--input", p, "--output", tmp_path / "r", "--passphrase-fd", read) == 0
+    os.close(read)
+    opened = ["--identity", keys / "identity.key", "--input", p, "--output", tmp_path / "o", "--passphrase-env", "PASS"]
+    assert call(recover_command, *opened) == 0
+    assert {file.relative_to(tmp_path / "o"): file.read_bytes() for file in (tmp_path / "o").rglob("*.jpg")} == {
+        file.relative_to(raw): file.read_bytes() for file in raw.rglob("*.jpg")
+    }
+    assert call(recover_command, *opened) == 0  # again: all is there
+
+    next(p.glob("*.sealed")).unlink()  # a sealed original that was lost is made again
+    assert call(anonymize_command, *words, "--output", p) == 0
+    assert len(list(p.glob("*.png.sealed"))) == 5
+    broken = next(p.glob("*.sealed"))
+    content = bytearray(broken.read_bytes())
+    content[-1] ^= 1
+    broken.write_bytes(content)
+    shutil.rmtree(tmp_path / "o")
+    capsys.readouterr()
+    assert call(recover_command, *opened) == 2
+    assert f"{broken.name}: it does not open" in capsys.readouterr().err
+    assert len(list((tmp_path / "o").rglob("*.jpg"))) == 4
+
+    monkeypatch.setenv("PASS", "another")
+    assert call(recover_command, *opened) == 2
+    assert "passphrase is wrong" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--weights", "WEIGHTS"], "no terminal"),
+        (["--weights", "WEIGHTS", "--passphrase-env", "ABSENT"], "passphrase is empty"),
+        (["--weights", "WEIGHTS", "--passphrase-fd", "99"], "file descriptor 99"),
+        (["--weights", "WEIGHTS", "--unencrypted", "--passphrase-env", "X"], "needs no passphrase"),
+        (["--weights", "absent.pth", "--unencrypted"], "does not exist"),
+    ],
+)
+def test_export_refuses(weights, tmp_path, capsys, monkeypatch, words, message):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert call(command_line, *(weights if word == "WEIGHTS" else word for word in words), "--output", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_prompt_asks_twice_for_a_new_passphrase(weights, tmp_path, monkeypatch, capsys):
+    answers = ["one", "two"]
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: answers.pop(0))
+    assert call(command_line, "--weights", weights, "--output", tmp_path / "out") == 2
+    assert "differ" in capsys.readouterr().err
+    answers[:] = ["one", "one"]
+    assert call(command_line, "--weights", weights, "--output", tmp_path / "out") == 0
+    assert decrypt((tmp_path / "out" / "recovery.key").read_bytes(), "one", "key")[1]["part"] == "recovery"
+
+
+def test_what_was_not_sealed_cannot_be_opened(weights, raw, tmp_path, capsys):
+    _, private = sealing.new_identity(tmp_path / "keys", None)
+    assert call(anonymize_command, "--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    assert call(recover_command, "--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o") == 2
+    assert "holds no sealed originals" in capsys.readouterr().err
