@@ -12,6 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from fastreid_privacy.collection import anonymize_command, protect, read_manifest, recover_command
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection.picture import read_picture
-from fastreid_privacy.collection.pipeline import overlapped
+from fastreid_privacy.collection.pipeline import AHEAD, side_by_side
 from fastreid_privacy.data.datasets import MARKET_NAME
 from fastreid_privacy.errors import UserError
 
@@ -172,10 +174,7 @@ def test_killed_at_random_points_it_ends_byte_identical(weights, raw, tmp_path):
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert len(json.loads(result.stdout.splitlines()[-1])) > 3
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert anonymize(*words, "--output", tmp_path / "whole") == 0
-    torch.set_num_threads(threads)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
@@ -465,30 +464,31 @@ def test_contradicting_options_are_refused(weights, raw, tmp_path, capsys, words
     assert not (tmp_path / "out").exists()
 
 
-def test_stages_overlap_in_order_and_within_bounds():
-    started, finished, peak = [], [], []
+def test_batches_run_side_by_side_in_order_and_within_bounds():
+    started, taken, together = [], [], threading.Barrier(2, timeout=20)
 
-    def decode(job):
-        started.append(job)
-        return job
+    def work(batch):
+        started.append(batch)
+        if batch < 2:
+            together.wait()  # ends only when two threads are here at once
+        time.sleep(0.001 * (batch % 3))
+        assert torch.get_num_threads() == 1
+        return batch * 10
 
-    def encode(job, loaded, mapped):
-        finished.append(job)
-        return mapped
+    threads = torch.get_num_threads()
+    for result in side_by_side(range(20), work, 2):
+        taken.append(result)
+        assert len(started) - len(taken) <= 2 + AHEAD
+    assert taken == [batch * 10 for batch in range(20)]
+    assert torch.get_num_threads() == threads
 
-    def network(batch):
-        peak.append(len(started) - len(finished))
-        return [value * 10 for value in batch]
+    def broken(batch):
+        if batch > 1:
+            raise ValueError("third" if batch == 2 else "later")
 
-    batches = [list(range(start, start + 4)) for start in range(0, 80, 4)]
-    assert list(overlapped(batches, decode, network, encode, 2)) == [[value * 10 for value in batch] for batch in batches]
-    assert max(peak) <= 4 * 6
-
-    def broken(job, loaded, mapped):
-        raise ValueError(job)
-
-    with pytest.raises(ValueError, match=r"0|1"):
-        list(overlapped(batches, decode, network, broken, 2))
+    with pytest.raises(ValueError, match="third"):
+        list(side_by_side(range(20), broken, 2))
+    assert torch.get_num_threads() == threads
 
 
 def test_the_manifest_is_json_lines(weights, raw, tmp_path):

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Benchmarks, peers beside us in one run: ranking against fastreid's evaluator, and a training step against plain AGW's.
+"""Benchmarks, peers beside us in one run: ranking against fastreid's evaluator, a training step against plain AGW's, and protecting a
+collection against its stages alone.
 
 Ranking: the fastest of several calls, larger galleries one call; steps: the median of several. To be read as ratios;
 memory is the peak above what the inputs need.
@@ -10,6 +11,7 @@ import statistics
 import time
 from pathlib import Path
 
+from bench_collection import bench_collection
 from bench_ranking import bench_ranking
 
 import torch  # isort: skip  (fastreid works once fastreid_privacy, which bench_ranking imports, is there)
@@ -20,7 +22,7 @@ from fastreid_privacy.config import load_config
 from fastreid_privacy.solver import build_optimizer
 
 CONFIG = Path(__file__).parents[1] / "configs" / "Synthetic" / "privacy_agw.yml"
-PARTS = ("market", "msmt17", "million", "steps")
+PARTS = ("market", "msmt17", "million", "steps", "collection")
 
 
 def median_time(function, runs: int) -> float:
@@ -71,6 +73,8 @@ def main() -> None:
     bench_ranking(parts, args.scale, args.runs)
     if "steps" in parts:
         bench_steps(args.runs)
+    if "collection" in parts:
+        bench_collection(max(100, round(10_000 * args.scale)))
 
 
 if __name__ == "__main__":

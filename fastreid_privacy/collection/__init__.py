@@ -4,7 +4,7 @@ The way of one file::
 
     source          which images a folder or a data set holds, and what each is to be called
     picture         an image file of any kind as upright RGB pixels
-    pipeline        decoding, the network and encoding overlap, batch by batch
+    pipeline        decoding, the network and encoding side by side, batch by batch
     manifest        what was written, line by line; what a killed run continues from
     run             the three together: a run that writes files whole, continues, and reports by name what it left out
     protect         raw → protected: ``tools/anonymize.py``

@@ -39,7 +39,7 @@ def positive(text: str) -> int:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options that both directions share."""
     parser.add_argument("--batch-size", type=positive, default=32, help="images at a time (default 32)")
-    parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="threads that read and write images (default: cores)")
+    parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="threads, each of which has a batch (default: cores)")
     parser.add_argument("--device", default="auto", help="auto (default: a GPU where there is one), cpu, cuda or cuda:N")
 
 

@@ -1,54 +1,44 @@
-"""Decoding, the network and encoding at the same time, batch by batch, in order and with bounded memory."""
+"""Batches side by side: while one thread decodes a batch, another has the network, a third encodes; in order and with bounded memory."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-Job, Loaded, Mapped, Done = TypeVar("Job"), TypeVar("Loaded"), TypeVar("Mapped"), TypeVar("Done")
+import torch
 
-AHEAD = 2  # batches that are being decoded, and batches that are being encoded, while the network has another one
+Batch, Done = TypeVar("Batch"), TypeVar("Done")
+
+AHEAD = 2  # finished batches that wait for an earlier one, beyond one for each thread
 
 
-def overlapped(
-    batches: Iterable[Sequence[Job]],
-    decode: Callable[[Job], Loaded],
-    network: Callable[[Sequence[Loaded]], Sequence[Mapped]],
-    encode: Callable[[Job, Loaded, Mapped], Done],
-    workers: int,
-) -> Iterator[list[Done]]:
-    """Run every batch through three stages. Decoding and encoding happen in threads (image codecs let other threads run), the network in
-    the calling one.
+def side_by_side(batches: Iterable[Batch], work: Callable[[Batch], Done], workers: int) -> Iterator[Done]:
+    """Do the whole work of each batch in one of several threads. Image codecs and torch let other threads run meanwhile.
+
+    Torch itself uses one thread in each: several that wait for each other cost more than they gain beside decoders and encoders, and
+    with one the bytes of a result do not depend on the number of cores.
 
     Args:
-        batches: of jobs.
-        decode: a job to what the network takes.
-        network: all of a batch at once.
-        encode: what becomes of each.
+        batches: what is worked on.
+        work: all stages of one.
         workers: threads.
 
     Yields:
-        The results of each batch, in order, when all of them are there. An exception of any stage ends the whole.
+        The results in the order of the batches. An exception of any ends the whole.
     """
-    decoding: deque = deque()
-    encoding: deque = deque()
-    remaining = iter(batches)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
+    running: deque = deque()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="images", initializer=torch.set_num_threads, initargs=(1,))
     try:
-        while True:
-            while len(decoding) < AHEAD and (batch := next(remaining, None)) is not None:
-                decoding.append((batch, [pool.submit(decode, job) for job in batch]))
-            if not decoding:
-                break
-            batch, futures = decoding.popleft()
-            loaded = [future.result() for future in futures]
-            mapped = network(loaded)
-            encoding.append([pool.submit(encode, *work) for work in zip(batch, loaded, mapped, strict=True)])
-            if len(encoding) > AHEAD:
-                yield [future.result() for future in encoding.popleft()]
-        while encoding:
-            yield [future.result() for future in encoding.popleft()]
+        for batch in batches:
+            running.append(pool.submit(work, batch))
+            if len(running) >= workers + AHEAD:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+import threading
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ def protect_collection(
         method: its name in the manifest.
         storage: "png" or "jpegNN".
         batch_size: images at a time.
-        workers: threads that decode and encode; None: as many as there are cores.
+        workers: threads, each of which has a batch; None: as many as there are cores.
         pseudonym_key: rename files by a keyed hash of their path.
         seal: a source's relative path and content to what only the owner can open; it is written beside each protected file.
         how: further settings for the manifest that the files depend on.
@@ -94,12 +94,13 @@ class BatchOf:
     Args:
         image_map: the network or operator.
         batch_size: images at a time; places without one are black.
-        noise_key: gives the key of conventional noise, once. It is secret and new for each run: whoever could repeat the noise could
+        noise_key: gives the key of conventional noise; asked once. It is secret and new for each run: whoever could repeat the noise could
             subtract it.
     """
 
     def __init__(self, image_map: ImageMap, batch_size: int, noise_key: Callable[[], bytes] | None = None):
-        self.image_map, self.batch_size, self.noise_key = image_map, batch_size, noise_key and cache(noise_key)
+        self.image_map, self.batch_size, self.noise_key = image_map, batch_size, noise_key
+        self.key, self.lock = b"", threading.Lock()
 
     def __call__(self, pictures: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
         """uint8 H×W×3 pictures, None where there is none, to the same."""
@@ -118,7 +119,9 @@ class BatchOf:
         device = next((weights.device for weights in self.image_map.parameters()), torch.device("cpu"))
         seeds = None
         if self.noise_key is not None:
-            digests = [hmac.digest(self.noise_key(), np.ascontiguousarray(image).tobytes(), "sha256") for image in batch]
+            with self.lock:  # the first of several threads makes the key
+                self.key = self.key or self.noise_key()
+            digests = [hmac.digest(self.key, np.ascontiguousarray(image).tobytes(), "sha256") for image in batch]
             seeds = torch.tensor([int.from_bytes(digest[:8], "little") >> 1 for digest in digests])
         images = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
         mapped = self.image_map.levels(images, seeds)

@@ -32,7 +32,7 @@ def recover_collection(
         output: folder for the recovered images and a manifest of their own.
         image_map: the recovery decoder that belongs to the collection's anonymizer.
         batch_size: images at a time.
-        workers: threads that decode and encode; None: as many as there are cores.
+        workers: threads, each of which has a batch; None: as many as there are cores.
         raw: folder of the raw images: their PSNR and SSIM are measured, in raw size.
         pseudonym_key: the key of the names, to find the raw image of each where they are pseudonyms.
         how: further settings for the manifest that the files depend on.

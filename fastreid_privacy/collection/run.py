@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..files import remove_unfinished, write_atomically
 from .manifest import FORMAT, JOURNAL, MANIFEST, Manifest, line, read_manifest, unchanged, write_manifest
-from .pipeline import overlapped
+from .pipeline import side_by_side
 
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
 
@@ -92,7 +92,7 @@ def run(jobs: Sequence[Job], output: Path, work: Work, *, batch_size: int, worke
         output: folder.
         work: what is done.
         batch_size: images at a time.
-        workers: threads that decode and encode.
+        workers: threads, each of which has a batch.
         describe: of the progress bar.
 
     Returns:
@@ -107,20 +107,19 @@ def run(jobs: Sequence[Job], output: Path, work: Work, *, batch_size: int, worke
     open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]
     open_jobs = sum(map(len, open_batches))
     failed: dict[str, str] = {}
-    stages = overlapped(
-        open_batches,
-        lambda job: _load(job, work),
-        lambda batch: work.network([item.pixels for item in batch]),
-        lambda job, loaded, mapped: _finish(job, loaded, mapped, work, output, done),
-        workers,
-    )
+
+    def whole(batch: Sequence[Job]) -> list[tuple[str, dict | str]]:
+        loaded = [_load(job, work) for job in batch]
+        mapped = work.network([item.pixels for item in loaded])
+        return [_finish(*item, work, output, done) for item in zip(batch, loaded, mapped, strict=True)]
+
     with (
         Journal(output / JOURNAL, earlier.header, done.values()) as journal,
         tqdm(total=len(jobs), initial=len(jobs) - open_jobs, unit=" images", desc=describe, disable=None) as progress,
     ):
         for folder in sorted({output, *(output / Path(job.path).parent for batch in open_batches for job in batch)}):
             remove_unfinished(folder)
-        for results in stages:
+        for results in side_by_side(open_batches, whole, workers):
             made = {path: result for path, result in results if isinstance(result, dict)}
             failed.update({path: result for path, result in results if isinstance(result, str)})
             journal.add(entry for path, entry in made.items() if path not in done)
