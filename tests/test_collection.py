@@ -277,7 +277,7 @@ def test_odd_files_are_reported_by_name_and_the_rest_goes_on(weights, tmp_path, 
     for name, seen in expected.items():
         target = os.path.splitext(name)[0] + ".png"
         if isinstance(seen, str):
-            assert seen in manifest.failed[target] and f"{target}: " in told
+            assert seen in manifest.failed[target] and f"  {name}: " in told
             assert not (out / target).exists()
         else:
             assert (manifest.entries[target]["width"], manifest.entries[target]["height"]) == seen.shape[1::-1]
@@ -499,3 +499,26 @@ def test_the_manifest_is_json_lines(weights, raw, tmp_path):
     cut = tmp_path / "p" / "manifest.jsonl"
     cut.write_text("\n".join(cut.read_text().splitlines()[:-1]) + "\n")
     assert not read_manifest(cut).complete
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"path": "../outside.png"}, "leads out of its folder"),
+        ({"path": "/outside.png"}, "leads out of its folder"),
+        ({"sealed": "../../key"}, "leads out of its folder"),
+        ({"width": 10**6, "height": 10**6}, "has a size of"),
+        ({"height": -1}, "has a size of"),
+        ({"height": "9"}, "has a size of"),
+        ({"sha256": None}, "lacks sha256"),
+    ],
+)
+def test_a_forged_manifest_is_refused_before_anything_is_written(weights, raw, tmp_path, capsys, change, message):
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    manifest = tmp_path / "p" / "manifest.jsonl"
+    header, entry, *rest = map(json.loads, manifest.read_text().splitlines())
+    entry = {key: value for key, value in {**entry, **change}.items() if value is not None}
+    manifest.write_text("".join(json.dumps(record) + "\n" for record in (header, entry, *rest)))
+    assert recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "r").exists() and not (tmp_path / "outside.png").exists()

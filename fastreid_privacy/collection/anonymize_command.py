@@ -16,7 +16,7 @@ from ..errors import UserError, exit_code, say
 from ..image_storage import ImageStorage
 from .manifest import MANIFEST
 from .protect import protect_collection
-from .source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
+from .source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key, targets
 
 EMBEDDED = "SyntheticPedestrians"
 NAMED = 20  # files that a message lists
@@ -77,7 +77,8 @@ def _anonymize(options: argparse.Namespace) -> None:
         pseudonym_key=key, seal=public_key and (lambda name, content: seal(name, content, public_key)),
     )  # fmt: skip
     say(f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}", sys.stdout)
-    report_failed(done.failed, "protected")
+    sources = {target: path for path, target in targets(source.paths, ImageStorage(storage).extension, key).items()}
+    report_failed({sources[target]: reason for target, reason in done.failed.items()}, "protected")
 
 
 def report_failed(failed: dict[str, str], what: str) -> None:

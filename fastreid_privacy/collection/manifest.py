@@ -12,10 +12,11 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import UserError
 from ..files import write_atomically
+from .picture import LARGEST
 
 MANIFEST = "manifest.jsonl"
 JOURNAL = ".manifest.journal"
@@ -68,12 +69,23 @@ def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
             elif "failed" in record:
                 manifest.failed[record["path"]] = record["failed"]
             else:
-                if lacking := {"size", "sha256", "width", "height"} - set(record):
-                    raise ValueError(f"the line of {record['path']} lacks {', '.join(sorted(lacking))}")
+                _check(record)
                 manifest.entries[record["path"]] = record
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged or no manifest ({error})") from None
     return manifest
+
+
+def _check(record: dict) -> None:
+    """Refuse what no run has written: a manifest may come from somebody else, and recovery writes where its paths say."""
+    for path in (record["path"], record.get("sealed", record["path"])):
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path:
+            raise ValueError(f"the path {path!r} leads out of its folder")
+    if lacking := {"size", "sha256", "width", "height"} - set(record):
+        raise ValueError(f"the line of {record['path']} lacks {', '.join(sorted(lacking))}")
+    sides = record["width"], record["height"]
+    if not all(type(side) is int and side > 0 for side in sides) or sides[0] * sides[1] > LARGEST:
+        raise ValueError(f"the line of {record['path']} has a size of {sides[0]} × {sides[1]}")
 
 
 def line(record: dict) -> bytes:

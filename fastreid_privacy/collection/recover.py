@@ -90,7 +90,7 @@ def finished_collection(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise UserError(f"--input {folder} is no folder; give one that tools/anonymize.py wrote")
     collection = read_manifest(folder / MANIFEST)
-    if not collection.complete or "method" not in collection.header:
+    if not collection.complete or {"method", "anonymizer", "pseudonyms", "sealed"} - set(collection.header):
         raise UserError(f"{folder / MANIFEST} is not that of a finished protection; run tools/anonymize.py again to finish it")
     return collection
 
