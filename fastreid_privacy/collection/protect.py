@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .. import __version__
 from ..anonymizer import ImageMap
 from ..errors import UserError
 from ..files import write_atomically
@@ -60,7 +61,7 @@ def protect_collection(
     jobs = sorted((Job(source.root / path, names[path]) for path in source.paths), key=lambda job: job.path)
     origins = {names[path]: path for path in source.paths}
     header = {
-        "version": _version(), "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
+        "version": __version__, "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
         "network_size": list(image_map.size) if image_map.size else None, "storage": storage, "batch_size": batch_size,
         "pseudonyms": pseudonym_key is not None, "sealed": seal is not None, **(how or {}),
     }  # fmt: skip
@@ -136,9 +137,3 @@ def _noise_key(output: Path) -> bytes:
     if not path.is_file():
         write_atomically(path, lambda file: (os.chmod(file.fileno(), 0o600), file.write(secrets.token_bytes(32))))
     return path.read_bytes()
-
-
-def _version() -> str:
-    from .. import __version__
-
-    return __version__

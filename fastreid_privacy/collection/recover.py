@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .. import __version__
 from ..anonymizer import ImageMap
 from ..errors import UserError
 from ..evaluation.image_quality import SMALLEST_SIDE, ImageQuality, psnr_of_mse
 from .manifest import MANIFEST, Manifest, read_manifest
 from .picture import read_bytes, read_picture, resize
-from .protect import BatchOf, _version
+from .protect import BatchOf
 from .run import Job, Loaded, Work, run
 from .source import check_apart, folder_source, targets
 
@@ -74,7 +75,7 @@ def recover_collection(
         return buffer.getvalue()
 
     header = {
-        "version": _version(), "recovered_from": hashlib.sha256((protected / MANIFEST).read_bytes()).hexdigest(), "anonymizer": made_by,
+        "version": __version__, "recovered_from": hashlib.sha256((protected / MANIFEST).read_bytes()).hexdigest(), "anonymizer": made_by,
         "batch_size": batch_size, "compared": raw is not None, **(how or {}),
     }  # fmt: skip
     work = Work(header, load, BatchOf(image_map, batch_size), finish)

@@ -15,6 +15,7 @@ from fastreid.config import CfgNode
 from safetensors.torch import save
 from torch import Tensor
 
+from .. import __version__
 from ..anonymizer import anonymizer_fingerprint
 from ..checkpoint_files import read_checkpoint
 from ..config import RUN_KEYS, default_config, parse_config
@@ -56,7 +57,7 @@ def export(weights: str | Path, folder: str | Path, passphrase: str | None) -> d
     if not reid and not any(parts.values()):
         raise UserError(f"{weights} holds neither an anonymizer, a recovery decoder nor a Re-ID model")
     about = {
-        "format": "fastreid_privacy", "version": _version(), "config": _config(cfg), "fingerprint": anonymizer_fingerprint(tensors, cfg),
+        "format": "fastreid_privacy", "version": __version__, "config": _config(cfg), "fingerprint": anonymizer_fingerprint(tensors, cfg),
     }  # fmt: skip
     contents: dict[str, tuple[Path, bytes]] = {}
     if parts["anonymizer"]:
@@ -104,9 +105,3 @@ def _config(cfg: CfgNode) -> str:
 
 def _safetensors(tensors: dict[str, Tensor], about: dict[str, str]) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}, about)
-
-
-def _version() -> str:
-    from .. import __version__
-
-    return __version__
