@@ -14,6 +14,7 @@ from ..custody.sealing import read_public_key, seal
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..errors import UserError, exit_code, say
 from ..image_storage import ImageStorage
+from ..video.command_line import FORMATS, add_video_options, anonymize_video, refuse_video_options
 from .manifest import MANIFEST
 from .protect import protect_collection
 from .source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key, targets
@@ -44,21 +45,28 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="anonymize.py", description="Protect a folder of images or a data set. A killed run continues.")
+    parser = argparse.ArgumentParser(
+        prog="anonymize.py", description="Protect a folder of images, a data set or a video. A killed run continues."
+    )
     parser.add_argument("--weights", type=Path, help="anonymizer.safetensors of tools/export.py, or a checkpoint such as model_best.pth")
-    parser.add_argument("--input", required=True, help="folder of images, at any depth, or the name of a data set under FASTREID_DATASETS")
+    parser.add_argument(
+        "--input", required=True, help="folder of images, at any depth, name of a data set under FASTREID_DATASETS, or a video"
+    )
     parser.add_argument(
         "--output", type=Path, required=True, help="folder for the protected files and manifest.jsonl: new, empty or continued"
     )
     parser.add_argument("--method", help="learned (default), or a conventional operator, which needs no --weights: "
                         + ", ".join(sorted(DESENSITIZER_REGISTRY._obj_map)))  # fmt: skip
-    parser.add_argument("--format", choices=("png", "jpg"), default="png", help="of the files (default png, lossless)")
+    parser.add_argument(
+        "--format", choices=("png", "jpg", *FORMATS), help="of the files: png (default) or jpg; of a video: mkv (default) or mp4"
+    )
     parser.add_argument("--quality", type=int, help="of jpg files, 1 to 100 (default 90)")
     parser.add_argument("--pseudonymize", type=Path, metavar="KEYFILE", help="rename files by a hash keyed with this file's content")
     parser.add_argument(
         "--seal", type=Path, metavar="PUBLIC_KEY", help="store each raw file beside the protected one, encrypted to this key"
     )
     add_run_options(parser)
+    add_video_options(parser)
     parser.add_argument(
         "options", nargs="*", metavar="KEY VALUE", help="of the operator or the embedded data set: PRIVACY.DESENSITIZER.BLUR_SIGMA 8"
     )
@@ -67,15 +75,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _anonymize(options: argparse.Namespace) -> None:
     image_map, method = _image_map(options)
+    key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
+    public_key = read_public_key(options.seal) if options.seal else None
+    common = {
+        "batch_size": options.batch_size, "workers": options.workers, "pseudonym_key": key,
+        "seal": public_key and (lambda name, content: seal(name, content, public_key)),
+    }  # fmt: skip
+    if Path(options.input).is_file():
+        _warn_of_origin(options, image_map)
+        anonymize_video(options, image_map, method, **common)
+        return
+    refuse_video_options(options)
     source = _source(options)
     storage = _storage(options)
     _warn(options, image_map, source, storage)
-    key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
-    public_key = read_public_key(options.seal) if options.seal else None
-    done = protect_collection(
-        source, options.output, image_map, method=method, storage=storage, batch_size=options.batch_size, workers=options.workers,
-        pseudonym_key=key, seal=public_key and (lambda name, content: seal(name, content, public_key)),
-    )  # fmt: skip
+    done = protect_collection(source, options.output, image_map, method=method, storage=storage, **common)
     say(f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}", sys.stdout)
     sources = {target: path for path, target in targets(source.paths, ImageStorage(storage).extension, key).items()}
     report_failed({sources[target]: reason for target, reason in done.failed.items()}, "protected")
@@ -121,7 +135,7 @@ def _source(options: argparse.Namespace) -> Source:
 
 
 def _storage(options: argparse.Namespace) -> str:
-    if options.format == "png":
+    if options.format in (None, "png"):
         if options.quality is not None:
             raise UserError("--quality is for --format jpg; png is lossless")
         return "png"
@@ -131,10 +145,14 @@ def _storage(options: argparse.Namespace) -> str:
 def _warn(options: argparse.Namespace, image_map: ImageMap, source: Source, storage: str) -> None:
     if image_map.network is not None and image_map.storage.name not in (storage, "none"):
         say(f"warning: this model was trained for {image_map.storage.name} files; recovery from {storage} files is worse than it could be")
+    _warn_of_origin(options, image_map)
+    if source.others:
+        listed = ", ".join(source.others[:NAMED]) + (f" and {len(source.others) - NAMED:,} more" if len(source.others) > NAMED else "")
+        say(f"left out, for they are no images: {listed}")
+
+
+def _warn_of_origin(options: argparse.Namespace, image_map: ImageMap) -> None:
     embedded = options.input == EMBEDDED or any(part.startswith(f"{EMBEDDED}-v") for part in Path(options.input).absolute().parts)
     if image_map.trained_on == (EMBEDDED,) and not embedded:
         say("warning: this model was trained on rendered people only: on photographs it neither protects nor recovers as measured; train "
             "it on photographs first")  # fmt: skip
-    if source.others:
-        listed = ", ".join(source.others[:NAMED]) + (f" and {len(source.others) - NAMED:,} more" if len(source.others) > NAMED else "")
-        say(f"left out, for they are no images: {listed}")

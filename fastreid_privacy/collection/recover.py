@@ -47,10 +47,7 @@ def recover_collection(
     """
     protected, output = Path(protected), Path(output)
     collection = finished_collection(protected)
-    made_by = collection.header["anonymizer"]
-    if made_by != image_map.fingerprint:
-        raise UserError(f"{protected} was protected by another anonymizer ({made_by[:12]}…) than the one that this key belongs to "
-                        f"({image_map.fingerprint[:12]}…): take its own key")  # fmt: skip
+    check_key(protected, collection, image_map)
     check_apart(protected, output)
     entries = collection.entries
     names = targets(entries, ".png")
@@ -75,8 +72,8 @@ def recover_collection(
         return buffer.getvalue()
 
     header = {
-        "version": __version__, "recovered_from": hashlib.sha256((protected / MANIFEST).read_bytes()).hexdigest(), "anonymizer": made_by,
-        "batch_size": batch_size, "compared": raw is not None, **(how or {}),
+        "version": __version__, "recovered_from": hashlib.sha256((protected / MANIFEST).read_bytes()).hexdigest(),
+        "anonymizer": image_map.fingerprint, "batch_size": batch_size, "compared": raw is not None, **(how or {}),
     }  # fmt: skip
     work = Work(header, load, BatchOf(image_map, batch_size), finish)
     return run(jobs, output, work, batch_size=batch_size, workers=workers or os.cpu_count() or 1, describe="recovering")
@@ -94,6 +91,18 @@ def finished_collection(folder: Path) -> Manifest:
     if not collection.complete or {"method", "anonymizer", "pseudonyms", "sealed"} - set(collection.header):
         raise UserError(f"{folder / MANIFEST} is not that of a finished protection; run tools/anonymize.py again to finish it")
     return collection
+
+
+def check_key(folder: Path, collection: Manifest, image_map: ImageMap) -> None:
+    """Refuse the key of another anonymizer.
+
+    Raises:
+        UserError: when the collection was not protected by the anonymizer that the recovery decoder belongs to.
+    """
+    made_by = collection.header["anonymizer"]
+    if made_by != image_map.fingerprint:
+        raise UserError(f"{folder} was protected by another anonymizer ({made_by[:12]}…) than the one that this key belongs to "
+                        f"({image_map.fingerprint[:12]}…): take its own key")  # fmt: skip
 
 
 def compare(recovered: np.ndarray, raw: np.ndarray) -> dict[str, float | None]:
@@ -120,6 +129,12 @@ def in_all(entries: list[dict]) -> dict[str, float | None]:
     values = sum(3 * entry["width"] * entry["height"] for entry in entries)
     ssim = [entry["SSIM"] for entry in entries if entry["SSIM"] is not None]
     return {"PSNR": psnr_of_mse(squared_error / values) if squared_error else None, "SSIM": sum(ssim) / len(ssim) if ssim else None}
+
+
+def figures_text(figures: dict) -> str:
+    """PSNR and SSIM of :func:`compare` or :func:`in_all`, for a line of output."""
+    psnr = "identical" if figures["PSNR"] is None else f"{figures['PSNR']:6.2f} dB"
+    return f"{psnr:>9}  SSIM {'   –  ' if figures['SSIM'] is None else format(figures['SSIM'], '.4f')}"
 
 
 def _raw_files(raw: Path, wanted, pseudonym_key: bytes | None) -> dict[str, Path]:

@@ -12,9 +12,10 @@ from ..custody.encryption import is_encrypted
 from ..custody.passphrase import add_passphrase_options, read_passphrase
 from ..custody.sealing import read_identity
 from ..errors import UserError, exit_code, say
+from ..video.command_line import recover_video_of
 from .anonymize_command import add_run_options, report_failed
 from .manifest import MANIFEST
-from .recover import finished_collection, in_all, recover_collection
+from .recover import figures_text, finished_collection, in_all, recover_collection
 from .source import read_pseudonym_key
 from .unseal import unseal_collection
 
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--identity", type=Path, metavar="PRIVATE_KEY", help="open sealed originals with identity.key of tools/export.py")
     parser.add_argument("--input", type=Path, required=True, help="folder that anonymize.py wrote")
     parser.add_argument("--output", type=Path, required=True, help="folder for the recovered images (png): new, empty or continued")
-    parser.add_argument("--verify", type=Path, metavar="RAW", help="folder of the raw images: print PSNR and SSIM of each, and in all")
+    parser.add_argument("--verify", type=Path, metavar="RAW", help="folder of the raw images, or raw video: print PSNR and SSIM of each")
     parser.add_argument("--pseudonymize", type=Path, metavar="KEYFILE", help="key of the names, for --verify where they are pseudonyms")
     add_passphrase_options(parser)
     add_run_options(parser)
@@ -50,6 +51,9 @@ def _recover(options: argparse.Namespace) -> None:
     collection = finished_collection(options.input)
     key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
     image_map = load_recovery(options.key, options.device, lambda: read_passphrase(options))
+    if "video" in collection.header:
+        recover_video_of(options, collection, image_map)
+        return
     done = recover_collection(
         options.input, options.output, image_map, batch_size=options.batch_size, workers=options.workers,
         raw=options.verify, pseudonym_key=key,
@@ -57,9 +61,9 @@ def _recover(options: argparse.Namespace) -> None:
     if options.verify:
         entries = [done.entries[path] for path in sorted(done.entries)]
         for entry in entries:
-            say(f"{_figures(entry)}  {entry['path']}", sys.stdout)
+            say(f"{figures_text(entry)}  {entry['path']}", sys.stdout)
         if entries:
-            say(f"{_figures(in_all(entries))}  in all, {len(entries):,} images", sys.stdout)
+            say(f"{figures_text(in_all(entries))}  in all, {len(entries):,} images", sys.stdout)
     say(f"{len(done.entries):,} of {len(collection.entries):,} images recovered: {options.output / MANIFEST}", sys.stdout)
     if collection.failed:
         say(f"{len(collection.failed):,} images of the collection were never protected; {options.input / MANIFEST} names them")
@@ -74,8 +78,3 @@ def _unseal(options: argparse.Namespace) -> None:
     opened, failed = unseal_collection(options.input, options.output, identity)
     say(f"{opened:,} sealed originals opened: {options.output}", sys.stdout)
     report_failed(failed, "opened")
-
-
-def _figures(entry: dict) -> str:
-    psnr = "identical" if entry["PSNR"] is None else f"{entry['PSNR']:6.2f} dB"
-    return f"{psnr:>9}  SSIM {'   –  ' if entry['SSIM'] is None else format(entry['SSIM'], '.4f')}"

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import UserError
-from ..files import remove_unfinished, write_atomically
+from ..files import UNFINISHED, remove_unfinished, write_atomically
 from .manifest import FORMAT, JOURNAL, MANIFEST, Manifest, line, read_manifest, unchanged, write_manifest
 from .pipeline import side_by_side
 
@@ -70,7 +70,7 @@ def open_output(output: Path, header: dict) -> Manifest:
     journal, manifest = output / JOURNAL, output / MANIFEST
     found = next((file for file in (journal, manifest) if file.exists()), None)
     if found is None or (found == journal and not journal.read_bytes().count(b"\n")):  # killed before the first line was there
-        if any(item.name != JOURNAL for item in output.iterdir()):
+        if any(item.name != JOURNAL and not item.name.endswith(UNFINISHED) for item in output.iterdir()):
             raise UserError(f"--output {output} is not empty, and no earlier run wrote it; choose an empty or new folder")
         return Manifest(header, {}, {}, False)
     earlier = read_manifest(found, torn=found == journal)
@@ -102,7 +102,7 @@ def run(jobs: Sequence[Job], output: Path, work: Work, *, batch_size: int, worke
         UserError: as :func:`open_output`, or when a full or read-only disk ends the run; running it again continues it.
     """
     earlier = open_output(output, work.header)
-    done = _still_there(output, earlier, {job.path for job in jobs})
+    done = still_there(output, earlier, {job.path for job in jobs})
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
     open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]
     open_jobs = sum(map(len, open_batches))
@@ -130,7 +130,7 @@ def run(jobs: Sequence[Job], output: Path, work: Work, *, batch_size: int, worke
     return Manifest(earlier.header, done, failed, True)
 
 
-def _still_there(output: Path, earlier: Manifest, wanted: set[str]) -> dict[str, dict]:
+def still_there(output: Path, earlier: Manifest, wanted: set[str]) -> dict[str, dict]:
     """Entries whose files need not be made again.
 
     Raises:

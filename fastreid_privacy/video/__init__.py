@@ -1,0 +1,21 @@
+"""Videos in and out: the people in the boxes of each frame are protected and put back, and recovered from the protected video.
+
+The way of one frame::
+
+    stream          a video file as upright RGB frames with their times, and back: lossless (FFV1) or lossy (H.264)
+    boxes           where people are: a MOT file, or the boxes that a protected video's manifest keeps
+    detector        where people are: a torchvision detector with the user's weights
+    regions         boxes cut out, sent through a network at its own size, and put back
+    run             the three together: a video that appears whole, and its manifest
+    protect         raw → protected: ``tools/anonymize.py``
+    recover         protected → recovered, compared with the raw video if it is there: ``tools/recover.py``
+
+A protected video is a collection of one file: its folder has the manifest of ``collection``, whose line also has the boxes.
+"""
+
+from .boxes import MotBoxes
+from .detector import PersonDetector
+from .protect import protect_video
+from .recover import recover_video
+
+__all__ = ["MotBoxes", "PersonDetector", "protect_video", "recover_video"]

@@ -1,0 +1,86 @@
+"""A raw video to a protected one: what is in the boxes of its frames is protected, everything else stays."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from .. import __version__
+from ..anonymizer import ImageMap
+from ..collection.manifest import Manifest
+from ..collection.protect import SEALED, BatchOf
+from ..collection.source import check_apart, targets
+from ..errors import UserError
+from ..files import write_atomically
+from .boxes import MotBoxes, rows
+from .detector import PersonDetector
+from .regions import protect_regions
+from .run import VideoWork, make_video
+from .stream import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, Frame, VideoWriter, about_video, count_frames
+
+
+def protect_video(
+    source: str | Path, output: str | Path, image_map: ImageMap, boxes: MotBoxes | PersonDetector, *, method: str = "learned",
+    codec: str = LOSSLESS, crf: int = DEFAULT_CRF, batch_size: int = 32, workers: int | None = None, pseudonym_key: bytes | None = None,
+    seal: Callable[[str, bytes], bytes] | None = None, how: dict | None = None,
+) -> Manifest:  # fmt: skip
+    """Protect the people in the boxes of a video. Sound, subtitles and whatever the file says of itself are left out.
+
+    Args:
+        source: the raw video.
+        output: folder for the protected video and ``manifest.jsonl``, whose line keeps the boxes for recovery.
+        image_map: the anonymizer; a box is protected at the network's size.
+        boxes: a frame's number and pixels to the boxes.
+        method: name of the anonymizer in the manifest.
+        codec: "ffv1", lossless, or "h264".
+        crf: quality of "h264", 0 to 51, larger is smaller and worse.
+        batch_size: boxes at a time.
+        workers: threads, each of which has a few frames; None: as many as there are cores.
+        pseudonym_key: rename the file by a keyed hash of its name.
+        seal: the raw file's name and content to what only the owner can open; it is written beside the protected video.
+        how: further settings for the manifest that the video depends on.
+
+    Returns:
+        What the manifest holds. Its one entry has "frames", "boxes" ([frame, left, top, width, height] each), and for "h264" "stored": PSNR
+        in dB of the stored frames against those before compression, inside the "boxes" and of whole "frames".
+
+    Raises:
+        UserError: when the video cannot be read, boxes and frames do not belong together, no frame has a box, or the output folder is no
+            place for it.
+    """
+    source, output = Path(source), Path(output)
+    check_apart(source, output)
+    about = about_video(source)
+    boxes.check(count_frames(source), source)  # before anything is written; what the packets announce is checked against the frames below
+    path = targets([source.name], ENDINGS[codec], pseudonym_key)[source.name]
+    conventional = image_map.network is None
+    network = BatchOf(image_map, batch_size, (lambda: secrets.token_bytes(32)) if conventional else None)
+    header = {
+        "version": __version__, "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
+        "network_size": list(image_map.size) if image_map.size else None, "storage": codec if codec == LOSSLESS else f"{codec} crf {crf}",
+        "video": boxes.about, "batch_size": batch_size, "pseudonyms": pseudonym_key is not None, "sealed": seal is not None, **(how or {}),
+    }  # fmt: skip
+    found: dict[int, list] = {}
+
+    def work(frames: list[Frame]) -> list[Frame]:
+        for frame in frames:
+            frame.boxes = found[frame.number] = boxes(frame.number, frame.pixels)
+        protect_regions(frames, network, image_map.size, batch_size)
+        return frames
+
+    def finish(entry: dict, writer: VideoWriter) -> None:
+        boxes.check(entry["frames"], source)
+        entry["boxes"] = rows(sorted(found.items()))
+        if not entry["boxes"]:
+            raise UserError(f"no box lies in any frame of {source}: nothing would be protected")
+        if codec == LOSSY:
+            entry["stored"] = writer.kept.figures()
+        if seal is not None:
+            entry["sealed"] = path + SEALED
+            closed = seal(source.name, source.read_bytes())
+            write_atomically(output / entry["sealed"], lambda file: file.write(closed))
+
+    video = VideoWork(source, path, header, about, work, finish, codec, crf)
+    return make_video(video, output, workers=workers or os.cpu_count() or 1, describe="protecting")

@@ -1,0 +1,110 @@
+"""A protected video to a recovered one, and how near the people in its boxes come to the raw ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+
+from .. import __version__
+from ..anonymizer import ImageMap
+from ..collection.manifest import MANIFEST, Manifest, unchanged
+from ..collection.pipeline import side_by_side
+from ..collection.protect import BatchOf
+from ..collection.recover import check_key, compare, finished_collection
+from ..collection.source import check_apart, targets
+from ..errors import UserError
+from .boxes import ManifestBoxes
+from .regions import recover_regions, region
+from .run import VideoWork, make_video
+from .stream import ENDINGS, LOSSLESS, Frame, VideoWriter, about_video, read_frames
+
+
+def recover_video(
+    protected: str | Path, output: str | Path, image_map: ImageMap, *, batch_size: int = 32, workers: int | None = None,
+    how: dict | None = None,
+) -> Manifest:  # fmt: skip
+    """Recover what is in the boxes of a protected video; it is written without loss.
+
+    Args:
+        protected: a folder that :func:`protect_video` wrote.
+        output: folder for the recovered video and a manifest of its own.
+        image_map: the recovery decoder that belongs to the video's anonymizer.
+        batch_size: boxes at a time.
+        workers: threads, each of which has a few frames; None: as many as there are cores.
+        how: further settings for the manifest that the video depends on.
+
+    Returns:
+        What the manifest of ``output`` holds.
+
+    Raises:
+        UserError: when the protected video is not what was written, or was made by another anonymizer.
+    """
+    protected, output = Path(protected), Path(output)
+    collection = finished_collection(protected)
+    check_key(protected, collection, image_map)
+    check_apart(protected, output)
+    (entry,) = collection.entries.values()
+    source, boxes = protected / entry["path"], ManifestBoxes(entry)
+    if not unchanged(protected, entry):
+        raise UserError(f"{source} is not what was written: it is missing, or its SHA-256 differs from the manifest's")
+    about = about_video(source)
+    if (about.width, about.height) != (entry["width"], entry["height"]):
+        raise UserError(f"{source} is {about.width}×{about.height}, but its manifest says {entry['width']}×{entry['height']}")
+    network = BatchOf(image_map, batch_size)
+    header = {
+        "version": __version__, "recovered_from": hashlib.sha256((protected / MANIFEST).read_bytes()).hexdigest(),
+        "anonymizer": image_map.fingerprint, "video": True, "batch_size": batch_size, **(how or {}),
+    }  # fmt: skip
+
+    def work(frames: list[Frame]) -> list[Frame]:
+        for frame in frames:
+            frame.boxes = boxes(frame.number, frame.pixels)
+        recover_regions(frames, network, image_map.size, batch_size)
+        return frames
+
+    def finish(made: dict, writer: VideoWriter) -> None:
+        if made["frames"] != entry["frames"]:
+            raise UserError(f"{source} has {made['frames']:,} frames, but its manifest says {entry['frames']:,}")
+
+    path = targets([entry["path"]], ENDINGS[LOSSLESS])[entry["path"]]
+    video = VideoWork(source, path, header, about, work, finish)
+    return make_video(video, output, workers=workers or os.cpu_count() or 1, describe="recovering")
+
+
+def compare_videos(recovered: str | Path, raw: str | Path, entry: dict, workers: int | None = None) -> Iterator[dict]:
+    """Compare what is in the boxes of two videos.
+
+    Args:
+        recovered: a video that :func:`recover_video` wrote.
+        raw: the raw video.
+        entry: of the protected video in its manifest.
+        workers: threads; None: as many as there are cores.
+
+    Yields:
+        For each box, in the manifest's order: "frame", "box" (left, top, right, bottom), "width", "height", and the figures of
+        :func:`fastreid_privacy.collection.recover.compare`.
+
+    Raises:
+        UserError: when the videos differ in their frames' size or number.
+    """
+    boxes = ManifestBoxes(entry)
+
+    def measure(pair: tuple[Frame | None, Frame | None]) -> list[dict]:
+        if None in pair:
+            raise UserError(f"{raw} and {recovered} differ in their number of frames; is it the video that was protected?")
+        ours, theirs = pair
+        if ours.pixels.shape != theirs.pixels.shape:
+            sizes = ["{1}×{0}".format(*frame.pixels.shape) for frame in (theirs, ours)]
+            raise UserError(f"{raw} is {sizes[0]}, but the video that was protected is {sizes[1]}")
+        return [
+            {"frame": ours.number, "box": box, "width": box[2] - box[0], "height": box[3] - box[1],
+             **compare(region(ours.pixels, box), region(theirs.pixels, box))}
+            for box in boxes(ours.number, ours.pixels)
+        ]  # fmt: skip
+
+    pairs = zip_longest(read_frames(recovered), read_frames(raw))
+    for figures in side_by_side(pairs, measure, workers or os.cpu_count() or 1):
+        yield from figures

@@ -1,0 +1,108 @@
+"""A run over one video: a file that appears whole, with its manifest, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tqdm import tqdm
+
+from ..collection.manifest import JOURNAL, Manifest, write_manifest
+from ..collection.pipeline import side_by_side
+from ..collection.run import HOPELESS, Journal, open_output, still_there
+from ..errors import UserError
+from ..files import remove_unfinished, write_atomically
+from .stream import DEFAULT_CRF, LOSSLESS, About, Frame, VideoWriter, count_frames, read_frames
+
+FRAMES_AT_ONCE = 8  # of a chunk, so that a few chunks of large frames fit the memory
+
+
+@dataclass(frozen=True)
+class VideoWork:
+    """What is done with a video.
+
+    Attributes:
+        source: the video to read.
+        path: of the video to write, relative to the output folder.
+        header: what it is made by; a run continues only what has the same.
+        about: size and times of both.
+        work: gives each frame of a chunk its boxes and changes what is in them.
+        finish: gets the line of the manifest, and the writer, when all frames are written; adds to the line, and raises UserError when the
+            video must not appear.
+        codec, crf: of the video to write.
+    """
+
+    source: Path
+    path: str
+    header: dict
+    about: About
+    work: Callable[[list[Frame]], list[Frame]]
+    finish: Callable[[dict, VideoWriter], None]
+    codec: str = LOSSLESS
+    crf: int = DEFAULT_CRF
+
+
+def make_video(video: VideoWork, output: Path, *, workers: int, describe: str) -> Manifest:
+    """Make a video from another, unless it is there already; a killed run begins again and ends with the same bytes.
+
+    Args:
+        video: what is done.
+        output: folder for it and its manifest: new, empty, or of an earlier run of the same header.
+        workers: threads, each of which has a chunk of frames.
+        describe: of the progress bar.
+
+    Returns:
+        What manifest.jsonl holds now.
+
+    Raises:
+        UserError: as :func:`open_output`, when the source is damaged, or when a full or read-only disk ends the run.
+    """
+    earlier = open_output(output, video.header)
+    done = still_there(output, earlier, {video.path})
+    target = output / video.path
+    if not done and (target.is_symlink() or target.exists()):
+        raise UserError(f"{target} is there already, and no run of this command wrote it; choose another --output")
+    remove_unfinished(output)
+    with Journal(output / JOURNAL, earlier.header, done.values()) as journal:
+        if not done:
+            entry = {"path": video.path, "width": video.about.width, "height": video.about.height, "frames": 0}
+            try:
+                write_atomically(target, lambda file: _write(file, video, entry, journal, workers, describe))
+            except OSError as error:
+                if error.errno in HOPELESS:
+                    raise UserError(f"{target} cannot be written: {error.strerror}; run the same command again") from None
+                raise
+            done = {video.path: entry}
+        write_manifest(output, earlier.header, done.values(), {})
+    (output / JOURNAL).unlink()
+    return Manifest(earlier.header, done, {}, True)
+
+
+def _write(file: BinaryIO, video: VideoWork, entry: dict, journal: Journal, workers: int, describe: str) -> None:
+    writer = VideoWriter(file, video.about, video.codec, video.crf)
+    with tqdm(total=count_frames(video.source), unit=" frames", desc=describe, disable=None) as progress:
+        for frames in side_by_side(_chunks(video.source), video.work, workers):
+            for frame in frames:
+                writer.write(frame)
+            entry["frames"] += len(frames)
+            progress.update(len(frames))
+    writer.close()
+    video.finish(entry, writer)
+    file.flush()
+    with open(file.name, "rb") as written:
+        entry.update(size=Path(file.name).stat().st_size, sha256=hashlib.file_digest(written, "sha256").hexdigest())
+    journal.add([entry])  # before the file gets its name: a run that is killed in between knows it again
+
+
+def _chunks(source: Path) -> Iterator[list[Frame]]:
+    chunk: list[Frame] = []
+    for frame in read_frames(source):
+        chunk.append(frame)
+        if len(chunk) == FRAMES_AT_ONCE:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

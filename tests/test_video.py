@@ -1,0 +1,519 @@
+"""Videos: ``tools/anonymize.py`` and ``tools/recover.py`` on a video rendered from the embedded data set."""
+
+from __future__ import annotations
+
+import fastreid_privacy  # before fastreid
+
+# isort: split
+import hashlib
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from rendered_video import RATE, people_of, render, walkers, write_video
+from test_collection import anonymize, contents, recover
+
+from fastreid_privacy.collection import read_manifest
+from fastreid_privacy.errors import UserError
+from fastreid_privacy.video import MotBoxes, PersonDetector, detector
+from fastreid_privacy.video.regions import gather, spread
+from fastreid_privacy.video.run import FRAMES_AT_ONCE
+from fastreid_privacy.video.stream import About, Frame, VideoWriter, about_video, count_frames, read_frames
+
+FRAMES = 20  # more than two chunks; the last one has no box
+
+
+@pytest.fixture(scope="module")
+def weights(small_run):
+    return small_run / "model_best.pth"
+
+
+@pytest.fixture(scope="module")
+def walk(small_dataset, tmp_path_factory):
+    """A folder with video.mkv (with sound), boxes.txt and the frames that were written; four people of 40 to 130 pixels."""
+    folder = tmp_path_factory.mktemp("walk")
+    people = people_of(next(small_dataset.glob("*/bounding_box_test")))[:4]
+    pictures, lines = render(walkers(people, (40, 64, 101, 130), FRAMES), FRAMES)
+    write_video(folder / "video.mkv", pictures, sound=True, title="SECRET street")
+    (folder / "boxes.txt").write_text("\n".join(lines) + "\n")
+    np.save(folder / "frames.npy", np.stack(pictures))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def raw_frames(walk):
+    return np.load(walk / "frames.npy")
+
+
+@pytest.fixture(scope="module")
+def protected(weights, walk, tmp_path_factory):
+    out = tmp_path_factory.mktemp("videos") / "protected"
+    assert anonymize("--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--output", out) == 0
+    return out
+
+
+def frames_of(path):
+    """By OpenCV, an independent reader; BGR to RGB."""
+    import cv2
+
+    video, frames = cv2.VideoCapture(str(path)), []
+    while True:
+        there, frame = video.read()
+        if not there:
+            return np.stack(frames)
+        frames.append(frame[..., ::-1])
+
+
+def mot_rectangles(path):
+    """frame → rectangles, read naively: as the file says them and one pixel further to the left and top, inside 240×320."""
+    found = {}
+    for line in path.read_text().splitlines():
+        frame, _, left, top, width, height = map(int, line.split(",")[:6])
+        box = max(0, left - 1), max(0, top - 1), min(320, left + width), min(240, top + height)
+        found.setdefault(frame, []).append(box)
+    return found
+
+
+def test_only_boxes_change_and_hold_what_the_anonymizer_gives(weights, walk, raw_frames, protected):
+    written = frames_of(protected / "video.mkv")
+    assert len(written) == FRAMES
+    protect, rectangles = fastreid_privacy.load_anonymizer(weights, "cpu"), mot_rectangles(walk / "boxes.txt")
+    for number, (raw, stored) in enumerate(zip(raw_frames, written, strict=True), start=1):
+        expected, known = raw.copy(), np.ones(raw.shape[:2], bool)
+        for left, top, right, bottom in rectangles.get(number, ()):
+            crop = Image.fromarray(raw[top:bottom, left:right]).resize((32, 64), Image.Resampling.BICUBIC)
+            image = protect(torch.from_numpy(np.array(crop)).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+            height, width = bottom - top, right - left
+            known[top:bottom, left:right] = height >= 64 and width >= 32
+            for row in range(height if height >= 64 and width >= 32 else 0):
+                for column in range(width):
+                    expected[top + row, left + column] = image[row * 64 // height, column * 32 // width]
+        assert known.mean() > 0.7
+        assert np.abs(expected.astype(int) - stored)[known].max() <= 1  # a batch's last digits can round a level differently
+        if rectangles.get(number):
+            assert not np.array_equal(raw, stored)
+    assert np.array_equal(raw_frames[-1], written[-1]) and FRAMES not in rectangles  # nobody is there
+
+
+def test_the_manifest_says_what_recovery_needs_and_the_file_nothing_more(walk, protected):
+    manifest = read_manifest(protected / "manifest.jsonl")
+    (entry,) = manifest.entries.values()
+    assert manifest.complete and entry["frames"] == FRAMES and (entry["width"], entry["height"]) == (320, 240)
+    rectangles = mot_rectangles(walk / "boxes.txt")
+    rows = [
+        [frame, left, top, right - left, bottom - top] for frame in sorted(rectangles) for left, top, right, bottom in rectangles[frame]
+    ]
+    assert entry["boxes"] == rows
+    content = (protected / "video.mkv").read_bytes()
+    assert entry["sha256"] == hashlib.sha256(content).hexdigest() and entry["size"] == len(content)
+    assert b"SECRET" in (walk / "video.mkv").read_bytes() and b"SECRET" not in content
+    with av.open(str(protected / "video.mkv")) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+        assert container.streams.video[0].average_rate == RATE
+    with av.open(str(walk / "video.mkv")) as container:
+        assert sorted(stream.type for stream in container.streams) == ["audio", "video"]
+
+
+def test_recovery_restores_the_boxes_and_is_measured(weights, walk, raw_frames, protected, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert recover("--key", weights, "--input", protected, "--output", out, "--verify", walk / "video.mkv") == 0
+    recovered, stored = frames_of(out / "video.mkv"), frames_of(protected / "video.mkv")
+    printed = capsys.readouterr().out
+    outside, total, values, number_of_boxes = np.ones(raw_frames.shape[:3], bool), 0.0, 0, 0
+    for number, boxes in mot_rectangles(walk / "boxes.txt").items():
+        for left, top, right, bottom in boxes:
+            outside[number - 1, top:bottom, left:right] = False
+            ours, theirs = (frames[number - 1, top:bottom, left:right].astype(float) for frames in (recovered, raw_frames))
+            error = np.square(ours - theirs)
+            total, values, number_of_boxes = total + error.sum(), values + error.size, number_of_boxes + 1
+            psnr = 10 * np.log10(255**2 / error.mean())
+            assert f"{psnr:6.2f} dB" in printed and f"frame {number}, box {left}, {top}, {right}, {bottom}" in printed
+    assert np.array_equal(recovered[outside], raw_frames[outside])
+    assert not np.array_equal(recovered, stored)
+    assert f"{10 * np.log10(255**2 * values / total):6.2f} dB" in printed and f"in all, {number_of_boxes} boxes" in printed
+
+
+@pytest.mark.parametrize("size", [(64, 32), (65, 33), (130, 71), (64, 200), (257, 32)])
+def test_the_networks_image_comes_back_exactly_from_a_larger_box(size):
+    picture = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
+    box = spread(picture, size)
+    assert box.shape[:2] == size and np.array_equal(gather(box, (64, 32)), picture)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (30, 40), (100, 20), (63, 31)])
+def test_smaller_boxes_lose_pixels_but_keep_their_shape(size):
+    picture = np.full((64, 32, 3), 77, np.uint8)
+    box = spread(picture, size)
+    assert box.shape == (*size, 3) and (box == 77).all()
+    assert gather(box, (64, 32)).shape == picture.shape and (gather(box, (64, 32)) == 77).all()
+
+
+def test_a_lossy_video_says_what_it_lost(weights, walk, protected, tmp_path, capsys):
+    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--format", "mp4"]
+    assert anonymize(*words, "--output", tmp_path / "good", "--crf", "12") == 0
+    printed = capsys.readouterr()
+    assert anonymize(*words, "--output", tmp_path / "bad", "--crf", "40") == 0
+    assert "lossy" in printed.err
+    before = frames_of(protected / "video.mkv")
+    inside = np.zeros(before.shape[:3], bool)
+    for number, boxes in mot_rectangles(walk / "boxes.txt").items():
+        for left, top, right, bottom in boxes:
+            inside[number - 1, top:bottom, left:right] = True
+    figures = {}
+    for name in ("good", "bad"):
+        ((path, entry),) = read_manifest(tmp_path / name / "manifest.jsonl").entries.items()
+        assert path == "video.mp4"
+        after = np.stack([frame.pixels for frame in read_frames(tmp_path / name / path)])
+        error = np.square(before.astype(float) - after)
+        counted = np.repeat(inside, np.ones(len(inside), int), axis=0)
+        # each pixel of overlapping boxes counts once
+        assert entry["stored"]["frames"] == pytest.approx(10 * np.log10(255**2 / error.mean()), abs=0.05)
+        assert entry["stored"]["boxes"] == pytest.approx(10 * np.log10(255**2 / error[counted].mean()), abs=0.05)
+        figures[name] = entry["stored"]["boxes"]
+    assert f"{figures['good']:.2f} dB in the boxes" in printed.out
+    assert figures["good"] > figures["bad"] + 5
+    assert recover("--key", weights, "--input", tmp_path / "good", "--output", tmp_path / "r", "--verify", walk / "video.mkv") == 0
+
+
+@pytest.mark.parametrize("method", ["blur", "noise"])
+def test_conventional_operators_take_each_box_as_it_is(walk, raw_frames, tmp_path, method):
+    assert anonymize("--method", method, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--output", tmp_path / "out") == 0
+    written, rectangles = frames_of(tmp_path / "out" / "video.mkv"), mot_rectangles(walk / "boxes.txt")
+    (left, top, right, bottom) = rectangles[1][-1]
+    crop, stored = raw_frames[0, top:bottom, left:right], written[0, top:bottom, left:right]
+    if method == "blur":
+        sigma = 12 * (bottom - top) / 256
+        images = torch.from_numpy(crop).permute(2, 0, 1)[None].float()
+        blurred = fastreid_privacy.desensitize.gaussian_blur(images, sigma)[0].permute(1, 2, 0).round().numpy()
+        assert np.abs(blurred - stored).max() <= 1
+    else:
+        assert np.abs(crop.astype(int) - stored).mean() > 30
+    assert np.array_equal(written[-1], raw_frames[-1])
+
+
+def test_sealed_and_pseudonymized_videos(weights, walk, tmp_path):
+    from fastreid_privacy.custody.sealing import new_identity
+
+    public, private = new_identity(tmp_path / "keys", None)
+    (tmp_path / "names.key").write_bytes(b"0123456789abcdef")
+    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--seal", public]
+    assert anonymize(*words, "--pseudonymize", tmp_path / "names.key", "--output", tmp_path / "out") == 0
+    names = sorted(contents(tmp_path / "out"))
+    assert len(names) == 3 and not any("video" in name for name in names)
+    assert recover("--identity", private, "--input", tmp_path / "out", "--output", tmp_path / "again") == 0
+    assert contents(tmp_path / "again") == {"video.mkv": (walk / "video.mkv").read_bytes()}
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------------------------
+
+KILLED = """
+import json, os, random, signal, sys
+from fastreid_privacy.collection import run
+from fastreid_privacy.collection.anonymize_command import main
+from fastreid_privacy.video import stream
+
+left = 0
+
+def counted(function):
+    def wrapper(*args, **kwargs):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return wrapper
+
+os.replace, run.Journal.add, stream.VideoWriter.write = counted(os.replace), counted(run.Journal.add), counted(stream.VideoWriter.write)
+statuses = []
+for left in [1, 2, 9, 22, 23, 24, 100]:  # the journal, frames, the video's line, its name, the manifest, nothing
+    child = os.fork()
+    if not child:
+        os._exit(main(sys.argv[1:]))
+    statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(json.dumps(statuses))
+"""
+
+
+def test_a_killed_run_ends_byte_identical(weights, walk, protected, tmp_path):
+    out = tmp_path / "killed"
+    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--output", out]
+    command = [sys.executable, "-c", KILLED, *map(str, words)]
+    result = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    statuses = json.loads(result.stdout.splitlines()[-1])
+    assert statuses[-1] == 0 and statuses.count(-signal.SIGKILL) >= 5, (statuses, result.stderr)
+    assert contents(out) == contents(protected)
+    assert anonymize(*words) == 0  # nothing is left to do
+    assert contents(out) == contents(protected)
+
+
+def test_bytes_do_not_depend_on_workers(weights, walk, protected, tmp_path):
+    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--workers", 5]
+    assert anonymize(*words, "--output", tmp_path / "out") == 0
+    assert contents(tmp_path / "out") == contents(protected)
+
+
+def test_other_boxes_are_another_run(weights, walk, protected, tmp_path, capsys):
+    fewer = tmp_path / "boxes.txt"
+    fewer.write_text((walk / "boxes.txt").read_text().split("\n", 1)[1])
+    before = contents(protected)
+    assert anonymize("--weights", weights, "--input", walk / "video.mkv", "--boxes", fewer, "--output", protected) == 2
+    assert "was made otherwise (video" in capsys.readouterr().err
+    assert contents(protected) == before
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no box"),
+        ("1,1,2,3,4", "line 1"),
+        ("1,1,2,3,4,5\n2,1,x,3,4,5", "line 2"),
+        ("0,1,2,3,4,5", "frames from 1"),
+        ("1.5,1,2,3,4,5", "line 1"),
+        ("1,1,2,3,0,5", "sides above 0"),
+        ("1,1,nan,3,4,5", "line 1"),
+        ("1,1,2,3,inf,5", "line 1"),
+        ("1,1,2,3,4,5\n21,1,2,3,4,5", "boxes of frame 21, but "),
+        ("1,1,900,3,4,5", "nothing would be protected"),
+    ],
+)
+def test_boxes_that_are_none_are_refused(weights, walk, tmp_path, capsys, text, message):
+    (tmp_path / "boxes.txt").write_text(text)
+    out = tmp_path / "out"
+    assert anonymize("--weights", weights, "--input", walk / "video.mkv", "--boxes", tmp_path / "boxes.txt", "--output", out) == 2
+    assert message in capsys.readouterr().err
+    assert not list(out.glob("*.mkv")) and not list(out.glob(".*.unfinished"))
+
+
+def test_boxes_touch_pixels_of_both_conventions(tmp_path):
+    (tmp_path / "boxes.txt").write_text("1 1 10.5 20 4.2 8 0.1\n\n3,1,-50,-60,51.5,61,0\n")
+    boxes = MotBoxes(tmp_path / "boxes.txt")
+    picture = np.zeros((100, 50, 3), np.uint8)
+    assert boxes(1, picture) == [(9, 19, 15, 28)]
+    assert boxes(2, picture) == []
+    assert boxes(3, picture) == [(0, 0, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "needs either --boxes"),
+        (["--boxes", "BOXES", "--detector", "BOXES"], "needs either --boxes"),
+        (["--boxes", "BOXES", "--min-score", "0.3"], "go with --detector"),
+        (["--boxes", "BOXES", "--format", "png"], "is for images"),
+        (["--boxes", "BOXES", "--quality", "90"], "--crf"),
+        (["--boxes", "BOXES", "--crf", "20"], "mkv is lossless"),
+        (["--boxes", "BOXES", "--format", "mp4", "--crf", "52"], "between 0 and 51"),
+        (["--boxes", "absent.txt"], "cannot be read"),
+        (["--detector", "absent.pth"], "does not exist"),
+        (["--detector", "BOXES"], "does not hold the weights"),
+        (["--detector", "BOXES", "--detector-model", "yolo"], "is not known"),
+        (["--detector", "BOXES", "--min-score", "2"], "between 0 and 1"),
+    ],
+)
+def test_options_that_contradict_are_refused(weights, walk, tmp_path, capsys, words, message):
+    words = [walk / "boxes.txt" if word == "BOXES" else word for word in words]
+    assert anonymize("--weights", weights, "--input", walk / "video.mkv", "--output", tmp_path / "out", *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [["--boxes", "x"], ["--detector", "x"], ["--crf", "3"], ["--format", "mkv"], ["--min-score", "0.1"]])
+def test_options_of_videos_are_refused_for_folders(weights, walk, tmp_path, capsys, words):
+    assert anonymize("--weights", weights, "--input", walk, "--output", tmp_path / "out", *words) == 2
+    assert f"{' '.join(words[:2]) if words[0] == '--format' else words[0]} is for a video" in capsys.readouterr().err
+
+
+def damaged_videos(walk, folder):
+    """name → what is said of it."""
+    content = (walk / "video.mkv").read_bytes()
+    (folder / "empty.mkv").write_bytes(b"")
+    (folder / "text.mp4").write_text("no video")
+    (folder / "sound.wav").write_bytes(b"RIFF" + struct.pack("<I", 44) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
+                                       + b"data" + struct.pack("<I", 8) + bytes(8))  # fmt: skip
+    broken = bytearray(write_video(folder / "broken.mp4", np.load(walk / "frames.npy"), codec="libx264").read_bytes())
+    broken[len(broken) // 2 : len(broken) // 2 + 300] = random.Random(0).randbytes(300)
+    (folder / "broken.mp4").write_bytes(broken)
+    (folder / "cut.mkv").write_bytes(content[: len(content) // 2])
+    Image.new("RGB", (64, 64)).save(folder / "picture.png")
+    return {
+        "empty.mkv": "no video that can be read", "text.mp4": "no video that can be read", "sound.wav": "holds no video",
+        "broken.mp4": "damaged", "cut.mkv": "do they belong together", "picture.png": "is an image",
+    }  # fmt: skip
+
+
+def test_damaged_videos_are_named(weights, walk, tmp_path, capsys):
+    for name, message in damaged_videos(walk, tmp_path).items():
+        out = tmp_path / f"out-{name}"
+        assert anonymize("--weights", weights, "--input", tmp_path / name, "--boxes", walk / "boxes.txt", "--output", out) == 2, name
+        told = capsys.readouterr().err
+        assert message in told and name in told, told
+        assert not list(out.glob("*.mp4")) and not list(out.glob("*.mkv")) and not list(out.glob(".*.unfinished"))
+
+
+def test_a_full_disk_ends_the_run_and_it_continues(weights, walk, protected, tmp_path, monkeypatch, capsys):
+    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--output", tmp_path / "out"]
+    write = VideoWriter.write
+
+    def full(self, frame):
+        if frame.number > 9:
+            raise OSError(28, "No space left on device")
+        write(self, frame)
+
+    monkeypatch.setattr(VideoWriter, "write", full)
+    assert anonymize(*words) == 2
+    assert "No space left on device; run the same command again" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.mkv"))
+    monkeypatch.setattr(VideoWriter, "write", write)
+    assert anonymize(*words) == 0
+    assert contents(tmp_path / "out") == contents(protected)
+
+
+def test_recovery_refuses_what_does_not_belong_together(weights, walk, raw_frames, protected, tmp_path, capsys):
+    import shutil
+
+    changed = shutil.copytree(protected, tmp_path / "changed")
+    content = bytearray((changed / "video.mkv").read_bytes())
+    content[len(content) // 2] ^= 1
+    (changed / "video.mkv").write_bytes(content)
+    assert recover("--key", weights, "--input", changed, "--output", tmp_path / "a") == 2
+    assert "is not what was written" in capsys.readouterr().err
+
+    forged = shutil.copytree(protected, tmp_path / "forged")
+    manifest = (forged / "manifest.jsonl").read_text()
+    for box in ("[1, 0, 0, 321, 5]", "[0, 0, 0, 3, 5]", "[99, 0, 0, 3, 5]", "[1, -1, 0, 3, 5]", "[1, 0, 0, 3.5, 5]", "7"):
+        (forged / "manifest.jsonl").write_text(manifest.replace('"boxes": [[', f'"boxes": [{box}, ['))
+        assert recover("--key", weights, "--input", forged, "--output", tmp_path / "b") == 2
+        assert "boxes of video.mkv are damaged" in capsys.readouterr().err
+
+    shorter = write_video(tmp_path / "shorter.mkv", raw_frames[:-1])
+    assert recover("--key", weights, "--input", protected, "--output", tmp_path / "c", "--verify", shorter) == 2
+    assert "differ in their number of frames" in capsys.readouterr().err
+    smaller = write_video(tmp_path / "smaller.mkv", raw_frames[:, :200])
+    assert recover("--key", weights, "--input", protected, "--output", tmp_path / "c", "--verify", smaller) == 2
+    assert "smaller.mkv is 320×200, but the video that was protected is 320×240" in capsys.readouterr().err
+
+
+# -- reading and writing ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("quarters", "matrix"), [(1, (0, 65536, -65536, 0)), (2, (-65536, 0, 0, -65536)), (3, (0, -65536, 65536, 0))])
+def test_phones_videos_are_turned_upright(tmp_path, raw_frames, quarters, matrix):
+    path = write_video(tmp_path / "phone.mp4", raw_frames[:3], codec="libx264")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44  # the matrix of a version 0 track header
+    content[at : at + 20] = struct.pack(">iiiii", matrix[0], matrix[1], 0, matrix[2], matrix[3])
+    path.write_bytes(content)
+    about, (first, *_) = about_video(path), read_frames(path)
+    assert (about.height, about.width) == first.pixels.shape[:2] == ((320, 240) if quarters % 2 else (240, 320))
+    turned = np.rot90(raw_frames[0], -quarters)  # the matrices say: clockwise
+    assert np.abs(first.pixels.astype(int) - turned).mean() < 8
+    assert np.abs(first.pixels.astype(int) - turned[::-1, ::-1]).mean() > 20
+    assert np.array_equal(first.pixels, frames_of(path)[0])  # OpenCV turns them too
+
+
+def test_frames_keep_their_times(tmp_path, weights):
+    """A camera that drops frames has uneven times."""
+    path = tmp_path / "uneven.mkv"
+    pictures, times = np.zeros((6, 48, 64, 3), np.uint8) + np.arange(6, dtype=np.uint8)[:, None, None, None], [40, 80, 120, 360, 400, 1000]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "bgr0"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for picture, time in zip(pictures, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = time, stream.codec_context.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (tmp_path / "boxes.txt").write_text("2,1,5,5,20,40")
+    assert anonymize("--weights", weights, "--input", path, "--boxes", tmp_path / "boxes.txt", "--output", tmp_path / "out") == 0
+    written = list(read_frames(tmp_path / "out" / "uneven.mkv"))
+    assert [frame.time for frame in written] == [time - 40 for time in times]
+    assert count_frames(tmp_path / "out" / "uneven.mkv") == 6 < FRAMES_AT_ONCE
+
+
+@pytest.mark.parametrize("size", [(64, 32), (37, 51)])
+@pytest.mark.parametrize("codec", ["ffv1", "h264"])
+def test_even_and_odd_sizes_are_written(tmp_path, size, codec):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, *size, 3), np.uint8)
+    write_frames(tmp_path / "video", pictures, codec)
+    read = np.stack([frame.pixels for frame in read_frames(tmp_path / "video")])
+    assert read.shape == pictures.shape
+    if codec == "ffv1":
+        assert np.array_equal(read, pictures)
+
+
+def test_a_size_that_a_codec_does_not_know_is_named(tmp_path):
+    with pytest.raises(UserError, match="1×1"):
+        write_frames(tmp_path / "video", np.zeros((3, 1, 1, 3), np.uint8), "ffv1")
+
+
+def write_frames(path, pictures, codec):
+    with path.open("wb") as file:
+        writer = VideoWriter(file, About(pictures.shape[2], pictures.shape[1], RATE, 1 / RATE), codec)
+        for number, picture in enumerate(pictures):
+            writer.write(Frame(number + 1, number, picture))
+        writer.close()
+
+
+# -- detectors --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def detector_file(tmp_path_factory):
+    """A small detector of torchvision that was never trained, but says "person" often: what matters is that its boxes are used."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None)
+    path = tmp_path_factory.mktemp("detector") / "ssdlite.pth"
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "classification_head" in name and value.shape == (546,):  # six anchors of 91 classes
+                value.view(-1, 91)[:, 1] += 6
+    torch.save(model.state_dict(), path)
+    return path
+
+
+def test_detected_boxes_are_protected_and_kept(weights, walk, raw_frames, detector_file, tmp_path, monkeypatch):
+    words = ["--detector", detector_file, "--detector-model", "ssdlite320_mobilenet_v3_large", "--min-score", "0.6"]
+    short = write_video(tmp_path / "short.mkv", raw_frames[:3])
+    assert anonymize("--weights", weights, "--input", short, "--output", tmp_path / "out", *words) == 0
+    (entry,) = read_manifest(tmp_path / "out" / "manifest.jsonl").entries.values()
+    model = torchvision.models.get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None).eval()
+    model.load_state_dict(torch.load(detector_file, weights_only=True))
+    with torch.no_grad():
+        found = [model([torch.from_numpy(frame).permute(2, 0, 1) / 255])[0] for frame in raw_frames[:3]]
+    expected = []
+    for number, result in enumerate(found, start=1):
+        chosen = [(score, box) for score, box, label in zip(result["scores"].tolist(), result["boxes"].tolist(), result["labels"].tolist(),
+                                                            strict=True) if label == 1 and score >= 0.6]  # fmt: skip
+        for _, (left, top, right, bottom) in sorted(chosen, key=lambda item: item[0]):
+            left, top, right, bottom = int(np.floor(left)), int(np.floor(top)), int(np.ceil(right)), int(np.ceil(bottom))
+            if right > left and bottom > top:
+                expected.append([number, left, top, right - left, bottom - top])
+    assert expected and sorted(entry["boxes"]) == sorted(expected)
+    written = frames_of(tmp_path / "out" / "short.mkv")
+    outside = np.ones(written.shape[:3], bool)
+    for number, left, top, width, height in expected:
+        outside[number - 1, top : top + height, left : left + width] = False
+    assert np.array_equal(written[outside], raw_frames[:3][outside])
+    assert recover("--key", weights, "--input", tmp_path / "out", "--output", tmp_path / "r", "--verify", short) == 0
+
+
+def test_weights_of_another_detector_are_refused(detector_file):
+    with pytest.raises(UserError, match="does not hold the weights of fasterrcnn_mobilenet_v3_large_fpn"):
+        PersonDetector(detector_file, "fasterrcnn_mobilenet_v3_large_fpn")
+    assert detector.DEFAULT_MODEL in detector.detector_names()
