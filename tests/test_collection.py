@@ -191,6 +191,14 @@ def test_a_torn_line_of_the_journal_is_made_again(weights, raw, tmp_path, monkey
     assert contents(tmp_path / "torn") == contents(tmp_path / "whole")
 
 
+def test_a_second_run_into_the_same_folder_waits_for_nothing(weights, raw, tmp_path, capsys):
+    words = ["--weights", weights, "--input", raw, "--output", tmp_path / "out"]
+    with run_module.open_output(tmp_path / "out", {}):
+        assert anonymize(*words) == 2
+        assert "another run writes to" in capsys.readouterr().err and not contents(tmp_path / "out")
+    assert anonymize(*words) == 0
+
+
 # -- odd inputs -------------------------------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,19 +55,46 @@ class Work:
     finish: Callable[[Job, Loaded, np.ndarray], bytes]
 
 
-def open_output(output: Path, header: dict) -> Manifest:
-    """Make the output folder, or find what an earlier run of the same header has left there.
+@contextmanager
+def open_output(output: Path, header: dict) -> Iterator[Manifest]:
+    """Make the output folder, or find what an earlier run of the same header has left there; inside, no other run may write to it.
 
     Raises:
-        UserError: when the folder holds something else, was made otherwise, or cannot be written to.
+        UserError: when the folder holds something else, was made otherwise, cannot be written to, or another run writes to it.
     """
-    header = {"kind": FORMAT, "schema": 1, **header}
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output {output} cannot be made: {error.strerror}") from None
     if not os.access(output, os.W_OK | os.X_OK):
         raise UserError(f"--output {output} cannot be written to; choose another folder")
+    with _alone(output):
+        yield _earlier(output, {"kind": FORMAT, "schema": 1, **header})
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which ends with this process at the latest."""
+    if os.name != "posix":  # Windows opens no folders
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another run writes to --output {folder}; wait for its end, or choose another folder") from None
+        except OSError:  # some network file systems know no locks: two runs at once are then the user's to avoid
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _earlier(output: Path, header: dict) -> Manifest:
+    """What an earlier run has left in a folder; nothing in a new one."""
     journal, manifest = output / JOURNAL, output / MANIFEST
     found = next((file for file in (journal, manifest) if file.exists()), None)
     if found is None or (found == journal and not journal.read_bytes().count(b"\n")):  # killed before the first line was there
@@ -101,7 +129,11 @@ def run(jobs: Sequence[Job], output: Path, work: Work, *, batch_size: int, worke
     Raises:
         UserError: as :func:`open_output`, or when a full or read-only disk ends the run; running it again continues it.
     """
-    earlier = open_output(output, work.header)
+    with open_output(output, work.header) as earlier:
+        return _run(jobs, output, work, earlier, batch_size, workers, describe)
+
+
+def _run(jobs: Sequence[Job], output: Path, work: Work, earlier: Manifest, batch_size: int, workers: int, describe: str) -> Manifest:
     done = still_there(output, earlier, {job.path for job in jobs})
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
     open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]

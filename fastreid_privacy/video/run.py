@@ -60,7 +60,11 @@ def make_video(video: VideoWork, output: Path, *, workers: int, describe: str) -
     Raises:
         UserError: as :func:`open_output`, when the source is damaged, or when a full or read-only disk ends the run.
     """
-    earlier = open_output(output, video.header)
+    with open_output(output, video.header) as earlier:
+        return _make(video, output, earlier, workers, describe)
+
+
+def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int, describe: str) -> Manifest:
     done = still_there(output, earlier, {video.path})
     target = output / video.path
     if not done and (target.is_symlink() or target.exists()):
