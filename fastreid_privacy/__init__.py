@@ -17,6 +17,7 @@ The way of one image, and the file of each stage::
     report          results.json → tables, figures, report.html
     anonymizer      a checkpoint as a function of images
     collection      folders and data sets to protected files and back; a manifest, continued runs
+    video           videos to protected videos and back: people in boxes
     custody         keys kept apart: the parts of a checkpoint, encrypted recovery keys, sealed originals
     retrieval       a FAISS index of a folder of images, asked with a picture of any domain
     reproduce       every run that the paper's tables need, and the tables with the paper's figures beside ours
