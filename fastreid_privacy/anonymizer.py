@@ -134,6 +134,9 @@ def load_recovery(path: str | Path, device: str = "auto", passphrase: Callable[[
     """
     checkpoint, cfg = _read_key(path, passphrase) if Path(path).suffix == ".key" else _read(path)
     weights, size = checkpoint["model"], tuple(cfg.INPUT.SIZE_TEST)
+    if cfg.PRIVACY.PROTECTION == "learned" and cfg.PRIVACY.LAMBDA_REC == 0:
+        raise UserError(f"{path} holds no recovery decoder: its model was trained without one (PRIVACY.LAMBDA_REC 0), so that protected "
+                        "images carry nothing for it; only sealed originals give raw images back")  # fmt: skip
     network = _network(path, weights, cfg.PRIVACY.RECOVERY, "recovery", size)
     fingerprint = checkpoint.get("fingerprint") or anonymizer_fingerprint(weights, cfg)  # a recovery file of its own says it
     return ImageMap(

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from fastreid.config import CfgNode
 
-from .config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, comparable, given_rank1
+from .config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, comparable, differing, given_rank1
 from .errors import UserError
 from .evaluation.results import results_path
 from .report import read_results
@@ -70,21 +70,20 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
         protection = found["config"]["PRIVACY"]["PROTECTION"]
         if protection != PROTECTION_OF[kind]:
             raise UserError(f"{files[name]} is of PRIVACY.PROTECTION {protection}; the {kind.replace('_', ' ')} is {PROTECTION_OF[kind]}")
-        differing = differences(cfg, found["config"])
+        different = differences(cfg, found["config"])
         if kind == "upper_bound":  # trained on raw images: one serves models of every desensitizer
-            differing = [text for text in differing if not text.startswith("PRIVACY.DESENSITIZER")]
-        if differing and given:
-            logger.warning("%s was run differently: %s", given, "; ".join(differing))
-        elif differing:
-            raise UserError(f"{files[name]} is of another run ({'; '.join(differing[:3])}); choose another OUTPUT_DIR, or move it away")
+            different = [text for text in different if not text.startswith("PRIVACY.DESENSITIZER")]
+        if different and given:
+            logger.warning("%s was run differently: %s", given, "; ".join(different))
+        elif different:
+            raise UserError(f"{files[name]} is of another run ({'; '.join(different[:3])}); choose another OUTPUT_DIR, or move it away")
     return results
 
 
 def differences(cfg: CfgNode, other: dict) -> list[str]:
     """Where two runs differ in what a comparison must share, the desensitizer included, as "KEY this ≠ that"."""
     skip = (*(key for key in METHOD_KEYS if key != "PRIVACY.DESENSITIZER"), *RUN_KEYS, "TEST.CHECKPOINT")
-    ours, theirs = comparable(cfg, skip), comparable(other, skip)
-    return [f"{key} {ours.get(key)} ≠ {theirs.get(key)}" for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
+    return differing(comparable(cfg, skip), comparable(other, skip))
 
 
 def validation_rank1(baseline: dict[str, dict]) -> float:
@@ -106,8 +105,7 @@ def refuse_to_overwrite(cfg: CfgNode, resume: bool) -> None:
     if found and saved.is_file():
         theirs = comparable(yaml.safe_load(saved.read_text()), skip=RESUMABLE_KEYS)
         ours = comparable(yaml.safe_load(cfg.dump()), skip=RESUMABLE_KEYS)
-        changed = [f"{key} {theirs.get(key)} → {value}" for key, value in ours.items() if theirs.get(key) != value]
-        if changed:
+        if changed := differing(theirs, ours, "→"):
             raise UserError(f"{folder} holds a run of another config ({'; '.join(changed[:3])}); --resume continues a run as it was begun: "
                             "choose another OUTPUT_DIR")  # fmt: skip
 

@@ -16,12 +16,14 @@ from .config_checks import check_privacy_config, given_rank1, resolve_device
 from .errors import UserError
 
 __all__ = [
-    "METHOD_KEYS", "RESUMABLE_KEYS", "RUN_KEYS", "add_privacy_config", "comparable", "default_config", "flat_keys", "given_rank1",
-    "load_config", "parse_config", "resolve_device",
+    "METHOD_KEYS", "RESUMABLE_KEYS", "RUN_KEYS", "add_privacy_config", "comparable", "default_config", "differing", "flat_keys",
+    "given_rank1", "load_config", "parse_config", "resolve_device",
 ]  # fmt: skip
 
-# What may differ between the configs of one comparison: the upper bound, Base, the method with and without upgradation.
-METHOD_KEYS = ("PRIVACY.PROTECTION", "PRIVACY.UPGRADE", "PRIVACY.UPPER_BOUND", "PRIVACY.DESENSITIZER", "TEST.PAPER_RESULTS")
+# What may differ between the configs of one comparison: the upper bound, Base, the method with and without upgradation or recovery.
+METHOD_KEYS = (
+    "PRIVACY.PROTECTION", "PRIVACY.LAMBDA_REC", "PRIVACY.UPGRADE", "PRIVACY.UPPER_BOUND", "PRIVACY.DESENSITIZER", "TEST.PAPER_RESULTS",
+)  # fmt: skip
 # What says where and how a run happens, not what it learns.
 RUN_KEYS = (
     "OUTPUT_DIR", "MODEL.DEVICE", "MODEL.HEADS.NUM_CLASSES", "MODEL.BACKBONE.PRETRAIN_PATH", "DATALOADER.NUM_WORKERS",
@@ -43,6 +45,7 @@ def add_privacy_config(cfg: CfgNode) -> None:
     privacy.PROTECTION = "learned"
     privacy.STORAGE = "png"  # what a stored image keeps: none | png (8 bit) | jpegNN (quality 1–100)
     privacy.LAMBDA_L1 = 100.0  # λ_L1 of eqs. 3 and 6, for images in [−1, 1]
+    privacy.LAMBDA_REC = 1.0  # λ_rec, the weight of L_rec (eqs. 4–6) in both generators' loss; 0: no G_Y and no D_X are built
     privacy.JOINT_BATCH = True  # raw and protected images in one Re-ID batch; False: two passes, as the reference implementation
     privacy.CENTER_LOSS = CfgNode({"WEIGHT": 0.0005, "LR": 0.5})  # AGW's center loss; WEIGHT 0 turns it off
 
@@ -206,3 +209,13 @@ def comparable(cfg: CfgNode | dict, skip: Sequence[str] = METHOD_KEYS + RUN_KEYS
         for key, value in flat_keys(cfg).items()
         if not any(key == name or key.startswith(f"{name}.") for name in skip)
     }
+
+
+def differing(theirs: dict[str, object], ours: dict[str, object], sign: str = "≠") -> list[str]:
+    """Where two parts of configs, as :func:`comparable` gives them, differ: "KEY theirs ≠ ours".
+
+    A key that one of them does not know, because another version wrote it, has its default there.
+    """
+    defaults = comparable(default_config(), ())
+    values = {key: [side.get(key, defaults.get(key)) for side in (theirs, ours)] for key in sorted(theirs.keys() | ours.keys())}
+    return [f"{key} {first} {sign} {second}" for key, (first, second) in values.items() if first != second]

@@ -120,6 +120,8 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
     at_least("SOLVER.WARMUP_EPOCHS", solver.WARMUP_EPOCHS, 0)
     at_least("DATALOADER.NUM_WORKERS", cfg.DATALOADER.NUM_WORKERS, 0)
     at_least("PRIVACY.LAMBDA_L1", privacy.LAMBDA_L1, 0)
+    if not 0 <= privacy.LAMBDA_REC < math.inf:
+        raise UserError(f"PRIVACY.LAMBDA_REC is {privacy.LAMBDA_REC}; it must be at least 0 (without recovery), and finite")
     at_least("PRIVACY.CENTER_LOSS.WEIGHT", privacy.CENTER_LOSS.WEIGHT, 0)
     at_least("PRIVACY.CENTER_LOSS.LR", privacy.CENTER_LOSS.LR, 0)
     if not 0 <= cfg.SEED < 2**32:

@@ -43,6 +43,7 @@ class PrivacyStages(nn.Module):
     discriminators' losses see detached images, and the generators' adversarial losses see discriminators whose parameters are left out of
     the graph. All networks step at once (pix2pix updates D before G). Choices where the paper is silent: discriminators, recovery, Re-ID
     and the L1 losses see the stored protected image; D_X's condition is detached, so that G_X is not trained to deceive through it.
+    λ_rec weighs L_rec in the loss of the generators alone: D_X, which learns from nothing else, takes its own whole step.
 
     In evaluation, ``forward(batch)`` returns the features of the raw images, as fastreid does; :meth:`extract_domains` those of all.
 
@@ -50,9 +51,10 @@ class PrivacyStages(nn.Module):
         desensitizer: the conventional operator y of the supervision and of the DI domain.
         storage: what a stored image keeps.
         protection: "none", "conventional" or "learned": what the PI domain is.
-        anonymizer, recovery: G_X and G_Y, images in [−1, 1] to the same ("learned" only).
+        anonymizer, recovery: G_X and G_Y, images in [−1, 1] to the same ("learned" only); without G_Y there is no L_rec and no RI domain.
         anonymization_discriminator, recovery_discriminator: D_Y and D_X, (condition, image) to patch logits ("learned" only).
         lambda_l1: λ_L1 of eqs. 3 and 6.
+        lambda_rec: λ_rec, the weight of L_rec; 0 builds neither G_Y nor D_X.
         joint_batch: whether raw and protected images pass through Re-ID in one batch.
         center_weight, center_lr, center_shape: AGW's center loss; (identities, feature dimension).
         erasing_prob, erasing_value: random erasing of what Re-ID sees in training; probability 0 turns it off.
@@ -74,6 +76,7 @@ class PrivacyStages(nn.Module):
         anonymization_discriminator: nn.Module | None = None,
         recovery_discriminator: nn.Module | None = None,
         lambda_l1: float = 100.0,
+        lambda_rec: float = 1.0,
         joint_batch: bool = True,
         center_weight: float = 0.0005,
         center_lr: float = 0.5,
@@ -84,7 +87,7 @@ class PrivacyStages(nn.Module):
     ):
         super().__init__(**reid)
         self.desensitizer, self.storage, self.protection = desensitizer, storage, protection
-        self.lambda_l1, self.joint_batch = lambda_l1, joint_batch
+        self.lambda_l1, self.lambda_rec, self.joint_batch = lambda_l1, lambda_rec, joint_batch
         self.center_weight, self.center_lr = center_weight, center_lr
         self.erasing = RandomErasing(p=erasing_prob, value=list(erasing_value))
         if protection == "learned":
@@ -105,6 +108,7 @@ class PrivacyStages(nn.Module):
             "storage": ImageStorage(privacy.STORAGE),
             "protection": privacy.PROTECTION,
             "lambda_l1": privacy.LAMBDA_L1,
+            "lambda_rec": privacy.LAMBDA_REC,
             "joint_batch": privacy.JOINT_BATCH,
             "center_weight": privacy.CENTER_LOSS.WEIGHT,
             "center_lr": privacy.CENTER_LOSS.LR,
@@ -113,10 +117,11 @@ class PrivacyStages(nn.Module):
             "erasing_value": cfg.INPUT.REA.VALUE,
         }
         if privacy.PROTECTION == "learned":
+            recovers = privacy.LAMBDA_REC > 0
             arguments["anonymizer"] = build_generator(privacy.ANONYMIZER, cfg.INPUT.SIZE_TRAIN)
-            arguments["recovery"] = build_generator(privacy.RECOVERY, cfg.INPUT.SIZE_TRAIN)
+            arguments["recovery"] = build_generator(privacy.RECOVERY, cfg.INPUT.SIZE_TRAIN) if recovers else None
             arguments["anonymization_discriminator"] = build_discriminator(privacy.DISCRIMINATOR)
-            arguments["recovery_discriminator"] = build_discriminator(privacy.DISCRIMINATOR)
+            arguments["recovery_discriminator"] = build_discriminator(privacy.DISCRIMINATOR) if recovers else None
         return arguments
 
     # -- images in, images out: N×3×H×W, RGB, 0–255 ------------------------------------------------------------------------------------
@@ -146,30 +151,35 @@ class PrivacyStages(nn.Module):
             desensitized = self.desensitize(images)
             if self.protection == "conventional":
                 return self.reid_losses([images, desensitized], targets)
-            losses, protected = self.translation_losses(images, desensitized)
+            protected = self.protect(images)
+            losses = self.anonymization_losses(images, desensitized, protected)
+            if self.recovery is not None:
+                losses.update(self.recovery_losses(images, protected))
             return {**losses, **self.reid_losses([images, protected], targets)}
 
-    def translation_losses(self, images: Tensor, desensitized: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Eqs. 1–6: the losses of both generators and both discriminators, and the stored protected images (0–255)."""
-        x = to_unit(images)
+    def anonymization_losses(self, images: Tensor, desensitized: Tensor, protected: Tensor) -> dict[str, Tensor]:
+        """L_ano, eqs. 1–3, and D_Y's loss, of raw, desensitized and stored protected images (0–255)."""
+        x, p, d_y = to_unit(images), to_unit(protected), self.anonymization_discriminator
         y = self.supervision(x, to_unit(desensitized)).float()
-        protected = self.protect(images)
-        p = to_unit(protected)
-        r = to_unit(self.recover(protected))
-        condition = p.detach()
-        d_y, d_x = self.anonymization_discriminator, self.recovery_discriminator
-        with frozen(d_y), frozen(d_x):
-            anonymization_adversarial = adversarial_loss(d_y(x, p), real=True)
-            recovery_adversarial = adversarial_loss(d_x(condition, r), real=True)
-        losses = {
-            "loss_anonymization_adversarial": anonymization_adversarial,
+        with frozen(d_y):
+            adversarial = adversarial_loss(d_y(x, p), real=True)
+        return {
+            "loss_anonymization_adversarial": adversarial,
             "loss_anonymization_l1": self.lambda_l1 * (p - y).abs().mean(),
-            "loss_recovery_adversarial": recovery_adversarial,
-            "loss_recovery_l1": self.lambda_l1 * (r - x).abs().mean(),
             "loss_anonymization_discriminator": _discrimination(d_y, x, real=y, generated=p.detach()),
+        }
+
+    def recovery_losses(self, images: Tensor, protected: Tensor) -> dict[str, Tensor]:
+        """λ_rec·L_rec, eqs. 4–6, and D_X's loss, of raw and stored protected images (0–255)."""
+        x, condition, d_x = to_unit(images), to_unit(protected).detach(), self.recovery_discriminator
+        r = to_unit(self.recover(protected))
+        with frozen(d_x):
+            adversarial = adversarial_loss(d_x(condition, r), real=True)
+        return {
+            "loss_recovery_adversarial": self.lambda_rec * adversarial,
+            "loss_recovery_l1": self.lambda_rec * self.lambda_l1 * (r - x).abs().mean(),
             "loss_recovery_discriminator": _discrimination(d_x, condition, real=x, generated=r.detach()),
         }
-        return losses, protected
 
     def reid_losses(self, domains: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:
         """Eq. 7: the sum over domains of the AGW losses, through the wrapped model's own forward.
@@ -213,7 +223,7 @@ class PrivacyStages(nn.Module):
 
         Returns:
             {"images": {domain: N×3×H×W, 0–255}, "features": {domain: N×D}} with domains OI, DI, PI (not for the upper bound) and RI
-            (learned protection only).
+            (learned protection with recovery only).
         """
         images = self.domain_images(batch)
         features: dict[str, Tensor] = {}
@@ -229,7 +239,8 @@ class PrivacyStages(nn.Module):
         images = {"OI": raw, "DI": self.desensitize(raw, path_seeds(batch["img_paths"]))}
         if self.protection == "learned":
             images["PI"] = self.protect(raw)
-            images["RI"] = self.recover(images["PI"]).round().clamp(0, 255)  # a recovered image is kept in 8 bits
+            if self.recovery is not None:
+                images["RI"] = self.recover(images["PI"]).round().clamp(0, 255)  # a recovered image is kept in 8 bits
         elif self.protection == "conventional":
             images["PI"] = images["DI"]
         return images

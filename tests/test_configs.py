@@ -21,7 +21,7 @@ def load(path: Path):
 def names() -> list[str]:
     learned = [f"privacy_agw{suffix}.yml" for suffix in OPERATORS]
     others = [f"{kind}_{operator}.yml" for kind in ("wo_upgrade", "base") for operator in OPERATORS.values()]
-    return [*learned, *others, "upper_bound.yml"]
+    return [*learned, *others, "wo_recovery_blur.yml", "upper_bound.yml"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -45,6 +45,15 @@ def test_each_config_is_the_method_its_name_says(folder, suffix, operator):
     assert full.PRIVACY.UPGRADE.ENABLED and not without.PRIVACY.UPGRADE.ENABLED
     assert {cfg.PRIVACY.DESENSITIZER.NAME for cfg in (full, without, base)} == {operator}
     assert load(CONFIGS / folder / "upper_bound.yml").PRIVACY.PROTECTION == "none"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_without_recovery_is_the_full_method_but_for_lambda_rec(folder):
+    full, without = (load(CONFIGS / folder / name) for name in ("privacy_agw.yml", "wo_recovery_blur.yml"))
+    assert without.TEST.PAPER_RESULTS == []  # the paper has no such model
+    differing = {key for key, value in flat_keys(full).items() if flat_keys(without)[key] != value}
+    assert differing - {"TEST.PAPER_RESULTS", "PRIVACY.UPPER_BOUND"} == {"PRIVACY.LAMBDA_REC", "OUTPUT_DIR"}
+    assert (full.PRIVACY.LAMBDA_REC, without.PRIVACY.LAMBDA_REC) == (1.0, 0.0)
 
 
 def test_run_keys_say_nothing_about_what_is_learned():

@@ -101,7 +101,7 @@ def test_a_forged_cost_is_refused_before_any_memory_is_taken():
 
 
 def test_parts_work_alone_and_agree_with_the_checkpoint(weights, tmp_path, monkeypatch):
-    written = export(weights, tmp_path / "release", "pass")
+    written = export(weights, tmp_path / "release", lambda: "pass")
     assert {part: path.name for part, path in written.items()} == {
         "anonymizer": "anonymizer.safetensors", "recovery": "recovery.key", "reid": "reid.pth"
     }  # fmt: skip

@@ -70,11 +70,13 @@ def test_every_network_changes_in_one_step():
     assert not torch.equal(model.centers, before["centers"])
 
 
-@pytest.mark.parametrize("upgraded", [False, True])
-@pytest.mark.parametrize("joint", [True, False])
-def test_each_network_gets_the_gradient_of_its_own_loss(joint, upgraded):
+@pytest.mark.parametrize(
+    ("joint", "upgraded", "lambda_rec"),
+    [(True, False, 1), (True, True, 1), (False, False, 1), (False, True, 1), (True, False, 0.25), (True, True, 0), (False, False, 0)],
+)
+def test_each_network_gets_the_gradient_of_its_own_loss(joint, upgraded, lambda_rec):
     """Eqs. 1–8 written down one network at a time, each with its own backward pass through undetached copies of the stages."""
-    model, _ = make_model(PRIVACY__JOINT_BATCH=joint)
+    model, _ = make_model(PRIVACY__JOINT_BATCH=joint, PRIVACY__LAMBDA_REC=lambda_rec)
     if upgraded:
         model.supervision.upgrade(model.anonymizer)
     batch = make_batch()
@@ -87,7 +89,10 @@ def test_each_network_gets_the_gradient_of_its_own_loss(joint, upgraded):
         x = to_unit(batch["images"])
         y = net.supervision(x, to_unit(net.desensitize(batch["images"])))
         p_stored = net.protect(batch["images"])
-        return x, y, to_unit(p_stored), to_unit(net.recover(p_stored)), p_stored
+        return x, y, to_unit(p_stored), to_unit(net.recover(p_stored)) if lambda_rec else None, p_stored
+
+    def recovery_loss(d_x, x, p, r):
+        return lambda_rec * (adversarial_loss(d_x(p.detach(), r), True) + 100 * (r - x).abs().mean())
 
     def own_loss(part):
         net = copy.deepcopy(reference)
@@ -100,17 +105,17 @@ def test_each_network_gets_the_gradient_of_its_own_loss(joint, upgraded):
             p, r = p.detach(), r.detach()
             loss = 0.5 * adversarial_loss(d_x(p, x), True) + 0.5 * adversarial_loss(d_x(p, r), False)
         elif part == "recovery":
-            loss = adversarial_loss(d_x(p.detach(), r), True) + 100 * (r - x).abs().mean()
+            loss = recovery_loss(d_x, x, p, r)
         else:
             with EventStorage(0):
                 reid = sum(net.reid_losses([batch["images"], p_stored], batch["targets"]).values())
             loss = reid
-            if part == "anonymizer":  # L = L_ano + L_rec + L_reid
+            if part == "anonymizer":  # L = L_ano + λ_rec·L_rec + L_reid
                 loss = loss + adversarial_loss(d_y(x, p), True) + 100 * (p - y).abs().mean()
-                loss = loss + adversarial_loss(d_x(p.detach(), r), True) + 100 * (r - x).abs().mean()
+                loss = loss + (recovery_loss(d_x, x, p, r) if lambda_rec else 0)
         return gradients(net, loss, (f"{part}.",))
 
-    for part in ("backbone", "heads", *GAN_MODULES):
+    for part in ("backbone", "heads", *(name for name in GAN_MODULES if lambda_rec or not name.startswith("recovery"))):
         expected = own_loss(part)
         assert expected, part
         for name, gradient in expected.items():
@@ -167,9 +172,12 @@ def test_reid_and_recovery_see_the_stored_image():
     torch.testing.assert_close(protected, levels, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize(("protection", "domains"), [("none", "OI DI"), ("conventional", "OI DI PI"), ("learned", "OI DI PI RI")])
-def test_domains_of_each_protection(protection, domains):
-    model, _ = make_model(PRIVACY__PROTECTION=protection)
+@pytest.mark.parametrize(
+    ("protection", "lambda_rec", "domains"),
+    [("none", 1, "OI DI"), ("conventional", 1, "OI DI PI"), ("learned", 0.5, "OI DI PI RI"), ("learned", 0, "OI DI PI")],
+)
+def test_domains_of_each_protection(protection, lambda_rec, domains):
+    model, _ = make_model(PRIVACY__PROTECTION=protection, PRIVACY__LAMBDA_REC=lambda_rec)
     batch = make_batch()
     out = model.eval().extract_domains(batch)
     assert set(out["images"]) == set(out["features"]) == set(domains.split())
@@ -178,6 +186,13 @@ def test_domains_of_each_protection(protection, domains):
     assert torch.equal(out["features"]["OI"], model(batch))
     if protection == "conventional":
         assert torch.equal(out["images"]["PI"], out["images"]["DI"])
+
+
+def test_without_recovery_nothing_of_it_is_built():
+    model, cfg = make_model(PRIVACY__LAMBDA_REC=0)
+    assert not [name for name in (*model.state_dict(), *losses_of(model, make_batch())) if "recovery" in name]
+    trained = {id(parameter) for group in build_optimizer(cfg, model).param_groups for parameter in group["params"]}
+    assert trained == {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
 
 
 def test_flip_averages_image_and_mirror_image():

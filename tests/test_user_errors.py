@@ -116,6 +116,7 @@ REFUSED_VALUES = [
     ("TEST.EVAL_PERIOD", 0, "at least 1"),
     ("TEST.IMS_PER_BATCH", 0, "at least 1"),
     ("PRIVACY.LAMBDA_L1", -1, "at least 0"),
+    ("PRIVACY.LAMBDA_REC", -0.5, "at least 0"),
     ("PRIVACY.CENTER_LOSS.WEIGHT", -0.1, "at least 0"),
     ("PRIVACY.CENTER_LOSS.LR", -0.5, "at least 0"),
     ("SOLVER.WARMUP_FACTOR", 0.0, "above 0"),
@@ -170,6 +171,13 @@ def test_a_value_that_is_refused(refused, key, value, named):
     message = refused({key: value})
     assert str(value).strip("[]") in message and named in message
     assert key in message or key.rpartition(".")[0] in message
+
+
+@pytest.mark.parametrize("weight", [".nan", ".inf"])
+def test_a_weight_that_is_no_number(refused, tmp_path, weight):
+    config = tmp_path / "mine.yml"
+    config.write_text(f"_BASE_: {SMALL_CONFIG}\nPRIVACY:\n  LAMBDA_REC: {weight}\n")
+    assert f"PRIVACY.LAMBDA_REC is {weight[1:]}; it must be at least 0 (without recovery), and finite" in refused(config=config)
 
 
 # -- names ---------------------------------------------------------------------------------------------------------------------------------

@@ -36,13 +36,12 @@ def _export(options: argparse.Namespace) -> None:
     given = options.passphrase_env is not None or options.passphrase_fd is not None
     if options.unencrypted and given:
         raise UserError("--unencrypted needs no passphrase: leave out one of them")
-    passphrase = None if options.unencrypted else read_passphrase(options, confirm=True)
     if options.unencrypted:
         say("warning: whoever reads the unencrypted key file can use it")
     if options.new_identity:
-        public, private = new_identity(options.output, passphrase)
+        public, private = new_identity(options.output, None if options.unencrypted else read_passphrase(options, confirm=True))
         say(f"{public}: for the camera side\n{private}: for the owner alone; without it nothing that is sealed can be opened", sys.stdout)
         return
-    written = export(options.weights, options.output, passphrase)
+    written = export(options.weights, options.output, None if options.unencrypted else lambda: read_passphrase(options, confirm=True))
     for part, who in WHO.items():
         say(f"{written[part]}: {who}" if part in written else f"no {part}: the checkpoint holds none", sys.stdout)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -32,13 +33,13 @@ PLACES = (
 )  # fmt: skip
 
 
-def export(weights: str | Path, folder: str | Path, passphrase: str | None) -> dict[str, Path]:
+def export(weights: str | Path, folder: str | Path, passphrase: Callable[[], str] | None) -> dict[str, Path]:
     """Split a checkpoint into the files that its holders get.
 
     Args:
         weights: a checkpoint of this package.
         folder: for the files; made where it is missing.
-        passphrase: encrypts the recovery decoder; None writes it unencrypted.
+        passphrase: asked for that which encrypts the recovery decoder, where there is one; None writes it unencrypted.
 
     Returns:
         {"anonymizer", "recovery", "reid": path}; without the first where the model has no learned anonymizer, without the second where it
@@ -65,7 +66,7 @@ def export(weights: str | Path, folder: str | Path, passphrase: str | None) -> d
     if parts["recovery"]:
         plain = _safetensors(parts["recovery"], {**about, "part": "recovery"})
         public = {"part": "recovery", "version": about["version"], "fingerprint": about["fingerprint"]}
-        contents["recovery"] = (folder / RECOVERY, plain) if passphrase is None else (folder / KEY, encrypt(plain, passphrase, public))
+        contents["recovery"] = (folder / RECOVERY, plain) if passphrase is None else (folder / KEY, encrypt(plain, passphrase(), public))
     if reid:
         buffer = io.BytesIO()
         torch.save({"model": reid, "config": about["config"], "version": about["version"]}, buffer)

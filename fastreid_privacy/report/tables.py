@@ -48,8 +48,11 @@ class Row:
 def method_name(results: Mapping) -> str:
     """What kind of model the results are of, from its config."""
     protection = config_value(results, "PRIVACY.PROTECTION")
-    if protection == "learned" and not config_value(results, "PRIVACY.UPGRADE.ENABLED", True):
-        return "Without upgradation"
+    if protection == "learned":
+        lacking = [] if config_value(results, "PRIVACY.UPGRADE.ENABLED", True) else ["upgradation"]
+        lacking += [] if config_value(results, "PRIVACY.LAMBDA_REC", 1.0) else ["recovery"]
+        if lacking:
+            return f"Without {' and '.join(lacking)}"
     return {"none": "Upper bound", "conventional": "Base", "learned": "Full method"}.get(protection, "This model")
 
 

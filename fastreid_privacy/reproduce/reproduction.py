@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
-from ..config import METHOD_KEYS, RUN_KEYS, comparable, default_config, load_config
+from ..config import METHOD_KEYS, RUN_KEYS, comparable, differing, load_config
 from ..errors import UserError
 from ..files import write_atomically
 from . import paper
@@ -40,7 +40,7 @@ class Reproduction:
         schedule: the keys that ``budget`` changes (filled in).
 
     Raises:
-        UserError: for a config that cannot be trained, a method key among the overrides, or several test sets.
+        UserError: for a config that cannot be trained or has no recovery, a method key among the overrides, or several test sets.
     """
 
     config_file: str
@@ -58,6 +58,9 @@ class Reproduction:
         self.config = cfg = load_config(self.config_file, self.overrides)
         if len(cfg.DATASETS.TESTS) != 1:
             raise UserError(f"DATASETS.TESTS is {cfg.DATASETS.TESTS}; the tables are of one test set: give DATASETS.TESTS with one name")
+        if cfg.PRIVACY.LAMBDA_REC == 0:
+            raise UserError(f"{self.config_file} trains without recovery (PRIVACY.LAMBDA_REC 0), but the paper's method recovers: give "
+                            "a config with recovery, such as privacy_agw.yml beside it")  # fmt: skip
         self.dataset = cfg.DATASETS.TESTS[0]
         self.schedule = scaled_schedule(cfg.SOLVER, cfg.TEST.EVAL_PERIOD, self.budget)
         self.epochs = int(self.schedule.get("SOLVER.MAX_EPOCH", cfg.SOLVER.MAX_EPOCH))
@@ -156,13 +159,6 @@ def refuse_own_keys(keys: Sequence[str]) -> None:
         if any(key == name or key.startswith(f"{name}.") for name in METHOD_KEYS):
             raise UserError(f"{key} is part of what the runs of a reproduction differ in, and cannot be given for all; set it in the "
                             "config file where it is the same for every run")  # fmt: skip
-
-
-def differing(theirs: dict[str, object], ours: dict[str, object]) -> list[str]:
-    """What differs between two flat configs, as "KEY theirs ≠ ours"; a key that one of them does not know has its default there."""
-    defaults = json.loads(json.dumps(comparable(default_config(), ())))
-    values = {key: [side.get(key, defaults.get(key)) for side in (theirs, ours)] for key in sorted(theirs.keys() | ours.keys())}
-    return [f"{key} {first} ≠ {second}" for key, (first, second) in values.items() if first != second]
 
 
 def read_plan(output_dir: str | Path) -> dict:

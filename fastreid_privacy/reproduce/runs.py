@@ -15,13 +15,13 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from ..comparison import check_outputs
-from ..config import RUN_KEYS, comparable
+from ..config import RUN_KEYS, comparable, differing
 from ..data.loaders import validation_split
 from ..errors import UserError
 from ..preflight import check_writable, preflight
 from ..report.inputs import read_metrics, read_results
 from .plan import WEIGHTS, Run
-from .reproduction import Reproduction, differing
+from .reproduction import Reproduction
 
 LOG_FILE = "reproduce.log"  # in a run's folder: all that its process says
 LOCK_FILE = ".reproduce.lock"
