@@ -94,6 +94,7 @@ def add_privacy_config(cfg: CfgNode) -> None:
 
     # MarketFolder: any folders of images in Market-1501 naming (0002_c1s1_000451_03.jpg)
     cfg.DATASETS.FOLDER = CfgNode({"TRAIN": "", "QUERY": "", "GALLERY": ""})
+    cfg.DATASETS.PROTECTED = ""  # ProtectedCollection: a folder that tools/anonymize.py made of a data set by its name
 
     cfg.TEST.CHECKPOINT = "best"  # what is tested after training: best (on the validation split) | final
     cfg.TEST.FEATURES = "float32"  # float32 | float16: how extracted features are kept in memory

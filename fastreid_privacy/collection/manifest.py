@@ -3,6 +3,9 @@
 Line 1 says what the files were made by; then one line for each file, sorted by path: ``path``, ``width`` and ``height`` of the raw image,
 ``size`` in bytes and ``sha256`` of the written file, or ``path`` and ``failed``, the reason; the last line counts both. Neither raw pixels
 nor hashes of raw files are in it: a hash would tell who holds a raw image that it is in the collection.
+
+Of a data set by its name, line 1 also has ``dataset``, its name, and ``label_prefix``, what stands before numbers in the training items of
+fastreid (``market1501_``); and each file has ``labels``: [part, identity, camera] of each item that shows it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from .picture import LARGEST
 MANIFEST = "manifest.jsonl"
 JOURNAL = ".manifest.journal"
 FORMAT = "fastreid_privacy collection"
+PARTS = ("train", "query", "gallery")  # of a data set
 
 
 @dataclass
@@ -86,6 +90,10 @@ def _check(record: dict) -> None:
     sides = record["width"], record["height"]
     if not all(type(side) is int and side > 0 for side in sides) or sides[0] * sides[1] > LARGEST:
         raise ValueError(f"the line of {record['path']} has a size of {sides[0]} × {sides[1]}")
+    for part, *label in record.get("labels", ()):
+        kinds = (int, str) if part == "train" else (int,)  # evaluation reckons with numbers
+        if part not in PARTS or len(label) != 2 or not all(type(value) in kinds for value in label):
+            raise ValueError(f"the line of {record['path']} has the label {[part, *label]}")
 
 
 def line(record: dict) -> bytes:

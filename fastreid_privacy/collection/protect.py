@@ -63,13 +63,15 @@ def protect_collection(
     header = {
         "version": __version__, "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
         "network_size": list(image_map.size) if image_map.size else None, "storage": storage, "batch_size": batch_size,
-        "pseudonyms": pseudonym_key is not None, "sealed": seal is not None, **(how or {}),
+        "pseudonyms": pseudonym_key is not None, "sealed": seal is not None, **source.dataset, **(how or {}),
     }  # fmt: skip
 
     def load(job: Job) -> Loaded:
         pixels = read_picture(job.source)
-        height, width = pixels.shape[:2]
-        return Loaded(resize(pixels, image_map.size) if image_map.size else pixels, about={"width": width, "height": height})
+        about = {"width": pixels.shape[1], "height": pixels.shape[0]}
+        if source.labels:
+            about["labels"] = source.labels[origins[job.path]]
+        return Loaded(resize(pixels, image_map.size) if image_map.size else pixels, about=about)
 
     def finish(job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
         content = files.encode(mapped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from ..config import CfgNode
 from ..data.datasets import IMAGE_ENDINGS, datasets_root, load_dataset
 from ..errors import UserError
+from .manifest import PARTS
 
 ENDINGS = (*IMAGE_ENDINGS, ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 SHORTEST_KEY = 16  # bytes of a key for pseudonyms
@@ -27,11 +29,15 @@ class Source:
         root: the folder.
         paths: of the images, relative to it, sorted, "/" between the parts.
         others: relative paths of what is left out: files with another ending, hidden ones, links that lead back to a folder above.
+        dataset: of a data set by its name, what the manifest's first line says of it.
+        labels: by path, of a data set by its name: [part, identity, camera] of each item.
     """
 
     root: Path
     paths: list[str]
     others: list[str] = field(default_factory=list)
+    dataset: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, list[list]] = field(default_factory=dict)
 
 
 def folder_source(root: str | Path) -> Source:
@@ -74,18 +80,30 @@ def folder_source(root: str | Path) -> Source:
 
 def dataset_source(cfg: CfgNode, name: str) -> Source:
     """The training, query and gallery images of a registered data set; paths are relative to FASTREID_DATASETS, the data set's folder
-    included, so that the output is a FASTREID_DATASETS again.
+    included, so that the output is a FASTREID_DATASETS again. Labels are numbers as query and gallery items have them: fastreid's
+    ``market1501_2`` of a training item is 2.
 
     Raises:
         UserError: for an unknown or missing data set, or one whose images do not lie under FASTREID_DATASETS.
     """
     data = load_dataset(cfg, name)
     root = datasets_root().resolve()
-    files = {Path(item[0]).resolve() for part in (data.train, data.query, data.gallery) for item in part}
-    outside = next((file for file in files if root not in file.parents), None)
+    prefix = f"{data.dataset_name}_" if getattr(data, "dataset_name", "") else ""
+    labels = defaultdict(list)
+    for part in PARTS:
+        for path, *label in getattr(data, part):
+            labels[Path(path).resolve()].append([part, *(_number(value, prefix) for value in label[:2])])
+    outside = next((file for file in labels if root not in file.parents), None)
     if outside:
         raise UserError(f"{outside} of {name} does not lie under {root}; give its folder as --input")
-    return Source(root, sorted(file.relative_to(root).as_posix() for file in files))
+    labels = {file.relative_to(root).as_posix(): labels[file] for file in sorted(labels)}
+    return Source(root, sorted(labels), dataset={"dataset": name, "label_prefix": prefix}, labels=labels)
+
+
+def _number(label: int | str, prefix: str) -> int | str:
+    """A label without its prefix, as a number where that can be written back as it was."""
+    text = str(label).removeprefix(prefix)
+    return int(text) if re.fullmatch(r"0|-?[1-9]\d*", text) else text
 
 
 def is_dataset(name: str) -> bool:

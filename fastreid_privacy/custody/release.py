@@ -28,8 +28,8 @@ from .encryption import encrypt
 ANONYMIZER, RECOVERY, KEY, REID = "anonymizer.safetensors", "recovery.safetensors", "recovery.key", "reid.pth"
 # Where the training ran, not what came out of it.
 PLACES = (
-    *RUN_KEYS, "MODEL.WEIGHTS", "DATASETS.FOLDER.TRAIN", "DATASETS.FOLDER.QUERY", "DATASETS.FOLDER.GALLERY", "PRIVACY.UPPER_BOUND",
-    "PRIVACY.UPGRADE.BASELINE_RANK1",
+    *RUN_KEYS, "MODEL.WEIGHTS", "DATASETS.FOLDER.TRAIN", "DATASETS.FOLDER.QUERY", "DATASETS.FOLDER.GALLERY", "DATASETS.PROTECTED",
+    "PRIVACY.UPPER_BOUND", "PRIVACY.UPGRADE.BASELINE_RANK1",
 )  # fmt: skip
 
 

@@ -2,11 +2,13 @@
 
 from .datasets import MarketFolder, check_datasets, load_dataset
 from .loaders import build_test_loader, build_train_loader, build_validation_loader, check_training
+from .protected import ProtectedCollection
 from .synthetic.dataset import SyntheticPedestrians
 from .validation_split import Split, split_training_set
 
 __all__ = [
     "MarketFolder",
+    "ProtectedCollection",
     "Split",
     "SyntheticPedestrians",
     "build_test_loader",

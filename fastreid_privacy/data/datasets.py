@@ -1,4 +1,4 @@
-"""Finding data sets: fastreid's own by name, the embedded one, and any folders of images in Market-1501 naming."""
+"""Finding data sets: fastreid's own and this project's by name, and any folders of images in Market-1501 naming."""
 
 from __future__ import annotations
 
@@ -90,6 +90,8 @@ def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
         options = {key.lower(): value for key, value in cfg.DATASETS.SYNTHETIC.items()}
     elif name == "MarketFolder":
         options = {key.lower(): value for key, value in cfg.DATASETS.FOLDER.items()}
+    elif name == "ProtectedCollection":
+        options = {"folder": cfg.DATASETS.PROTECTED}
     root = datasets_root()
     try:
         data = DATASET_REGISTRY.get(name)(root=str(root), **options)
