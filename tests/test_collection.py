@@ -109,7 +109,7 @@ def test_jpg_files_have_that_quality(weights, raw, tmp_path, quality, capsys):
     words = ["--weights", weights, "--input", raw]
     assert anonymize(*words, "--output", tmp_path / "png") == 0
     assert anonymize(*words, "--output", tmp_path / "jpg", "--format", "jpg", "--quality", quality) == 0
-    assert f"trained for png files; recovery from jpeg{quality}" in capsys.readouterr().err
+    assert f"trained for png files; recovery and Re-ID on jpeg{quality}" in capsys.readouterr().err
     for path in (tmp_path / "png").rglob("*.png"):
         buffer = io.BytesIO()
         Image.fromarray(pixels(path)).save(buffer, format="JPEG", quality=quality, subsampling="4:2:0")

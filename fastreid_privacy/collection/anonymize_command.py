@@ -143,8 +143,9 @@ def _storage(options: argparse.Namespace) -> str:
 
 
 def _warn(options: argparse.Namespace, image_map: ImageMap, source: Source, storage: str) -> None:
-    if image_map.network is not None and image_map.storage.name not in (storage, "none"):
-        say(f"warning: this model was trained for {image_map.storage.name} files; recovery from {storage} files is worse than it could be")
+    trained_for = image_map.storage.name
+    if image_map.network is not None and trained_for not in (storage, "none"):
+        say(f"warning: this model was trained for {trained_for} files; recovery and Re-ID on {storage} files are worse than they could be")
     _warn_of_origin(options, image_map)
     if source.others:
         listed = ", ".join(source.others[:NAMED]) + (f" and {len(source.others) - NAMED:,} more" if len(source.others) > NAMED else "")
