@@ -16,6 +16,7 @@ The way of one image, and the file of each stage::
     experiment      Base, upper bound and the model itself, one after the other; evaluate_only tests a checkpoint
     report          results.json → tables, figures, report.html
     anonymizer      a checkpoint as a function of images
+    onnx_export     its networks as ONNX graphs; onnx_runtime runs them in the place of torch
     collection      folders and data sets to protected files and back; a manifest, continued runs
     video           videos to protected videos and back: people in boxes
     custody         keys kept apart: the parts of a checkpoint, encrypted recovery keys, sealed originals

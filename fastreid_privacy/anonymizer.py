@@ -23,6 +23,12 @@ from .errors import UserError
 from .image_storage import ImageStorage
 from .images import to_levels, to_unit
 from .networks import build_generator
+from .onnx_export import image_graph
+from .onnx_runtime import OnnxNetwork, read_graph
+
+RUNTIMES = ("torch", "onnx")
+PRECISIONS = ("float32", "bfloat16", "float16")
+GRAPH = ".onnx"  # ending of a file that onnxruntime runs
 
 
 class ImageMap(nn.Module):
@@ -35,15 +41,17 @@ class ImageMap(nn.Module):
         size: (height, width) that the network was trained for.
         fingerprint: of the anonymizer that this is, or whose images it recovers (:func:`anonymizer_fingerprint`).
         trained_on: names of the data sets that the network learned from.
+        precision: "float32", "bfloat16" or "float16": what the network's convolutions compute in; all else is float32.
     """
 
     def __init__(
         self, network: nn.Module | None, operator: nn.Module | None, storage: ImageStorage, size: tuple[int, int], *,
-        fingerprint: str = "", trained_on: tuple[str, ...] = (),
+        fingerprint: str = "", trained_on: tuple[str, ...] = (), precision: str = "float32",
     ):  # fmt: skip
         super().__init__()
         self.network, self.operator, self.storage, self.size = network, operator, storage, size
-        self.fingerprint, self.trained_on = fingerprint, trained_on
+        self.fingerprint, self.trained_on, self.precision = fingerprint, trained_on, precision
+        self.runtime = "onnx" if isinstance(network, OnnxNetwork) else "torch"
         self.requires_grad_(False).eval()
 
     @torch.no_grad()
@@ -79,7 +87,9 @@ class ImageMap(nn.Module):
         """
         if self.network is None:
             return self.operator(images, seeds).float()
-        return to_levels(self.network(to_unit(images)).float())
+        with torch.autocast(images.device.type, getattr(torch, self.precision), enabled=self.precision != "float32"):
+            mapped = self.network(to_unit(images))
+        return to_levels(mapped.float())
 
 
 def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
@@ -102,46 +112,98 @@ def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
     return digest.hexdigest()
 
 
-def load_anonymizer(path: str | Path, device: str = "auto") -> ImageMap:
+def load_anonymizer(path: str | Path, device: str = "auto", *, runtime: str | None = None, precision: str = "float32") -> ImageMap:
     """The anonymizer of a checkpoint: the network G_X, or Base's conventional operator, followed by the storage it was trained with.
 
     Example:
         >>> protect = load_anonymizer("output/demo/model_best.pth")  # doctest: +SKIP
         >>> protected = protect(images)                              # doctest: +SKIP
 
+    Args:
+        path: of a checkpoint, ``anonymizer.safetensors`` or ``anonymizer.onnx``.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        runtime: "torch", or "onnx" (onnxruntime, for which other files are converted in memory); None: onnx for ``.onnx`` files.
+        precision: of the network, see :class:`ImageMap`; onnx has float32 only.
+
     Raises:
-        UserError: when the file is missing, is no checkpoint of this project, or holds no anonymizer.
+        UserError: when the file is missing, is no checkpoint of this project, holds no anonymizer, or cannot run like this.
     """
+    if Path(path).suffix == GRAPH:
+        return _graph_map(_content(path), "anonymizer", path, device, runtime, precision)
     checkpoint, cfg = _read(path)
     weights, size = checkpoint["model"], tuple(cfg.INPUT.SIZE_TEST)
-    about = {"fingerprint": anonymizer_fingerprint(weights, cfg), "trained_on": tuple(cfg.DATASETS.NAMES)}
+    fingerprint = anonymizer_fingerprint(weights, cfg)
     if cfg.PRIVACY.PROTECTION == "conventional":
-        return ImageMap(None, Desensitizer.from_config(cfg), ImageStorage(cfg.PRIVACY.STORAGE), size, **about)
+        if runtime or precision != "float32":
+            raise UserError(f"{path} protects with a conventional operator, which is no network: it has neither runtime nor precision")
+        operator, storage = Desensitizer.from_config(cfg), ImageStorage(cfg.PRIVACY.STORAGE)
+        return ImageMap(None, operator, storage, size, fingerprint=fingerprint, trained_on=tuple(cfg.DATASETS.NAMES))
     network = _network(path, weights, cfg.PRIVACY.ANONYMIZER, "anonymizer", size)
-    return ImageMap(network, None, ImageStorage(cfg.PRIVACY.STORAGE), size, **about).to(resolve_device(device))
+    return _image_map(network, "anonymizer", cfg, fingerprint, path, device, runtime, precision)
 
 
-def load_recovery(path: str | Path, device: str = "auto", passphrase: Callable[[], str] | None = None) -> ImageMap:
+def load_recovery(
+    path: str | Path, device: str = "auto", passphrase: Callable[[], str] | None = None, *, runtime: str | None = None,
+    precision: str = "float32",
+) -> ImageMap:  # fmt: skip
     """The recovery decoder G_Y of a checkpoint or of a key file: protected images to recovered ones, kept in 8 bits.
 
     Args:
-        path: of a checkpoint, ``recovery.safetensors`` or an encrypted ``recovery.key``.
+        path: of a checkpoint, ``recovery.safetensors``, ``recovery.onnx``, or an encrypted ``recovery.key`` or ``recovery.onnx.key``.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         passphrase: asked for that of an encrypted file, and not called for others.
+        runtime, precision: as :func:`load_anonymizer`.
 
     Raises:
-        UserError: when the file is missing, is no checkpoint of this project, holds no recovery decoder, or does not open.
+        UserError: when the file is missing, is no checkpoint of this project, holds no recovery decoder, does not open, or cannot run
+            like this.
     """
-    checkpoint, cfg = _read_key(path, passphrase) if Path(path).suffix == ".key" else _read(path)
-    weights, size = checkpoint["model"], tuple(cfg.INPUT.SIZE_TEST)
+    if Path(path).suffix == ".key":
+        content, about = _decrypted(path, passphrase)
+        if about.get("kind") == "onnx":
+            return _graph_map(content, "recovery", path, device, runtime, precision)
+        checkpoint = read_safetensors(content)
+        cfg = parse_config(checkpoint["config"], str(path))
+    elif Path(path).suffix == GRAPH:
+        return _graph_map(_content(path), "recovery", path, device, runtime, precision)
+    else:
+        checkpoint, cfg = _read(path)
     if cfg.PRIVACY.PROTECTION == "learned" and cfg.PRIVACY.LAMBDA_REC == 0:
         raise UserError(f"{path} holds no recovery decoder: its model was trained without one (PRIVACY.LAMBDA_REC 0), so that protected "
                         "images carry nothing for it; only sealed originals give raw images back")  # fmt: skip
-    network = _network(path, weights, cfg.PRIVACY.RECOVERY, "recovery", size)
+    weights = checkpoint["model"]
+    network = _network(path, weights, cfg.PRIVACY.RECOVERY, "recovery", tuple(cfg.INPUT.SIZE_TEST))
     fingerprint = checkpoint.get("fingerprint") or anonymizer_fingerprint(weights, cfg)  # a recovery file of its own says it
+    return _image_map(network, "recovery", cfg, fingerprint, path, device, runtime, precision)
+
+
+def _image_map(
+    network: nn.Module, part: str, cfg: CfgNode, fingerprint: str, path: str | Path, device: str, runtime: str | None, precision: str
+) -> ImageMap:
+    """A network on its device and under its runtime, with the storage that follows it; an :class:`OnnxNetwork` is there already."""
+    if runtime not in (None, *RUNTIMES) or precision not in PRECISIONS:
+        raise UserError(f"runtime {runtime}, precision {precision}: give one of {', '.join(RUNTIMES)} and of {', '.join(PRECISIONS)}")
+    size = tuple(cfg.INPUT.SIZE_TEST)
+    if runtime == "onnx" and not isinstance(network, OnnxNetwork):
+        network = OnnxNetwork(image_graph(network, part, size), path, device)
+    if isinstance(network, OnnxNetwork):
+        if precision != "float32":
+            raise UserError(f"{path}: onnx runs in float32, not {precision}; take the checkpoint or its .safetensors part with torch")
+        device = "cpu"  # of the tensors: onnxruntime has its own
+    storage = ImageStorage(cfg.PRIVACY.STORAGE if part == "anonymizer" else "png")
     return ImageMap(
-        network, None, ImageStorage("png"), size, fingerprint=fingerprint, trained_on=tuple(cfg.DATASETS.NAMES)
+        network, None, storage, size, fingerprint=fingerprint, trained_on=tuple(cfg.DATASETS.NAMES), precision=precision
     ).to(resolve_device(device))  # fmt: skip
+
+
+def _graph_map(content: bytes, part: str, path: str | Path, device: str, runtime: str | None, precision: str) -> ImageMap:
+    if runtime == "torch":
+        raise UserError(f"{path} is an ONNX graph, which torch does not run: leave out the runtime, or take a file of tensors")
+    network, about = read_graph(content, part, path, device)
+    cfg = parse_config(about["config"], str(path))
+    if network.size != tuple(cfg.INPUT.SIZE_TEST):
+        raise UserError(f"{path} is damaged: its graph and its config have other image sizes")
+    return _image_map(network, part, cfg, about["fingerprint"], path, device, runtime, precision)
 
 
 def _read(path: str | Path) -> tuple[dict, CfgNode]:
@@ -151,15 +213,18 @@ def _read(path: str | Path) -> tuple[dict, CfgNode]:
     return checkpoint, parse_config(checkpoint["config"], str(path))
 
 
-def _read_key(path: str | Path, passphrase: Callable[[], str] | None) -> tuple[dict, CfgNode]:
+def _content(path: str | Path) -> bytes:
     try:
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _decrypted(path: str | Path, passphrase: Callable[[], str] | None) -> tuple[bytes, dict[str, str]]:
+    content = _content(path)
     if passphrase is None:
         raise UserError(f"{path} is encrypted: its passphrase is needed")
-    checkpoint = read_safetensors(decrypt(content, passphrase(), path)[0])
-    return checkpoint, parse_config(checkpoint["config"], str(path))
+    return decrypt(content, passphrase(), path)
 
 
 def _network(path: str | Path, weights: dict[str, Tensor], options: CfgNode, prefix: str, size: tuple[int, int]) -> nn.Module:

@@ -197,9 +197,16 @@ def parse_config(text: str, source: str) -> CfgNode:
     Args:
         text: what ``cfg.dump()`` gave. (fastreid's ``merge_from_other_cfg`` cannot read it back: it takes the text "50" for a number.)
         source: where it comes from, for messages.
+
+    Raises:
+        UserError: when it is no such text, or has a key or a value that no config of this version has.
     """
     cfg = default_config()
-    _assign(cfg, flat_keys(CfgNode.load_cfg(text)), source)
+    try:
+        keys = flat_keys(CfgNode.load_cfg(text))
+    except Exception as error:  # of yaml or yacs: a part of a checkpoint has no checksum of its own
+        raise UserError(f"the config that {source} carries is damaged ({type(error).__name__})") from None
+    _assign(cfg, keys, source)
     return cfg
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..anonymizer import ImageMap, anonymizer_fingerprint, load_anonymizer
+from ..anonymizer import PRECISIONS, RUNTIMES, ImageMap, anonymizer_fingerprint, load_anonymizer
 from ..config import load_config
 from ..custody.sealing import read_public_key, seal
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
@@ -42,13 +42,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=positive, default=32, help="images at a time (default 32)")
     parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="threads, each of which has a batch (default: cores)")
     parser.add_argument("--device", default="auto", help="auto (default: a GPU where there is one), cpu, cuda or cuda:N")
+    parser.add_argument("--runtime", choices=RUNTIMES, help="onnx: onnxruntime, also for files that are no .onnx (default: as the file)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the network under torch (default float32)")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="anonymize.py", description="Protect a folder of images, a data set or a video. A killed run continues."
     )
-    parser.add_argument("--weights", type=Path, help="anonymizer.safetensors of tools/export.py, or a checkpoint such as model_best.pth")
+    parser.add_argument("--weights", type=Path, help="anonymizer.safetensors or .onnx of tools/export.py, or a checkpoint (model_best.pth)")
     parser.add_argument(
         "--input", required=True, help="folder of images, at any depth, name of a data set under FASTREID_DATASETS, or a video"
     )
@@ -112,10 +114,12 @@ def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:
     if method == "learned":
         if not options.weights:
             raise UserError("--weights is missing: name the anonymizer, or a conventional operator with --method")
-        image_map = load_anonymizer(options.weights, options.device)
+        image_map = load_anonymizer(options.weights, options.device, runtime=options.runtime, precision=options.precision)
         return image_map, "learned" if image_map.network is not None else image_map.operator.name
     if options.weights:
         raise UserError(f"--method {method} uses no weights: leave out --weights, or --method")
+    if options.runtime or options.precision != "float32":
+        raise UserError(f"--method {method} uses no network: leave out --runtime and --precision")
     cfg = load_config("", ["PRIVACY.DESENSITIZER.NAME", method, *options.options])
     operator = Desensitizer.from_config(cfg)
     return ImageMap(None, operator, ImageStorage("png"), None, fingerprint=anonymizer_fingerprint({}, _conventional(cfg))), method

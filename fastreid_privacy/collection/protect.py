@@ -30,7 +30,6 @@ SEALED = ".sealed"  # end of the name of a sealed original, after the protected 
 def protect_collection(
     source: Source, output: str | Path, image_map: ImageMap, *, method: str = "learned", storage: str = "png", batch_size: int = 32,
     workers: int | None = None, pseudonym_key: bytes | None = None, seal: Callable[[str, bytes], bytes] | None = None,
-    how: dict | None = None,
 ) -> Manifest:  # fmt: skip
     """Protect every image of a collection; what was done before is kept, a killed run is continued.
 
@@ -47,7 +46,6 @@ def protect_collection(
         workers: threads, each of which has a batch; None: as many as there are cores.
         pseudonym_key: rename files by a keyed hash of their path.
         seal: a source's relative path and content to what only the owner can open; it is written beside each protected file.
-        how: further settings for the manifest that the files depend on.
 
     Returns:
         What the manifest holds: entries, and the reasons for what could not be protected.
@@ -63,7 +61,8 @@ def protect_collection(
     header = {
         "version": __version__, "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
         "network_size": list(image_map.size) if image_map.size else None, "storage": storage, "batch_size": batch_size,
-        "pseudonyms": pseudonym_key is not None, "sealed": seal is not None, **source.dataset, **(how or {}),
+        "runtime": image_map.runtime, "precision": image_map.precision,
+        "pseudonyms": pseudonym_key is not None, "sealed": seal is not None, **source.dataset,
     }  # fmt: skip
 
     def load(job: Job) -> Loaded:

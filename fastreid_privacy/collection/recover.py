@@ -24,7 +24,7 @@ from .source import check_apart, folder_source, targets
 
 def recover_collection(
     protected: str | Path, output: str | Path, image_map: ImageMap, *, batch_size: int = 32, workers: int | None = None,
-    raw: str | Path | None = None, pseudonym_key: bytes | None = None, how: dict | None = None,
+    raw: str | Path | None = None, pseudonym_key: bytes | None = None,
 ) -> Manifest:  # fmt: skip
     """Recover every image of a protected collection, in its raw size, as PNG; a killed run is continued.
 
@@ -36,7 +36,6 @@ def recover_collection(
         workers: threads, each of which has a batch; None: as many as there are cores.
         raw: folder of the raw images: their PSNR and SSIM are measured, in raw size.
         pseudonym_key: the key of the names, to find the raw image of each where they are pseudonyms.
-        how: further settings for the manifest that the files depend on.
 
     Returns:
         What the manifest of ``output`` holds; with ``raw`` each entry has ``PSNR`` (dB; None where nothing differs), ``SSIM`` (None where
@@ -73,7 +72,8 @@ def recover_collection(
 
     header = {
         "version": __version__, "recovered_from": hashlib.sha256((protected / MANIFEST).read_bytes()).hexdigest(),
-        "anonymizer": image_map.fingerprint, "batch_size": batch_size, "compared": raw is not None, **(how or {}),
+        "anonymizer": image_map.fingerprint, "batch_size": batch_size, "runtime": image_map.runtime, "precision": image_map.precision,
+        "compared": raw is not None,
     }  # fmt: skip
     work = Work(header, load, BatchOf(image_map, batch_size), finish)
     return run(jobs, output, work, batch_size=batch_size, workers=workers or os.cpu_count() or 1, describe="recovering")

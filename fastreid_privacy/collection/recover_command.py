@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="recover.py", description="Recover what tools/anonymize.py has protected. A killed run continues."
     )
     how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--key", type=Path, help="recovery.key of tools/export.py, or a checkpoint such as model_best.pth")
+    how.add_argument("--key", type=Path, help="recovery.key or .onnx.key of tools/export.py, or a checkpoint (model_best.pth)")
     how.add_argument("--identity", type=Path, metavar="PRIVATE_KEY", help="open sealed originals with identity.key of tools/export.py")
     parser.add_argument("--input", type=Path, required=True, help="folder that anonymize.py wrote")
     parser.add_argument("--output", type=Path, required=True, help="folder for the recovered images (png): new, empty or continued")
@@ -50,7 +50,9 @@ def _recover(options: argparse.Namespace) -> None:
         raise UserError("--pseudonymize only finds raw images for --verify: leave it out")
     collection = finished_collection(options.input)
     key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
-    image_map = load_recovery(options.key, options.device, lambda: read_passphrase(options))
+    image_map = load_recovery(
+        options.key, options.device, lambda: read_passphrase(options), runtime=options.runtime, precision=options.precision
+    )
     if "video" in collection.header:
         recover_video_of(options, collection, image_map)
         return
@@ -73,6 +75,8 @@ def _recover(options: argparse.Namespace) -> None:
 def _unseal(options: argparse.Namespace) -> None:
     if options.verify or options.pseudonymize:
         raise UserError("--verify and --pseudonymize go with --key: sealed originals are exact, and name themselves")
+    if options.runtime or options.precision != "float32":
+        raise UserError("--runtime and --precision go with --key: sealed originals are opened without a network")
     encrypted = options.identity.is_file() and is_encrypted(options.identity.read_bytes())
     identity = read_identity(options.identity, read_passphrase(options) if encrypted else None)
     opened, failed = unseal_collection(options.input, options.output, identity)

@@ -12,7 +12,11 @@ from .passphrase import add_passphrase_options, read_passphrase
 from .release import export
 from .sealing import new_identity
 
-WHO = {"anonymizer": "for the camera side", "recovery": "the key, for its holder alone", "reid": "plain fastreid, for researchers"}
+WHO = {
+    "anonymizer": "for the camera side",
+    "recovery": "the key, for its holder alone",
+    "reid": "for researchers; plain fastreid reads the .pth",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--weights", type=Path, help="checkpoint to split, such as output/demo/model_best.pth")
     what.add_argument("--new-identity", action="store_true", help="make identity.pub and identity.key, for sealed originals")
     parser.add_argument("--output", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--onnx", action="store_true", help="write each part of --weights as an ONNX graph, too")
     parser.add_argument("--unencrypted", action="store_true", help="write the recovery key or the private key without a passphrase")
     add_passphrase_options(parser)
     return parser
@@ -36,12 +41,16 @@ def _export(options: argparse.Namespace) -> None:
     given = options.passphrase_env is not None or options.passphrase_fd is not None
     if options.unencrypted and given:
         raise UserError("--unencrypted needs no passphrase: leave out one of them")
+    if options.onnx and options.new_identity:
+        raise UserError("--onnx is for the parts of --weights: a key pair holds no network")
     if options.unencrypted:
         say("warning: whoever reads the unencrypted key file can use it")
     if options.new_identity:
         public, private = new_identity(options.output, None if options.unencrypted else read_passphrase(options, confirm=True))
         say(f"{public}: for the camera side\n{private}: for the owner alone; without it nothing that is sealed can be opened", sys.stdout)
         return
-    written = export(options.weights, options.output, None if options.unencrypted else lambda: read_passphrase(options, confirm=True))
+    passphrase = None if options.unencrypted else lambda: read_passphrase(options, confirm=True)
+    written = export(options.weights, options.output, passphrase, onnx=options.onnx)
     for part, who in WHO.items():
-        say(f"{written[part]}: {who}" if part in written else f"no {part}: the checkpoint holds none", sys.stdout)
+        files = " and ".join(str(written[name]) for name in (part, f"{part}_onnx") if name in written)
+        say(f"{files}: {who}" if files else f"no {part}: the checkpoint holds none", sys.stdout)

@@ -1,7 +1,7 @@
 """Splitting a checkpoint: the anonymizer for the camera side, the recovery decoder as a key, the Re-ID model for researchers.
 
 ``anonymizer.safetensors`` and ``recovery.key`` (or ``recovery.safetensors``) are read without pickle; ``reid.pth`` is a plain fastreid
-checkpoint, for fastreid reads no other kind.
+checkpoint, for fastreid reads no other kind. Each part can be written as an ONNX graph too, with the same metadata and as carefully kept.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ from ..anonymizer import anonymizer_fingerprint
 from ..checkpoint_files import read_checkpoint
 from ..config import RUN_KEYS, default_config, parse_config
 from ..errors import UserError
-from ..evaluate_only import NOT_REID
+from ..evaluate_only import NOT_REID, rebuild
 from ..files import write_atomically
+from ..meta_arch import PrivacyStages
+from ..networks import build_generator
+from ..onnx_export import image_graph, reid_graph
 from .encryption import encrypt
 
 ANONYMIZER, RECOVERY, KEY, REID = "anonymizer.safetensors", "recovery.safetensors", "recovery.key", "reid.pth"
+RECOVERY_ONNX, KEY_ONNX = "recovery.onnx", "recovery.onnx.key"
+NAMES = (ANONYMIZER, RECOVERY, KEY, REID, "anonymizer.onnx", RECOVERY_ONNX, KEY_ONNX, "reid.onnx")
+SECRET = ("recovery", "recovery_onnx")
 # Where the training ran, not what came out of it.
 PLACES = (
     *RUN_KEYS, "MODEL.WEIGHTS", "DATASETS.FOLDER.TRAIN", "DATASETS.FOLDER.QUERY", "DATASETS.FOLDER.GALLERY", "DATASETS.PROTECTED",
@@ -33,20 +39,21 @@ PLACES = (
 )  # fmt: skip
 
 
-def export(weights: str | Path, folder: str | Path, passphrase: Callable[[], str] | None) -> dict[str, Path]:
+def export(weights: str | Path, folder: str | Path, passphrase: Callable[[], str] | None, *, onnx: bool = False) -> dict[str, Path]:
     """Split a checkpoint into the files that its holders get.
 
     Args:
         weights: a checkpoint of this package.
         folder: for the files; made where it is missing.
-        passphrase: asked for that which encrypts the recovery decoder, where there is one; None writes it unencrypted.
+        passphrase: asked once for that which encrypts the recovery decoder, where there is one; None writes it unencrypted.
+        onnx: whether every part is written as an ONNX graph besides.
 
     Returns:
-        {"anonymizer", "recovery", "reid": path}; without the first where the model has no learned anonymizer, without the second where it
-        has no recovery decoder.
+        {"anonymizer", "recovery", "reid", and with ``onnx`` "anonymizer_onnx", "recovery_onnx", "reid_onnx": path}; no anonymizer where the
+        model has no learned one, no recovery where it has no recovery decoder.
 
     Raises:
-        UserError: when the checkpoint is none, or a file of such a name is there already; nothing is written then.
+        UserError: when the checkpoint is none, a part cannot become a graph, or such a file is there already; nothing is written then.
     """
     folder, checkpoint = Path(folder), read_checkpoint(weights)
     if not isinstance(checkpoint.get("config"), str) or not checkpoint["config"]:
@@ -57,6 +64,9 @@ def export(weights: str | Path, folder: str | Path, passphrase: Callable[[], str
     reid = {key: value for key, value in tensors.items() if key.partition(".")[0] not in NOT_REID}
     if not reid and not any(parts.values()):
         raise UserError(f"{weights} holds neither an anonymizer, a recovery decoder nor a Re-ID model")
+    there = [str(path) for path in (folder / name for name in NAMES) if path.exists()]
+    if there:
+        raise UserError(f"{', '.join(there)}: there already; choose another --output folder")
     about = {
         "format": "fastreid_privacy", "version": __version__, "config": _config(cfg), "fingerprint": anonymizer_fingerprint(tensors, cfg),
     }  # fmt: skip
@@ -65,19 +75,51 @@ def export(weights: str | Path, folder: str | Path, passphrase: Callable[[], str
         contents["anonymizer"] = folder / ANONYMIZER, _safetensors(parts["anonymizer"], {**about, "part": "anonymizer"})
     if parts["recovery"]:
         plain = _safetensors(parts["recovery"], {**about, "part": "recovery"})
-        public = {"part": "recovery", "version": about["version"], "fingerprint": about["fingerprint"]}
-        contents["recovery"] = (folder / RECOVERY, plain) if passphrase is None else (folder / KEY, encrypt(plain, passphrase(), public))
+        secret = None if passphrase is None else passphrase()
+        contents["recovery"] = _locked(folder / RECOVERY, folder / KEY, plain, secret, about)
     if reid:
         buffer = io.BytesIO()
         torch.save({"model": reid, "config": about["config"], "version": about["version"]}, buffer)
         contents["reid"] = folder / REID, buffer.getvalue()
-    there = [str(path) for path in (folder / name for name in (ANONYMIZER, RECOVERY, KEY, REID)) if path.exists()]
-    if there:
-        raise UserError(f"{', '.join(there)}: there already; choose another --output folder")
+    if onnx:
+        graphs = _graphs(cfg, parts, reid, about, Path(weights))
+        if "recovery" in graphs:
+            locked = _locked(folder / RECOVERY_ONNX, folder / KEY_ONNX, graphs.pop("recovery"), secret, {**about, "kind": "onnx"})
+            contents["recovery_onnx"] = locked
+        contents.update({f"{part}_onnx": (folder / f"{part}.onnx", content) for part, content in graphs.items()})
     folder.mkdir(parents=True, exist_ok=True)
     for part, (path, content) in contents.items():
-        write_private(path, content) if part == "recovery" else write_atomically(path, lambda file, content=content: file.write(content))
+        write_private(path, content) if part in SECRET else write_atomically(path, lambda file, content=content: file.write(content))
     return {part: path for part, (path, _) in contents.items()}
+
+
+def _locked(plain: Path, key: Path, content: bytes, passphrase: str | None, about: dict[str, str]) -> tuple[Path, bytes]:
+    """Path and content of a recovery decoder, encrypted unless there is no passphrase; ``config`` is not told without it."""
+    if passphrase is None:
+        return plain, content
+    public = {name: about[name] for name in ("version", "fingerprint", "kind") if name in about}
+    return key, encrypt(content, passphrase, {"part": "recovery", **public})
+
+
+def _graphs(
+    cfg: CfgNode, parts: dict[str, dict[str, Tensor]], reid: dict[str, Tensor], about: dict[str, str], path: Path
+) -> dict[str, bytes]:
+    """The parts that a checkpoint holds as ONNX graphs, by name; each is built of its own tensors alone."""
+    graphs, size = {}, tuple(cfg.INPUT.SIZE_TEST)
+    for part, options in (("anonymizer", cfg.PRIVACY.ANONYMIZER), ("recovery", cfg.PRIVACY.RECOVERY)):
+        if parts[part]:
+            network = build_generator(options, size)
+            network.load_state_dict({name.removeprefix(f"{part}."): tensor for name, tensor in parts[part].items()})
+            graphs[part] = image_graph(network, part, size, {**about, "part": part})
+    if reid:
+        alone = cfg.clone()
+        alone.PRIVACY.PROTECTION, alone.PRIVACY.CENTER_LOSS.WEIGHT, alone.MODEL.DEVICE = "none", 0.0, "cpu"
+        alone, model = rebuild(alone, reid, path)
+        if not isinstance(model, PrivacyStages):
+            raise UserError(f"{path} holds a {cfg.MODEL.META_ARCHITECTURE}, which is no model of fastreid_privacy; leave out --onnx")
+        seen = tuple(cfg.INPUT.CROP.SIZE) if cfg.INPUT.CROP.ENABLED else size
+        graphs["reid"] = reid_graph(model, cfg.TEST.FLIP.ENABLED, seen, {**about, "part": "reid"})
+    return graphs
 
 
 def write_private(path: Path, content: bytes) -> None:

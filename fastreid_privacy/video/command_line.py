@@ -94,13 +94,13 @@ def _boxes(options: argparse.Namespace) -> MotBoxes | PersonDetector:
     return PersonDetector(options.detector, options.detector_model or DEFAULT_MODEL, score, resolve_device(options.device, "--device"))
 
 
-def recover_video_of(options: argparse.Namespace, collection: Manifest, image_map: ImageMap, how: dict | None = None) -> None:
+def recover_video_of(options: argparse.Namespace, collection: Manifest, image_map: ImageMap) -> None:
     """Recover the protected video in the folder ``--input``, and compare it with the raw video ``--verify``."""
     if options.pseudonymize:
         raise UserError("--pseudonymize finds raw images; of a video, --verify is the file itself: leave it out")
     if options.verify:
         about_video(options.verify)  # before anything is recovered
-    done = recover_video(options.input, options.output, image_map, batch_size=options.batch_size, workers=options.workers, how=how)
+    done = recover_video(options.input, options.output, image_map, batch_size=options.batch_size, workers=options.workers)
     (protected,), (made,) = collection.entries.values(), done.entries.values()
     path = options.output / made["path"]
     if options.verify:

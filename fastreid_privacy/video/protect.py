@@ -24,7 +24,7 @@ from .stream import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, Frame, VideoWriter, a
 def protect_video(
     source: str | Path, output: str | Path, image_map: ImageMap, boxes: MotBoxes | PersonDetector, *, method: str = "learned",
     codec: str = LOSSLESS, crf: int = DEFAULT_CRF, batch_size: int = 32, workers: int | None = None, pseudonym_key: bytes | None = None,
-    seal: Callable[[str, bytes], bytes] | None = None, how: dict | None = None,
+    seal: Callable[[str, bytes], bytes] | None = None,
 ) -> Manifest:  # fmt: skip
     """Protect the people in the boxes of a video. Sound, subtitles and whatever the file says of itself are left out.
 
@@ -40,7 +40,6 @@ def protect_video(
         workers: threads, each of which has a few frames; None: as many as there are cores.
         pseudonym_key: rename the file by a keyed hash of its name.
         seal: the raw file's name and content to what only the owner can open; it is written beside the protected video.
-        how: further settings for the manifest that the video depends on.
 
     Returns:
         What the manifest holds. Its one entry has "frames", "boxes" ([frame, left, top, width, height] each), and for "h264" "stored": PSNR
@@ -60,7 +59,8 @@ def protect_video(
     header = {
         "version": __version__, "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
         "network_size": list(image_map.size) if image_map.size else None, "storage": codec if codec == LOSSLESS else f"{codec} crf {crf}",
-        "video": boxes.about, "batch_size": batch_size, "pseudonyms": pseudonym_key is not None, "sealed": seal is not None, **(how or {}),
+        "video": boxes.about, "batch_size": batch_size, "pseudonyms": pseudonym_key is not None, "sealed": seal is not None,
+        "runtime": image_map.runtime, "precision": image_map.precision,
     }  # fmt: skip
     found: dict[int, list] = {}
 

@@ -23,9 +23,8 @@ from .stream import ENDINGS, LOSSLESS, Frame, VideoWriter, about_video, read_fra
 
 
 def recover_video(
-    protected: str | Path, output: str | Path, image_map: ImageMap, *, batch_size: int = 32, workers: int | None = None,
-    how: dict | None = None,
-) -> Manifest:  # fmt: skip
+    protected: str | Path, output: str | Path, image_map: ImageMap, *, batch_size: int = 32, workers: int | None = None
+) -> Manifest:
     """Recover what is in the boxes of a protected video; it is written without loss.
 
     Args:
@@ -34,7 +33,6 @@ def recover_video(
         image_map: the recovery decoder that belongs to the video's anonymizer.
         batch_size: boxes at a time.
         workers: threads, each of which has a few frames; None: as many as there are cores.
-        how: further settings for the manifest that the video depends on.
 
     Returns:
         What the manifest of ``output`` holds.
@@ -56,7 +54,8 @@ def recover_video(
     network = BatchOf(image_map, batch_size)
     header = {
         "version": __version__, "recovered_from": hashlib.sha256((protected / MANIFEST).read_bytes()).hexdigest(),
-        "anonymizer": image_map.fingerprint, "video": True, "batch_size": batch_size, **(how or {}),
+        "anonymizer": image_map.fingerprint, "video": True, "batch_size": batch_size, "runtime": image_map.runtime,
+        "precision": image_map.precision,
     }  # fmt: skip
 
     def work(frames: list[Frame]) -> list[Frame]:
