@@ -18,6 +18,8 @@ from fastreid_privacy.collection.protect import BatchOf
 from fastreid_privacy.files import write_atomically
 from fastreid_privacy.image_storage import ImageStorage
 from fastreid_privacy.networks import UNetGenerator
+from fastreid_privacy.onnx_export import image_graph
+from fastreid_privacy.onnx_runtime import OnnxNetwork
 
 SIZE, BATCH = (128, 64), 32
 
@@ -55,6 +57,7 @@ def bench_collection(images: int) -> None:
             walls.append(wall * images / len(few))
             seconds += cpu * images / len(few)
             print(f"  {name + ' alone':24}{len(few) / wall:8.0f} images/s   {cpu / len(few) * 1000:6.2f} CPU ms an image")
+        _bench_runtimes(image_map, pictures)
         bound = max(*walls, seconds / workers)
         protect_collection(Source(raw, source.paths[:500]), Path(folder, "warm"), image_map, batch_size=BATCH, workers=workers)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -62,6 +65,23 @@ def bench_collection(images: int) -> None:
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         print(f"  {'end to end':24}{images / wall:8.0f} images/s   {wall / bound:.2f} × max(slowest stage, CPU seconds / cores)")
         print(f"  {'peak memory':24}{grown:8.0f} MiB above that of a run of 500 images, {grown * 1024 / images:.1f} KiB an image")
+
+
+def _bench_runtimes(image_map: ImageMap, pictures: Sequence[np.ndarray]) -> None:
+    """The network alone in one thread, as each thread of a collection has it: torch in both precisions, and onnxruntime beside it."""
+    threads, plain = torch.get_num_threads(), 0.0
+    torch.set_num_threads(1)
+    onnx = OnnxNetwork(image_graph(image_map.network, "anonymizer", SIZE), "graph", "cpu")
+    ways = {"torch float32": (image_map.network, "float32"), "torch bfloat16": (image_map.network, "bfloat16"), "onnx": (onnx, "float32")}
+    for name, (network, precision) in ways.items():
+        batches = BatchOf(ImageMap(network, None, image_map.storage, SIZE, precision=precision), BATCH)
+        batches(pictures[:BATCH])
+        wall = min(
+            _measure(lambda batches=batches: [batches(pictures[at : at + BATCH]) for at in range(0, 320, BATCH)])[0] for _ in range(3)
+        )
+        plain = plain or wall
+        print(f"  {'one thread, ' + name:24}{min(320, len(pictures)) / wall:8.0f} images/s   {plain / wall:6.2f} × torch float32")
+    torch.set_num_threads(threads)
 
 
 def _write_images(folder: Path, count: int) -> None:
