@@ -69,18 +69,19 @@ def bench_collection(images: int) -> None:
 
 def _bench_runtimes(image_map: ImageMap, pictures: Sequence[np.ndarray]) -> None:
     """The network alone in one thread, as each thread of a collection has it: torch in both precisions, and onnxruntime beside it."""
-    threads, plain = torch.get_num_threads(), 0.0
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     onnx = OnnxNetwork(image_graph(image_map.network, "anonymizer", SIZE), "graph", "cpu")
     ways = {"torch float32": (image_map.network, "float32"), "torch bfloat16": (image_map.network, "bfloat16"), "onnx": (onnx, "float32")}
-    for name, (network, precision) in ways.items():
-        batches = BatchOf(ImageMap(network, None, image_map.storage, SIZE, precision=precision), BATCH)
-        batches(pictures[:BATCH])
-        wall = min(
-            _measure(lambda batches=batches: [batches(pictures[at : at + BATCH]) for at in range(0, 320, BATCH)])[0] for _ in range(3)
-        )
-        plain = plain or wall
-        print(f"  {'one thread, ' + name:24}{min(320, len(pictures)) / wall:8.0f} images/s   {plain / wall:6.2f} × torch float32")
+    maps = {name: BatchOf(ImageMap(network, None, image_map.storage, SIZE, precision=how), BATCH) for name, (network, how) in ways.items()}
+    few = pictures[: 10 * BATCH]
+    walls: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(5):  # in turns: what else the machine does then slows all of them alike
+        for name, batches in maps.items():
+            walls[name].append(_measure(lambda batches=batches: [batches(few[at : at + BATCH]) for at in range(0, len(few), BATCH)])[0])
+    for name, seconds in walls.items():
+        ratio = min(walls["torch float32"]) / min(seconds)
+        print(f"  {'one thread, ' + name:27}{len(few) / min(seconds):5.0f} images/s   {ratio:6.2f} × torch float32")
     torch.set_num_threads(threads)
 
 
