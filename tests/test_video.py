@@ -264,6 +264,18 @@ def test_bytes_do_not_depend_on_workers(weights, walk, protected, tmp_path):
     assert contents(tmp_path / "out") == contents(protected)
 
 
+def test_runtime_and_precision_are_those_asked_for(weights, walk, protected, tmp_path):
+    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt"]
+    before = frames_of(protected / "video.mkv").astype(int)
+    for name, options in {"onnx": ["--runtime", "onnx"], "half": ["--precision", "bfloat16"]}.items():
+        assert anonymize(*words, "--output", tmp_path / name, *options) == 0
+        header = read_manifest(tmp_path / name / "manifest.jsonl").header
+        assert (header["runtime"], header["precision"]) == (("onnx", "float32") if name == "onnx" else ("torch", "bfloat16"))
+        differences = np.abs(frames_of(tmp_path / name / "video.mkv") - before)
+        assert differences.max() <= (1 if name == "onnx" else 8) and differences.mean() < 0.3
+        assert recover("--key", weights, "--input", tmp_path / name, "--output", tmp_path / f"{name}-r", *options) == 0
+
+
 def test_other_boxes_are_another_run(weights, walk, protected, tmp_path, capsys):
     fewer = tmp_path / "boxes.txt"
     fewer.write_text((walk / "boxes.txt").read_text().split("\n", 1)[1])

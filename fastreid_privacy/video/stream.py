@@ -193,7 +193,7 @@ class Kept:
 
 def _open(path: str | Path) -> av.container.InputContainer:
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), options={"protocol_whitelist": "file"})  # a playlist may not reach into the network
     except (av.FFmpegError, OSError) as error:
         raise UserError(f"{path} is no video that can be read ({error.strerror or error})") from None
     if not container.streams.video:
