@@ -77,15 +77,19 @@ def train(network: torch.nn.Module, pairs: Pairs, epochs: int, batch_size: int, 
 @torch.no_grad()
 def measure(network: torch.nn.Module, pairs: Pairs, batch_size: int, device: str) -> tuple[dict, dict, np.ndarray]:
     """Quality of the protected images as they are and of the attacked ones, both against the raw ones; and some of each, side by side."""
-    as_stored, attacked, shown = ImageQuality(), ImageQuality(), []
+
+    def guess(seen: torch.Tensor) -> torch.Tensor:
+        return to_levels(network(to_unit(seen.to(device).float()))).round().clamp(0, 255).cpu()
+
+    as_stored, attacked = ImageQuality(), ImageQuality()
     network.eval()
     for seen, wanted in DataLoader(pairs, batch_size):
-        guessed = to_levels(network(to_unit(seen.to(device).float()))).round().clamp(0, 255).cpu()
         as_stored.update(seen.float(), wanted.float())
-        attacked.update(guessed, wanted.float())
-        if not shown:
-            shown = [np.hstack(to_pictures(images[:SHOWN])) for images in (wanted, seen, guessed)]
-    return as_stored.compute(), attacked.compute(), np.vstack(shown)
+        attacked.update(guess(seen), wanted.float())
+    spread = np.linspace(0, len(pairs) - 1, min(SHOWN, len(pairs))).round().astype(int)
+    seen, wanted = (torch.stack(images) for images in zip(*(pairs[index] for index in spread), strict=True))
+    rows = [np.hstack(to_pictures(images)) for images in (wanted, seen, guess(seen))]
+    return as_stored.compute(), attacked.compute(), np.vstack(rows)
 
 
 def attack(options: argparse.Namespace) -> None:
