@@ -100,8 +100,9 @@ def people_of(folder: Path) -> list[list[Path]]:
 def main(folder: Path) -> None:
     """Write video.mkv and boxes.txt: 60 frames of six people from 64 to 220 pixels high, of the demo's test identities."""
     from fastreid_privacy.data import SyntheticPedestrians
+    from fastreid_privacy.data.datasets import datasets_root
 
-    people = people_of(SyntheticPedestrians(verbose=False).folder / "bounding_box_test")[:6]
+    people = people_of(SyntheticPedestrians(datasets_root(), verbose=False).folder / "bounding_box_test")[:6]
     heights = (64, 96, 128, 160, 192, 220)
     pictures, lines = render(walkers(people, heights, 60, (480, 720)), 60, (480, 720))
     folder.mkdir(parents=True, exist_ok=True)

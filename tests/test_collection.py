@@ -104,6 +104,29 @@ def test_recovery_restores_sizes_and_measures(weights, raw, tmp_path, capsys):
     assert f"{in_all:6.2f} dB  SSIM {np.mean(ssims):.4f}  in all, {len(ssims)} images" in printed
 
 
+def test_what_has_no_raw_image_is_recovered_all_the_same(weights, raw, tmp_path, capsys):
+    words = ["--key", weights, "--input", tmp_path / "p"]
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    assert recover(*words, "--output", tmp_path / "r") == 0
+    some = shutil.copytree(raw, tmp_path / "some")
+    gone = sorted(some.rglob("*.jpg"))[0]
+    gone.unlink()
+    capsys.readouterr()
+    assert recover(*words, "--output", tmp_path / "r", "--verify", some) == 2  # into the same folder, which is finished
+    printed = capsys.readouterr()
+    assert "1 images were not compared" in printed.err and gone.relative_to(some).with_suffix(".png").as_posix() in printed.err
+    assert "in all, 13 images" in printed.out and "14 of 14 images recovered" in printed.out
+    assert len(list((tmp_path / "r").rglob("*.png"))) == 14
+    assert recover(*words, "--output", tmp_path / "r", "--verify", tmp_path / "absent") == 2
+    assert "--verify" in capsys.readouterr().err
+
+
+def test_no_key_undoes_a_conventional_operator(weights, raw, tmp_path, capsys):
+    assert anonymize("--method", "blur", "--input", raw, "--output", tmp_path / "p") == 0
+    assert recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r") == 2
+    assert "protected by blur, which no key undoes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("quality", [90, 50])
 def test_jpg_files_have_that_quality(weights, raw, tmp_path, quality, capsys):
     words = ["--weights", weights, "--input", raw]

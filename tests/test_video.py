@@ -281,7 +281,7 @@ def test_other_boxes_are_another_run(weights, walk, protected, tmp_path, capsys)
     fewer.write_text((walk / "boxes.txt").read_text().split("\n", 1)[1])
     before = contents(protected)
     assert anonymize("--weights", weights, "--input", walk / "video.mkv", "--boxes", fewer, "--output", protected) == 2
-    assert "was made otherwise (video" in capsys.readouterr().err
+    assert "was made otherwise (boxes_sha256" in capsys.readouterr().err
     assert contents(protected) == before
 
 
@@ -360,11 +360,17 @@ def damaged_videos(walk, folder):
     broken = bytearray(write_video(folder / "broken.mp4", np.load(walk / "frames.npy"), codec="libx264").read_bytes())
     broken[len(broken) // 2 : len(broken) // 2 + 300] = random.Random(0).randbytes(300)
     (folder / "broken.mp4").write_bytes(broken)
+    checked = write_frames(folder / "checked.mkv", np.load(walk / "frames.npy"), "ffv1")  # has checksums of its own
+    damaged = bytearray(checked.read_bytes())
+    damaged[len(damaged) // 2 : len(damaged) // 2 + 300] = random.Random(0).randbytes(300)
+    (folder / "checked.mkv").write_bytes(damaged)
+    (folder / "half.mkv").write_bytes(checked.read_bytes()[: len(content) // 2])
     (folder / "cut.mkv").write_bytes(content[: len(content) // 2])
     Image.new("RGB", (64, 64)).save(folder / "picture.png")
     return {
         "empty.mkv": "no video that can be read", "text.mp4": "no video that can be read", "sound.wav": "holds no video",
-        "broken.mp4": "damaged", "cut.mkv": "do they belong together", "picture.png": "is an image",
+        "broken.mp4": "damaged", "cut.mkv": "do they belong together", "checked.mkv": "CRC", "half.mkv": "do they belong together",
+        "picture.png": "is an image",
     }  # fmt: skip
 
 
@@ -375,6 +381,22 @@ def test_damaged_videos_are_named(weights, walk, tmp_path, capsys):
         told = capsys.readouterr().err
         assert message in told and name in told, told
         assert not list(out.glob("*.mp4")) and not list(out.glob("*.mkv")) and not list(out.glob(".*.unfinished"))
+
+
+def test_a_video_that_ends_too_soon_is_damaged_even_where_all_boxes_are_there(walk, raw_frames, tmp_path, capsys):
+    path = write_frames(tmp_path / "whole.mkv", raw_frames, "ffv1")
+    path.write_bytes(path.read_bytes()[:-50_000])
+    (tmp_path / "boxes.txt").write_text("1,1,5,5,20,40")
+    assert anonymize("--method", "blur", "--input", path, "--boxes", tmp_path / "boxes.txt", "--output", tmp_path / "out") == 2
+    assert "whole.mkv is damaged" in capsys.readouterr().err
+
+
+def test_a_refused_run_does_not_stand_in_the_way(walk, protected, weights, tmp_path):
+    (tmp_path / "boxes.txt").write_text("1,1,900,3,4,5")
+    words = ["--weights", weights, "--input", walk / "video.mkv", "--output", tmp_path / "out"]
+    assert anonymize(*words, "--boxes", tmp_path / "boxes.txt") == 2
+    assert anonymize(*words, "--boxes", walk / "boxes.txt") == 0
+    assert contents(tmp_path / "out") == contents(protected)
 
 
 def test_a_full_disk_ends_the_run_and_it_continues(weights, walk, protected, tmp_path, monkeypatch, capsys):
@@ -414,7 +436,7 @@ def test_recovery_refuses_what_does_not_belong_together(weights, walk, raw_frame
 
     shorter = write_video(tmp_path / "shorter.mkv", raw_frames[:-1])
     assert recover("--key", weights, "--input", protected, "--output", tmp_path / "c", "--verify", shorter) == 2
-    assert "differ in their number of frames" in capsys.readouterr().err
+    assert "has 19 frames, the video that was protected 20" in capsys.readouterr().err
     smaller = write_video(tmp_path / "smaller.mkv", raw_frames[:, :200])
     assert recover("--key", weights, "--input", protected, "--output", tmp_path / "c", "--verify", smaller) == 2
     assert "smaller.mkv is 320×200, but the video that was protected is 320×240" in capsys.readouterr().err
@@ -480,6 +502,7 @@ def write_frames(path, pictures, codec):
         for number, picture in enumerate(pictures):
             writer.write(Frame(number + 1, number, picture))
         writer.close()
+    return path
 
 
 # -- detectors --------------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ The way of one file::
     manifest        what was written, line by line; what a killed run continues from
     run             the three together: a run that writes files whole, continues, and reports by name what it left out
     protect         raw → protected: ``tools/anonymize.py``
-    recover         protected → recovered, compared with the raw images if they are there: ``tools/recover.py``
+    recover         protected → recovered: ``tools/recover.py``
+    compare         recovered and raw: ``tools/recover.py --verify``
     unseal          sealed originals → the raw files: ``tools/recover.py --identity``
 """
 

@@ -105,7 +105,7 @@ def report_failed(failed: dict[str, str], what: str) -> None:
     """
     if failed:
         listed = [f"\n  {path}: {reason}" for path, reason in sorted(failed.items())[:NAMED]]
-        more = f"\n  and {len(failed) - NAMED:,} more, in the manifest" if len(failed) > NAMED else ""
+        more = f"\n  and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
         raise UserError(f"{len(failed):,} images were not {what}:{''.join(listed)}{more}")
 
 

@@ -1,8 +1,9 @@
 """What a run has written, as JSON lines: the manifest of a finished run, and the journal that a killed one continues from.
 
 Line 1 says what the files were made by; then one line for each file, sorted by path: ``path``, ``width`` and ``height`` of the raw image,
-``size`` in bytes and ``sha256`` of the written file, or ``path`` and ``failed``, the reason; the last line counts both. Neither raw pixels
-nor hashes of raw files are in it: a hash would tell who holds a raw image that it is in the collection.
+``size`` in bytes and ``sha256`` of the written file, ``sealed`` and ``sealed_sha256`` where a sealed original lies beside it; or ``path``
+and ``failed``, the reason. The last line counts both. Neither raw pixels nor hashes of raw files are in it: a hash would tell who holds a
+raw image that it is in the collection.
 
 Of a data set by its name, line 1 also has ``dataset``, its name, and ``label_prefix``, what stands before numbers in the training items of
 fastreid (``market1501_``); and each file has ``labels``: [part, identity, camera] of each item that shows it.
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -85,7 +85,8 @@ def _check(record: dict) -> None:
     for path in (record["path"], record.get("sealed", record["path"])):
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path:
             raise ValueError(f"the path {path!r} leads out of its folder")
-    if lacking := {"size", "sha256", "width", "height"} - set(record):
+    sealed = {"sealed_sha256"} if "sealed" in record else set()
+    if lacking := {"size", "sha256", "width", "height", *sealed} - set(record):
         raise ValueError(f"the line of {record['path']} lacks {', '.join(sorted(lacking))}")
     sides = record["width"], record["height"]
     if not all(type(side) is int and side > 0 for side in sides) or sides[0] * sides[1] > LARGEST:
@@ -109,9 +110,17 @@ def write_manifest(folder: Path, header: dict, entries: Iterable[dict], failed: 
 
 
 def unchanged(folder: Path, entry: dict) -> bool:
-    """Whether the file of an entry is there and is what was written."""
+    """Whether the file of an entry, and its sealed original where it has one, are there and are what was written."""
     try:
-        with (folder / entry["path"]).open("rb") as file:
-            return os.fstat(file.fileno()).st_size == entry["size"] and hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+        if (folder / entry["path"]).stat().st_size != entry["size"]:
+            return False
+        sealed = "sealed" not in entry or file_hash(folder / entry["sealed"]) == entry["sealed_sha256"]
+        return sealed and file_hash(folder / entry["path"]) == entry["sha256"]
     except OSError:
         return False
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import secrets
@@ -75,11 +76,7 @@ def protect_collection(
     def finish(job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
         content = files.encode(mapped)
         if seal is not None:
-            sealed = output / (job.path + SEALED)
-            sealed.parent.mkdir(parents=True, exist_ok=True)
-            closed = seal(origins[job.path], read_bytes(job.source))
-            write_atomically(sealed, lambda file: file.write(closed))
-            loaded.about["sealed"] = job.path + SEALED
+            loaded.about.update(write_sealed(output, job.path, seal(origins[job.path], read_bytes(job.source))))
         return content
 
     conventional = image_map.network is None
@@ -88,6 +85,14 @@ def protect_collection(
     done = run(jobs, output, work, batch_size=batch_size, workers=workers or os.cpu_count() or 1, describe="protecting")
     (output / NOISE_KEY).unlink(missing_ok=True)
     return done
+
+
+def write_sealed(output: Path, path: str, closed: bytes) -> dict[str, str]:
+    """Write a sealed original beside its protected file; returns what the manifest says of it."""
+    sealed = output / (path + SEALED)
+    sealed.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(sealed, lambda file: file.write(closed))
+    return {"sealed": path + SEALED, "sealed_sha256": hashlib.sha256(closed).hexdigest()}
 
 
 class BatchOf:

@@ -14,9 +14,10 @@ from ..custody.sealing import read_identity
 from ..errors import UserError, exit_code, say
 from ..video.command_line import recover_video_of
 from .anonymize_command import add_run_options, report_failed
-from .manifest import MANIFEST
-from .recover import figures_text, finished_collection, in_all, recover_collection
-from .source import read_pseudonym_key
+from .compare import compare_collection, figures_text, in_all, raw_files
+from .manifest import MANIFEST, Manifest
+from .recover import finished_collection, recover_collection
+from .source import read_pseudonym_key, targets
 from .unseal import unseal_collection
 
 
@@ -56,20 +57,29 @@ def _recover(options: argparse.Namespace) -> None:
     if "video" in collection.header:
         recover_video_of(options, collection, image_map)
         return
-    done = recover_collection(
-        options.input, options.output, image_map, batch_size=options.batch_size, workers=options.workers,
-        raw=options.verify, pseudonym_key=key,
-    )  # fmt: skip
-    if options.verify:
-        entries = [done.entries[path] for path in sorted(done.entries)]
-        for entry in entries:
-            say(f"{figures_text(entry)}  {entry['path']}", sys.stdout)
-        if entries:
-            say(f"{figures_text(in_all(entries))}  in all, {len(entries):,} images", sys.stdout)
+    wanted = targets(collection.entries, ".png").values()
+    originals = raw_files(options.verify, wanted, key if collection.header["pseudonyms"] else None) if options.verify else {}
+    done = recover_collection(options.input, options.output, image_map, batch_size=options.batch_size, workers=options.workers)
+    not_compared = _verify(options, done, originals) if options.verify else {}
     say(f"{len(done.entries):,} of {len(collection.entries):,} images recovered: {options.output / MANIFEST}", sys.stdout)
     if collection.failed:
         say(f"{len(collection.failed):,} images of the collection were never protected; {options.input / MANIFEST} names them")
     report_failed(done.failed, "recovered")
+    report_failed(not_compared, "compared")
+
+
+def _verify(options: argparse.Namespace, done: Manifest, originals: dict[str, Path]) -> dict[str, str]:
+    """Print the figures of each image and of all; returns the reasons why some have none."""
+    compared, failed = [], {}
+    for figures in compare_collection(options.output, sorted(done.entries), originals, options.workers):
+        if "failed" in figures:
+            failed[figures["path"]] = figures["failed"]
+        else:
+            say(f"{figures_text(figures)}  {figures['path']}", sys.stdout)
+            compared.append(figures)
+    if compared:
+        say(f"{figures_text(in_all(compared))}  in all, {len(compared):,} images", sys.stdout)
+    return failed
 
 
 def _unseal(options: argparse.Namespace) -> None:

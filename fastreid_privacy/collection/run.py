@@ -102,6 +102,8 @@ def _earlier(output: Path, header: dict) -> Manifest:
             raise UserError(f"--output {output} is not empty, and no earlier run wrote it; choose an empty or new folder")
         return Manifest(header, {}, {}, False)
     earlier = read_manifest(found, torn=found == journal)
+    if found == journal and not earlier.entries and {item.name for item in output.iterdir()} == {JOURNAL}:
+        return Manifest(header, {}, {}, False)  # it ended before it wrote anything
     if earlier.header != header:
         differing = [f"{key} {earlier.header.get(key)} there, {header.get(key)} here"
                      for key in dict.fromkeys([*earlier.header, *header]) if earlier.header.get(key) != header.get(key)]  # fmt: skip
@@ -176,7 +178,7 @@ def still_there(output: Path, earlier: Manifest, wanted: set[str]) -> dict[str, 
     done = {path: entry for path, entry in earlier.entries.items() if all((output / name).exists() for name in _files(entry))}
     for path, entry in done.items():
         if not unchanged(output, entry):
-            raise UserError(f"{output / path} was changed since it was written; delete it to have it made again")
+            raise UserError(f"{output / path} was changed since it was written, or its sealed original; delete it to have it made again")
     return done
 
 

@@ -40,15 +40,20 @@ class Source:
     labels: dict[str, list[list]] = field(default_factory=dict)
 
 
-def folder_source(root: str | Path) -> Source:
+def folder_source(root: str | Path, option: str = "--input") -> Source:
     """The images of a folder at any depth. Links to files and folders are followed, but not back to a folder that they lie in.
+
+    Args:
+        root: the folder.
+        option: that names it, for messages.
 
     Raises:
         UserError: when it is no folder, cannot be listed, or holds no image.
     """
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"--input {root} is neither a folder nor a data set that fastreid knows")
+        others = ", nor a data set that fastreid knows, nor a video" if option == "--input" else ""
+        raise UserError(f"{option} {root} is no folder{others}" if root.exists() else f"{option} {root} does not exist{others}")
     paths, others = [], []
 
     def scan(folder: Path, relative: PurePosixPath, above: frozenset[tuple[int, int]]) -> None:
@@ -60,7 +65,7 @@ def folder_source(root: str | Path) -> Source:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            raise UserError(f"folder {folder} cannot be listed: {error.strerror}; make it readable, or take another --input") from None
+            raise UserError(f"folder {folder} cannot be listed: {error.strerror}; make it readable, or take another {option}") from None
         for entry in entries:
             name = relative / entry.name
             if entry.is_dir():
@@ -74,7 +79,7 @@ def folder_source(root: str | Path) -> Source:
 
     scan(root, PurePosixPath(), frozenset())
     if not paths:
-        raise UserError(f"--input {root} holds no image ({', '.join(ENDINGS)}), at any depth")
+        raise UserError(f"{option} {root} holds no image ({', '.join(ENDINGS)}), at any depth")
     return Source(root, sorted(paths), others)
 
 

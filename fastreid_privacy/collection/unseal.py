@@ -31,7 +31,7 @@ def unseal_collection(protected: str | Path, output: str | Path, identity: Priva
     protected, output = Path(protected), Path(output)
     collection = finished_collection(protected)
     if not collection.header["sealed"] or any("sealed" not in entry for entry in collection.entries.values()):
-        raise UserError(f"{protected} holds no sealed originals: it was protected without --seal; recover it with --key")
+        raise UserError(f"{protected} holds no sealed originals: it was protected without --seal")
     check_apart(protected, output)
     opened, failed = 0, {}
     for entry in tqdm(collection.entries.values(), unit=" images", desc="opening", disable=None):

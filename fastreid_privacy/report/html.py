@@ -64,7 +64,10 @@ def write_report(output_dir: str | Path) -> Path:
     for index, run in enumerate(runs):
         run.update(_training(run["results"], metrics, folder, f"_{index + 1}" if index else ""))
     title = " · ".join(section["dataset"] for section in sections)
-    page = render("template.html", sections=sections, runs=runs, tables=tables, domains=DOMAINS, title=title, page_title=f"Report: {title}")
+    page = render(
+        "template.html", sections=sections, runs=runs, tables=tables, domains=DOMAINS, legend=tables.legend(everything), title=title,
+        page_title=f"Report: {title}",
+    )  # fmt: skip
     write_atomically(folder / "report.html", lambda file: file.write(page.encode()))
     return folder / "report.html"
 

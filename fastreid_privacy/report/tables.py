@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..config_checks import paper_results
 from ..evaluation.results import PAIRS, QUALITY_DOMAINS
-from .inputs import config_value
+from .inputs import DOMAINS, config_value
 
 RETRIEVAL_METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 QUALITY_METRICS = ("PSNR", "PSNR_per_image", "SSIM", "LPIPS")
@@ -54,6 +54,14 @@ def method_name(results: Mapping) -> str:
         if lacking:
             return f"Without {' and '.join(lacking)}"
     return {"none": "Upper bound", "conventional": "Base", "learned": "Full method"}.get(protection, "This model")
+
+
+def legend(everything: Sequence[Mapping]) -> str:
+    """What stands behind the domains of these results; where a protected collection was tested on, its files are what the model sees as
+    raw."""
+    seen = {domain for results in everything for pair in results["retrieval"] for domain in pair.split("-")}
+    stored = "as stored in the protected collection" if any(item.get("dataset") == "ProtectedCollection" for item in everything) else ""
+    return ", ".join(f"{domain} {stored or name if domain == 'OI' else name}" for domain, name in DOMAINS.items() if domain in seen)
 
 
 def share_of(rank1: float | None, upper_rank1: float | None) -> float | None:

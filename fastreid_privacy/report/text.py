@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from tabulate import tabulate
 
-from .inputs import DOMAINS
 from .tables import (
     COMPARISON_TITLE,
     RETRIEVAL_METRICS,
@@ -17,6 +16,7 @@ from .tables import (
     comparison_rows,
     excluded_queries,
     has_lpips,
+    legend,
     method_name,
     number,
     quality_cells,
@@ -66,9 +66,8 @@ def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str]
 
 
 def _notes(results: Mapping) -> list[str]:
-    legend = ", ".join(f"{domain} {name}" for domain, name in DOMAINS.items())
     excluded = ", ".join(f"{count} in {arrow(pair)}" for pair, count in excluded_queries(results).items())
-    return [legend] + ([f"queries without a true match under another camera, left out: {excluded}"] if excluded else [])
+    return [legend([results])] + ([f"queries without a true match under another camera, left out: {excluded}"] if excluded else [])
 
 
 def _heading(results: Mapping) -> str:

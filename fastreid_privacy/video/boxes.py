@@ -50,7 +50,7 @@ class MotBoxes:
                 self.of_frame[frame].append(box)
         if not self.of_frame:
             raise UserError(f"--boxes {path} holds no box")
-        self.about = {"boxes": "mot", "sha256": hashlib.sha256(content).hexdigest()}
+        self.about = {"boxes": "mot", "boxes_sha256": hashlib.sha256(content).hexdigest()}
 
     def _line(self, number: int, text: str) -> tuple[int, float, float, float, float]:
         words = text.replace(",", " ").split()

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from ..anonymizer import ImageMap
+from ..collection.compare import figures_text, in_all
 from ..collection.manifest import MANIFEST, Manifest
-from ..collection.recover import figures_text, in_all
+from ..collection.source import is_dataset
 from ..config import resolve_device
 from ..data.datasets import IMAGE_ENDINGS
 from ..errors import UserError, say
@@ -16,7 +17,7 @@ from .boxes import MotBoxes
 from .detector import DEFAULT_MODEL, PersonDetector, detector_names
 from .protect import protect_video
 from .recover import compare_videos, recover_video
-from .stream import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, about_video
+from .stream import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, about_video, count_frames
 
 FORMATS = {ending.removeprefix("."): codec for codec, ending in ENDINGS.items()}
 """mkv and mp4, and the codec of each."""
@@ -35,11 +36,13 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_video_options(options: argparse.Namespace) -> None:
-    """Refuse what only a video has.
+    """Refuse what only a video has, and an input that is not there.
 
     Raises:
         UserError: naming the option.
     """
+    if not Path(options.input).exists() and not is_dataset(options.input):
+        raise UserError(f"--input {options.input} does not exist, nor is it a data set that fastreid knows")
     given = [name for name in ("boxes", "detector", "detector_model", "min_score", "crf") if getattr(options, name) is not None]
     if given or options.format in FORMATS:
         name = f"--{given[0].replace('_', '-')}" if given else f"--format {options.format}"
@@ -79,7 +82,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, method: st
     if "stored" in entry:
         boxes_psnr, frames_psnr = (_psnr(entry["stored"][name]) for name in ("boxes", "frames"))
         say(f"stored by the lossy codec: {boxes_psnr} in the boxes, {frames_psnr} in whole frames", sys.stdout)
-    if codec == LOSSY:
+    if codec == LOSSY and image_map.network is not None:
         say("warning: recovery from a lossy video is worse than from mkv, which is lossless")
 
 
@@ -98,10 +101,12 @@ def recover_video_of(options: argparse.Namespace, collection: Manifest, image_ma
     """Recover the protected video in the folder ``--input``, and compare it with the raw video ``--verify``."""
     if options.pseudonymize:
         raise UserError("--pseudonymize finds raw images; of a video, --verify is the file itself: leave it out")
-    if options.verify:
-        about_video(options.verify)  # before anything is recovered
+    (protected,) = collection.entries.values()
+    if options.verify and count_frames(options.verify) != protected["frames"]:  # before anything is recovered
+        raise UserError(f"--verify {options.verify} has {count_frames(options.verify):,} frames, the video that was protected "
+                        f"{protected['frames']:,}")  # fmt: skip
     done = recover_video(options.input, options.output, image_map, batch_size=options.batch_size, workers=options.workers)
-    (protected,), (made,) = collection.entries.values(), done.entries.values()
+    (made,) = done.entries.values()
     path = options.output / made["path"]
     if options.verify:
         compared = []

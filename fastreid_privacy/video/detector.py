@@ -50,11 +50,11 @@ class PersonDetector:
         try:
             self.network.load_state_dict(load_safely(path))
         except Exception as error:  # a damaged or foreign file can end in any exception of zipfile, pickle and torch
-            raise UserError(f"--detector {path} does not hold the weights of {model} ({str(error).splitlines()[0]}); name its model with "
-                            "--detector-model") from None  # fmt: skip
+            raise UserError(f"--detector {path} does not hold the weights of {model} ({' '.join(str(error).split())[:200]}); "
+                            "name its model with --detector-model") from None  # fmt: skip
         self.min_score, self.device = min_score, device
         with open(path, "rb") as file:
-            self.about = {"boxes": model, "sha256": hashlib.file_digest(file, "sha256").hexdigest(), "min_score": min_score}
+            self.about = {"boxes": model, "boxes_sha256": hashlib.file_digest(file, "sha256").hexdigest(), "min_score": min_score}
 
     @torch.no_grad()
     def __call__(self, number: int, pixels: np.ndarray) -> list[Box]:

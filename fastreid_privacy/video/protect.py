@@ -10,10 +10,9 @@ from pathlib import Path
 from .. import __version__
 from ..anonymizer import ImageMap
 from ..collection.manifest import Manifest
-from ..collection.protect import SEALED, BatchOf
+from ..collection.protect import BatchOf, write_sealed
 from ..collection.source import check_apart, targets
 from ..errors import UserError
-from ..files import write_atomically
 from .boxes import MotBoxes, rows
 from .detector import PersonDetector
 from .regions import protect_regions
@@ -59,7 +58,7 @@ def protect_video(
     header = {
         "version": __version__, "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
         "network_size": list(image_map.size) if image_map.size else None, "storage": codec if codec == LOSSLESS else f"{codec} crf {crf}",
-        "video": boxes.about, "batch_size": batch_size, "pseudonyms": pseudonym_key is not None, "sealed": seal is not None,
+        "video": True, **boxes.about, "batch_size": batch_size, "pseudonyms": pseudonym_key is not None, "sealed": seal is not None,
         "runtime": image_map.runtime, "precision": image_map.precision,
     }  # fmt: skip
     found: dict[int, list] = {}
@@ -78,9 +77,7 @@ def protect_video(
         if codec == LOSSY:
             entry["stored"] = writer.kept.figures()
         if seal is not None:
-            entry["sealed"] = path + SEALED
-            closed = seal(source.name, source.read_bytes())
-            write_atomically(output / entry["sealed"], lambda file: file.write(closed))
+            entry.update(write_sealed(output, path, seal(source.name, source.read_bytes())))
 
     video = VideoWork(source, path, header, about, work, finish, codec, crf)
     return make_video(video, output, workers=workers or os.cpu_count() or 1, describe="protecting")

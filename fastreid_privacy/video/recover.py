@@ -10,10 +10,11 @@ from pathlib import Path
 
 from .. import __version__
 from ..anonymizer import ImageMap
+from ..collection.compare import compare
 from ..collection.manifest import MANIFEST, Manifest, unchanged
 from ..collection.pipeline import side_by_side
 from ..collection.protect import BatchOf
-from ..collection.recover import check_key, compare, finished_collection
+from ..collection.recover import check_key, finished_collection
 from ..collection.source import check_apart, targets
 from ..errors import UserError
 from .boxes import ManifestBoxes
@@ -83,8 +84,8 @@ def compare_videos(recovered: str | Path, raw: str | Path, entry: dict, workers:
         workers: threads; None: as many as there are cores.
 
     Yields:
-        For each box, in the manifest's order: "frame", "box" (left, top, right, bottom), "width", "height", and the figures of
-        :func:`fastreid_privacy.collection.recover.compare`.
+        For each box, in the manifest's order: "frame", "box" (left, top, right, bottom), and the figures of
+        :func:`fastreid_privacy.collection.compare.compare`.
 
     Raises:
         UserError: when the videos differ in their frames' size or number.
@@ -99,8 +100,7 @@ def compare_videos(recovered: str | Path, raw: str | Path, entry: dict, workers:
             sizes = ["{1}×{0}".format(*frame.pixels.shape) for frame in (theirs, ours)]
             raise UserError(f"{raw} is {sizes[0]}, but the video that was protected is {sizes[1]}")
         return [
-            {"frame": ours.number, "box": box, "width": box[2] - box[0], "height": box[3] - box[1],
-             **compare(region(ours.pixels, box), region(theirs.pixels, box))}
+            {"frame": ours.number, "box": box, **compare(region(ours.pixels, box), region(theirs.pixels, box))}
             for box in boxes(ours.number, ours.pixels)
         ]  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from ..collection.manifest import JOURNAL, Manifest, write_manifest
+from ..collection.manifest import JOURNAL, Manifest, file_hash, write_manifest
 from ..collection.pipeline import side_by_side
 from ..collection.run import HOPELESS, Journal, open_output, still_there
 from ..errors import UserError
@@ -96,8 +95,7 @@ def _write(file: BinaryIO, video: VideoWork, entry: dict, journal: Journal, work
     writer.close()
     video.finish(entry, writer)
     file.flush()
-    with open(file.name, "rb") as written:
-        entry.update(size=Path(file.name).stat().st_size, sha256=hashlib.file_digest(written, "sha256").hexdigest())
+    entry.update(size=Path(file.name).stat().st_size, sha256=file_hash(Path(file.name)))
     journal.add([entry])  # before the file gets its name: a run that is killed in between knows it again
 
 

@@ -199,15 +199,28 @@ def _open(path: str | Path) -> av.container.InputContainer:
     if not container.streams.video:
         container.close()
         raise UserError(f"{path} holds no video")
-    container.streams.video[0].thread_type = "AUTO"
+    container.streams.video[0].thread_type = "NONE"  # libav's own threads could wait for ever for Python's lock to say what is wrong
     return container
 
 
 def _decoded(path: str | Path, container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
-    try:
-        yield from container.decode(container.streams.video[0])
-    except av.FFmpegError as error:
-        raise UserError(f"{path} is damaged ({error.strerror or error})") from None
+    """Frames; libav conceals most damage and only logs it, so what it logs as an error is one."""
+    frames = container.decode(container.streams.video[0])
+    level = av.logging.get_level()
+    while True:
+        av.logging.set_level(av.logging.ERROR)
+        try:
+            with av.logging.Capture() as said:
+                frame = next(frames, None)
+        except av.FFmpegError as error:
+            raise UserError(f"{path} is damaged ({error.strerror or error})") from None
+        finally:
+            av.logging.set_level(level)
+        if said:
+            raise UserError(f"{path} is damaged ({said[0][2].strip()})")
+        if frame is None:
+            return
+        yield frame
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
