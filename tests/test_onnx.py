@@ -65,7 +65,7 @@ def plain(weights, tmp_path_factory):
 @pytest.fixture(scope="module")
 def encrypted(weights, tmp_path_factory):
     """The paths of every part, the recovery encrypted with "pass"."""
-    return release.export(weights, tmp_path_factory.mktemp("encrypted"), "pass", onnx=True)
+    return release.export(weights, tmp_path_factory.mktemp("encrypted"), lambda: "pass", onnx=True)
 
 
 @pytest.fixture(scope="module")
