@@ -160,9 +160,14 @@ def load_recovery(
     """
     if Path(path).suffix == ".key":
         content, about = _decrypted(path, passphrase)
-        if about.get("kind") == "onnx":
+        if isinstance(about, dict) and about.get("kind") == "onnx":
             return _graph_map(content, "recovery", path, device, runtime, precision)
-        checkpoint = read_safetensors(content)
+        try:
+            if not isinstance(about, dict) or about.get("part") != "recovery":
+                raise ValueError("it is another key")
+            checkpoint = read_safetensors(content)
+        except Exception as error:  # safetensors' errors have no base of their own
+            raise UserError(f"{path} is no recovery key of tools/export.py ({str(error).partition(chr(10))[0]})") from None
         cfg = parse_config(checkpoint["config"], str(path))
     elif Path(path).suffix == GRAPH:
         return _graph_map(_content(path), "recovery", path, device, runtime, precision)
@@ -231,6 +236,15 @@ def _network(path: str | Path, weights: dict[str, Tensor], options: CfgNode, pre
     own = {key.removeprefix(f"{prefix}."): value for key, value in weights.items() if key.startswith(f"{prefix}.")}
     if not own:
         raise UserError(f"{path} holds no {prefix} network; it was trained without one (PRIVACY.PROTECTION)")
-    network = build_generator(options, size)
-    network.load_state_dict(own)
+    try:
+        network = build_generator(options, size)
+        network.load_state_dict(own)
+    except (RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"the {prefix} network of {path} does not fit the config that it carries ({_short(error)})") from None
     return network
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from fastreid.config import CfgNode, get_cfg
 
 from .config_checks import check_privacy_config, given_rank1, resolve_device
@@ -101,6 +102,9 @@ def add_privacy_config(cfg: CfgNode) -> None:
     # torchvision's AlexNet file, for LPIPS; empty: the one in torch hub's cache, where there is one. It is never downloaded.
     cfg.TEST.LPIPS_WEIGHTS = ""
     cfg.TEST.PAPER_RESULTS = []  # [where, metric, value] of the paper, shown beside ours: ["OI-PI", "Rank-1", 88.2], …
+
+
+LONGEST_CONFIG = 1_000_000  # characters of one that a checkpoint carries
 
 
 def default_config() -> CfgNode:
@@ -203,6 +207,9 @@ def parse_config(text: str, source: str) -> CfgNode:
     """
     cfg = default_config()
     try:
+        # neither in what cfg.dump() gives; nested aliases could fill the memory
+        if len(text) > LONGEST_CONFIG or any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ValueError
         keys = flat_keys(CfgNode.load_cfg(text))
     except Exception as error:  # of yaml or yacs: a part of a checkpoint has no checksum of its own
         raise UserError(f"the config that {source} carries is damaged ({type(error).__name__})") from None

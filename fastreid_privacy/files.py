@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
@@ -38,7 +39,27 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], *, sync: bool
             os.close(folder)
 
 
+def relative_path(text: object) -> str:
+    """A path that leads to a file below any folder that it is put behind; one from somebody else might not.
+
+    Raises:
+        ValueError: saying why it does not.
+    """
+    if not isinstance(text, str) or not PurePosixPath(text).name:
+        raise ValueError(f"the path {text!r} names no file")
+    if PurePosixPath(text).is_absolute() or ".." in PurePosixPath(text).parts or "\0" in text:
+        raise ValueError(f"the path {text!r} leads out of its folder")
+    os.fsencode(text)
+    return text
+
+
 def remove_unfinished(folder: Path) -> None:
     """Delete what interrupted ``write_atomically`` calls have left in a folder."""
     for leftover in folder.glob(f".*{UNFINISHED}"):
-        leftover.unlink()
+        if is_unfinished(leftover.name):
+            leftover.unlink()
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether :func:`write_atomically` gives files such a name."""
+    return re.fullmatch(rf"\..+\.\d+{re.escape(UNFINISHED)}", name) is not None

@@ -1,11 +1,12 @@
 """ONNX graphs under onnxruntime: a graph of images as a network that :class:`~fastreid_privacy.anonymizer.ImageMap` can have.
 
-Graphs are data: onnxruntime runs no code of theirs, and refuses a graph in memory that wants further files.
+Graphs are data: onnxruntime runs no code of theirs, and a graph that wants further files is refused here.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from .config import resolve_device
 from .errors import UserError
 from .images import to_levels, to_unit
 
+LARGEST = 100_000_000  # pixels of an image
 CUDA = "CUDAExecutionProvider"
 SILENT = 4  # onnxruntime's severity "fatal": what goes wrong is said by the exception
 
@@ -36,6 +38,8 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         self.session = open_session(content, path, device)
         self.size = tuple(self.session.get_inputs()[0].shape[2:])
+        if self.size[0] * self.size[1] > LARGEST:
+            raise UserError(f"{path} is a graph of {self.size[1]:,}×{self.size[0]:,} pixels, more than {LARGEST:,}")
         # A file that was changed can be a valid graph of something else.
         black = torch.zeros(1, 3, *self.size)
         if _first_run(self.session, black, path).shape != black.shape:
@@ -44,7 +48,12 @@ class OnnxNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if tuple(images.shape[2:]) != self.size:
             raise ValueError(f"images must be {'×'.join(map(str, self.size))} for this ONNX graph, got {tuple(images.shape)}")
-        return to_unit(run_graph(self.session, to_levels(images)))
+        mapped = to_unit(run_graph(self.session, to_levels(images)))
+        if mapped.shape != images.shape:
+            raise UserError(
+                f"the ONNX graph gives {tuple(mapped.shape)} for images of {tuple(images.shape)}: it is none of tools/export.py"
+            )
+        return mapped
 
 
 def open_session(content: bytes, path: object, device: str = "auto") -> onnxruntime.InferenceSession:
@@ -62,6 +71,7 @@ def open_session(content: bytes, path: object, device: str = "auto") -> onnxrunt
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a collection has a thread for each batch
     options.log_severity_level = SILENT
     provider = _provider(device)
+    _refuse_other_files(content, path)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=[provider], enable_fallback=0)
     except Exception as error:  # onnxruntime's errors have no base of their own
@@ -73,6 +83,21 @@ def open_session(content: bytes, path: object, device: str = "auto") -> onnxrunt
     if len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
         raise UserError(f"{path} is no graph of images: it must have one input, float32 N×3×H×W, with H×W fixed")
     return session
+
+
+def _refuse_other_files(content: bytes, path: object) -> None:
+    """Refuse a graph that takes values from other files: they would come out in what it computes."""
+    try:
+        pending = [onnx.load_model_from_string(content)]
+    except Exception as error:  # protobuf's errors have no base of their own
+        raise UserError(f"{path} is damaged or no ONNX graph ({_first_line(error)})") from None
+    while pending:
+        message = pending.pop()
+        if isinstance(message, onnx.TensorProto) and (message.external_data or message.data_location == onnx.TensorProto.EXTERNAL):
+            raise UserError(f"{path} takes values from other files, which is refused: a graph must hold all that it needs")
+        for field, value in message.ListFields():
+            if field.message_type:
+                pending.extend(value if field.is_repeated else [value])
 
 
 def read_graph(content: bytes, part: str, path: object, device: str = "auto") -> tuple[OnnxNetwork, dict[str, str]]:

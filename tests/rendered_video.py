@@ -68,13 +68,15 @@ def render(walking: Sequence[Walker], frames: int, size: tuple[int, int] = SIZE)
     return pictures, lines
 
 
-def write_video(path: Path, pictures: Sequence[np.ndarray], codec: str = "ffv1", sound: bool = False, **metadata: str) -> Path:
+def write_video(
+    path: Path, pictures: Sequence[np.ndarray], codec: str = "ffv1", pix_fmt: str = "", sound: bool = False, **metadata: str
+) -> Path:
     """Write frames by libav itself, as a camera might: with or without sound, with metadata."""
     with av.open(str(path), "w") as container:
         container.metadata.update(metadata)
         stream = container.add_stream(codec, rate=RATE)
         stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
+        stream.pix_fmt = pix_fmt or ("bgr0" if codec == "ffv1" else "yuv420p")
         noise = container.add_stream("pcm_s16le", rate=8000) if sound else None
         for picture in pictures:
             for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):

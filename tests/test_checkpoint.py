@@ -133,7 +133,7 @@ def test_a_save_that_fails_leaves_the_last_one(tmp_path, monkeypatch, moment):
 
 
 def test_leftovers_go_at_the_next_save(tmp_path):
-    (tmp_path / ".model_0007.pth.unfinished").write_bytes(b"half")
+    (tmp_path / ".model_0007.pth.123.unfinished").write_bytes(b"half")
     (tmp_path / ".mine").write_bytes(b"kept")
     make(tmp_path).save("model_0008", epoch=8)
     assert files(tmp_path) == [".mine", "last_checkpoint", "model_0008.pth"]

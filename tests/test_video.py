@@ -193,9 +193,10 @@ def test_conventional_operators_take_each_box_as_it_is(walk, raw_frames, tmp_pat
     (left, top, right, bottom) = rectangles[1][-1]
     crop, stored = raw_frames[0, top:bottom, left:right], written[0, top:bottom, left:right]
     if method == "blur":
-        sigma = 12 * (bottom - top) / 256
-        images = torch.from_numpy(crop).permute(2, 0, 1)[None].float()
-        blurred = fastreid_privacy.desensitize.gaussian_blur(images, sigma)[0].permute(1, 2, 0).round().numpy()
+        height, width = crop.shape[:2]
+        whole = np.concatenate([crop, *([crop[-1:]] * (2 * width - height))])  # people are twice as high as wide
+        images = torch.from_numpy(whole).permute(2, 0, 1)[None].float()
+        blurred = fastreid_privacy.desensitize.gaussian_blur(images, 12 * len(whole) / 256)[0].permute(1, 2, 0).round().numpy()[:height]
         assert np.abs(blurred - stored).max() <= 1
     else:
         assert np.abs(crop.astype(int) - stored).mean() > 30
@@ -298,6 +299,7 @@ def test_other_boxes_are_another_run(weights, walk, protected, tmp_path, capsys)
         ("1.5,1,2,3,4,5", "line 1"),
         ("1,1,2,3,0,5", "sides above 0"),
         ("1,1,nan,3,4,5", "line 1"),
+        ("1,1,1.7e308,3,1.7e308,5", "line 1"),
         ("1,1,2,3,inf,5", "line 1"),
         ("1,1,2,3,4,5\n21,1,2,3,4,5", "boxes of frame 21, but "),
         ("1,1,900,3,4,5", "nothing would be protected"),
@@ -389,6 +391,68 @@ def test_a_video_that_ends_too_soon_is_damaged_even_where_all_boxes_are_there(wa
     (tmp_path / "boxes.txt").write_text("1,1,5,5,20,40")
     assert anonymize("--method", "blur", "--input", path, "--boxes", tmp_path / "boxes.txt", "--output", tmp_path / "out") == 2
     assert "whole.mkv is damaged" in capsys.readouterr().err
+
+
+def test_lost_frames_are_damage_for_boxes_would_lie_on_the_wrong_ones(walk, raw_frames, tmp_path, capsys):
+    path = write_video(tmp_path / "lossy.avi", raw_frames, codec="mjpeg", pix_fmt="yuvj420p")
+    content = bytearray(path.read_bytes())
+    at = [index for index in range(len(content)) if content[index : index + 4] == b"00dc"][8]
+    content[at] ^= 1  # the chunk is none of the video's any more
+    path.write_bytes(content)
+    (tmp_path / "boxes.txt").write_text("1,1,5,5,20,40")
+    assert anonymize("--method", "blur", "--input", path, "--boxes", tmp_path / "boxes.txt", "--output", tmp_path / "out") == 2
+    assert "is damaged" in capsys.readouterr().err and not list((tmp_path / "out").glob("*.mkv"))
+
+
+@pytest.mark.parametrize("method", ["blur", "pixelate"])
+@pytest.mark.parametrize("box", ["1,1,38,214,6,6", "1,1,50,231,120,240", "1,1,50,-100,120,110"])
+def test_small_boxes_and_people_cut_by_the_edge_are_hidden(raw_frames, tmp_path, method, box):
+    (tmp_path / "boxes.txt").write_text(box)
+    short = write_video(tmp_path / "short.mkv", raw_frames[:1])
+    words = ["--method", method, "--input", short, "--boxes", tmp_path / "boxes.txt"]
+    assert anonymize(*words, "--output", tmp_path / "out") == 0
+    ((left, top, right, bottom),) = mot_rectangles(tmp_path / "boxes.txt")[1]
+    raw, stored = (frame[top:bottom, left:right].astype(float) for frame in (raw_frames[0], frames_of(tmp_path / "out" / "short.mkv")[0]))
+    assert np.std(np.diff(stored, axis=1)) < 0.6 * np.std(np.diff(raw, axis=1))
+    assert (raw == stored).all(axis=2).mean() < 0.5
+
+
+def test_an_operator_that_does_nothing_protects_nothing(walk, tmp_path, capsys):
+    words = ["--method", "pixelate", "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--output", tmp_path / "out"]
+    assert anonymize(*words, "PRIVACY.DESENSITIZER.PIXEL_BLOCK", 1) == 2
+    assert "would stay as it is" in capsys.readouterr().err
+
+
+def test_covers_are_no_videos_and_playlists_are_refused(walk, raw_frames, weights, tmp_path, capsys):
+    words = ["--weights", weights, "--boxes", walk / "boxes.txt"]
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{walk / 'video.mkv'}\n#EXT-X-ENDLIST\n")
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{walk / 'video.mkv'}'\n")
+    for name in ("list.m3u8", "list.mp4"):
+        assert anonymize(*words, "--input", tmp_path / name, "--output", tmp_path / "out") == 2
+        assert "no video that can be read" in capsys.readouterr().err
+    with av.open(str(tmp_path / "cover:of a film.mp4"), "w", format="mp4") as container:
+        cover = container.add_stream("png", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 48, 48, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        film = container.add_stream("libx264", rate=RATE)
+        film.height, film.width, film.pix_fmt = 240, 320, "yuv420p"
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((48, 48, 3), np.uint8), format="rgb24")))
+        for picture in raw_frames:
+            container.mux(film.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(film.encode(None))
+    assert about_video(tmp_path / "cover:of a film.mp4").width == 320
+
+
+def test_hidden_pixels_stay_hidden(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 4), np.uint8)
+    picture[..., 3] = 0
+    with av.open(str(tmp_path / "alpha.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=RATE)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "bgra"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgba")))
+        container.mux(stream.encode(None))
+    (frame,) = read_frames(tmp_path / "alpha.mkv")
+    assert (frame.pixels == 255).all()
 
 
 def test_a_refused_run_does_not_stand_in_the_way(walk, protected, weights, tmp_path):

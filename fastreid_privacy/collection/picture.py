@@ -77,10 +77,13 @@ def _pixels(file: Image.Image) -> np.ndarray:
     if picture.mode in ("I", "F"):
         raise UserError("its values have 32 bits, whose black and white are not known: convert it to 8 or 16 bits")
     if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
+        return over_white(picture.convert("RGBA"))
     return np.array(picture.convert("RGB"))
+
+
+def over_white(picture: Image.Image) -> np.ndarray:
+    """An RGBA picture as a viewer shows it on white, so that hidden pixels stay hidden: uint8 H×W×3."""
+    return np.array(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

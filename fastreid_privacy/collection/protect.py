@@ -74,6 +74,7 @@ def protect_collection(
         return Loaded(resize(pixels, image_map.size) if image_map.size else pixels, about=about)
 
     def finish(job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
+        check_changed(loaded.pixels, mapped)
         content = files.encode(mapped)
         if seal is not None:
             loaded.about.update(write_sealed(output, job.path, seal(origins[job.path], read_bytes(job.source))))
@@ -85,6 +86,16 @@ def protect_collection(
     done = run(jobs, output, work, batch_size=batch_size, workers=workers or os.cpu_count() or 1, describe="protecting")
     (output / NOISE_KEY).unlink(missing_ok=True)
     return done
+
+
+def check_changed(raw: np.ndarray, protected: np.ndarray) -> None:
+    """Refuse protection that leaves a picture as it is; a picture of one colour, which shows nothing, may stay.
+
+    Raises:
+        UserError: the reason, without the path.
+    """
+    if np.array_equal(raw, protected) and (raw != raw[:1, :1]).any():
+        raise UserError("it would stay as it is: the operator's options are too weak for it, or it is too small for them")
 
 
 def write_sealed(output: Path, path: str, closed: bytes) -> dict[str, str]:

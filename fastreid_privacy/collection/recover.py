@@ -76,7 +76,10 @@ def finished_collection(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise UserError(f"--input {folder} is no folder; give one that tools/anonymize.py wrote")
     collection = read_manifest(folder / MANIFEST)
-    if not collection.complete or {"method", "anonymizer", "pseudonyms", "sealed"} - set(collection.header):
+    whole = collection.complete and not {"method", "anonymizer", "pseudonyms", "sealed"} - set(collection.header)
+    if whole and (type(collection.header["anonymizer"]) is not str or ("video" in collection.header and len(collection.entries) != 1)):
+        raise UserError(f"{folder / MANIFEST} is damaged: no run writes such a manifest")
+    if not whole:
         raise UserError(f"{folder / MANIFEST} is not that of a finished protection; run tools/anonymize.py again to finish it")
     return collection
 

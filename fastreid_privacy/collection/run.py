@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import UserError
-from ..files import UNFINISHED, remove_unfinished, write_atomically
+from ..files import is_unfinished, remove_unfinished, write_atomically
 from .manifest import FORMAT, JOURNAL, MANIFEST, Manifest, line, read_manifest, unchanged, write_manifest
 from .pipeline import side_by_side
 
@@ -98,7 +98,7 @@ def _earlier(output: Path, header: dict) -> Manifest:
     journal, manifest = output / JOURNAL, output / MANIFEST
     found = next((file for file in (journal, manifest) if file.exists()), None)
     if found is None or (found == journal and not journal.read_bytes().count(b"\n")):  # killed before the first line was there
-        if any(item.name != JOURNAL and not item.name.endswith(UNFINISHED) for item in output.iterdir()):
+        if any(item.name != JOURNAL and not is_unfinished(item.name) for item in output.iterdir()):
             raise UserError(f"--output {output} is not empty, and no earlier run wrote it; choose an empty or new folder")
         return Manifest(header, {}, {}, False)
     earlier = read_manifest(found, torn=found == journal)

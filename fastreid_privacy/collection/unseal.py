@@ -10,6 +10,7 @@ from tqdm import tqdm
 from ..custody.sealing import open_sealed
 from ..errors import UserError
 from ..files import write_atomically
+from .picture import read_bytes
 from .recover import finished_collection
 from .source import check_apart
 
@@ -45,7 +46,7 @@ def unseal_collection(protected: str | Path, output: str | Path, identity: Priva
 
 def _open(sealed: Path, output: Path, identity: PrivateKey) -> None:
     try:
-        name, content = open_sealed(sealed.read_bytes(), identity)
+        name, content = open_sealed(read_bytes(sealed), identity)
         target = output / name
         if target.exists():
             if target.read_bytes() != content:

@@ -74,4 +74,4 @@ def decrypt(content: bytes, passphrase: str, path: object) -> tuple[bytes, dict[
 
 
 def _key(passphrase: str, salt: bytes) -> bytes:
-    return Scrypt(salt=salt, length=32, **COST).derive(passphrase.encode())
+    return Scrypt(salt=salt, length=32, **COST).derive(passphrase.encode("utf-8", "surrogateescape"))

@@ -7,12 +7,13 @@ file is inside.
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, PublicKey, SealedBox
 
 from ..errors import UserError
+from ..files import relative_path
 from .encryption import decrypt, encrypt, is_encrypted
 from .release import write_private
 
@@ -94,10 +95,10 @@ def open_sealed(sealed: bytes, key: PrivateKey) -> tuple[str, bytes]:
     except (CryptoError, ValueError, TypeError):
         raise UserError("it does not open: it was sealed to another key, or changed") from None
     name, _, content = opened.partition(b"\n")
-    path = json.loads(name)
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:  # anybody who has the public key can seal
-        raise UserError(f"its path, {path!r}, leads out of the output folder")
-    return path, content
+    try:
+        return relative_path(json.loads(name)), content  # anybody who has the public key can seal
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"it is no file that tools/anonymize.py has sealed ({error})") from None
 
 
 def _read(path: str | Path) -> bytes:

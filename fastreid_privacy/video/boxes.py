@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..collection.picture import read_bytes
 from ..errors import UserError
 
 Box = tuple[int, int, int, int]
@@ -40,11 +41,11 @@ class MotBoxes:
 
     def __init__(self, path: str | Path):
         try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise UserError(f"--boxes {path} cannot be read: {error.strerror}") from None
+            content = read_bytes(path)
+        except UserError as error:
+            raise UserError(f"--boxes {path}: {error}") from None
         self.path, self.of_frame = path, defaultdict(list)
-        for number, text in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
+        for number, text in enumerate(content.decode("utf-8-sig", "replace").splitlines(), start=1):
             if text.strip():
                 frame, *box = self._line(number, text)
                 self.of_frame[frame].append(box)
@@ -56,7 +57,7 @@ class MotBoxes:
         words = text.replace(",", " ").split()
         try:
             frame, _, left, top, width, height = (float(word) for word in words[:6])
-            if not all(map(math.isfinite, (frame, left, top, width, height))) or frame < 1 or frame % 1 or width <= 0 or height <= 0:
+            if not all(map(math.isfinite, (frame, left + width, top + height))) or frame < 1 or frame % 1 or width <= 0 or height <= 0:
                 raise ValueError
         except ValueError:
             raise UserError(f"line {number} of --boxes {self.path} is {text.strip()[:80]!r}; a MOT line is frame, identity, left, top, "
@@ -100,6 +101,8 @@ class ManifestBoxes:
     def __init__(self, entry: dict):
         self.of_frame: dict[int, list[Box]] = defaultdict(list)
         try:
+            if type(entry["frames"]) is not int:
+                raise ValueError
             for number, left, top, width, height in entry["boxes"]:
                 whole = all(type(value) is int for value in (number, left, top, width, height))
                 if not whole or not 1 <= number <= entry["frames"] or min(width, height) < 1 or min(left, top) < 0:

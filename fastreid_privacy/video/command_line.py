@@ -9,9 +9,9 @@ from pathlib import Path
 from ..anonymizer import ImageMap
 from ..collection.compare import figures_text, in_all
 from ..collection.manifest import MANIFEST, Manifest
+from ..collection.source import ENDINGS as IMAGE_ENDINGS
 from ..collection.source import is_dataset
 from ..config import resolve_device
-from ..data.datasets import IMAGE_ENDINGS
 from ..errors import UserError, say
 from .boxes import MotBoxes
 from .detector import DEFAULT_MODEL, PersonDetector, detector_names
@@ -58,7 +58,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, method: st
         method: its name.
         **common: what every kind of input has, for :func:`protect_video`.
     """
-    if options.input.lower().endswith(IMAGE_ENDINGS):
+    if options.input.lower().endswith(tuple(ending for ending in IMAGE_ENDINGS if ending != ".gif")):
         raise UserError(f"--input {options.input} is an image: give its folder")
     if options.format not in (None, *FORMATS):
         raise UserError(f"--format {options.format} is for images; a video becomes {' or '.join(FORMATS)}")
@@ -72,6 +72,8 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, method: st
         raise UserError(f"--crf is {crf}; it lies between 0 and 51")
     left_out = about_video(options.input).others
     boxes = _boxes(options)
+    if method == "noise":
+        say("warning: noise differs from frame to frame; whoever averages the frames of somebody who stands still sees them")
     if left_out:
         say(f"left out: {', '.join(left_out)}")
     done = protect_video(options.input, options.output, image_map, boxes, method=method, codec=codec, crf=crf, **common)

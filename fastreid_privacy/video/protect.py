@@ -51,7 +51,8 @@ def protect_video(
     source, output = Path(source), Path(output)
     check_apart(source, output)
     about = about_video(source)
-    boxes.check(count_frames(source), source)  # before anything is written; what the packets announce is checked against the frames below
+    announced = count_frames(source)
+    boxes.check(announced, source)  # before anything is written
     path = targets([source.name], ENDINGS[codec], pseudonym_key)[source.name]
     conventional = image_map.network is None
     network = BatchOf(image_map, batch_size, (lambda: secrets.token_bytes(32)) if conventional else None)
@@ -70,7 +71,9 @@ def protect_video(
         return frames
 
     def finish(entry: dict, writer: VideoWriter) -> None:
-        boxes.check(entry["frames"], source)
+        if entry["frames"] != announced:
+            raise UserError(f"{source} is damaged: {announced:,} frames are announced, {entry['frames']:,} could be decoded; boxes would "
+                            "lie on the wrong ones. Encode it anew, and find the boxes of that")  # fmt: skip
         entry["boxes"] = rows(sorted(found.items()))
         if not entry["boxes"]:
             raise UserError(f"no box lies in any frame of {source}: nothing would be protected")

@@ -12,9 +12,11 @@ import numpy as np
 from PIL import Image
 
 from ..collection.picture import resize
+from ..collection.protect import check_changed
 from .boxes import Box
 from .stream import Frame
 
+SMALLEST = 64  # pixels; how high conventional operators take a box to be at least
 Network = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 """uint8 H×W×3 pictures to the same number of the same size; at most a batch of them."""
 
@@ -74,15 +76,24 @@ def protect_regions(frames: Sequence[Frame], network: Network, size: tuple[int, 
         size: (height, width) of the network; None: a conventional operator, which takes each box as it is.
         batch_size: of the network.
     """
-    _replace(
-        frames, network, batch_size, cut=lambda region: region if size is None else resize(region, size),
-        fit=lambda picture, side: picture if size is None else spread(picture, side),
-    )  # fmt: skip
+
+    def cut(region: np.ndarray) -> np.ndarray:
+        return _whole_person(region) if size is None else resize(region, size)
+
+    def fit(picture: np.ndarray, raw: np.ndarray) -> np.ndarray:
+        height, width = raw.shape[:2]
+        protected = picture[:height, :width] if size is None else spread(picture, (height, width))
+        check_changed(raw, protected)
+        return protected
+
+    _replace(frames, network, batch_size, cut, fit)
 
 
 def recover_regions(frames: Sequence[Frame], network: Network, size: tuple[int, int], batch_size: int) -> None:
     """Undo :func:`protect_regions`, in place, as far as the network can."""
-    _replace(frames, network, batch_size, cut=lambda region: gather(region, size), fit=resize)
+    _replace(
+        frames, network, batch_size, cut=lambda region: gather(region, size), fit=lambda picture, region: resize(picture, region.shape[:2])
+    )
 
 
 def region(pixels: np.ndarray, box: Box) -> np.ndarray:
@@ -91,9 +102,21 @@ def region(pixels: np.ndarray, box: Box) -> np.ndarray:
     return pixels[top:bottom, left:right]
 
 
+def _whole_person(region: np.ndarray) -> np.ndarray:
+    """A region with its last row repeated until it is as high as a person of its width, and SMALLEST at least.
+
+    Blur and pixelation scale with the height: of a box that the frame's edge cuts to a few rows, or of a tiny one, they would leave what
+    is there.
+    """
+    height, width = region.shape[:2]
+    return np.pad(region, ((0, max(0, 2 * width - height, SMALLEST - height)), (0, 0), (0, 0)), mode="edge")
+
+
 def _replace(frames: Sequence[Frame], network: Network, batch_size: int, cut: Callable, fit: Callable) -> None:
-    places = [(frame, box) for frame in frames for box in frame.boxes]
-    pictures = [cut(np.ascontiguousarray(region(frame.pixels, box))) for frame, box in places]
-    mapped = [picture for start in range(0, len(pictures), batch_size) for picture in network(pictures[start : start + batch_size])]
-    for (frame, box), picture in zip(places, mapped, strict=True):
-        region(frame.pixels, box)[:] = fit(picture, (box[3] - box[1], box[2] - box[0]))
+    places = [(frame, np.ascontiguousarray(frame.pixels), box) for frame in frames for box in frame.boxes]
+    for frame in frames:
+        frame.pixels = frame.pixels.copy()  # boxes are cut from the frame as it was
+    for start in range(0, len(places), batch_size):
+        batch = [(frame, np.ascontiguousarray(region(before, box)), box) for frame, before, box in places[start : start + batch_size]]
+        for (frame, raw, box), picture in zip(batch, network([cut(raw) for _, raw, _ in batch]), strict=True):
+            region(frame.pixels, box)[:] = fit(picture, raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +12,16 @@ from typing import BinaryIO
 
 import av
 import numpy as np
+from PIL import Image
 
+from ..collection.picture import LARGEST, over_white
 from ..errors import UserError
 from ..evaluation.image_quality import psnr_of_mse
 from .boxes import Box
 
+FORMATS = (  # libav's names; what is a list of other files is not among them
+    "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,mjpeg,flv,ogg,asf,nut,gif,apng,ivf,yuv4mpegpipe,wav"
+)
 THREADS = 4  # of a codec, whatever the machine has: the bytes of a video must not depend on the number of cores
 LOSSLESS, LOSSY = "ffv1", "h264"
 ENDINGS = {LOSSLESS: ".mkv", LOSSY: ".mp4"}
@@ -57,10 +63,12 @@ def about_video(path: str | Path) -> About:
         UserError: when the file holds no video that can be read.
     """
     with _open(path) as container:
-        stream = container.streams.video[0]
+        stream = _video(container)
         first = next(_decoded(path, container), None)
         if first is None:
             raise UserError(f"{path} holds no frame")
+        if first.width * first.height > LARGEST:
+            raise UserError(f"{path} has frames of {first.width:,}×{first.height:,} pixels, more than {LARGEST:,}")
         height, width = _upright(first).shape[:2]
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         others = [item.type for item in container.streams if item is not stream]
@@ -68,9 +76,17 @@ def about_video(path: str | Path) -> About:
 
 
 def count_frames(path: str | Path) -> int:
-    """How many frames a video's packets announce, without decoding them."""
+    """How many frames a video's packets announce, without decoding them.
+
+    Raises:
+        UserError: when the file says that there are more: some are lost, and boxes would come to lie on the wrong frames.
+    """
     with _open(path) as container:
-        return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+        stream = _video(container)
+        packets = [packet for packet in container.demux(stream) if packet.pts is not None or packet.dts is not None or packet.size]
+        if stream.frames and len(packets) < stream.frames:
+            raise UserError(f"{path} is damaged: it says that it has {stream.frames:,} frames, but {len(packets):,} are there")
+        return sum(packet.size > 0 and not packet.is_discard for packet in packets)
 
 
 def read_frames(path: str | Path) -> Iterator[Frame]:
@@ -80,7 +96,7 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
         UserError: when a frame is damaged or has another size than the first one; the frames before it have been given.
     """
     with _open(path) as container:
-        stream = container.streams.video[0]
+        stream = _video(container)
         step = round(1 / (Fraction(stream.average_rate or 25) * stream.time_base)) or 1
         start, last, size = None, -step, None
         for number, frame in enumerate(_decoded(path, container), start=1):
@@ -131,11 +147,12 @@ class VideoWriter:
         if not self.lossless:
             self.kept.expect(frame)
         try:
-            packets = self.stream.encode(picture)
+            self._mux(self.stream.encode(picture))
         except av.FFmpegError as error:
-            size = f"{self.stream.width}×{self.stream.height}"
-            raise UserError(f"frames of {size} pixels cannot be written by this codec ({error.strerror})") from None
-        self._mux(packets)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            what = f"frame {frame.number}, {self.stream.width}×{self.stream.height} pixels"
+            raise UserError(f"{what}, cannot be written by this codec ({error.strerror})") from None
 
     def close(self) -> None:
         """Write what is left."""
@@ -193,19 +210,26 @@ class Kept:
 
 def _open(path: str | Path) -> av.container.InputContainer:
     try:
-        container = av.open(str(path), options={"protocol_whitelist": "file"})  # a playlist may not reach into the network
+        # Named as a file, whatever colons are in it; a playlist or a pattern would read other files.
+        container = av.open(f"file:{path}", options={"format_whitelist": FORMATS, "protocol_whitelist": "file"})
     except (av.FFmpegError, OSError) as error:
         raise UserError(f"{path} is no video that can be read ({error.strerror or error})") from None
-    if not container.streams.video:
+    if _video(container) is None:
         container.close()
         raise UserError(f"{path} holds no video")
-    container.streams.video[0].thread_type = "NONE"  # libav's own threads could wait for ever for Python's lock to say what is wrong
+    _video(container).thread_type = "NONE"  # libav's own threads could wait for ever for Python's lock to say what is wrong
     return container
+
+
+def _video(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The first stream of moving pictures: not a cover."""
+    moving = (stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic)
+    return next(moving, None)
 
 
 def _decoded(path: str | Path, container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
     """Frames; libav conceals most damage and only logs it, so what it logs as an error is one."""
-    frames = container.decode(container.streams.video[0])
+    frames = container.decode(_video(container))
     level = av.logging.get_level()
     while True:
         av.logging.set_level(av.logging.ERROR)
@@ -224,6 +248,9 @@ def _decoded(path: str | Path, container: av.container.InputContainer) -> Iterat
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """uint8 H×W×3; a phone's display matrix says how often a quarter is turned."""
-    pixels = frame.to_ndarray(format="rgb24")
+    """uint8 H×W×3; transparent pixels over white; a phone's display matrix says how often a quarter is turned."""
+    if any(component.is_alpha for component in frame.format.components):
+        pixels = over_white(Image.fromarray(frame.to_ndarray(format="rgba")))
+    else:
+        pixels = frame.to_ndarray(format="rgb24")
     return np.rot90(pixels, round(frame.rotation / 90) % 4) if frame.rotation else pixels
