@@ -553,3 +553,28 @@ def test_a_forged_manifest_is_refused_before_anything_is_written(weights, raw, t
     assert recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "r").exists() and not (tmp_path / "outside.png").exists()
+
+
+def test_an_operator_that_does_nothing_protects_nothing(raw, tmp_path, capsys):
+    words = ["--method", "pixelate", "--input", raw, "--output", tmp_path / "out", "PRIVACY.DESENSITIZER.PIXEL_BLOCK", 1]
+    assert anonymize(*words) == 2
+    assert "14 images were not protected" in (told := capsys.readouterr().err) and "would stay as it is" in told
+    assert list(contents(tmp_path / "out")) == ["manifest.jsonl"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"path": "", "size": 1, "sha256": "", "width": 1, "height": 1}',
+                                  '{"path": "a\\ud800.png", "size": 1, "sha256": "", "width": 1, "height": 1}'])  # fmt: skip
+def test_forged_manifests_are_damaged(weights, raw, tmp_path, text, capsys):
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    manifest = tmp_path / "p" / "manifest.jsonl"
+    first, rest = manifest.read_text().split("\n", 1)
+    manifest.write_text(f"{first}\n{text}\n{rest}")
+    assert recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r") == 2
+    assert "is damaged or no manifest" in capsys.readouterr().err
+
+
+def test_files_of_the_users_own_are_not_cleaned_up(weights, raw, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".mine.unfinished").write_bytes(b"mine")
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "out") == 2
+    assert contents(tmp_path / "out") == {".mine.unfinished": b"mine"}

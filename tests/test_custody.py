@@ -20,6 +20,7 @@ from conftest import SMALL_CONFIG, small_options
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from fastreid.modeling import build_model
 from fastreid.utils.checkpoint import Checkpointer
+from nacl.public import PrivateKey, SealedBox
 from safetensors.torch import save
 
 from fastreid_privacy.collection import anonymize_command, recover_command
@@ -290,3 +291,22 @@ def test_what_was_not_sealed_cannot_be_opened(weights, raw, tmp_path, capsys):
     assert call(anonymize_command, "--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
     assert call(recover_command, "--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o") == 2
     assert "holds no sealed originals" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", [b'""', b'"."', b"7", b"[]", b"not JSON", b'"a\\u0000b"', b'"\\ud800"', b'"../a"', b'"/a"', b"[" * 100_000]
+)
+def test_forged_sealed_files_write_nothing(tmp_path, name):
+    key = PrivateKey.generate()
+    forged = sealing.MAGIC + SealedBox(key.public_key).encrypt(name + b"\nabc")
+    with pytest.raises(UserError, match="it is no file that"):
+        sealing.open_sealed(forged, key)
+
+
+def test_a_private_key_is_no_recovery_key(raw, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PASS", "the passphrase")
+    assert call(command_line, "--new-identity", "--output", tmp_path, "--passphrase-env", "PASS") == 0
+    assert call(anonymize_command, "--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    words = ["--key", tmp_path / "identity.key", "--input", tmp_path / "p", "--output", tmp_path / "r", "--passphrase-env", "PASS"]
+    assert call(recover_command, *words) == 2
+    assert "is no recovery key" in capsys.readouterr().err

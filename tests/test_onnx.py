@@ -29,6 +29,7 @@ from fastreid_privacy.config import parse_config
 from fastreid_privacy.custody import command_line, encryption, release
 from fastreid_privacy.errors import UserError
 from fastreid_privacy.onnx_export import image_graph
+from fastreid_privacy.onnx_runtime import OnnxNetwork
 from fastreid_privacy.retrieval import load_extractor
 from fastreid_privacy.trainer import PrivacyTrainer
 
@@ -410,3 +411,20 @@ def test_the_command_says_no_more_than_its_own_lines(weights, tmp_path):
         [sys.executable, ROOT / "tools" / "export.py", *words], capture_output=True, text=True, env=environment, check=True
     )
     assert done.stderr == "" and len(done.stdout.splitlines()) == done.stdout.count(".onnx") == 3
+
+
+@pytest.mark.parametrize("operator", ["Add", "Mul", "Cast"])
+def test_a_graph_cannot_read_other_files(tmp_path, monkeypatch, operator):
+    """onnxruntime reads values of a graph in memory from files below the working folder, unless its optimizer looks at them first."""
+    (tmp_path / "secret").write_bytes(bytes(range(192)) * 4)
+    monkeypatch.chdir(tmp_path)
+    secret = onnx.TensorProto(name="secret", data_type=onnx.TensorProto.FLOAT, dims=[1, 3, 8, 8], data_location=onnx.TensorProto.EXTERNAL)
+    secret.external_data.add(key="location", value="secret")
+    inputs = ["secret"] if operator == "Cast" else ["images", "secret"]
+    nodes = [onnx.helper.make_node(operator, inputs, ["seen"], **({"to": onnx.TensorProto.FLOAT} if operator == "Cast" else {})),
+             onnx.helper.make_node("Add", ["images", "seen"], ["protected"])]  # fmt: skip
+    shapes = {name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 3, 8, 8]) for name in ("images", "protected")}
+    graph = onnx.helper.make_graph(nodes, "evil", [shapes["images"]], [shapes["protected"]], [secret])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    with pytest.raises(UserError, match="takes values from other files"):
+        OnnxNetwork(model.SerializeToString(), "evil.onnx")
