@@ -19,7 +19,7 @@ from .checkpoint_files import read_checkpoint, read_safetensors
 from .config import parse_config, resolve_device
 from .custody.encryption import decrypt
 from .desensitize import Desensitizer
-from .errors import UserError
+from .errors import UserError, brief
 from .image_storage import ImageStorage
 from .images import to_levels, to_unit
 from .networks import build_generator
@@ -138,7 +138,7 @@ def load_anonymizer(path: str | Path, device: str = "auto", *, runtime: str | No
             raise UserError(f"{path} protects with a conventional operator, which is no network: it has neither runtime nor precision")
         operator, storage = Desensitizer.from_config(cfg), ImageStorage(cfg.PRIVACY.STORAGE)
         return ImageMap(None, operator, storage, size, fingerprint=fingerprint, trained_on=tuple(cfg.DATASETS.NAMES))
-    network = _network(path, weights, cfg.PRIVACY.ANONYMIZER, "anonymizer", size)
+    network = build_part(path, weights, cfg.PRIVACY.ANONYMIZER, "anonymizer", size)
     return _image_map(network, "anonymizer", cfg, fingerprint, path, device, runtime, precision)
 
 
@@ -167,7 +167,7 @@ def load_recovery(
                 raise ValueError("it is another key")
             checkpoint = read_safetensors(content)
         except Exception as error:  # safetensors' errors have no base of their own
-            raise UserError(f"{path} is no recovery key of tools/export.py ({str(error).partition(chr(10))[0]})") from None
+            raise UserError(f"{path} is no recovery key of tools/export.py ({brief(error)})") from None
         cfg = parse_config(checkpoint["config"], str(path))
     elif Path(path).suffix == GRAPH:
         return _graph_map(_content(path), "recovery", path, device, runtime, precision)
@@ -177,7 +177,7 @@ def load_recovery(
         raise UserError(f"{path} holds no recovery decoder: its model was trained without one (PRIVACY.LAMBDA_REC 0), so that protected "
                         "images carry nothing for it; only sealed originals give raw images back")  # fmt: skip
     weights = checkpoint["model"]
-    network = _network(path, weights, cfg.PRIVACY.RECOVERY, "recovery", tuple(cfg.INPUT.SIZE_TEST))
+    network = build_part(path, weights, cfg.PRIVACY.RECOVERY, "recovery", tuple(cfg.INPUT.SIZE_TEST))
     fingerprint = checkpoint.get("fingerprint") or anonymizer_fingerprint(weights, cfg)  # a recovery file of its own says it
     return _image_map(network, "recovery", cfg, fingerprint, path, device, runtime, precision)
 
@@ -232,7 +232,19 @@ def _decrypted(path: str | Path, passphrase: Callable[[], str] | None) -> tuple[
     return decrypt(content, passphrase(), path)
 
 
-def _network(path: str | Path, weights: dict[str, Tensor], options: CfgNode, prefix: str, size: tuple[int, int]) -> nn.Module:
+def build_part(path: str | Path, weights: Mapping[str, Tensor], options: CfgNode, prefix: str, size: tuple[int, int]) -> nn.Module:
+    """An image network of a checkpoint.
+
+    Args:
+        path: of the checkpoint, for messages.
+        weights: tensors by name; those below ``prefix`` count.
+        options: ``PRIVACY.ANONYMIZER`` or ``PRIVACY.RECOVERY`` of its config.
+        prefix: "anonymizer" or "recovery".
+        size: (height, width) of its images.
+
+    Raises:
+        UserError: when the checkpoint does not hold it, or not as its config says.
+    """
     own = {key.removeprefix(f"{prefix}."): value for key, value in weights.items() if key.startswith(f"{prefix}.")}
     if not own:
         raise UserError(f"{path} holds no {prefix} network; it was trained without one (PRIVACY.PROTECTION)")
@@ -242,9 +254,5 @@ def _network(path: str | Path, weights: dict[str, Tensor], options: CfgNode, pre
     except (RuntimeError, ValueError, TypeError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"the {prefix} network of {path} does not fit the config that it carries ({_short(error)})") from None
+        raise UserError(f"the {prefix} network of {path} does not fit the config that it carries ({brief(error)})") from None
     return network
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -22,6 +22,11 @@ def user_message(error: Exception) -> str:
     return re.split(r"(?:UserError|TrainingDiverged): ", str(error))[-1].strip()
 
 
+def brief(error: Exception) -> str:
+    """What an exception says, in one line of 200 characters at most."""
+    return " ".join(str(error).split())[:200]
+
+
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print to standard error or another stream; file names that are no Unicode are shown with escapes."""
     stream = stream or sys.stderr

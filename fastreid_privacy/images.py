@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+LARGEST = 100_000_000
+"""Pixels of an image; beyond them a small damaged or hostile file could fill the memory."""
+
 
 def to_unit(images: Tensor) -> Tensor:
     """0–255 → [−1, 1]."""

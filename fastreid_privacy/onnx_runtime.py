@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from .config import resolve_device
 from .errors import UserError
-from .images import to_levels, to_unit
+from .images import LARGEST, to_levels, to_unit
 
-LARGEST = 100_000_000  # pixels of an image
 CUDA = "CUDAExecutionProvider"
 SILENT = 4  # onnxruntime's severity "fatal": what goes wrong is said by the exception
 

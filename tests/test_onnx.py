@@ -243,7 +243,7 @@ def test_nothing_is_overwritten(weights, tmp_path, name):
 
 
 def test_nothing_is_written_where_a_part_cannot_be_a_graph(weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(release, "build_generator", lambda *_: (_ for _ in ()).throw(UserError("cannot be exported")))
+    monkeypatch.setattr(release, "image_graph", lambda *_, **__: (_ for _ in ()).throw(UserError("cannot be exported")))
     assert call(command_line, "--weights", weights, "--output", tmp_path / "out", "--unencrypted", "--onnx") == 2
     assert "cannot be exported" in capsys.readouterr().err and not (tmp_path / "out").exists()
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import relative_path, write_atomically
-from .picture import LARGEST
+from ..images import LARGEST
 
 MANIFEST = "manifest.jsonl"
 JOURNAL = ".manifest.journal"

@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import UserError
+from ..images import LARGEST
 
-LARGEST = 100_000_000
-"""Pixels of an image; beyond them a small damaged or hostile file could fill the memory."""
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # MPO, a phone's JPEG with previews behind it, is its first picture
 
 

@@ -59,12 +59,8 @@ def protect_collection(
     names = targets(source.paths, files.extension, pseudonym_key)
     jobs = sorted((Job(source.root / path, names[path]) for path in source.paths), key=lambda job: job.path)
     origins = {names[path]: path for path in source.paths}
-    header = {
-        "version": __version__, "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
-        "network_size": list(image_map.size) if image_map.size else None, "storage": storage, "batch_size": batch_size,
-        "runtime": image_map.runtime, "precision": image_map.precision,
-        "pseudonyms": pseudonym_key is not None, "sealed": seal is not None, **source.dataset,
-    }  # fmt: skip
+    made_by = protection_header(image_map, method, storage, batch_size, pseudonym_key is not None, seal is not None)
+    header = {**made_by, **source.dataset}
 
     def load(job: Job) -> Loaded:
         pixels = read_picture(job.source)
@@ -86,6 +82,15 @@ def protect_collection(
     done = run(jobs, output, work, batch_size=batch_size, workers=workers or os.cpu_count() or 1, describe="protecting")
     (output / NOISE_KEY).unlink(missing_ok=True)
     return done
+
+
+def protection_header(image_map: ImageMap, method: str, storage: str, batch_size: int, pseudonyms: bool, sealed: bool) -> dict:
+    """What protected files of every kind depend on, for the first line of their manifest."""
+    return {
+        "version": __version__, "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
+        "network_size": list(image_map.size) if image_map.size else None, "storage": storage, "batch_size": batch_size,
+        "runtime": image_map.runtime, "precision": image_map.precision, "pseudonyms": pseudonyms, "sealed": sealed,
+    }  # fmt: skip
 
 
 def check_changed(raw: np.ndarray, protected: np.ndarray) -> None:

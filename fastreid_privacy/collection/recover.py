@@ -13,7 +13,7 @@ from PIL import Image
 from .. import __version__
 from ..anonymizer import ImageMap
 from ..errors import UserError
-from .manifest import MANIFEST, Manifest, read_manifest
+from .manifest import MANIFEST, Manifest, file_hash, read_manifest
 from .picture import read_bytes, read_picture, resize
 from .protect import BatchOf
 from .run import Job, Loaded, Work, run
@@ -39,9 +39,7 @@ def recover_collection(
         UserError: when the collection is unfinished, was made by another anonymizer, or the output folder is no place for it.
     """
     protected, output = Path(protected), Path(output)
-    collection = finished_collection(protected)
-    check_key(protected, collection, image_map)
-    check_apart(protected, output)
+    collection, header = begin_recovery(protected, output, image_map, batch_size)
     entries = collection.entries
     names = targets(entries, ".png")
     jobs = sorted((Job(protected / path, names[path]) for path in entries), key=lambda job: job.path)
@@ -59,12 +57,23 @@ def recover_collection(
         Image.fromarray(recovered).save(buffer, format="PNG")
         return buffer.getvalue()
 
-    header = {
-        "version": __version__, "recovered_from": hashlib.sha256((protected / MANIFEST).read_bytes()).hexdigest(),
-        "anonymizer": image_map.fingerprint, "batch_size": batch_size, "runtime": image_map.runtime, "precision": image_map.precision,
-    }  # fmt: skip
     work = Work(header, load, BatchOf(image_map, batch_size), finish)
     return run(jobs, output, work, batch_size=batch_size, workers=workers or os.cpu_count() or 1, describe="recovering")
+
+
+def begin_recovery(protected: Path, output: Path, image_map: ImageMap, batch_size: int) -> tuple[Manifest, dict]:
+    """The collection that is to be recovered, and the header of what is made of it.
+
+    Raises:
+        UserError: when the collection is unfinished, was made by another anonymizer, or the output folder lies in it.
+    """
+    collection = finished_collection(protected)
+    check_key(protected, collection, image_map)
+    check_apart(protected, output)
+    return collection, {
+        "version": __version__, "recovered_from": file_hash(protected / MANIFEST), "anonymizer": image_map.fingerprint,
+        "batch_size": batch_size, "runtime": image_map.runtime, "precision": image_map.precision,
+    }  # fmt: skip
 
 
 def finished_collection(folder: Path) -> Manifest:

@@ -17,14 +17,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .. import __version__
-from ..anonymizer import anonymizer_fingerprint
+from ..anonymizer import anonymizer_fingerprint, build_part
 from ..checkpoint_files import read_checkpoint
 from ..config import RUN_KEYS, default_config, parse_config
 from ..errors import UserError
 from ..evaluate_only import NOT_REID, rebuild
 from ..files import write_atomically
 from ..meta_arch import PrivacyStages
-from ..networks import build_generator
 from ..onnx_export import image_graph, reid_graph
 from .encryption import encrypt
 
@@ -108,8 +107,7 @@ def _graphs(
     graphs, size = {}, tuple(cfg.INPUT.SIZE_TEST)
     for part, options in (("anonymizer", cfg.PRIVACY.ANONYMIZER), ("recovery", cfg.PRIVACY.RECOVERY)):
         if parts[part]:
-            network = build_generator(options, size)
-            network.load_state_dict({name.removeprefix(f"{part}."): tensor for name, tensor in parts[part].items()})
+            network = build_part(path, parts[part], options, part, size)
             graphs[part] = image_graph(network, part, size, {**about, "part": part})
     if reid:
         alone = cfg.clone()
@@ -117,8 +115,7 @@ def _graphs(
         alone, model = rebuild(alone, reid, path)
         if not isinstance(model, PrivacyStages):
             raise UserError(f"{path} holds a {cfg.MODEL.META_ARCHITECTURE}, which is no model of fastreid_privacy; leave out --onnx")
-        seen = tuple(cfg.INPUT.CROP.SIZE) if cfg.INPUT.CROP.ENABLED else size
-        graphs["reid"] = reid_graph(model, cfg.TEST.FLIP.ENABLED, seen, {**about, "part": "reid"})
+        graphs["reid"] = reid_graph(model, cfg.TEST.FLIP.ENABLED, size, {**about, "part": "reid"})
     return graphs
 
 

@@ -78,9 +78,9 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, method: st
         say(f"left out: {', '.join(left_out)}")
     done = protect_video(options.input, options.output, image_map, boxes, method=method, codec=codec, crf=crf, **common)
     (entry,) = done.entries.values()
-    boxes, frames = entry["boxes"], {row[0] for row in entry["boxes"]}
+    protected, frames = entry["boxes"], {row[0] for row in entry["boxes"]}
     where = options.output / entry["path"]
-    say(f"{len(boxes):,} boxes in {len(frames):,} of {entry['frames']:,} frames protected: {where}", sys.stdout)
+    say(f"{len(protected):,} boxes in {len(frames):,} of {entry['frames']:,} frames protected: {where}", sys.stdout)
     if "stored" in entry:
         boxes_psnr, frames_psnr = (_psnr(entry["stored"][name]) for name in ("boxes", "frames"))
         say(f"stored by the lossy codec: {boxes_psnr} in the boxes, {frames_psnr} in whole frames", sys.stdout)
@@ -104,8 +104,8 @@ def recover_video_of(options: argparse.Namespace, collection: Manifest, image_ma
     if options.pseudonymize:
         raise UserError("--pseudonymize finds raw images; of a video, --verify is the file itself: leave it out")
     (protected,) = collection.entries.values()
-    if options.verify and count_frames(options.verify) != protected["frames"]:  # before anything is recovered
-        raise UserError(f"--verify {options.verify} has {count_frames(options.verify):,} frames, the video that was protected "
+    if options.verify and (frames := count_frames(options.verify)) != protected["frames"]:  # before anything is recovered
+        raise UserError(f"--verify {options.verify} has {frames:,} frames, the video that was protected "
                         f"{protected['frames']:,}")  # fmt: skip
     done = recover_video(options.input, options.output, image_map, batch_size=options.batch_size, workers=options.workers)
     (made,) = done.entries.values()

@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 from ..compat.files import load_safely
-from ..errors import UserError
+from ..errors import UserError, brief
 from .boxes import Box, whole_pixels
 
 PERSON = 1  # its class in COCO, which torchvision's detectors are trained on
@@ -50,7 +50,7 @@ class PersonDetector:
         try:
             self.network.load_state_dict(load_safely(path))
         except Exception as error:  # a damaged or foreign file can end in any exception of zipfile, pickle and torch
-            raise UserError(f"--detector {path} does not hold the weights of {model} ({' '.join(str(error).split())[:200]}); "
+            raise UserError(f"--detector {path} does not hold the weights of {model} ({brief(error)}); "
                             "name its model with --detector-model") from None  # fmt: skip
         self.min_score, self.device = min_score, device
         with open(path, "rb") as file:

@@ -7,10 +7,9 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import __version__
 from ..anonymizer import ImageMap
 from ..collection.manifest import Manifest
-from ..collection.protect import BatchOf, write_sealed
+from ..collection.protect import BatchOf, protection_header, write_sealed
 from ..collection.source import check_apart, targets
 from ..errors import UserError
 from .boxes import MotBoxes, rows
@@ -56,12 +55,9 @@ def protect_video(
     path = targets([source.name], ENDINGS[codec], pseudonym_key)[source.name]
     conventional = image_map.network is None
     network = BatchOf(image_map, batch_size, (lambda: secrets.token_bytes(32)) if conventional else None)
-    header = {
-        "version": __version__, "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
-        "network_size": list(image_map.size) if image_map.size else None, "storage": codec if codec == LOSSLESS else f"{codec} crf {crf}",
-        "video": True, **boxes.about, "batch_size": batch_size, "pseudonyms": pseudonym_key is not None, "sealed": seal is not None,
-        "runtime": image_map.runtime, "precision": image_map.precision,
-    }  # fmt: skip
+    storage = codec if codec == LOSSLESS else f"{codec} crf {crf}"
+    made_by = protection_header(image_map, method, storage, batch_size, pseudonym_key is not None, seal is not None)
+    header = {**made_by, "video": True, **boxes.about}
     found: dict[int, list] = {}
 
     def work(frames: list[Frame]) -> list[Frame]:
@@ -82,5 +78,5 @@ def protect_video(
         if seal is not None:
             entry.update(write_sealed(output, path, seal(source.name, source.read_bytes())))
 
-    video = VideoWork(source, path, header, about, work, finish, codec, crf)
+    video = VideoWork(source, path, header, about, announced, work, finish, codec, crf)
     return make_video(video, output, workers=workers or os.cpu_count() or 1, describe="protecting")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
-from .. import __version__
 from ..anonymizer import ImageMap
 from ..collection.compare import compare
-from ..collection.manifest import MANIFEST, Manifest, unchanged
+from ..collection.manifest import Manifest, unchanged
 from ..collection.pipeline import side_by_side
 from ..collection.protect import BatchOf
-from ..collection.recover import check_key, finished_collection
-from ..collection.source import check_apart, targets
+from ..collection.recover import begin_recovery
+from ..collection.source import targets
 from ..errors import UserError
 from .boxes import ManifestBoxes
 from .regions import recover_regions, region
@@ -42,9 +40,7 @@ def recover_video(
         UserError: when the protected video is not what was written, or was made by another anonymizer.
     """
     protected, output = Path(protected), Path(output)
-    collection = finished_collection(protected)
-    check_key(protected, collection, image_map)
-    check_apart(protected, output)
+    collection, header = begin_recovery(protected, output, image_map, batch_size)
     (entry,) = collection.entries.values()
     source, boxes = protected / entry["path"], ManifestBoxes(entry)
     if not unchanged(protected, entry):
@@ -53,11 +49,6 @@ def recover_video(
     if (about.width, about.height) != (entry["width"], entry["height"]):
         raise UserError(f"{source} is {about.width}×{about.height}, but its manifest says {entry['width']}×{entry['height']}")
     network = BatchOf(image_map, batch_size)
-    header = {
-        "version": __version__, "recovered_from": hashlib.sha256((protected / MANIFEST).read_bytes()).hexdigest(),
-        "anonymizer": image_map.fingerprint, "video": True, "batch_size": batch_size, "runtime": image_map.runtime,
-        "precision": image_map.precision,
-    }  # fmt: skip
 
     def work(frames: list[Frame]) -> list[Frame]:
         for frame in frames:
@@ -70,7 +61,7 @@ def recover_video(
             raise UserError(f"{source} has {made['frames']:,} frames, but its manifest says {entry['frames']:,}")
 
     path = targets([entry["path"]], ENDINGS[LOSSLESS])[entry["path"]]
-    video = VideoWork(source, path, header, about, work, finish)
+    video = VideoWork(source, path, {**header, "video": True}, about, entry["frames"], work, finish)
     return make_video(video, output, workers=workers or os.cpu_count() or 1, describe="recovering")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image
 
 from ..collection.picture import resize
 from ..collection.protect import check_changed
@@ -31,7 +30,7 @@ def spread(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
         uint8 of that size; each side is repeated pixels where it grows, bicubic with antialiasing where it shrinks.
     """
-    picture = _shrink(picture, size)
+    picture = resize(picture, tuple(min(there, wanted) for there, wanted in zip(picture.shape[:2], size, strict=True)))
     rows, columns = (_sources(large, small) for large, small in zip(size, picture.shape[:2], strict=True))
     return picture[rows][:, columns]
 
@@ -55,13 +54,6 @@ def gather(region: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _sources(large: int, small: int) -> np.ndarray:
     """For each of ``large`` pixels, which of ``small`` ones it repeats; each is repeated once at least."""
     return np.arange(large) * small // large
-
-
-def _shrink(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    height, width = (min(there, wanted) for there, wanted in zip(picture.shape[:2], size, strict=True))
-    if picture.shape[:2] == (height, width):
-        return picture
-    return np.array(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def protect_regions(frames: Sequence[Frame], network: Network, size: tuple[int, int] | None, batch_size: int) -> None:

@@ -14,7 +14,7 @@ from ..collection.pipeline import side_by_side
 from ..collection.run import HOPELESS, Journal, open_output, still_there
 from ..errors import UserError
 from ..files import remove_unfinished, write_atomically
-from .stream import DEFAULT_CRF, LOSSLESS, About, Frame, VideoWriter, count_frames, read_frames
+from .stream import DEFAULT_CRF, LOSSLESS, About, Frame, VideoWriter, read_frames
 
 FRAMES_AT_ONCE = 8  # of a chunk, so that a few chunks of large frames fit the memory
 
@@ -28,6 +28,7 @@ class VideoWork:
         path: of the video to write, relative to the output folder.
         header: what it is made by; a run continues only what has the same.
         about: size and times of both.
+        frames: how many the source should have.
         work: gives each frame of a chunk its boxes and changes what is in them.
         finish: gets the line of the manifest, and the writer, when all frames are written; adds to the line, and raises UserError when the
             video must not appear.
@@ -38,6 +39,7 @@ class VideoWork:
     path: str
     header: dict
     about: About
+    frames: int
     work: Callable[[list[Frame]], list[Frame]]
     finish: Callable[[dict, VideoWriter], None]
     codec: str = LOSSLESS
@@ -86,7 +88,7 @@ def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int, descr
 
 def _write(file: BinaryIO, video: VideoWork, entry: dict, journal: Journal, workers: int, describe: str) -> None:
     writer = VideoWriter(file, video.about, video.codec, video.crf)
-    with tqdm(total=count_frames(video.source), unit=" frames", desc=describe, disable=None) as progress:
+    with tqdm(total=video.frames, unit=" frames", desc=describe, disable=None) as progress:
         for frames in side_by_side(_chunks(video.source), video.work, workers):
             for frame in frames:
                 writer.write(frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,11 @@ import av
 import numpy as np
 from PIL import Image
 
-from ..collection.picture import LARGEST, over_white
+from ..collection.picture import over_white
+from ..collection.run import HOPELESS
 from ..errors import UserError
 from ..evaluation.image_quality import psnr_of_mse
+from ..images import LARGEST
 from .boxes import Box
 
 FORMATS = (  # libav's names; what is a list of other files is not among them
@@ -83,10 +84,13 @@ def count_frames(path: str | Path) -> int:
     """
     with _open(path) as container:
         stream = _video(container)
-        packets = [packet for packet in container.demux(stream) if packet.pts is not None or packet.dts is not None or packet.size]
-        if stream.frames and len(packets) < stream.frames:
-            raise UserError(f"{path} is damaged: it says that it has {stream.frames:,} frames, but {len(packets):,} are there")
-        return sum(packet.size > 0 and not packet.is_discard for packet in packets)
+        packets = shown = 0
+        for packet in container.demux(stream):
+            packets += packet.pts is not None or packet.dts is not None or packet.size > 0  # the last one only says that it is the last
+            shown += packet.size > 0 and not packet.is_discard
+        if stream.frames and packets < stream.frames:
+            raise UserError(f"{path} is damaged: it says that it has {stream.frames:,} frames, but {packets:,} are there")
+        return shown
 
 
 def read_frames(path: str | Path) -> Iterator[Frame]:
@@ -146,26 +150,26 @@ class VideoWriter:
         picture.pts, picture.time_base = frame.time, self.time_base
         if not self.lossless:
             self.kept.expect(frame)
-        try:
-            self._mux(self.stream.encode(picture))
-        except av.FFmpegError as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                raise
-            what = f"frame {frame.number}, {self.stream.width}×{self.stream.height} pixels"
-            raise UserError(f"{what}, cannot be written by this codec ({error.strerror})") from None
+        self._encode(picture, f"frame {frame.number}")
 
     def close(self) -> None:
         """Write what is left."""
-        self._mux(self.stream.encode(None))
+        self._encode(None, "the last frame")
         if not self.lossless:
             self.kept.finish()
         self.container.close()
 
-    def _mux(self, packets) -> None:
-        for packet in packets:
-            if not self.lossless:
-                self.kept.see(packet, self.stream.codec_context)
-            self.container.mux(packet)
+    def _encode(self, picture: av.VideoFrame | None, name: str) -> None:
+        try:
+            for packet in self.stream.encode(picture):
+                if not self.lossless:
+                    self.kept.see(packet, self.stream.codec_context)
+                self.container.mux(packet)
+        except av.FFmpegError as error:
+            if isinstance(error, OSError) and error.errno in HOPELESS:
+                raise
+            size = f"{self.stream.width}×{self.stream.height}"
+            raise UserError(f"{name}, {size} pixels, cannot be written by this codec ({error.strerror})") from None
 
 
 class Kept:
