@@ -1,4 +1,5 @@
-"""Packaging: ``pip install -r requirements.txt``, ``pip install --no-deps fastreid==1.4.0``, ``pip install -e .`` (see the README)."""
+"""Packaging: ``pip install -r requirements.txt``, ``pip install --no-deps fastreid==1.4.0``, ``pip install -e
+.`` (see the README)."""
 
 import re
 from pathlib import Path
@@ -9,7 +10,9 @@ root = Path(__file__).parent
 
 setup(
     name="fastreid_privacy",
-    version=re.search(r'__version__ = "(.+)"', (root / "fastreid_privacy" / "__init__.py").read_text())[1],
+    version=re.search(
+        r'__version__ = "(.+)"', (root / "fastreid_privacy" / "core" / "version.py").read_text()
+    )[1],
     description="Reversible, learnable anonymization of pedestrian images for fastreid",
     long_description=(root / "README.md").read_text(),
     long_description_content_type="text/markdown",
@@ -19,6 +22,8 @@ setup(
     package_data={"": ["*.html", "*.css"]},
     # fastreid itself is left out: its metadata pins torch 1.13.1, so it is installed with --no-deps.
     install_requires=[
-        line.partition("#")[0].strip() for line in (root / "requirements.txt").read_text().splitlines() if line.partition("#")[0].strip()
+        line.partition("#")[0].strip()
+        for line in (root / "requirements.txt").read_text().splitlines()
+        if line.partition("#")[0].strip()
     ],
 )

@@ -1,33 +1,35 @@
 """Reversible, learnable anonymization of pedestrian images as a plugin to fastreid.
 
-The way of one image, and the file of each stage::
+The house, from the ground up. Imports run one way, down; ``tests/test_house.py`` holds the floors::
 
-    data            any fastreid data set, split into training and validation identities
+    core            messages for users, whole files, the lock, images and pictures, the domains of images
+    compat          fastreid 1.4.0 on today's Python, torch and numpy
+    config          keys, reading them strictly, checks
     desensitize     the conventional operators: blur, pixelate, noise, mask
-    supervision     what the anonymizer is trained towards, and the rule that upgrades it
     networks        anonymizer and recovery (pix2pix U-Net), discriminators (PatchGAN)
-    image_storage   what a stored file keeps of a protected image
-    losses          eqs. 1–6 and the center loss
-    meta_arch       the stages wired in front of a fastreid Re-ID model: PrivacyReID, PrivacyMGN
-    solver          one Adam for all networks, the learning rate of each epoch
-    trainer, hooks  fastreid's trainer; supervision upgradation and checkpoints as hooks
-    evaluation      retrieval over raw, protected, desensitized and recovered images; image quality; results.json
-    comparison      Base and the upper bound: where their results are, and whether two runs may be compared
-    experiment      Base, upper bound and the model itself, one after the other; evaluate_only tests a checkpoint
-    report          results.json → tables, figures, report.html
-    anonymizer      a checkpoint as a function of images
-    onnx_export     its networks as ONNX graphs; onnx_runtime runs them in the place of torch
-    collection      folders and data sets to protected files and back; a manifest, continued runs
-    video           videos to protected videos and back: people in boxes
-    custody         keys kept apart: the parts of a checkpoint, encrypted recovery keys, sealed originals
+    keys            passphrases, encrypted files, originals sealed to a public key
+    manifest        what a run over a collection has written, line by line
+    results         results.json and what is stored beside it
+
+    model           the method: storage, supervision, losses, PrivacyReID and PrivacyMGN
+    data            any fastreid data set, its validation split, loaders; rendered people
+    evaluation      retrieval over all domains of images; image quality
+    report          results.json → tables, figures, report.html of a run
+    checkpoints     read safely, rebuilt as models, used as functions of images, split into parts, as ONNX
+
+    training        Base, upper bound and the model itself: preflight, trainer, upgrades, tests
+    collection      folders and data sets to protected files and back
     retrieval       a FAISS index of a folder of images, asked with a picture of any domain
-    reproduce       every run that the paper's tables need, and the tables with the paper's figures beside ours
+    video           people in the boxes of a video, protected and recovered
+    reproduce       the runs behind the paper's tables and figures, and both with the paper's beside ours
     human_study     the paper's verification by people: the pages, and their score
 
-Around it: ``config`` and ``config_checks`` (keys, read strictly), ``preflight`` (all that can be found wrong before training),
-``command_line``, ``checkpoint`` and ``checkpoint_files``, and the small ``images``, ``files``, ``registry``, ``errors``.
+    commands        every command line: fastreid-privacy, and tools/
 
-Importing the package first makes fastreid 1.4.0 run on today's Python and torch (``compat``), then registers the data sets and the
+The way of one image: data → desensitize → supervision → anonymizer (networks) → storage → recovery (networks)
+→ Re-ID (fastreid) → losses, wired in ``model.meta_arch``; then evaluation, results and report.
+
+Importing the package first makes fastreid run (``compat``), then registers the data sets and the
 meta-architectures with fastreid; a fastreid script of your own needs nothing else.
 """
 
@@ -36,14 +38,23 @@ from . import compat
 compat.apply()
 
 # data and meta_arch register themselves with fastreid
-from . import data, desensitize, evaluation, meta_arch, networks
-from .anonymizer import load_anonymizer, load_recovery
+from . import data, desensitize, evaluation, networks
+from .checkpoints.image_maps import load_anonymizer, load_recovery
 from .config import add_privacy_config, load_config
-from .errors import UserError
-
-__version__ = "0.1.0"
+from .core.errors import UserError
+from .core.version import __version__
+from .model import meta_arch
 
 __all__ = [
-    "UserError", "add_privacy_config", "data", "desensitize", "evaluation", "load_anonymizer", "load_config", "load_recovery", "meta_arch",
+    "UserError",
+    "__version__",
+    "add_privacy_config",
+    "data",
+    "desensitize",
+    "evaluation",
+    "load_anonymizer",
+    "load_config",
+    "load_recovery",
+    "meta_arch",
     "networks",
-]  # fmt: skip
+]

@@ -1,61 +1,6 @@
-"""The training command: read the config, check everything that can be checked, then start one process per device."""
+"""The training command for a script that brings parts of its own: ``from fastreid_privacy.command_line import
+run``."""
 
-from __future__ import annotations
+from .commands.train import run
 
-import argparse
-import logging
-import platform
-from collections.abc import Sequence
-
-import faiss
-import numpy as np
-import torch
-from fastreid.engine import default_argument_parser
-from fastreid.utils import comm
-from fastreid.utils.logger import setup_logger
-
-from . import __version__, compat
-from .config import load_config
-from .errors import exit_code
-from .evaluate_only import evaluate_only
-from .experiment import run_experiment
-from .preflight import preflight
-from .trainer import without_user_error_tracebacks
-
-
-def run(argv: Sequence[str] | None = None) -> int:
-    """Run the training command and return its exit code: 0, or 2 after a message on standard error when the user has to mend something."""
-    parser = default_argument_parser()
-    parser.set_defaults(dist_url="auto")  # a free port; fastreid's fixed one lets two runs on a machine collide
-    args = parser.parse_args(argv)
-
-    def train() -> None:
-        cfg = preflight(args)
-        compat.launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, (args,), device=cfg.MODEL.DEVICE)
-
-    return exit_code(train, "interrupted; --resume continues from the last checkpoint", os_errors=False)
-
-
-def main(args: argparse.Namespace) -> None:
-    """What each process does."""
-    cfg = load_config(args.config_file, args.opts)
-    for name in ("fastreid", "fastreid_privacy"):
-        setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name=name)
-    logging.getLogger("fastreid.engine.train_loop").addFilter(without_user_error_tracebacks)
-    logging.getLogger(__name__).info("fastreid_privacy %s on %s, %s; arguments: %s", __version__, cfg.MODEL.DEVICE, _versions(), args)
-    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-    if cfg.MODEL.DEVICE.startswith("cuda:"):  # one process; of several, each has its GPU from compat.launch
-        torch.cuda.set_device(cfg.MODEL.DEVICE)
-    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
-        logging.getLogger(__name__).info(
-            "SOLVER.AMP.ENABLED on the CPU: bfloat16, which is faster only where the CPU has instructions for it"
-        )
-    compat.loader_device = cfg.MODEL.DEVICE
-    if args.eval_only:
-        evaluate_only(cfg)
-    else:
-        run_experiment(cfg, args.resume)
-
-
-def _versions() -> str:
-    return f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}, faiss {faiss.__version__}"
+__all__ = ["run"]

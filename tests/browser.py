@@ -12,9 +12,15 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--disable-dev-shm-usage",
-)  # fmt: skip
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
 
 
 class Browser:
@@ -30,7 +36,9 @@ class Browser:
         options.binary_location = _chromium()
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
-        options.add_experimental_option("prefs", {"download.default_directory": str(downloads), "download.prompt_for_download": False})
+        options.add_experimental_option(
+            "prefs", {"download.default_directory": str(downloads), "download.prompt_for_download": False}
+        )
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
         self.downloads = downloads
@@ -51,16 +59,31 @@ class Browser:
 
     def errors(self) -> list[str]:
         """What the page complained about on the console since it was opened."""
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+        return [
+            entry["message"]
+            for entry in self.driver.get_log("browser")
+            if entry["level"] in ("SEVERE", "WARNING")
+        ]
 
     def requests(self) -> list[str]:
-        """The addresses that were fetched since the page was opened, without the page itself and what lies in it."""
-        asked = [entry["message"] for entry in self.driver.get_log("performance") if '"Network.requestWillBeSent"' in entry["message"]]
-        return [message for message in asked if not any(f'"url":"{scheme}:' in message for scheme in ("file", "data", "blob"))]
+        """The addresses that were fetched since the page was opened, without the page itself and what lies in
+        it."""
+        asked = [
+            entry["message"]
+            for entry in self.driver.get_log("performance")
+            if '"Network.requestWillBeSent"' in entry["message"]
+        ]
+        return [
+            message
+            for message in asked
+            if not any(f'"url":"{scheme}:' in message for scheme in ("file", "data", "blob"))
+        ]
 
     def overflow(self) -> int:
         """Pixels that the page is wider than the window; 0 without a horizontal scroll bar."""
-        return self.script("Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth)")
+        return self.script(
+            "Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth)"
+        )
 
     def background(self) -> tuple[int, ...]:
         """The colour of the page as (red, green, blue)."""
@@ -69,7 +92,9 @@ class Browser:
 
     def broken_images(self) -> int:
         """How many images of the page have not loaded."""
-        return self.script("[...document.images].filter(image => !(image.complete && image.naturalWidth > 0)).length")
+        return self.script(
+            "[...document.images].filter(image => !(image.complete && image.naturalWidth > 0)).length"
+        )
 
 
 def _chromium() -> str | None:
@@ -80,7 +105,10 @@ def _chromium() -> str | None:
 def chromium(tmp_path_factory):
     """A :class:`Browser` for all tests of a session."""
     if not _chromium() or not shutil.which("chromedriver"):
-        message = "these tests drive a real browser: install Chromium and its driver (apt-get install chromium chromium-driver)"
+        message = (
+            "these tests drive a real browser: install Chromium and its driver "
+            "(apt-get install chromium chromium-driver)"
+        )
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

@@ -1,4 +1,5 @@
-"""What several test files use: a small data set on the disk, and the overrides of a run that takes seconds."""
+"""What several test files use: a small data set on the disk, and the overrides of a run that takes
+seconds."""
 
 from __future__ import annotations
 
@@ -12,20 +13,27 @@ import pytest
 from browser import chromium
 from fastreid.utils.logger import setup_logger
 
-from fastreid_privacy.command_line import run
+from fastreid_privacy.commands.train import run
 
 __all__ = ["SMALL_CONFIG", "SMALL_DATASET", "chromium", "small_options"]
 
 SMALL_CONFIG = Path(__file__).parent / "small.yml"
 SMALL_DATASET = {
-    "train_identities": 12, "test_identities": 6, "cameras": 4, "images_per_camera": 2, "height": 64, "width": 32, "seed": 0,
+    "train_identities": 12,
+    "test_identities": 6,
+    "cameras": 4,
+    "images_per_camera": 2,
+    "height": 64,
+    "width": 32,
+    "seed": 0,
     "cues": "all",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory):
-    """The folder FASTREID_DATASETS (set for the session) with SyntheticPedestrians as ``small_options`` names it: 12 + 6 people, 64×32."""
+    """The folder FASTREID_DATASETS (set for the session) with SyntheticPedestrians as ``small_options`` names
+    it: 12 + 6 people, 64×32."""
     folder = tmp_path_factory.mktemp("datasets")
     SyntheticPedestrians(folder, verbose=False, **SMALL_DATASET)
     with pytest.MonkeyPatch.context() as patch:
@@ -34,10 +42,11 @@ def small_dataset(tmp_path_factory):
 
 
 def small_options(output_dir: Path | str, **overrides) -> list[str]:
-    """KEY VALUE overrides for a run of seconds: the learned model, two epochs of two iterations, a check after each.
+    """KEY VALUE overrides for a run of seconds: the learned model, two epochs of two iterations, a check
+    after each.
 
-    They name no backbone: any config file may stand before them, ``SMALL_CONFIG`` is the cheapest. Base's rank-1 is given as 0, so that no
-    baseline is trained and any private model upgrades.
+    They name no backbone: any config file may stand before them, ``SMALL_CONFIG`` is the cheapest. Base's
+    rank-1 is given as 0, so that no baseline is trained and any private model upgrades.
 
     Args:
         output_dir: OUTPUT_DIR.
@@ -47,13 +56,24 @@ def small_options(output_dir: Path | str, **overrides) -> list[str]:
         the pairs as a command line has them.
     """
     options = {
-        "MODEL.DEVICE": "cpu", "PRIVACY.ANONYMIZER.WIDTH": 8, "PRIVACY.RECOVERY.WIDTH": 8, "PRIVACY.DISCRIMINATOR.WIDTH": 8,
-        "PRIVACY.UPGRADE.BASELINE_RANK1": 0, "PRIVACY.UPPER_BOUND": "", "INPUT.SIZE_TRAIN": [64, 32], "INPUT.SIZE_TEST": [64, 32],
-        "DATALOADER.NUM_WORKERS": 0, "SOLVER.MAX_EPOCH": 2, "SOLVER.WARMUP_EPOCHS": 0, "SOLVER.IMS_PER_BATCH": 16,
-        "TEST.EVAL_PERIOD": 1, "TEST.IMS_PER_BATCH": 32,
+        "MODEL.DEVICE": "cpu",
+        "PRIVACY.ANONYMIZER.WIDTH": 8,
+        "PRIVACY.RECOVERY.WIDTH": 8,
+        "PRIVACY.DISCRIMINATOR.WIDTH": 8,
+        "PRIVACY.UPGRADE.BASELINE_RANK1": 0,
+        "PRIVACY.UPPER_BOUND": "",
+        "INPUT.SIZE_TRAIN": [64, 32],
+        "INPUT.SIZE_TEST": [64, 32],
+        "DATALOADER.NUM_WORKERS": 0,
+        "SOLVER.MAX_EPOCH": 2,
+        "SOLVER.WARMUP_EPOCHS": 0,
+        "SOLVER.IMS_PER_BATCH": 16,
+        "TEST.EVAL_PERIOD": 1,
+        "TEST.IMS_PER_BATCH": 32,
         **{f"DATASETS.SYNTHETIC.{key.upper()}": value for key, value in SMALL_DATASET.items()},
-        "OUTPUT_DIR": output_dir, **overrides,
-    }  # fmt: skip
+        "OUTPUT_DIR": output_dir,
+        **overrides,
+    }
     return [str(word) for pair in options.items() for word in pair]
 
 
@@ -67,7 +87,8 @@ def small_run(small_dataset, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_handlers_left():
-    """fastreid's loggers keep the streams and the log files of every run in this process; each test starts without them."""
+    """fastreid's loggers keep the streams and the log files of every run in this process; each test starts
+    without them."""
     yield
     forget_log_handlers()
 

@@ -1,8 +1,11 @@
-"""What the processes of test_distributed.py do. A module of its own, because spawned processes import it by its name."""
+"""What the processes of test_distributed.py do. A module of its own, because spawned processes import it by
+its name."""
 
 from __future__ import annotations
 
-from fastreid_privacy import command_line  # before fastreid: importing the package makes it work
+from fastreid_privacy.commands import (
+    train as command_line,
+)  # before fastreid: importing the package makes it work
 
 # isort: split
 import argparse
@@ -12,18 +15,21 @@ from pathlib import Path
 import torch
 from fastreid.utils import comm
 
-from fastreid_privacy.losses import update_centers
-from fastreid_privacy.trainer import PrivacyTrainer, unwrap
+from fastreid_privacy.model.losses import update_centers
+from fastreid_privacy.training.trainer import PrivacyTrainer, unwrap
 
 
 def digests(model: torch.nn.Module) -> dict[str, str]:
     """SHA-256 of every parameter and buffer, those outside of the state dict included."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {name: hashlib.sha256(value.detach().numpy().tobytes()).hexdigest() for name, value in tensors.items()}
+    return {
+        name: hashlib.sha256(value.detach().numpy().tobytes()).hexdigest() for name, value in tensors.items()
+    }
 
 
 def center_example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Centers, features and targets of a batch of 12: identities on both processes, on one of them only, and on none."""
+    """Centers, features and targets of a batch of 12: identities on both processes, on one of them only, and
+    on none."""
     draw = torch.Generator().manual_seed(0)
     centers, features = torch.randn(6, 5, generator=draw), torch.randn(12, 5, generator=draw)
     return centers, features, torch.tensor([0, 0, 1, 1, 2, 0, 3, 3, 1, 3, 4, 4])
@@ -45,9 +51,16 @@ def train_and_record(args: argparse.Namespace) -> None:
     def recorded_training(trainer):
         seen["initial"] = digests(unwrap(trainer.model))
         train(trainer)
-        seen.update(record=trainer.record.state_dict(), supervision_upgraded=bool(unwrap(trainer.model).supervision.upgraded))
+        seen.update(
+            record=trainer.record.state_dict(),
+            supervision_upgraded=bool(unwrap(trainer.model).supervision.upgraded),
+        )
 
-    PrivacyTrainer.train, PrivacyTrainer.after_epoch, PrivacyTrainer.run_step = recorded_training, recorded_epoch, recorded_step
+    PrivacyTrainer.train, PrivacyTrainer.after_epoch, PrivacyTrainer.run_step = (
+        recorded_training,
+        recorded_epoch,
+        recorded_step,
+    )
     command_line.main(args)
 
     centers, features, targets = center_example()

@@ -1,7 +1,8 @@
 """Runs the training command until it finishes, killing it where a plan says; used by test_resume.py.
 
-``python killed_runs.py '[[ARGUMENTS, PLAN], …]'`` imports everything once; every run is a fork of it, so that only the first one pays for
-the imports. A plan is a list of what ends a run with SIGKILL, one after the other:
+``python killed_runs.py '[[ARGUMENTS, PLAN], …]'`` imports everything once; every run is a fork of it, so that
+only the first one pays for the imports. A plan is a list of what ends a run with SIGKILL, one after the
+other:
 
 - ``["call", "module.Class.function", n]``: just before the n-th call;
 - ``["write", "part of the path", n]``: when ``torch.save`` has written n bytes to such a file.
@@ -19,7 +20,7 @@ import sys
 
 import torch
 
-from fastreid_privacy.command_line import run
+from fastreid_privacy.commands.train import run
 
 
 def die() -> None:

@@ -1,4 +1,5 @@
-"""A plain fastreid experiment, as a user's script would have it, and what its processes do: used by test_compat.py.
+"""A plain fastreid experiment, as a user's script would have it, and what its processes do: used by
+test_compat.py.
 
 A module of its own, because spawned processes import it by its name.
 """
@@ -22,12 +23,13 @@ from fastreid.utils import comm
 from PIL import Image
 
 from fastreid_privacy.compat.patching import original_of
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 
 
 @DATASET_REGISTRY.register()
 class TinyPedestrians(ImageDataset):
-    """Four identities × two cameras × two images of noise, 32×16, in the folder FASTREID_DATASETS; query: camera 0, gallery: camera 1."""
+    """Four identities × two cameras × two images of noise, 32×16, in the folder FASTREID_DATASETS; query:
+    camera 0, gallery: camera 1."""
 
     def __init__(self, root: str = "", **kwargs):
         folder = Path(root)
@@ -44,16 +46,54 @@ class TinyPedestrians(ImageDataset):
 
 
 def tiny_config(output: Path | str, *options) -> CfgNode:
-    """Plain fastreid on TinyPedestrians: ResNet-18, 32×16, four iterations per epoch, two epochs, on the CPU."""
+    """Plain fastreid on TinyPedestrians: ResNet-18, 32×16, four iterations per epoch, two epochs, on the
+    CPU."""
     cfg = get_cfg()
-    cfg.merge_from_list([
-        "MODEL.DEVICE", "cpu", "MODEL.BACKBONE.DEPTH", "18x", "MODEL.BACKBONE.PRETRAIN", False, "MODEL.BACKBONE.FEAT_DIM", 512,
-        "MODEL.HEADS.NUM_CLASSES", 4, "INPUT.SIZE_TRAIN", [32, 16], "INPUT.SIZE_TEST", [32, 16],
-        "DATASETS.NAMES", ("TinyPedestrians",), "DATASETS.TESTS", ("TinyPedestrians",),
-        "DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler", "DATALOADER.NUM_INSTANCE", 2, "DATALOADER.NUM_WORKERS", 0,
-        "SOLVER.IMS_PER_BATCH", 4, "SOLVER.MAX_EPOCH", 2, "SOLVER.WARMUP_ITERS", 0, "SOLVER.BASE_LR", 0.01, "SOLVER.CHECKPOINT_PERIOD", 1,
-        "TEST.IMS_PER_BATCH", 8, "TEST.EVAL_PERIOD", 1, "OUTPUT_DIR", str(output), *options,
-    ])  # fmt: skip
+    cfg.merge_from_list(
+        [
+            "MODEL.DEVICE",
+            "cpu",
+            "MODEL.BACKBONE.DEPTH",
+            "18x",
+            "MODEL.BACKBONE.PRETRAIN",
+            False,
+            "MODEL.BACKBONE.FEAT_DIM",
+            512,
+            "MODEL.HEADS.NUM_CLASSES",
+            4,
+            "INPUT.SIZE_TRAIN",
+            [32, 16],
+            "INPUT.SIZE_TEST",
+            [32, 16],
+            "DATASETS.NAMES",
+            ("TinyPedestrians",),
+            "DATASETS.TESTS",
+            ("TinyPedestrians",),
+            "DATALOADER.SAMPLER_TRAIN",
+            "NaiveIdentitySampler",
+            "DATALOADER.NUM_INSTANCE",
+            2,
+            "DATALOADER.NUM_WORKERS",
+            0,
+            "SOLVER.IMS_PER_BATCH",
+            4,
+            "SOLVER.MAX_EPOCH",
+            2,
+            "SOLVER.WARMUP_ITERS",
+            0,
+            "SOLVER.BASE_LR",
+            0.01,
+            "SOLVER.CHECKPOINT_PERIOD",
+            1,
+            "TEST.IMS_PER_BATCH",
+            8,
+            "TEST.EVAL_PERIOD",
+            1,
+            "OUTPUT_DIR",
+            str(output),
+            *options,
+        ]
+    )
     return cfg
 
 
@@ -70,7 +110,8 @@ def fail_as_user(output: str) -> None:
 
 
 def train_in_two_processes(output: str) -> None:
-    """Everything that a plain script uses between its processes; each leaves what it saw in a file of its own."""
+    """Everything that a plain script uses between its processes; each leaves what it saw in a file of its
+    own."""
     import fastreid.engine.defaults as defaults
 
     total = torch.tensor([comm.get_rank() + 1.0])
@@ -80,12 +121,14 @@ def train_in_two_processes(output: str) -> None:
         "backend": torch.distributed.get_backend(),
         "local": (comm.get_local_rank(), comm.get_local_size()),
         "gathered": comm.all_gather({"rank": comm.get_rank()}),
-        "loader_device": compat.loader_device,
+        "loader_device": compat.data.loader_device,
         "threads": torch.get_num_threads(),
         "start_method": multiprocessing.get_start_method(),
     }
     try:
-        original_of(defaults, "DistributedDataParallel")(torch.nn.Linear(2, 2), device_ids=[comm.get_local_rank()])
+        original_of(defaults, "DistributedDataParallel")(
+            torch.nn.Linear(2, 2), device_ids=[comm.get_local_rank()]
+        )
         seen["upstream_ddp"] = "works"
     except ValueError as error:
         seen["upstream_ddp"] = str(error)

@@ -1,11 +1,15 @@
-"""A video of rendered people who walk past each other, and its MOT file: ``python tests/rendered_video.py FOLDER`` writes both.
+"""A video of rendered people who walk past each other, and its MOT file: ``python tests/rendered_video.py
+FOLDER`` writes both.
 
-The people are those of the embedded data set: each walker shows images of one identity, scaled to a height of its own.
+The people are those of the embedded data set: each walker shows images of one identity, scaled to a height of
+its own.
 """
 
 from __future__ import annotations
 
-from fastreid_privacy.data.synthetic.scene import panorama  # before fastreid: importing the package makes it work
+from fastreid_privacy.data.synthetic.scene import (
+    panorama,
+)  # before fastreid: importing the package makes it work
 
 # isort: split
 import sys
@@ -24,15 +28,19 @@ RATE = Fraction(25, 2)
 
 @dataclass
 class Walker:
-    """Somebody who crosses the picture: images of one identity, the height in pixels, and the left and top edge in each frame."""
+    """Somebody who crosses the picture: images of one identity, the height in pixels, and the left and top
+    edge in each frame."""
 
     images: list[Path]
     height: int
     places: list[tuple[int, int]]
 
 
-def walkers(people: Sequence[list[Path]], heights: Sequence[int], frames: int, size: tuple[int, int] = SIZE) -> list[Walker]:
-    """Walkers side by side who turn by turn go right and left, so that neighbours overlap on their way; the last frame has nobody.
+def walkers(
+    people: Sequence[list[Path]], heights: Sequence[int], frames: int, size: tuple[int, int] = SIZE
+) -> list[Walker]:
+    """Walkers side by side who turn by turn go right and left, so that neighbours overlap on their way; the
+    last frame has nobody.
 
     Args:
         people: the image files of each.
@@ -44,13 +52,24 @@ def walkers(people: Sequence[list[Path]], heights: Sequence[int], frames: int, s
     for number, (images, height) in enumerate(zip(people, heights, strict=True)):
         start, way = (number + 0.5) * apart, apart * (-1) ** number
         middles = np.linspace(start, start + way, frames - 1)
-        found.append(Walker(images, height, [(round(middle - height / 4), size[0] - height - 4 * number) for middle in middles]))
+        found.append(
+            Walker(
+                images,
+                height,
+                [(round(middle - height / 4), size[0] - height - 4 * number) for middle in middles],
+            )
+        )
     return found
 
 
-def render(walking: Sequence[Walker], frames: int, size: tuple[int, int] = SIZE) -> tuple[list[np.ndarray], list[str]]:
-    """uint8 H×W×3 frames, and the lines of the MOT file (pixels from 1); boxes may reach out of the picture."""
-    ground = panorama(np.random.default_rng(0), "street", size[0] * 2 // 3, size[1] // 12 + 1, 0.5)[: size[0], : size[1]]
+def render(
+    walking: Sequence[Walker], frames: int, size: tuple[int, int] = SIZE
+) -> tuple[list[np.ndarray], list[str]]:
+    """uint8 H×W×3 frames, and the lines of the MOT file (pixels from 1); boxes may reach out of the
+    picture."""
+    ground = panorama(np.random.default_rng(0), "street", size[0] * 2 // 3, size[1] // 12 + 1, 0.5)[
+        : size[0], : size[1]
+    ]
     pictures, lines = [], []
     for frame in range(frames):
         picture = np.array(Image.fromarray(ground).resize((size[1], size[0])))
@@ -60,7 +79,9 @@ def render(walking: Sequence[Walker], frames: int, size: tuple[int, int] = SIZE)
             left, top = walker.places[frame]
             width = walker.height // 2
             with Image.open(walker.images[frame // 4 % len(walker.images)]) as file:
-                person = np.array(file.convert("RGB").resize((width, walker.height), Image.Resampling.BICUBIC))
+                person = np.array(
+                    file.convert("RGB").resize((width, walker.height), Image.Resampling.BICUBIC)
+                )
             inside = person[:, max(0, -left) : max(0, size[1] - left)]
             picture[top : top + walker.height, max(0, left) : left + width] = inside
             lines.append(f"{frame + 1},{identity},{left + 1},{top + 1},{width},{walker.height},1,-1,-1,-1")
@@ -69,7 +90,12 @@ def render(walking: Sequence[Walker], frames: int, size: tuple[int, int] = SIZE)
 
 
 def write_video(
-    path: Path, pictures: Sequence[np.ndarray], codec: str = "ffv1", pix_fmt: str = "", sound: bool = False, **metadata: str
+    path: Path,
+    pictures: Sequence[np.ndarray],
+    codec: str = "ffv1",
+    pix_fmt: str = "",
+    sound: bool = False,
+    **metadata: str,
 ) -> Path:
     """Write frames by libav itself, as a camera might: with or without sound, with metadata."""
     with av.open(str(path), "w") as container:
@@ -100,7 +126,8 @@ def people_of(folder: Path) -> list[list[Path]]:
 
 
 def main(folder: Path) -> None:
-    """Write video.mkv and boxes.txt: 60 frames of six people from 64 to 220 pixels high, of the demo's test identities."""
+    """Write video.mkv and boxes.txt: 60 frames of six people from 64 to 220 pixels high, of the demo's test
+    identities."""
     from fastreid_privacy.data import SyntheticPedestrians
     from fastreid_privacy.data.datasets import datasets_root
 

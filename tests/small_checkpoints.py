@@ -1,8 +1,9 @@
-"""A small model in the form of a wrapped Re-ID model, and its checkpoints: used by the tests of checkpoints."""
+"""A small model in the form of a wrapped Re-ID model, and its checkpoints: used by the tests of
+checkpoints."""
 
 from __future__ import annotations
 
-from fastreid_privacy.checkpoint import PrivacyCheckpointer
+from fastreid_privacy.training.checkpointer import PrivacyCheckpointer
 
 # isort: split
 from pathlib import Path
@@ -45,7 +46,15 @@ def make(folder, seed=0, keep=2, **options):
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.rand(4, 3)).sum().backward()
     optimizer.step()
-    return PrivacyCheckpointer(model, str(folder), config="SEED: 7\n", keep=keep, optimizer=optimizer, record=Counter(seed), **options)
+    return PrivacyCheckpointer(
+        model,
+        str(folder),
+        config="SEED: 7\n",
+        keep=keep,
+        optimizer=optimizer,
+        record=Counter(seed),
+        **options,
+    )
 
 
 def same_state(a, b):

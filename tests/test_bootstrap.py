@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import paired_bootstrap
 
 

@@ -1,4 +1,5 @@
-"""docs/bring_your_own.md: its files are written as they stand there, its command is run, its parts do what it says."""
+"""docs/bring_your_own.md: its files are written as they stand there, its command is run, its parts do what it
+says."""
 
 from __future__ import annotations
 
@@ -49,7 +50,9 @@ def test_parts_map_what_the_table_says(folder):
     cfg = SimpleNamespace(MODEL=SimpleNamespace(BACKBONE=SimpleNamespace(FEAT_DIM=128)))
     assert my_backbone.build_small_backbone(cfg)(torch.randn(2, 3, 64, 32)).shape == (2, 128, 4, 2)
 
-    generator = my_generator.ThreeLayerGenerator.from_options(SimpleNamespace(NAME="", WIDTH=4, DEPTH=0), (64, 32))
+    generator = my_generator.ThreeLayerGenerator.from_options(
+        SimpleNamespace(NAME="", WIDTH=4, DEPTH=0), (64, 32)
+    )
     images = generator(torch.rand(2, 3, 64, 32) * 2 - 1)
     assert images.shape == (2, 3, 64, 32) and images.abs().max() <= 1
 
@@ -74,7 +77,9 @@ def test_method_runs_on_the_parts_and_its_networks_load(folder, small_dataset, m
     assert set(results["retrieval"]) == {"OI-OI", "OI-PI", "PI-OI", "PI-PI", "OI-DI", "RI-RI"}
     named = results["config"]["PRIVACY"]
     assert results["config"]["MODEL"]["BACKBONE"]["NAME"] == "build_small_backbone"
-    assert [named[part]["NAME"] for part in ("ANONYMIZER", "RECOVERY", "DESENSITIZER")] == ["ThreeLayerGenerator"] * 2 + ["bands"]
+    assert [named[part]["NAME"] for part in ("ANONYMIZER", "RECOVERY", "DESENSITIZER")] == [
+        "ThreeLayerGenerator"
+    ] * 2 + ["bands"]
 
     monkeypatch.chdir(folder)
     seen: dict = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastreid_privacy.checkpoint import PrivacyCheckpointer, read_checkpoint
+from fastreid_privacy.checkpoints.reading import read_checkpoint
+from fastreid_privacy.training.checkpointer import PrivacyCheckpointer
 
 # isort: split
 import logging
@@ -18,7 +19,7 @@ from fastreid.utils.checkpoint import Checkpointer
 from small_checkpoints import Counter, Net, files, make, same_state
 from torch import nn
 
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 
 
 def flip_a_byte(path):
@@ -26,14 +27,14 @@ def flip_a_byte(path):
     with zipfile.ZipFile(path) as archive:
         entry = next(item for item in archive.infolist() if "/data/" in item.filename)
     content = bytearray(path.read_bytes())
-    name_and_extra = int.from_bytes(content[entry.header_offset + 26 : entry.header_offset + 28], "little") + int.from_bytes(
-        content[entry.header_offset + 28 : entry.header_offset + 30], "little"
-    )
+    name_and_extra = int.from_bytes(
+        content[entry.header_offset + 26 : entry.header_offset + 28], "little"
+    ) + int.from_bytes(content[entry.header_offset + 28 : entry.header_offset + 30], "little")
     content[entry.header_offset + 30 + name_and_extra] ^= 0xFF
     path.write_bytes(content)
 
 
-# -- saving --------------------------------------------------------------------------------------------------------------------------------
+# -- saving --------------------------------------------------------------------------------------------------
 
 
 def test_resume_restores_everything(tmp_path):
@@ -43,7 +44,9 @@ def test_resume_restores_everything(tmp_path):
     assert not same_state(fresh.model.state_dict(), saved.model.state_dict())
     assert fresh.resume() == {"epoch": 3, "note": "plain"}
     assert same_state(fresh.model.state_dict(), saved.model.state_dict())
-    ours, theirs = (checkpointer.checkpointables["optimizer"].state_dict()["state"] for checkpointer in (fresh, saved))
+    ours, theirs = (
+        checkpointer.checkpointables["optimizer"].state_dict()["state"] for checkpointer in (fresh, saved)
+    )
     assert all(torch.equal(ours[key]["exp_avg"], theirs[key]["exp_avg"]) for key in theirs)
     assert fresh.checkpointables["record"].value == 1
 
@@ -85,8 +88,14 @@ def test_pruning_keeps_the_newest_and_what_is_not_periodic(tmp_path):
         saved.save(f"model_{epoch:04d}", epoch=epoch)
     saved.save("model_final", epoch=4)
     assert files(tmp_path) == [
-        "last_checkpoint", "model_0002.pth", "model_0003.pth", "model_12.pth", "model_best.pth", "model_final.pth", "model_notes.pth",
-    ]  # fmt: skip
+        "last_checkpoint",
+        "model_0002.pth",
+        "model_0003.pth",
+        "model_12.pth",
+        "model_best.pth",
+        "model_final.pth",
+        "model_notes.pth",
+    ]
     assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
 
 
@@ -142,7 +151,7 @@ def test_leftovers_go_at_the_next_save(tmp_path):
 KILLED = """
 import os, random, signal, sys, time
 import torch
-from fastreid_privacy.checkpoint import PrivacyCheckpointer
+from fastreid_privacy.training.checkpointer import PrivacyCheckpointer
 
 folder = sys.argv[1]
 model = torch.nn.Linear(300, 300)
@@ -183,16 +192,26 @@ print(epoch)
 
 
 def test_killed_while_saving(tmp_path):
-    """SIGKILL at twelve random moments of a loop that only saves: the newest complete checkpoint loads, and is all of one epoch."""
+    """SIGKILL at twelve random moments of a loop that only saves: the newest complete checkpoint loads, and
+    is all of one epoch."""
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parent.parent, check=False)
+    run = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parent.parent,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) >= 12
-    assert len([name for name in files(tmp_path) if name.endswith(".pth")]) <= 3  # two kept, and one that was not yet pruned
+    assert (
+        len([name for name in files(tmp_path) if name.endswith(".pth")]) <= 3
+    )  # two kept, and one that was not yet pruned
 
 
-# -- resuming ------------------------------------------------------------------------------------------------------------------------------
+# -- resuming ------------------------------------------------------------------------------------------------
 
 
 def cut(path):
@@ -224,10 +243,14 @@ def test_a_damaged_last_checkpoint_is_named(tmp_path, caplog, damage):
         saved.save(f"model_{epoch:04d}", epoch=epoch)
     damage(tmp_path / "model_0002.pth")
     fresh = make(tmp_path, seed=9)
-    with caplog.at_level(logging.WARNING, "fastreid_privacy.checkpoint"):
+    with caplog.at_level(logging.WARNING, "fastreid_privacy.training.checkpointer"):
         assert fresh.resume()["epoch"] == 1
     warned = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warned) == 1 and "model_0002.pth" in warned[0].getMessage() and "model_0001" not in warned[0].getMessage()
+    assert (
+        len(warned) == 1
+        and "model_0002.pth" in warned[0].getMessage()
+        and "model_0001" not in warned[0].getMessage()
+    )
     assert same_state(fresh.model.state_dict(), make(tmp_path, seed=1).model.state_dict())
 
 
@@ -252,7 +275,8 @@ def test_all_damaged(tmp_path):
 
 @pytest.mark.parametrize("tag", [None, b"", b"\xff\xfe", b"../elsewhere.pth", b"model_0009.pth"])
 def test_a_useless_tag(tmp_path, tag):
-    """Missing, empty, unreadable, pointing elsewhere or to a file that is gone: the newest periodic checkpoint is taken."""
+    """Missing, empty, unreadable, pointing elsewhere or to a file that is gone: the newest periodic
+    checkpoint is taken."""
     for epoch in (1, 2):
         make(tmp_path).save(f"model_{epoch:04d}", epoch=epoch)
     if tag is None:
@@ -291,6 +315,8 @@ def test_resuming_another_model(tmp_path, other):
 def test_resuming_another_optimizer(tmp_path):
     make(tmp_path).save("model_0000", epoch=0)
     fresh = make(tmp_path)
-    fresh.checkpointables["optimizer"] = torch.optim.Adam([{"params": list(fresh.model.backbone.parameters())}])
+    fresh.checkpointables["optimizer"] = torch.optim.Adam(
+        [{"params": list(fresh.model.backbone.parameters())}]
+    )
     with pytest.raises(UserError, match="its optimizer does not fit"):
         fresh.resume()

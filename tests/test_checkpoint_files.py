@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastreid_privacy.checkpoint import PrivacyCheckpointer, load_matching_weights, read_checkpoint
+from fastreid_privacy.checkpoints.reading import load_matching_weights, read_checkpoint
+from fastreid_privacy.training.checkpointer import PrivacyCheckpointer
 
 # isort: split
 import collections
@@ -19,9 +20,9 @@ from fastreid.utils.checkpoint import Checkpointer
 from small_checkpoints import Net, same_state
 from torch import nn
 
-from fastreid_privacy.compat.files import load_safely
+from fastreid_privacy.compat.checkpoints import load_safely
 from fastreid_privacy.compat.patching import original_of
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 
 
 @pytest.mark.parametrize("form", ["fastreid", "bare", "module.", "numpy"])
@@ -36,11 +37,14 @@ def test_plain_agw_weights_into_the_wrapped_model(tmp_path, caplog, form):
         "numpy": {"model": {key: value.numpy() for key, value in state.items()}},
     }[form]
     torch.save(content, tmp_path / "agw.pth")
-    with caplog.at_level(logging.INFO, "fastreid_privacy.checkpoint"):
+    with caplog.at_level(logging.INFO, "fastreid_privacy.training.checkpointer"):
         summary = PrivacyCheckpointer(wrapped).load_weights(tmp_path / "agw.pth")
     assert summary in caplog.text and "\n" not in summary
     assert "7 tensors loaded" in summary and "anonymizer (2)" in summary
-    assert "heads.weight (3×4 in the file, 5×4 here)" in summary and "heads.bias (3 in the file, 5 here)" in summary
+    assert (
+        "heads.weight (3×4 in the file, 5×4 here)" in summary
+        and "heads.bias (3 in the file, 5 here)" in summary
+    )
     loaded = wrapped.state_dict()
     assert all(torch.equal(loaded[key], state[key]) for key in state if key.startswith("backbone."))
     assert all(torch.equal(loaded[key], kept[key]) for key in kept if not key.startswith("backbone."))
@@ -48,7 +52,9 @@ def test_plain_agw_weights_into_the_wrapped_model(tmp_path, caplog, form):
 
 def test_what_a_file_has_beyond_the_model():
     summary = load_matching_weights(Net(anonymizer=False), Net().state_dict(), "wrapped.pth")
-    assert "9 tensors loaded from wrapped.pth" in summary and "not used of the file: anonymizer (2)" in summary
+    assert (
+        "9 tensors loaded from wrapped.pth" in summary and "not used of the file: anonymizer (2)" in summary
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,14 +74,19 @@ def test_foreign_weights(tmp_path, state, message):
     assert same_state(model.state_dict(), before)
 
 
-@pytest.mark.parametrize("content", [{"model": 3}, {"a": "text"}, [torch.ones(1)], torch.ones(2), {}, {"model": {"w": np.array(["a"])}}])
+@pytest.mark.parametrize(
+    "content",
+    [{"model": 3}, {"a": "text"}, [torch.ones(1)], torch.ones(2), {}, {"model": {"w": np.array(["a"])}}],
+)
 def test_files_that_are_no_checkpoint(tmp_path, content):
     torch.save(content, tmp_path / "odd.pth")
     with pytest.raises(UserError, match=r"odd\.pth is no checkpoint"):
         read_checkpoint(tmp_path / "odd.pth")
 
 
-@pytest.mark.parametrize("read", [read_checkpoint, lambda path: PrivacyCheckpointer(Net()).load_weights(path)])
+@pytest.mark.parametrize(
+    "read", [read_checkpoint, lambda path: PrivacyCheckpointer(Net()).load_weights(path)]
+)
 def test_missing_and_damaged_files(tmp_path, read):
     path = tmp_path / "none.pth"
     with pytest.raises(UserError, match=r"none\.pth does not exist.*MODEL\.WEIGHTS"):
@@ -97,7 +108,7 @@ def test_configs_round_trip(tmp_path):
     assert rebuilt == cfg
 
 
-# -- what is in a file ---------------------------------------------------------------------------------------------------------------------
+# -- what is in a file ---------------------------------------------------------------------------------------
 
 
 PLAIN = {
@@ -158,15 +169,26 @@ class Runs:
 
 @pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}])
 @pytest.mark.parametrize(
-    "call", [(os.mkdir, "{}"), (eval, "__import__('os').mkdir('{}')"), (getattr, "", "join"), (torch.load, "{}"), (np.load, "{}")]
+    "call",
+    [
+        (os.mkdir, "{}"),
+        (eval, "__import__('os').mkdir('{}')"),
+        (getattr, "", "join"),
+        (torch.load, "{}"),
+        (np.load, "{}"),
+    ],
 )
 def test_nothing_in_a_file_runs(tmp_path, call, options):
     proof = tmp_path / "it_ran"
     function, *arguments = call
     torch.save(
-        {"model": {"w": Runs(function, *(argument.replace("{}", str(proof)) for argument in arguments))}}, tmp_path / "bad.pth", **options
+        {"model": {"w": Runs(function, *(argument.replace("{}", str(proof)) for argument in arguments))}},
+        tmp_path / "bad.pth",
+        **options,
     )
-    with pytest.raises(UserError, match=r"bad\.pth is damaged or no checkpoint \(UnpicklingError: the file refers to"):
+    with pytest.raises(
+        UserError, match=r"bad\.pth is damaged or no checkpoint \(UnpicklingError: the file refers to"
+    ):
         read_checkpoint(tmp_path / "bad.pth")
     assert not proof.exists()
 

@@ -21,12 +21,15 @@ import torch
 from PIL import Image, PngImagePlugin
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from fastreid_privacy.collection import anonymize_command, protect, read_manifest, recover_command
+from fastreid_privacy.collection import protect
 from fastreid_privacy.collection import run as run_module
-from fastreid_privacy.collection.picture import read_picture
 from fastreid_privacy.collection.pipeline import AHEAD, side_by_side
+from fastreid_privacy.commands import anonymize as anonymize_command
+from fastreid_privacy.commands import recover as recover_command
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.data.datasets import MARKET_NAME
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.manifest import read_manifest
 
 
 def anonymize(*words) -> int:
@@ -39,7 +42,11 @@ def recover(*words) -> int:
 
 def contents(folder):
     """Every file of a folder, by relative path."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def pixels(path):
@@ -61,16 +68,23 @@ def raw(small_dataset, tmp_path_factory):
     for number, file in enumerate(sorted(small_dataset.glob("*/bounding_box_test/*"))[:14]):
         folder = root / ("cam 1" if number % 2 else "保護/tief")
         with Image.open(file) as picture:
-            picture.resize((32 + 3 * number, 64 + 5 * number)).save(folder / f"pérson {number:02d}.jpg", quality=95)
+            picture.resize((32 + 3 * number, 64 + 5 * number)).save(
+                folder / f"pérson {number:02d}.jpg", quality=95
+            )
     return root
 
 
 def test_protected_files_are_what_the_anonymizer_gives(weights, raw, tmp_path):
     out = tmp_path / "out"
-    assert anonymize("--weights", weights, "--input", raw, "--output", out, "--batch-size", 4, "--workers", 2) == 0
+    assert (
+        anonymize("--weights", weights, "--input", raw, "--output", out, "--batch-size", 4, "--workers", 2)
+        == 0
+    )
     protect_images = fastreid_privacy.load_anonymizer(weights, "cpu")
     sources = sorted(raw.rglob("*.jpg"))
-    assert sorted(contents(out)) == sorted(["manifest.jsonl", *(path.relative_to(raw).with_suffix(".png").as_posix() for path in sources)])
+    assert sorted(contents(out)) == sorted(
+        ["manifest.jsonl", *(path.relative_to(raw).with_suffix(".png").as_posix() for path in sources)]
+    )
     manifest = read_manifest(out / "manifest.jsonl")
     assert manifest.complete and manifest.header["anonymizer"] == protect_images.fingerprint
     for path in sources:
@@ -89,12 +103,17 @@ def test_protected_files_are_what_the_anonymizer_gives(weights, raw, tmp_path):
 
 def test_recovery_restores_sizes_and_measures(weights, raw, tmp_path, capsys):
     assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
-    assert recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r", "--verify", raw) == 0
+    assert (
+        recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r", "--verify", raw) == 0
+    )
     printed = capsys.readouterr().out
     errors, values, ssims = 0.0, 0, []
     for path in sorted(raw.rglob("*.jpg")):
         name = path.relative_to(raw).with_suffix(".png")
-        original, recovered = (torch.from_numpy(pixels(file)).permute(2, 0, 1)[None].float() for file in (path, tmp_path / "r" / name))
+        original, recovered = (
+            torch.from_numpy(pixels(file)).permute(2, 0, 1)[None].float()
+            for file in (path, tmp_path / "r" / name)
+        )
         assert original.shape == recovered.shape
         psnr = peak_signal_noise_ratio(recovered, original, data_range=255.0)
         ssims.append(float(structural_similarity_index_measure(recovered, original, data_range=255.0)))
@@ -112,9 +131,14 @@ def test_what_has_no_raw_image_is_recovered_all_the_same(weights, raw, tmp_path,
     gone = sorted(some.rglob("*.jpg"))[0]
     gone.unlink()
     capsys.readouterr()
-    assert recover(*words, "--output", tmp_path / "r", "--verify", some) == 2  # into the same folder, which is finished
+    assert (
+        recover(*words, "--output", tmp_path / "r", "--verify", some) == 2
+    )  # into the same folder, which is finished
     printed = capsys.readouterr()
-    assert "1 images were not compared" in printed.err and gone.relative_to(some).with_suffix(".png").as_posix() in printed.err
+    assert (
+        "1 images were not compared" in printed.err
+        and gone.relative_to(some).with_suffix(".png").as_posix() in printed.err
+    )
     assert "in all, 13 images" in printed.out and "14 of 14 images recovered" in printed.out
     assert len(list((tmp_path / "r").rglob("*.png"))) == 14
     assert recover(*words, "--output", tmp_path / "r", "--verify", tmp_path / "absent") == 2
@@ -136,13 +160,17 @@ def test_jpg_files_have_that_quality(weights, raw, tmp_path, quality, capsys):
     for path in (tmp_path / "png").rglob("*.png"):
         buffer = io.BytesIO()
         Image.fromarray(pixels(path)).save(buffer, format="JPEG", quality=quality, subsampling="4:2:0")
-        assert (tmp_path / "jpg" / path.relative_to(tmp_path / "png").with_suffix(".jpg")).read_bytes() == buffer.getvalue()
+        assert (
+            tmp_path / "jpg" / path.relative_to(tmp_path / "png").with_suffix(".jpg")
+        ).read_bytes() == buffer.getvalue()
 
 
 def test_a_data_set_stays_a_data_set(weights, small_dataset, tmp_path, monkeypatch):
     from conftest import SMALL_DATASET
 
-    options = [word for key, value in SMALL_DATASET.items() for word in (f"DATASETS.SYNTHETIC.{key.upper()}", value)]
+    options = [
+        word for key, value in SMALL_DATASET.items() for word in (f"DATASETS.SYNTHETIC.{key.upper()}", value)
+    ]
     words = ["--weights", weights, "--input", "SyntheticPedestrians", "--format", "jpg", "--output", tmp_path]
     assert anonymize(*words, *options) == 0
     (raw_folder,), (folder,) = small_dataset.glob("Synthetic*"), tmp_path.glob("Synthetic*")
@@ -154,13 +182,13 @@ def test_a_data_set_stays_a_data_set(weights, small_dataset, tmp_path, monkeypat
         assert all(str(item[0]).startswith(str(tmp_path)) for item in getattr(again, part))
 
 
-# -- killed runs ------------------------------------------------------------------------------------------------------------------------
+# -- killed runs ---------------------------------------------------------------------------------------------
 
 KILLED = """
 import json, os, random, signal, sys
-import fastreid_privacy.files
+import fastreid_privacy.core.files
 from fastreid_privacy.collection import run
-from fastreid_privacy.collection.anonymize_command import main
+from fastreid_privacy.commands.anonymize import main
 
 out, words = sys.argv[1], sys.argv[2:]
 left = 0
@@ -191,7 +219,18 @@ print(json.dumps(statuses))
 
 
 def test_killed_at_random_points_it_ends_byte_identical(weights, raw, tmp_path):
-    words = ["--weights", str(weights), "--input", str(raw), "--batch-size", "3", "--workers", "2", "--device", "cpu"]
+    words = [
+        "--weights",
+        str(weights),
+        "--input",
+        str(raw),
+        "--batch-size",
+        "3",
+        "--workers",
+        "2",
+        "--device",
+        "cpu",
+    ]
     command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -222,7 +261,7 @@ def test_a_second_run_into_the_same_folder_waits_for_nothing(weights, raw, tmp_p
     assert anonymize(*words) == 0
 
 
-# -- odd inputs -------------------------------------------------------------------------------------------------------------------------
+# -- odd inputs ----------------------------------------------------------------------------------------------
 
 
 def save(picture, path, **options):
@@ -311,7 +350,9 @@ def test_odd_files_are_reported_by_name_and_the_rest_goes_on(weights, tmp_path, 
             assert seen in manifest.failed[target] and f"  {name}: " in told
             assert not (out / target).exists()
         else:
-            assert (manifest.entries[target]["width"], manifest.entries[target]["height"]) == seen.shape[1::-1]
+            assert (manifest.entries[target]["width"], manifest.entries[target]["height"]) == seen.shape[
+                1::-1
+            ]
             assert pixels(out / target).shape == (64, 32, 3)
     assert recover("--key", weights, "--input", out, "--output", tmp_path / "recovered") == 0
     assert pixels(tmp_path / "recovered" / "one.png").shape == (1, 1, 3)
@@ -339,7 +380,7 @@ def test_nothing_of_the_raw_file_but_its_size_is_kept(weights, small_dataset, tm
     assert not any(value in (tmp_path / "png" / "manifest.jsonl").read_text() for value in hashes)
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------------------
 
 
 def test_two_images_that_would_share_a_name_are_named(weights, raw, tmp_path, capsys):
@@ -408,9 +449,14 @@ def test_a_full_disk_ends_the_run_and_it_continues(weights, raw, tmp_path, monke
     assert contents(tmp_path / "full") == contents(tmp_path / "whole")
 
 
-def test_recovery_refuses_another_anonymizers_set_and_changed_files(weights, small_run, raw, tmp_path, capsys):
+def test_recovery_refuses_another_anonymizers_set_and_changed_files(
+    weights, small_run, raw, tmp_path, capsys
+):
     checkpoint = torch.load(weights, weights_only=True)
-    checkpoint["model"] = {name: value + 1e-3 if name == "anonymizer.up.0.0.bias" else value for name, value in checkpoint["model"].items()}
+    checkpoint["model"] = {
+        name: value + 1e-3 if name == "anonymizer.up.0.0.bias" else value
+        for name, value in checkpoint["model"].items()
+    }
     torch.save(checkpoint, tmp_path / "other.pth")
     assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
     words = ["--input", tmp_path / "p", "--output", tmp_path / "r"]
@@ -425,7 +471,7 @@ def test_recovery_refuses_another_anonymizers_set_and_changed_files(weights, sma
     assert f"{changed.relative_to(tmp_path / 'p')}: it is not what was written" in capsys.readouterr().err
 
 
-# -- names and methods ------------------------------------------------------------------------------------------------------------------
+# -- names and methods ---------------------------------------------------------------------------------------
 
 
 def test_pseudonyms_depend_on_the_key_alone(weights, raw, tmp_path, capsys):
@@ -435,8 +481,26 @@ def test_pseudonyms_depend_on_the_key_alone(weights, raw, tmp_path, capsys):
     assert anonymize(*words, "--output", tmp_path / "p") == 0
     names = set(contents(tmp_path / "p"))
     manifest = (tmp_path / "p" / "manifest.jsonl").read_text()
-    assert len(names) == 15 and not any("rson" in name or "cam" in name for name in names) and "rson" not in manifest
-    assert recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r", "--verify", raw, "--pseudonymize", key) == 0
+    assert (
+        len(names) == 15
+        and not any("rson" in name or "cam" in name for name in names)
+        and "rson" not in manifest
+    )
+    assert (
+        recover(
+            "--key",
+            weights,
+            "--input",
+            tmp_path / "p",
+            "--output",
+            tmp_path / "r",
+            "--verify",
+            raw,
+            "--pseudonymize",
+            key,
+        )
+        == 0
+    )
     assert "in all, 14 images" in capsys.readouterr().out
     key.write_bytes(bytes(32))
     assert anonymize(*words, "--output", tmp_path / "other") == 0
@@ -448,10 +512,24 @@ def test_pseudonyms_depend_on_the_key_alone(weights, raw, tmp_path, capsys):
 
 @pytest.mark.parametrize("method", ["blur", "pixelate", "noise", "mask"])
 def test_conventional_operators_keep_sizes(raw, tmp_path, method):
-    assert anonymize("--method", method, "--input", raw, "--output", tmp_path / "p", "PRIVACY.DESENSITIZER.BLUR_SIGMA", 20) == 0
+    assert (
+        anonymize(
+            "--method",
+            method,
+            "--input",
+            raw,
+            "--output",
+            tmp_path / "p",
+            "PRIVACY.DESENSITIZER.BLUR_SIGMA",
+            20,
+        )
+        == 0
+    )
     for path in raw.rglob("*.jpg"):
         image = torch.from_numpy(pixels(path)).permute(2, 0, 1)[None]
-        written = torch.from_numpy(pixels(tmp_path / "p" / path.relative_to(raw).with_suffix(".png"))).permute(2, 0, 1)[None]
+        written = torch.from_numpy(
+            pixels(tmp_path / "p" / path.relative_to(raw).with_suffix(".png"))
+        ).permute(2, 0, 1)[None]
         assert written.shape == image.shape
         if method == "blur":
             scale = image.shape[2] / 256
@@ -544,7 +622,9 @@ def test_the_manifest_is_json_lines(weights, raw, tmp_path):
         ({"sha256": None}, "lacks sha256"),
     ],
 )
-def test_a_forged_manifest_is_refused_before_anything_is_written(weights, raw, tmp_path, capsys, change, message):
+def test_a_forged_manifest_is_refused_before_anything_is_written(
+    weights, raw, tmp_path, capsys, change, message
+):
     assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
     manifest = tmp_path / "p" / "manifest.jsonl"
     header, entry, *rest = map(json.loads, manifest.read_text().splitlines())
@@ -556,14 +636,31 @@ def test_a_forged_manifest_is_refused_before_anything_is_written(weights, raw, t
 
 
 def test_an_operator_that_does_nothing_protects_nothing(raw, tmp_path, capsys):
-    words = ["--method", "pixelate", "--input", raw, "--output", tmp_path / "out", "PRIVACY.DESENSITIZER.PIXEL_BLOCK", 1]
+    words = [
+        "--method",
+        "pixelate",
+        "--input",
+        raw,
+        "--output",
+        tmp_path / "out",
+        "PRIVACY.DESENSITIZER.PIXEL_BLOCK",
+        1,
+    ]
     assert anonymize(*words) == 2
-    assert "14 images were not protected" in (told := capsys.readouterr().err) and "would stay as it is" in told
+    assert (
+        "14 images were not protected" in (told := capsys.readouterr().err) and "would stay as it is" in told
+    )
     assert list(contents(tmp_path / "out")) == ["manifest.jsonl"]
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"path": "", "size": 1, "sha256": "", "width": 1, "height": 1}',
-                                  '{"path": "a\\ud800.png", "size": 1, "sha256": "", "width": 1, "height": 1}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"path": "", "size": 1, "sha256": "", "width": 1, "height": 1}',
+        '{"path": "a\\ud800.png", "size": 1, "sha256": "", "width": 1, "height": 1}',
+    ],
+)
 def test_forged_manifests_are_damaged(weights, raw, tmp_path, text, capsys):
     assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
     manifest = tmp_path / "p" / "manifest.jsonl"

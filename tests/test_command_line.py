@@ -10,24 +10,29 @@ import argparse
 import pytest
 import torch
 
-from fastreid_privacy import command_line, compat, trainer
+from fastreid_privacy import compat
+from fastreid_privacy.commands import train as command_line
 from fastreid_privacy.config import load_config
 from fastreid_privacy.evaluation import hybrid_evaluator
-from fastreid_privacy.trainer import PrivacyTrainer
+from fastreid_privacy.training import trainer
+from fastreid_privacy.training.trainer import PrivacyTrainer
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
 def test_the_gpu_that_is_named_becomes_the_current_one(tmp_path, monkeypatch, device):
-    """Of an allocation without a number, of FAISS and of fastreid's ``.cuda()``; of several processes, each has its GPU from launch."""
+    """Of an allocation without a number, of FAISS and of fastreid's ``.cuda()``; of several processes, each
+    has its GPU from launch."""
     chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    monkeypatch.setattr(compat, "loader_device", compat.loader_device)
+    monkeypatch.setattr(compat.data, "loader_device", compat.data.loader_device)
     monkeypatch.setattr(command_line, "run_experiment", lambda cfg, resume: chosen.append("trained"))
     options = small_options(tmp_path, **{"MODEL.DEVICE": device})
-    command_line.main(argparse.Namespace(config_file=str(SMALL_CONFIG), opts=options, eval_only=False, resume=False))
+    command_line.main(
+        argparse.Namespace(config_file=str(SMALL_CONFIG), opts=options, eval_only=False, resume=False)
+    )
     assert chosen == ([device] if ":" in device else []) + ["trained"]
 
 
@@ -35,8 +40,12 @@ def test_ranking_is_done_on_the_device_of_the_config(small_dataset, tmp_path, mo
     """Not on GPU 0 because FAISS sees one: on the validation split and on the test set."""
     devices = []
     rank = hybrid_evaluator.rank
-    monkeypatch.setattr(hybrid_evaluator, "rank", lambda *args, device, **kw: [devices.append(device), rank(*args, **kw)][1])
-    cfg = load_config(SMALL_CONFIG, small_options(tmp_path, **{"MODEL.HEADS.NUM_CLASSES": 12, "PRIVACY.PROTECTION": "none"}))
+    monkeypatch.setattr(
+        hybrid_evaluator, "rank", lambda *args, device, **kw: [devices.append(device), rank(*args, **kw)][1]
+    )
+    cfg = load_config(
+        SMALL_CONFIG, small_options(tmp_path, **{"MODEL.HEADS.NUM_CLASSES": 12, "PRIVACY.PROTECTION": "none"})
+    )
     model = PrivacyTrainer.build_model(cfg)
     for evaluate in (PrivacyTrainer.validate, PrivacyTrainer.test):
         devices.clear()

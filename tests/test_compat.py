@@ -1,4 +1,5 @@
-"""Every workaround of fastreid_privacy.compat: what fastreid alone does, and what it does after ``import fastreid_privacy``."""
+"""Every workaround of fastreid_privacy.compat: what fastreid alone does, and what it does after ``import
+fastreid_privacy``."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    """A function that trains plain fastreid with some options and returns the trainer, its weights before, and OUTPUT_DIR."""
+    """A function that trains plain fastreid with some options and returns the trainer, its weights before,
+    and OUTPUT_DIR."""
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
 
     def train(*options):
@@ -58,11 +60,12 @@ def trained(tmp_path, monkeypatch):
     return train
 
 
-# -- imports -------------------------------------------------------------------------------------------------------------------------------
+# -- imports -------------------------------------------------------------------------------------------------
 
 
 def test_a_script_that_tried_fastreid_first():
-    """fastreid alone cannot be imported; after our import it can, and what was imported before it is mended too."""
+    """fastreid alone cannot be imported; after our import it can, and what was imported before it is mended
+    too."""
     script = """
 import sys, torch
 from fastreid.solver import build_optimizer
@@ -88,7 +91,9 @@ from PIL import Image
 ToTensor()(Image.new("RGB", (2, 2)))
 build_dist(torch.ones(1, 2), torch.ones(1, 2))
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert run.returncode == 0 and run.stderr == "", run.stderr
 
 
@@ -104,10 +109,13 @@ def test_applying_twice_changes_nothing():
     compat.apply()
     assert before == ORIGINALS
     assert data_build.build_reid_train_loader is loader and defaults.AMPTrainer is optimizer
-    assert all(not getattr(original, "__module__", "").startswith("fastreid_privacy") for original in ORIGINALS.values())
+    assert all(
+        not getattr(original, "__module__", "").startswith("fastreid_privacy")
+        for original in ORIGINALS.values()
+    )
 
 
-# -- data ----------------------------------------------------------------------------------------------------------------------------------
+# -- data ----------------------------------------------------------------------------------------------------
 
 
 class Numbers(torch.utils.data.Dataset):
@@ -125,7 +133,12 @@ class Numbers(torch.utils.data.Dataset):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader_gives_what_torch_gives(workers):
-    options = {"dataset": Numbers(10), "batch_size": 4, "collate_fn": data_build.fast_batch_collator, "num_workers": workers}
+    options = {
+        "dataset": Numbers(10),
+        "batch_size": 4,
+        "collate_fn": data_build.fast_batch_collator,
+        "num_workers": workers,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # pinned memory without a GPU warns
         loader = data_build.DataLoaderX(0, pin_memory=True, **options)
@@ -138,14 +151,22 @@ def test_loader_gives_what_torch_gives(workers):
 
 
 def test_workers_that_are_not_forked(monkeypatch, tmp_path):
-    """macOS, Windows, and every process of ``launch`` before it is told otherwise: the worker's first import is fastreid.data."""
+    """macOS, Windows, and every process of ``launch`` before it is told otherwise: the worker's first import
+    is fastreid.data."""
     Image.fromarray(np.full((4, 4, 3), 7, np.uint8)).save(tmp_path / "image.png")
     data_set = fastreid.data.CommDataset([(str(tmp_path / "image.png"), 5, 0)], transforms_build.ToTensor())
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: "spawn")
     loader = PlainDataLoader(0, dataset=data_set, num_workers=1, collate_fn=data_build.fast_batch_collator)
     assert [batch["images"].mean().item() for batch in loader] == [7.0]
     with pytest.raises(RuntimeError, match="worker"):
-        list(DataLoader(data_set, num_workers=1, collate_fn=data_build.fast_batch_collator, multiprocessing_context="spawn"))
+        list(
+            DataLoader(
+                data_set,
+                num_workers=1,
+                collate_fn=data_build.fast_batch_collator,
+                multiprocessing_context="spawn",
+            )
+        )
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -166,13 +187,15 @@ def test_loader_upstream_needs_a_gpu():
 
 
 def test_loader_moves_to_the_device_that_was_set(monkeypatch):
-    monkeypatch.setattr(compat, "loader_device", "meta")
+    monkeypatch.setattr(compat.data, "loader_device", "meta")
     loader = PlainDataLoader(0, dataset=Numbers(2), batch_size=2, collate_fn=data_build.fast_batch_collator)
     batch = next(iter(loader))
     assert batch["images"].device.type == batch["targets"].device.type == "meta"
     assert batch["img_paths"] == ["0.jpg", "1.jpg"]
-    monkeypatch.setattr(compat, "loader_device", "auto")
-    assert PlainDataLoader(0, dataset=Numbers(2)).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    monkeypatch.setattr(compat.data, "loader_device", "auto")
+    assert PlainDataLoader(0, dataset=Numbers(2)).device.type == (
+        "cuda" if torch.cuda.is_available() else "cpu"
+    )
 
 
 def test_shutdown_ends_the_workers():
@@ -197,24 +220,29 @@ def test_data_folder_is_read_when_a_loader_is_built(tmp_path, monkeypatch):
 
 
 def test_random_affine_of_fastreid():
-    cfg = plain_fastreid.tiny_config("", "INPUT.AFFINE.ENABLED", True, "INPUT.REA.ENABLED", False, "INPUT.FLIP.ENABLED", False)
+    cfg = plain_fastreid.tiny_config(
+        "", "INPUT.AFFINE.ENABLED", True, "INPUT.REA.ENABLED", False, "INPUT.FLIP.ENABLED", False
+    )
     cfg.INPUT.PADDING.ENABLED = False
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 16, 3), dtype=np.uint8))
     transform = transforms_build.build_transforms(cfg, is_train=True)
     torch.manual_seed(3)
     ours = transform(image)
     torch.manual_seed(3)
-    affine = transforms.RandomAffine(10, scale=(0.9, 1.1), shear=0.1, interpolation=transforms.InterpolationMode.NEAREST, fill=0)
+    affine = transforms.RandomAffine(
+        10, scale=(0.9, 1.1), shear=0.1, interpolation=transforms.InterpolationMode.NEAREST, fill=0
+    )
     assert np.array_equal(ours.permute(1, 2, 0).numpy(), np.asarray(affine(image), np.float32))
     with pytest.raises(TypeError, match="resample"):
         original_of(transforms_build, "T").RandomAffine(degrees=10, resample=False, fillcolor=0)
 
 
-# -- training ------------------------------------------------------------------------------------------------------------------------------
+# -- training ------------------------------------------------------------------------------------------------
 
 
 def test_plain_fastreid_trains(trained):
-    """The whole of a plain script: AMP asked for, weights move, the last epoch's evaluation is on record, checkpoints load."""
+    """The whole of a plain script: AMP asked for, weights move, the last epoch's evaluation is on record,
+    checkpoints load."""
     trainer, before, output = trained("SOLVER.AMP.ENABLED", True)
     after = plain_fastreid.weights_of(trainer.model)
     moved = [name for name in before if not torch.equal(before[name], after[name])]
@@ -256,9 +284,14 @@ def test_normalisation_leaves_the_batch_alone(meta_arch, wrap):
     model = types.SimpleNamespace(pixel_mean=mean, pixel_std=std, device=torch.device("cpu"))
     images = torch.rand(2, 3, 4, 4) * 255
     kept = images.clone()
-    first, second = meta_arch.preprocess_image(model, wrap(images)), meta_arch.preprocess_image(model, wrap(images))
+    first, second = (
+        meta_arch.preprocess_image(model, wrap(images)),
+        meta_arch.preprocess_image(model, wrap(images)),
+    )
     assert torch.equal(images, kept) and torch.equal(first, second)
-    assert torch.equal(meta_arch.preprocess_image(model, wrap(kept.to(torch.uint8))), (kept.to(torch.uint8) - mean) / std)
+    assert torch.equal(
+        meta_arch.preprocess_image(model, wrap(kept.to(torch.uint8))), (kept.to(torch.uint8) - mean) / std
+    )
     upstream = original_of(meta_arch, "preprocess_image")(model, wrap(images))
     assert torch.equal(upstream, first) and not torch.equal(images, kept)
     with pytest.raises(TypeError, match="list"):
@@ -321,7 +354,8 @@ def test_an_early_exception_is_not_hidden():
 
 @pytest.mark.parametrize("period", [1, 2, 3])
 def test_last_evaluation_is_written(tmp_path, monkeypatch, period):
-    """Upstream leaves the last one out. Period 3 of 2 epochs: evaluated after the last epoch, in after_train."""
+    """Upstream leaves the last one out. Period 3 of 2 epochs: evaluated after the last epoch, in
+    after_train."""
 
     def epochs_written(name):
         loop = Loop()
@@ -329,7 +363,11 @@ def test_last_evaluation_is_written(tmp_path, monkeypatch, period):
         evaluation = hooks.EvalHook(period, lambda: {"Rank-1": float(next(results))})
         loop.register_hooks([evaluation, hooks.PeriodicWriter([JSONWriter(str(tmp_path / name))], 2)])
         loop.run()
-        return [line["Rank-1"] for line in map(json.loads, (tmp_path / name).read_text().splitlines()) if "Rank-1" in line]
+        return [
+            line["Rank-1"]
+            for line in map(json.loads, (tmp_path / name).read_text().splitlines())
+            if "Rank-1" in line
+        ]
 
     ours = epochs_written("ours.json")
     assert ours == ([1.0, 2.0] if period == 1 else [1.0])

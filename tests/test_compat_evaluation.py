@@ -24,7 +24,11 @@ def slow_rank(distances, q_pids, g_pids, q_cams, g_cams, max_rank):
     """CMC, AP and INP of each query with a match, counted one image at a time."""
     curves, aps, inps = [], [], []
     for q, (pid, cam) in enumerate(zip(q_pids, q_cams, strict=True)):
-        hits = [g_pids[g] == pid for g in np.argsort(distances[q], kind="stable") if not (g_pids[g] == pid and g_cams[g] == cam)]
+        hits = [
+            g_pids[g] == pid
+            for g in np.argsort(distances[q], kind="stable")
+            if not (g_pids[g] == pid and g_cams[g] == cam)
+        ]
         if not any(hits):
             continue
         curves.append([float(any(hits[: k + 1])) for k in range(max_rank)])
@@ -54,15 +58,20 @@ def test_ranking_of_short_galleries(gallery):
 def test_long_galleries_are_not_copied():
     distances, pids = np.zeros((2, 60), np.float32), np.arange(60)
     assert pad_gallery(distances, pids[:2], pids, pids, 50)[0] is distances
-    assert pad_gallery(distances, pids[:2], pids, pids, 59)[0] is distances  # one image removed at most: 59 are left
+    assert (
+        pad_gallery(distances, pids[:2], pids, pids, 59)[0] is distances
+    )  # one image removed at most: 59 are left
     assert pad_gallery(distances, pids[:2], pids, pids, 60)[0].shape == (2, 120)
 
 
 def test_cuhk03_protocol_runs():
-    """rank.py:69 uses ``np.bool``, which numpy 2 has again; one image per identity leaves nothing to chance."""
+    """rank.py:69 uses ``np.bool``, which numpy 2 has again; one image per identity leaves nothing to
+    chance."""
     distances = np.array([[0.3, 0.1, 0.2], [0.1, 0.2, 0.3]], np.float32)
     pids = np.array([0, 1, 2])
-    cmc, mean_ap = rank.evaluate_rank(distances, pids[:2], pids, np.zeros(2, int), np.ones(3, int), use_metric_cuhk03=True)
+    cmc, mean_ap = rank.evaluate_rank(
+        distances, pids[:2], pids, np.zeros(2, int), np.ones(3, int), use_metric_cuhk03=True
+    )
     np.testing.assert_allclose(cmc[:4], [0, 0.5, 1, 1], atol=1e-6)
     assert mean_ap == pytest.approx((1 / 3 + 1 / 2) / 2)
 
@@ -97,7 +106,8 @@ def test_reranking_on_the_cpu():
 
 
 def test_euclidean_distance_runs():
-    """compute_dist.py:183 uses a signature of ``addmm_`` that torch calls deprecated; it still gives squared distances."""
+    """compute_dist.py:183 uses a signature of ``addmm_`` that torch calls deprecated; it still gives squared
+    distances."""
     a, b = torch.rand(3, 5), torch.rand(4, 5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from fastreid_privacy.compat import distributed
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 
 
 def test_two_processes_train_alike(tmp_path, monkeypatch):
-    """Two CPU processes over gloo, through the name a plain script imports: same weights, and what they tell each other."""
+    """Two CPU processes over gloo, through the name a plain script imports: same weights, and what they tell
+    each other."""
     from fastreid.engine import launch
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastreid_privacy.config import RUN_KEYS, comparable, flat_keys, load_config
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FOLDERS = ("Market", "MSMT17", "CUHK03", "Synthetic")
@@ -39,7 +39,8 @@ def test_siblings_differ_in_method_keys_only(folder):
 @pytest.mark.parametrize(("suffix", "operator"), OPERATORS.items())
 def test_each_config_is_the_method_its_name_says(folder, suffix, operator):
     full, without, base = (
-        load(CONFIGS / folder / name) for name in (f"privacy_agw{suffix}.yml", f"wo_upgrade_{operator}.yml", f"base_{operator}.yml")
+        load(CONFIGS / folder / name)
+        for name in (f"privacy_agw{suffix}.yml", f"wo_upgrade_{operator}.yml", f"base_{operator}.yml")
     )
     assert [cfg.PRIVACY.PROTECTION for cfg in (full, without, base)] == ["learned", "learned", "conventional"]
     assert full.PRIVACY.UPGRADE.ENABLED and not without.PRIVACY.UPGRADE.ENABLED
@@ -71,17 +72,26 @@ def test_the_paper_figures_of_the_full_method_are_those_of_table_5():
 
 
 def test_whole_numbers_stand_for_floats_and_lists_for_tuples():
-    cfg = load_config("", ["MODEL.DEVICE", "cpu", "PRIVACY.LAMBDA_L1", "50", "DATASETS.NAMES", "['Market1501']"])
+    cfg = load_config(
+        "", ["MODEL.DEVICE", "cpu", "PRIVACY.LAMBDA_L1", "50", "DATASETS.NAMES", "['Market1501']"]
+    )
     assert cfg.PRIVACY.LAMBDA_L1 == 50.0 and isinstance(cfg.PRIVACY.LAMBDA_L1, float)
     assert cfg.DATASETS.NAMES == ("Market1501",)
 
 
 @pytest.mark.parametrize(
     ("typed", "nearest"),
-    [("PRIVACY.LAMDA_L1", "PRIVACY.LAMBDA_L1"), ("SOLVER.MAX_EPOCHS", "SOLVER.MAX_EPOCH"), ("PRIVACY.STORAGES", "PRIVACY.STORAGE")],
+    [
+        ("PRIVACY.LAMDA_L1", "PRIVACY.LAMBDA_L1"),
+        ("SOLVER.MAX_EPOCHS", "SOLVER.MAX_EPOCH"),
+        ("PRIVACY.STORAGES", "PRIVACY.STORAGE"),
+    ],
 )
 def test_unknown_keys_name_the_nearest_known_one(typed, nearest, tmp_path):
-    with pytest.raises(UserError, match=rf"unknown config key {typed} in the command line; the nearest known key is {nearest}$"):
+    with pytest.raises(
+        UserError,
+        match=rf"unknown config key {typed} in the command line; the nearest known key is {nearest}$",
+    ):
         load_config("", [typed, "1"])
     *path, leaf = typed.split(".")
     file = tmp_path / "typo.yml"
@@ -92,5 +102,12 @@ def test_unknown_keys_name_the_nearest_known_one(typed, nearest, tmp_path):
 
 def test_importing_the_package_leaves_the_report_alone():
     """Its libraries are needed at the end of a run, not by every script that imports the package."""
-    loaded = "import sys, fastreid_privacy; print(*({'fastreid_privacy.report', 'jinja2'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.strip() == ""
+    loaded = (
+        "import sys, fastreid_privacy; print(*({'fastreid_privacy.report', 'jinja2'} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == ""
+    )

@@ -1,4 +1,5 @@
-"""Keys kept apart: encrypted files, the parts of a checkpoint, sealed originals, and the commands that use them."""
+"""Keys kept apart: encrypted files, the parts of a checkpoint, sealed originals, and the commands that use
+them."""
 
 from __future__ import annotations
 
@@ -23,12 +24,14 @@ from fastreid.utils.checkpoint import Checkpointer
 from nacl.public import PrivateKey, SealedBox
 from safetensors.torch import save
 
-from fastreid_privacy.collection import anonymize_command, recover_command
+from fastreid_privacy.checkpoints.splitting import export
+from fastreid_privacy.commands import anonymize as anonymize_command
+from fastreid_privacy.commands import export as command_line
+from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.config import load_config, parse_config
-from fastreid_privacy.custody import command_line, encryption, sealing
-from fastreid_privacy.custody.encryption import decrypt, encrypt
-from fastreid_privacy.custody.release import export
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.keys import encryption, sealing
+from fastreid_privacy.keys.encryption import decrypt, encrypt
 from fastreid_privacy.retrieval import load_extractor
 
 
@@ -56,7 +59,7 @@ def call(module, *words) -> int:
     return module.main([str(word) for word in words])
 
 
-# -- encryption -------------------------------------------------------------------------------------------------------------------------
+# -- encryption ----------------------------------------------------------------------------------------------
 
 
 def test_encryption_is_the_standard_construction(monkeypatch):
@@ -98,25 +101,33 @@ def test_a_forged_cost_is_refused_before_any_memory_is_taken():
         decrypt(forged, "pass", "file")
 
 
-# -- parts of a checkpoint --------------------------------------------------------------------------------------------------------------
+# -- parts of a checkpoint -----------------------------------------------------------------------------------
 
 
 def test_parts_work_alone_and_agree_with_the_checkpoint(weights, tmp_path, monkeypatch):
     written = export(weights, tmp_path / "release", lambda: "pass")
     assert {part: path.name for part, path in written.items()} == {
-        "anonymizer": "anonymizer.safetensors", "recovery": "recovery.key", "reid": "reid.pth"
-    }  # fmt: skip
+        "anonymizer": "anonymizer.safetensors",
+        "recovery": "recovery.key",
+        "reid": "reid.pth",
+    }
     assert stat.S_IMODE(written["recovery"].stat().st_mode) == 0o600
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("pickle was read"))
     images = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
     part = fastreid_privacy.load_anonymizer(written["anonymizer"], "cpu")
     key = fastreid_privacy.load_recovery(written["recovery"], "cpu", lambda: "pass")
     monkeypatch.undo()
-    whole, recovery = fastreid_privacy.load_anonymizer(weights, "cpu"), fastreid_privacy.load_recovery(weights, "cpu")
+    whole, recovery = (
+        fastreid_privacy.load_anonymizer(weights, "cpu"),
+        fastreid_privacy.load_recovery(weights, "cpu"),
+    )
     assert part.fingerprint == key.fingerprint == whole.fingerprint == recovery.fingerprint
     assert torch.equal(part(images), whole(images)) and torch.equal(key(images), recovery(images))
     assert part.trained_on == whole.trained_on == ("SyntheticPedestrians",)
-    for other in (lambda: fastreid_privacy.load_recovery(written["anonymizer"]), lambda: fastreid_privacy.load_anonymizer(written["reid"])):
+    for other in (
+        lambda: fastreid_privacy.load_recovery(written["anonymizer"]),
+        lambda: fastreid_privacy.load_anonymizer(written["reid"]),
+    ):
         with pytest.raises(UserError, match=r"holds no (recovery|anonymizer)"):
             other()
 
@@ -124,14 +135,17 @@ def test_parts_work_alone_and_agree_with_the_checkpoint(weights, tmp_path, monke
 def test_no_part_holds_anything_of_another_or_of_the_machine(weights, small_run, tmp_path):
     written = export(weights, tmp_path, None)
     assert written["recovery"].name == "recovery.safetensors"
-    names = {part: set(fastreid_privacy.checkpoint_files.read_checkpoint(path)["model"]) for part, path in written.items()}
+    names = {
+        part: set(fastreid_privacy.checkpoints.reading.read_checkpoint(path)["model"])
+        for part, path in written.items()
+    }
     assert {name.partition(".")[0] for name in names["anonymizer"]} == {"anonymizer"}
     assert {name.partition(".")[0] for name in names["recovery"]} == {"recovery"}
     assert {name.partition(".")[0] for name in names["reid"]} == {"backbone", "heads"}
     for path in written.values():
         content = path.read_bytes()
         assert str(small_run).encode() not in content and str(small_run.parent.parent).encode() not in content
-        config = fastreid_privacy.checkpoint_files.read_checkpoint(path)["config"]
+        config = fastreid_privacy.checkpoints.reading.read_checkpoint(path)["config"]
         assert parse_config(config, "part").OUTPUT_DIR == load_config().OUTPUT_DIR
 
 
@@ -171,7 +185,7 @@ def test_damaged_safetensors_are_refused(weights, tmp_path, kind):
         fastreid_privacy.load_anonymizer(path)
 
 
-# -- sealed originals -------------------------------------------------------------------------------------------------------------------
+# -- sealed originals ----------------------------------------------------------------------------------------
 
 
 def test_sealed_boxes_are_libsodiums(tmp_path):
@@ -179,7 +193,9 @@ def test_sealed_boxes_are_libsodiums(tmp_path):
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     sealed = sealing.seal("a/ü.jpg", b"raw", sealing.read_public_key(public))
     key = sealing.read_identity(private)
-    opened = nacl.bindings.crypto_box_seal_open(sealed.removeprefix(sealing.MAGIC), bytes(key.public_key), bytes(key))
+    opened = nacl.bindings.crypto_box_seal_open(
+        sealed.removeprefix(sealing.MAGIC), bytes(key.public_key), bytes(key)
+    )
     assert opened == json.dumps("a/ü.jpg").encode() + b"\nraw"
     assert sealing.open_sealed(sealed, key) == ("a/ü.jpg", b"raw")
     for position in range(len(sealed)):
@@ -210,7 +226,7 @@ def test_key_files_are_not_mistaken(tmp_path):
         sealing.new_identity(tmp_path, None)
 
 
-# -- the commands -----------------------------------------------------------------------------------------------------------------------
+# -- the commands --------------------------------------------------------------------------------------------
 
 
 def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, capsys):
@@ -220,7 +236,16 @@ def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, caps
     assert call(command_line, "--new-identity", "--output", keys, "--passphrase-env", "PASS") == 0
     pseudonyms = tmp_path / "names.key"
     pseudonyms.write_bytes(bytes(32))
-    words = ["--weights", release / "anonymizer.safetensors", "--input", raw, "--seal", keys / "identity.pub", "--pseudonymize", pseudonyms]
+    words = [
+        "--weights",
+        release / "anonymizer.safetensors",
+        "--input",
+        raw,
+        "--seal",
+        keys / "identity.pub",
+        "--pseudonymize",
+        pseudonyms,
+    ]
     assert call(anonymize_command, *words, "--output", p) == 0
     assert len(list(p.glob("*.png"))) == len(list(p.glob("*.png.sealed"))) == 5
     contents = {file.read_bytes() for file in raw.rglob("*.jpg")}
@@ -229,13 +254,35 @@ def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, caps
     read, write = os.pipe()
     os.write(write, b"the passphrase\nanother line")
     os.close(write)
-    assert call(recover_command, "--key", release / "recovery.key", "--input", p, "--output", tmp_path / "r", "--passphrase-fd", read) == 0
+    assert (
+        call(
+            recover_command,
+            "--key",
+            release / "recovery.key",
+            "--input",
+            p,
+            "--output",
+            tmp_path / "r",
+            "--passphrase-fd",
+            read,
+        )
+        == 0
+    )
     os.close(read)
-    opened = ["--identity", keys / "identity.key", "--input", p, "--output", tmp_path / "o", "--passphrase-env", "PASS"]
+    opened = [
+        "--identity",
+        keys / "identity.key",
+        "--input",
+        p,
+        "--output",
+        tmp_path / "o",
+        "--passphrase-env",
+        "PASS",
+    ]
     assert call(recover_command, *opened) == 0
-    assert {file.relative_to(tmp_path / "o"): file.read_bytes() for file in (tmp_path / "o").rglob("*.jpg")} == {
-        file.relative_to(raw): file.read_bytes() for file in raw.rglob("*.jpg")
-    }
+    assert {
+        file.relative_to(tmp_path / "o"): file.read_bytes() for file in (tmp_path / "o").rglob("*.jpg")
+    } == {file.relative_to(raw): file.read_bytes() for file in raw.rglob("*.jpg")}
     assert call(recover_command, *opened) == 0  # again: all is there
 
     next(p.glob("*.sealed")).unlink()  # a sealed original that was lost is made again
@@ -247,7 +294,9 @@ def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, caps
     broken.write_bytes(content)
     shutil.rmtree(tmp_path / "o")
     capsys.readouterr()
-    assert call(anonymize_command, *words, "--output", p) == 2  # the camera side notices it too, while the raw file is there
+    assert (
+        call(anonymize_command, *words, "--output", p) == 2
+    )  # the camera side notices it too, while the raw file is there
     assert f"{broken.name.removesuffix('.sealed')} was changed since" in capsys.readouterr().err
     assert call(recover_command, *opened) == 2
     assert f"{broken.name}: it does not open" in capsys.readouterr().err
@@ -270,7 +319,15 @@ def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, caps
 )
 def test_export_refuses(weights, tmp_path, capsys, monkeypatch, words, message):
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    assert call(command_line, *(weights if word == "WEIGHTS" else word for word in words), "--output", tmp_path / "out") == 2
+    assert (
+        call(
+            command_line,
+            *(weights if word == "WEIGHTS" else word for word in words),
+            "--output",
+            tmp_path / "out",
+        )
+        == 2
+    )
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -289,12 +346,27 @@ def test_a_prompt_asks_twice_for_a_new_passphrase(weights, tmp_path, monkeypatch
 def test_what_was_not_sealed_cannot_be_opened(weights, raw, tmp_path, capsys):
     _, private = sealing.new_identity(tmp_path / "keys", None)
     assert call(anonymize_command, "--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
-    assert call(recover_command, "--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o") == 2
+    assert (
+        call(recover_command, "--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o")
+        == 2
+    )
     assert "holds no sealed originals" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "name", [b'""', b'"."', b"7", b"[]", b"not JSON", b'"a\\u0000b"', b'"\\ud800"', b'"../a"', b'"/a"', b"[" * 100_000]
+    "name",
+    [
+        b'""',
+        b'"."',
+        b"7",
+        b"[]",
+        b"not JSON",
+        b'"a\\u0000b"',
+        b'"\\ud800"',
+        b'"../a"',
+        b'"/a"',
+        b"[" * 100_000,
+    ],
 )
 def test_forged_sealed_files_write_nothing(tmp_path, name):
     key = PrivateKey.generate()
@@ -307,6 +379,15 @@ def test_a_private_key_is_no_recovery_key(raw, weights, tmp_path, monkeypatch, c
     monkeypatch.setenv("PASS", "the passphrase")
     assert call(command_line, "--new-identity", "--output", tmp_path, "--passphrase-env", "PASS") == 0
     assert call(anonymize_command, "--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
-    words = ["--key", tmp_path / "identity.key", "--input", tmp_path / "p", "--output", tmp_path / "r", "--passphrase-env", "PASS"]
+    words = [
+        "--key",
+        tmp_path / "identity.key",
+        "--input",
+        tmp_path / "p",
+        "--output",
+        tmp_path / "r",
+        "--passphrase-env",
+        "PASS",
+    ]
     assert call(recover_command, *words) == 2
     assert "is no recovery key" in capsys.readouterr().err

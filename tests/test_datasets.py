@@ -1,14 +1,15 @@
-"""Data sets as fastreid and this project find them: MSMT17's cameras, Market-1501 folders, missing and odd files."""
+"""Data sets as fastreid and this project find them: MSMT17's cameras, Market-1501 folders, missing and odd
+files."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fastreid_privacy.config import load_config
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.data import load_dataset
 from fastreid_privacy.data.datasets import read_market_folder
 from fastreid_privacy.data.loaders import PedestrianImages, validation_split
-from fastreid_privacy.errors import UserError
 
 
 def picture(path, mode="RGB"):
@@ -34,7 +35,13 @@ def test_msmt17_keeps_its_15_cameras(tmp_path, monkeypatch):
     for name, lines in lists.items():
         (root / f"list_{name}.txt").write_text("\n".join(lines) + "\n" if lines else "")
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
-    cfg = config(**{"DATASETS.NAMES": "['MSMT17']", "DATASETS.TESTS": "['MSMT17']", "DATASETS.VALIDATION.FRACTION": 0.5})
+    cfg = config(
+        **{
+            "DATASETS.NAMES": "['MSMT17']",
+            "DATASETS.TESTS": "['MSMT17']",
+            "DATASETS.VALIDATION.FRACTION": 0.5,
+        }
+    )
     data = load_dataset(cfg, "MSMT17")
     assert len({camera for _, _, camera in data.train}) == 15
     assert {camera for _, _, camera in data.query + data.gallery} == set(range(15))
@@ -60,9 +67,16 @@ def test_a_folder_in_market_naming_is_a_data_set(tmp_path):
     cfg = config(**{f"DATASETS.FOLDER.{part}": folder for part, folder in folders.items()})
     data = load_dataset(cfg, "MarketFolder")
     assert sorted((pid, camera) for _, pid, camera in data.train) == [
-        ("marketfolder_2", "marketfolder_0"), ("marketfolder_2", "marketfolder_1"), ("marketfolder_7", "marketfolder_11"),
-    ]  # fmt: skip
-    assert sorted((pid, camera) for _, pid, camera in data.gallery) == [(0, 2), (2, 0), (2, 1), (7, 11)]  # distractors stay, junk goes
+        ("marketfolder_2", "marketfolder_0"),
+        ("marketfolder_2", "marketfolder_1"),
+        ("marketfolder_7", "marketfolder_11"),
+    ]
+    assert sorted((pid, camera) for _, pid, camera in data.gallery) == [
+        (0, 2),
+        (2, 0),
+        (2, 1),
+        (7, 11),
+    ]  # distractors stay, junk goes
 
 
 def test_folder_errors_name_the_key_and_the_file(tmp_path):
@@ -82,10 +96,17 @@ def test_a_missing_data_set_says_where_and_what_runs_without_it(tmp_path, monkey
     with pytest.raises(UserError) as error:
         load_dataset(config(), "Market1501")
     message = str(error.value)
-    assert str(tmp_path) in message and "FASTREID_DATASETS" in message and "https://" in message and "configs/Synthetic" in message
+    assert (
+        str(tmp_path) in message
+        and "FASTREID_DATASETS" in message
+        and "https://" in message
+        and "configs/Synthetic" in message
+    )
 
 
-@pytest.mark.parametrize(("mode", "ending"), [("RGB", "png"), ("RGBA", "png"), ("P", "png"), ("L", "png"), ("CMYK", "jpg")])
+@pytest.mark.parametrize(
+    ("mode", "ending"), [("RGB", "png"), ("RGBA", "png"), ("P", "png"), ("L", "png"), ("CMYK", "jpg")]
+)
 def test_images_of_any_mode_are_read_as_rgb(tmp_path, mode, ending):
     path = tmp_path / f"image.{ending}"
     picture(path, mode)

@@ -11,6 +11,7 @@ import torch
 from fastreid.config import CfgNode
 from scipy import ndimage
 
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.desensitize import (
     DESENSITIZER_REGISTRY,
     Desensitizer,
@@ -21,7 +22,6 @@ from fastreid_privacy.desensitize import (
     operations,
     pixelate,
 )
-from fastreid_privacy.errors import UserError
 
 OPERATIONS = {
     "blur": lambda images: gaussian_blur(images, 2.5),
@@ -36,7 +36,14 @@ def random_images(*shape, seed=0):
 
 
 def config(**keys):
-    node = {"NAME": "blur", "BLUR_SIGMA": 12.0, "PIXEL_BLOCK": 24, "PIXEL_REDUCE": "mean", "NOISE_STD": 0.5, "MASK_REGION": []}
+    node = {
+        "NAME": "blur",
+        "BLUR_SIGMA": 12.0,
+        "PIXEL_BLOCK": 24,
+        "PIXEL_REDUCE": "mean",
+        "NOISE_STD": 0.5,
+        "MASK_REGION": [],
+    }
     return CfgNode({"PRIVACY": {"DESENSITIZER": node | keys}})
 
 
@@ -62,16 +69,24 @@ def test_examples_in_docstrings(module, monkeypatch):
 @pytest.mark.parametrize("size", [(128, 64), (37, 21), (9, 40), (2, 5), (1, 7), (1, 1)])
 def test_blur_equals_scipy(size, sigma):
     images = random_images(2, 3, *size)
-    expected = ndimage.gaussian_filter(images.double().numpy(), sigma, axes=(2, 3), mode="mirror", truncate=4.0)
-    torch.testing.assert_close(gaussian_blur(images, sigma), torch.from_numpy(expected).float(), rtol=0, atol=1e-3)
+    expected = ndimage.gaussian_filter(
+        images.double().numpy(), sigma, axes=(2, 3), mode="mirror", truncate=4.0
+    )
+    torch.testing.assert_close(
+        gaussian_blur(images, sigma), torch.from_numpy(expected).float(), rtol=0, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("sigma", [1.5, 6.0, 12.0])
 def test_blur_equals_opencv(sigma):
     image = random_images(1, 3, 256, 128)
     side = 2 * int(4 * sigma + 0.5) + 1
-    expected = cv2.GaussianBlur(image[0].permute(1, 2, 0).numpy(), (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
-    torch.testing.assert_close(gaussian_blur(image, sigma)[0].permute(1, 2, 0), torch.from_numpy(expected), rtol=0, atol=1e-2)
+    expected = cv2.GaussianBlur(
+        image[0].permute(1, 2, 0).numpy(), (side, side), sigma, borderType=cv2.BORDER_REFLECT_101
+    )
+    torch.testing.assert_close(
+        gaussian_blur(image, sigma)[0].permute(1, 2, 0), torch.from_numpy(expected), rtol=0, atol=1e-2
+    )
 
 
 def test_blur_of_a_point_is_the_sampled_kernel():
@@ -95,13 +110,16 @@ def pixelate_by_loops(image, block, reduce):
         for top in range(0, image.shape[1], block):
             for left in range(0, image.shape[2], block):
                 tile = image[channel, top : top + block, left : left + block]
-                result[channel, top : top + block, left : left + block] = tile.mean() if reduce == "mean" else tile[0, 0]
+                result[channel, top : top + block, left : left + block] = (
+                    tile.mean() if reduce == "mean" else tile[0, 0]
+                )
     return result
 
 
 @pytest.mark.parametrize("reduce", ["mean", "corner"])
 @pytest.mark.parametrize(
-    ("size", "block"), [((256, 128), 24), ((128, 64), 12), ((12, 8), 4), ((13, 7), 4), ((5, 9), 1), ((5, 9), 7), ((5, 9), 50)]
+    ("size", "block"),
+    [((256, 128), 24), ((128, 64), 12), ((12, 8), 4), ((13, 7), 4), ((5, 9), 1), ((5, 9), 7), ((5, 9), 50)],
 )
 def test_pixelation_equals_loops_over_blocks(size, block, reduce):
     images = random_images(2, 3, *size)
@@ -137,7 +155,8 @@ def test_noise_of_the_paper_is_clipped():
     noisy = gaussian_noise(torch.full((4, 3, 128, 64), 127.5), 0.5, seeds=range(4))
     assert noisy.min() == 0
     assert noisy.max() == 255
-    # A standard deviation of half the range puts what lies beyond one of them, 15.87 % on either side, onto the borders.
+    # A standard deviation of half the range puts what lies beyond one of them, 15.87 % on either side, onto
+    # the borders.
     for border in (0, 255):
         assert (noisy == border).float().mean().item() == pytest.approx(0.1587, abs=0.005)
 
@@ -146,11 +165,15 @@ def test_noise_of_an_image_depends_on_its_seed_only():
     images = random_images(4, 3, 32, 16)
     together = gaussian_noise(images, 0.5, seeds=[5, 6, 7, 5])
     for index, seed in enumerate([5, 6, 7, 5]):
-        assert torch.equal(gaussian_noise(images[index : index + 1], 0.5, seeds=torch.tensor([seed]))[0], together[index])
+        assert torch.equal(
+            gaussian_noise(images[index : index + 1], 0.5, seeds=torch.tensor([seed]))[0], together[index]
+        )
     torch.manual_seed(0)
     state = torch.get_rng_state()
     assert torch.equal(gaussian_noise(images.flip(0), 0.5, seeds=[5, 7, 6, 5]).flip(0), together)
-    assert torch.equal(torch.get_rng_state(), state)  # seeded noise does not disturb training's random numbers
+    assert torch.equal(
+        torch.get_rng_state(), state
+    )  # seeded noise does not disturb training's random numbers
     same_image = images[:1].expand(2, -1, -1, -1)
     assert not torch.equal(*gaussian_noise(same_image, 0.5, seeds=[5, 6]))
 
@@ -248,7 +271,11 @@ def test_autocast_changes_nothing(name):
 @pytest.mark.parametrize("layout", ["channels_last", "cropped"])
 def test_memory_layout_does_not_matter(name, layout):
     images = random_images(2, 3, 20, 12)
-    other = images.to(memory_format=torch.channels_last) if layout == "channels_last" else random_images(2, 3, 24, 16)[..., 2:22, 1:13]
+    other = (
+        images.to(memory_format=torch.channels_last)
+        if layout == "channels_last"
+        else random_images(2, 3, 24, 16)[..., 2:22, 1:13]
+    )
     torch.testing.assert_close(OPERATIONS[name](other), OPERATIONS[name](other.contiguous()))
 
 
@@ -258,7 +285,10 @@ def test_empty_batch(name):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-@pytest.mark.parametrize("images", [torch.zeros(3, 8, 8), torch.zeros(1, 1, 8, 8), torch.zeros(1, 8, 8, 3), torch.zeros(1, 3, 0, 8)])
+@pytest.mark.parametrize(
+    "images",
+    [torch.zeros(3, 8, 8), torch.zeros(1, 1, 8, 8), torch.zeros(1, 8, 8, 3), torch.zeros(1, 3, 0, 8)],
+)
 def test_wrong_shapes(name, images):
     with pytest.raises(ValueError, match="N×3×H×W, not " + "×".join(map(str, images.shape))):
         OPERATIONS[name](images)
@@ -304,7 +334,9 @@ def test_lengths_scale_with_the_height(height):
     images = random_images(2, 3, height, height // 2)
     scale = height / 256
     torch.testing.assert_close(Desensitizer("blur")(images), gaussian_blur(images, 12 * scale))
-    torch.testing.assert_close(Desensitizer("pixelate")(images), pixelate(images, {256: 24, 128: 12, 64: 6, 8: 1}[height]))
+    torch.testing.assert_close(
+        Desensitizer("pixelate")(images), pixelate(images, {256: 24, 128: 12, 64: 6, 8: 1}[height])
+    )
     torch.testing.assert_close(Desensitizer("pixelate", pixel_block=1)(images), images)
     assert torch.equal(Desensitizer("noise")(images, seeds=[1, 2]), gaussian_noise(images, 0.5, seeds=[1, 2]))
     assert torch.equal(Desensitizer("mask")(images), mask_out(images))
@@ -313,8 +345,12 @@ def test_lengths_scale_with_the_height(height):
 def test_every_option_reaches_its_operator():
     images = random_images(2, 3, 256, 128)
     assert torch.equal(Desensitizer("blur", blur_sigma=3.0)(images), gaussian_blur(images, 3.0))
-    assert torch.equal(Desensitizer("pixelate", pixel_block=9, pixel_reduce="corner")(images), pixelate(images, 9, "corner"))
-    assert torch.equal(Desensitizer("noise", noise_std=0.1)(images, seeds=[3, 4]), gaussian_noise(images, 0.1, seeds=[3, 4]))
+    assert torch.equal(
+        Desensitizer("pixelate", pixel_block=9, pixel_reduce="corner")(images), pixelate(images, 9, "corner")
+    )
+    assert torch.equal(
+        Desensitizer("noise", noise_std=0.1)(images, seeds=[3, 4]), gaussian_noise(images, 0.1, seeds=[3, 4])
+    )
     region = (0.0, 0.0, 0.3, 1.0)
     assert torch.equal(Desensitizer("mask", mask_region=region)(images), mask_out(images, region))
 
@@ -323,10 +359,16 @@ def test_every_option_reaches_its_operator():
     ("keys", "expected"),
     [
         ({"NAME": "blur", "BLUR_SIGMA": 4.0}, lambda images: gaussian_blur(images, 2.0)),
-        ({"NAME": "pixelate", "PIXEL_BLOCK": 16, "PIXEL_REDUCE": "corner"}, lambda images: pixelate(images, 8, "corner")),
+        (
+            {"NAME": "pixelate", "PIXEL_BLOCK": 16, "PIXEL_REDUCE": "corner"},
+            lambda images: pixelate(images, 8, "corner"),
+        ),
         ({"NAME": "noise", "NOISE_STD": 0.2}, lambda images: gaussian_noise(images, 0.2, [8, 9])),
         ({"NAME": "mask", "MASK_REGION": []}, mask_out),
-        ({"NAME": "mask", "MASK_REGION": [0.0, 0.0, 0.5, 0.5]}, lambda images: mask_out(images, (0, 0, 0.5, 0.5))),
+        (
+            {"NAME": "mask", "MASK_REGION": [0.0, 0.0, 0.5, 0.5]},
+            lambda images: mask_out(images, (0, 0, 0.5, 0.5)),
+        ),
     ],
 )
 def test_from_config(keys, expected):
@@ -344,7 +386,9 @@ def test_the_module_has_no_state_and_can_be_copied():
 
 def test_unknown_name_lists_the_known_ones():
     for build in (lambda: Desensitizer("blurr"), lambda: Desensitizer.from_config(config(NAME="blurr"))):
-        with pytest.raises(UserError, match=r"PRIVACY\.DESENSITIZER\.NAME is 'blurr'.*blur, mask, noise, pixelate"):
+        with pytest.raises(
+            UserError, match=r"PRIVACY\.DESENSITIZER\.NAME is 'blurr'.*blur, mask, noise, pixelate"
+        ):
             build()
 
 

@@ -12,14 +12,18 @@ import distributed_run
 import pytest
 import torch
 
-from fastreid_privacy import command_line
-from fastreid_privacy.losses import update_centers
+from fastreid_privacy.commands import train as command_line
+from fastreid_privacy.model.losses import update_centers
 
-# Whatever the first check measures upgrades. Images are tested one by one: a batch of another size is rounded otherwise.
+# Whatever the first check measures upgrades. Images are tested one by one: a batch of another size is rounded
+# otherwise.
 PROCESSES = 2
 OPTIONS = {
-    "PRIVACY.UPGRADE.EPS_PSNR": 100.0, "PRIVACY.UPGRADE.EPS_SSIM": 2.0, "PRIVACY.UPGRADE.EPS_RANK1": 101.0, "TEST.IMS_PER_BATCH": PROCESSES,
-}  # fmt: skip
+    "PRIVACY.UPGRADE.EPS_PSNR": 100.0,
+    "PRIVACY.UPGRADE.EPS_SSIM": 2.0,
+    "PRIVACY.UPGRADE.EPS_RANK1": 101.0,
+    "TEST.IMS_PER_BATCH": PROCESSES,
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,15 @@ def ranks(small_dataset, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command_line, "main", distributed_run.train_and_record)
         patch.setenv("OMP_NUM_THREADS", "1")
-        argv = ["--num-gpus", str(PROCESSES), "--dist-url", "auto", "--config-file", str(SMALL_CONFIG), *small_options(output, **OPTIONS)]
+        argv = [
+            "--num-gpus",
+            str(PROCESSES),
+            "--dist-url",
+            "auto",
+            "--config-file",
+            str(SMALL_CONFIG),
+            *small_options(output, **OPTIONS),
+        ]
         assert command_line.run(argv) == 0
     seen = [torch.load(output / f"seen_{rank}.pt", weights_only=False) for rank in range(PROCESSES)]
     return SimpleNamespace(seen=seen, output=output)
@@ -45,12 +57,23 @@ def test_there_are_two_processes_with_images_of_their_own(ranks):
 
 
 def test_weights_and_buffers_are_equal_on_both(ranks):
-    """After each epoch: parameters by averaged gradients, BatchNorm statistics by rank 0, the upgraded target by the decision."""
+    """After each epoch: parameters by averaged gradients, BatchNorm statistics by rank 0, the upgraded target
+    by the decision."""
     first, second = ranks.seen
     assert first["initial"] == second["initial"]
     assert first["epochs"] == second["epochs"] and len(first["epochs"]) == 2
-    parts = {name.split(".")[0] for name, value in first["epochs"][-1].items() if value != first["initial"][name]}
-    assert parts >= {"backbone", "heads", "anonymizer", "recovery", "anonymization_discriminator", "recovery_discriminator", "centers"}
+    parts = {
+        name.split(".")[0] for name, value in first["epochs"][-1].items() if value != first["initial"][name]
+    }
+    assert parts >= {
+        "backbone",
+        "heads",
+        "anonymizer",
+        "recovery",
+        "anonymization_discriminator",
+        "recovery_discriminator",
+        "centers",
+    }
     assert parts >= {"supervision"}
 
 
@@ -63,7 +86,11 @@ def test_decisions_are_equal_on_both(ranks):
 
 
 def test_only_the_first_process_writes(ranks):
-    assert sorted(path.name for path in ranks.output.glob("*.pth")) == ["model_0000.pth", "model_best.pth", "model_final.pth"]
+    assert sorted(path.name for path in ranks.output.glob("*.pth")) == [
+        "model_0000.pth",
+        "model_best.pth",
+        "model_final.pth",
+    ]
     assert len(list(ranks.output.glob("events.*"))) == 1
     lines = [json.loads(line) for line in (ranks.output / "metrics.json").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == sorted({line["iteration"] for line in lines})
@@ -71,15 +98,27 @@ def test_only_the_first_process_writes(ranks):
 
 def test_an_evaluation_over_two_processes_is_that_of_one(ranks, tmp_path):
     """results.json of the run against ``--eval-only`` of its checkpoint in this process."""
-    options = small_options(tmp_path, **{**OPTIONS, "TEST.IMS_PER_BATCH": 1, "MODEL.WEIGHTS": ranks.output / "model_best.pth"})
+    options = small_options(
+        tmp_path, **{**OPTIONS, "TEST.IMS_PER_BATCH": 1, "MODEL.WEIGHTS": ranks.output / "model_best.pth"}
+    )
     assert command_line.run(["--eval-only", "--config-file", str(SMALL_CONFIG), *options]) == 0
-    alone, together = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path, ranks.output))
-    assert alone["retrieval"].keys() == together["retrieval"].keys() == {"OI-OI", "OI-PI", "PI-OI", "PI-PI", "OI-DI", "RI-RI"}
+    alone, together = (
+        json.loads((folder / "results.json").read_text()) for folder in (tmp_path, ranks.output)
+    )
+    assert (
+        alone["retrieval"].keys()
+        == together["retrieval"].keys()
+        == {"OI-OI", "OI-PI", "PI-OI", "PI-PI", "OI-DI", "RI-RI"}
+    )
     for pair, figures in together["retrieval"].items():
         assert figures == pytest.approx(alone["retrieval"][pair], rel=1e-12), pair
     for domain, figures in together["image_quality"].items():
-        measured = {name: value for name, value in figures.items() if value is not None}  # LPIPS is not, without its weights
-        assert measured == pytest.approx({name: alone["image_quality"][domain][name] for name in measured}, rel=1e-9), domain
+        measured = {
+            name: value for name, value in figures.items() if value is not None
+        }  # LPIPS is not, without its weights
+        assert measured == pytest.approx(
+            {name: alone["image_quality"][domain][name] for name in measured}, rel=1e-9
+        ), domain
 
 
 def test_the_center_update_is_that_of_the_whole_batch(ranks):
@@ -98,6 +137,12 @@ def test_the_center_update_is_that_of_the_whole_batch(ranks):
 
 
 def test_a_batch_that_two_processes_cannot_share(capfd, tmp_path, small_dataset):
-    argv = ["--num-gpus", "2", "--config-file", str(SMALL_CONFIG), *small_options(tmp_path / "run", **{"SOLVER.IMS_PER_BATCH": 20})]
+    argv = [
+        "--num-gpus",
+        "2",
+        "--config-file",
+        str(SMALL_CONFIG),
+        *small_options(tmp_path / "run", **{"SOLVER.IMS_PER_BATCH": 20}),
+    ]
     assert command_line.run(argv) == 2
     assert "leaves 10 images each, no multiple of DATALOADER.NUM_INSTANCE 4" in capfd.readouterr().err

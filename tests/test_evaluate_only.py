@@ -1,4 +1,5 @@
-"""``--eval-only`` on a finished run: nothing of its record is lost, and the checkpoint asked for is tested."""
+"""``--eval-only`` on a finished run: nothing of its record is lost, and the checkpoint asked for is
+tested."""
 
 import json
 import shutil
@@ -17,7 +18,15 @@ def compared_run(small_dataset, tmp_path_factory):
 
 
 def options(output, **more):
-    return small_options(output, **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto", "PRIVACY.UPPER_BOUND": "auto", "SOLVER.MAX_EPOCH": 1, **more})
+    return small_options(
+        output,
+        **{
+            "PRIVACY.UPGRADE.BASELINE_RANK1": "auto",
+            "PRIVACY.UPPER_BOUND": "auto",
+            "SOLVER.MAX_EPOCH": 1,
+            **more,
+        },
+    )
 
 
 def evaluate(output, **more) -> dict:
@@ -29,7 +38,13 @@ def test_a_second_evaluation_gives_the_same_results(compared_run, tmp_path):
     output = tmp_path / "copy"
     shutil.copytree(compared_run, output)
     before = json.loads((output / "results.json").read_text())
-    assert before["checks"] and before["validation"] and before["baseline"] and before["upper_bound"] and before["versus_baseline"]
+    assert (
+        before["checks"]
+        and before["validation"]
+        and before["baseline"]
+        and before["upper_bound"]
+        and before["versus_baseline"]
+    )
     after = evaluate(output)
     for results in (before, after):
         results["config"].pop("OUTPUT_DIR")
@@ -44,7 +59,10 @@ def test_the_final_checkpoint_is_tested_where_the_config_says_so(compared_run, t
     assert evaluate(output, **{"TEST.CHECKPOINT": "final"})["checkpoint"] == "model_final.pth"
 
 
-@pytest.mark.parametrize(("key", "folder"), [("PRIVACY.UPGRADE.BASELINE_RANK1", "upper_bound"), ("PRIVACY.UPPER_BOUND", "baseline")])
+@pytest.mark.parametrize(
+    ("key", "folder"),
+    [("PRIVACY.UPGRADE.BASELINE_RANK1", "upper_bound"), ("PRIVACY.UPPER_BOUND", "baseline")],
+)
 def test_results_of_another_method_do_not_serve(compared_run, tmp_path, capsys, key, folder):
     choice = {key: compared_run / folder / "results.json"}
     assert run(["--config-file", str(SMALL_CONFIG), *options(tmp_path / "new", **choice)]) == 2

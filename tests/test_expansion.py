@@ -75,13 +75,16 @@ def test_inputs_are_kept_and_may_be_of_low_precision():
         np.testing.assert_array_equal(given, copy)
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"k": 53}, "TEST.AQE.QE_K.* 52 together"),
-    ({"k": 0}, "TEST.AQE.QE_K"),
-    ({"times": 0}, "TEST.AQE.QE_TIME"),
-    ({"alpha": -1.0}, "TEST.AQE.ALPHA"),
-    ({"alpha": float("nan")}, "TEST.AQE.ALPHA"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 53}, "TEST.AQE.QE_K.* 52 together"),
+        ({"k": 0}, "TEST.AQE.QE_K"),
+        ({"times": 0}, "TEST.AQE.QE_TIME"),
+        ({"alpha": -1.0}, "TEST.AQE.ALPHA"),
+        ({"alpha": float("nan")}, "TEST.AQE.ALPHA"),
+    ],
+)
 def test_bad_options_are_named(options, message):
     with pytest.raises(fastreid_privacy.UserError, match=message):
         expand(*sides(3), **options)

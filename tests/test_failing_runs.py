@@ -1,4 +1,5 @@
-"""Data that cannot be trained on is refused before training; images and losses that go wrong during it stop the run, by name."""
+"""Data that cannot be trained on is refused before training; images and losses that go wrong during it stop
+the run, by name."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fastreid_privacy import command_line, data
-from fastreid_privacy.command_line import run
+from fastreid_privacy import data
+from fastreid_privacy.commands import train as command_line
+from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import load_config
 
 pytestmark = pytest.mark.usefixtures("small_dataset")
@@ -26,7 +28,8 @@ def command(output, config=SMALL_CONFIG, **overrides):
 
 @pytest.fixture
 def stopped(tmp_path, capfd):
-    """A function that runs the command, makes sure that it stops with one message, and returns the message and the files left."""
+    """A function that runs the command, makes sure that it stops with one message, and returns the message
+    and the files left."""
 
     def stop(**overrides):
         output = tmp_path / "run"
@@ -52,13 +55,16 @@ def refused(stopped, monkeypatch):
     return refuse
 
 
-# -- data sets that are missing or cannot be used ------------------------------------------------------------------------------------------
+# -- data sets that are missing or cannot be used ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["Market1501", "MSMT17", "CUHK03", "DukeMTMC"])
 def test_a_data_set_that_is_not_there(refused, small_dataset, name):
     message = refused(**{"DATASETS.TESTS": (name,)})
-    assert all(word in message for word in (name, str(small_dataset), "FASTREID_DATASETS", "configs/Synthetic/privacy_agw.yml"))
+    assert all(
+        word in message
+        for word in (name, str(small_dataset), "FASTREID_DATASETS", "configs/Synthetic/privacy_agw.yml")
+    )
 
 
 def test_rendered_people_of_impossible_number(refused):
@@ -72,7 +78,8 @@ def test_a_data_folder_that_cannot_be_written(refused, monkeypatch, tmp_path):
 
 
 def market_folders(folder, identities=8, cameras=2, images=2, test_cameras=None):
-    """Overrides for a data set of noise in Market-1501's naming: 32×16, ``images`` of each identity under each camera."""
+    """Overrides for a data set of noise in Market-1501's naming: 32×16, ``images`` of each identity under
+    each camera."""
     rng = np.random.default_rng(0)
     seen_by = {"train": cameras, "query": test_cameras or cameras, "gallery": test_cameras or cameras}
     for part, count in seen_by.items():
@@ -83,7 +90,12 @@ def market_folders(folder, identities=8, cameras=2, images=2, test_cameras=None)
                     picture = Image.fromarray(rng.integers(0, 256, (32, 16, 3), dtype=np.uint8))
                     picture.save(folder / part / f"{pid:04d}_c{camera}s1_{number:06d}_00.png")
     paths = {f"DATASETS.FOLDER.{part.upper()}": folder / part for part in seen_by}
-    return {"DATASETS.NAMES": ("MarketFolder",), "DATASETS.TESTS": ("MarketFolder",), "DATALOADER.NUM_INSTANCE": 2, **paths}
+    return {
+        "DATASETS.NAMES": ("MarketFolder",),
+        "DATASETS.TESTS": ("MarketFolder",),
+        "DATALOADER.NUM_INSTANCE": 2,
+        **paths,
+    }
 
 
 @pytest.mark.parametrize("key", ["TRAIN", "QUERY", "GALLERY"])
@@ -114,40 +126,56 @@ def test_two_cameras_are_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(command_line, "main", lambda args: None)
     options = market_folders(tmp_path, identities=12)
     assert run(command(tmp_path / "run", **options)) == 0
-    split = data.loaders.validation_split(load_config(SMALL_CONFIG, small_options(tmp_path / "run", **options)))
+    split = data.loaders.validation_split(
+        load_config(SMALL_CONFIG, small_options(tmp_path / "run", **options))
+    )
     for _, pid, camera in split.query:
         assert any(item[1] == pid and item[2] != camera for item in split.gallery)
 
 
-@pytest.mark.parametrize(("overrides", "named"), [
-    ({"DATASETS.VALIDATION.FRACTION": 0.95}, "DATASETS.VALIDATION.FRACTION"),
-    ({"SOLVER.IMS_PER_BATCH": 80}, "SOLVER.IMS_PER_BATCH 80"),
-    ({"SOLVER.IMS_PER_BATCH": 32, "DATALOADER.NUM_INSTANCE": 2}, "DATALOADER.NUM_INSTANCE 2 needs 16 identities"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"DATASETS.VALIDATION.FRACTION": 0.95}, "DATASETS.VALIDATION.FRACTION"),
+        ({"SOLVER.IMS_PER_BATCH": 80}, "SOLVER.IMS_PER_BATCH 80"),
+        (
+            {"SOLVER.IMS_PER_BATCH": 32, "DATALOADER.NUM_INSTANCE": 2},
+            "DATALOADER.NUM_INSTANCE 2 needs 16 identities",
+        ),
+    ],
+)
 def test_nothing_or_too_little_left_to_train_on(refused, overrides, named):
     assert named in refused(**overrides)
 
 
-# -- images --------------------------------------------------------------------------------------------------------------------------------
+# -- images --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("part", "workers", "damage"), [
-    ("bounding_box_train", 0, "truncated"), ("bounding_box_train", 2, "truncated"), ("bounding_box_train", 0, "empty"),
-    ("bounding_box_train", 0, "no image"), ("query", 0, "truncated"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("part", "workers", "damage"),
+    [
+        ("bounding_box_train", 0, "truncated"),
+        ("bounding_box_train", 2, "truncated"),
+        ("bounding_box_train", 0, "empty"),
+        ("bounding_box_train", 0, "no image"),
+        ("query", 0, "truncated"),
+    ],
+)
 def test_an_unreadable_image_is_named(stopped, small_dataset, tmp_path, monkeypatch, part, workers, damage):
     shutil.copytree(small_dataset, tmp_path / "datasets")
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "datasets"))
     images = sorted((tmp_path / "datasets").glob(f"*/{part}/*.jpg"))
     for image in images:
-        image.write_bytes({"truncated": image.read_bytes()[:600], "empty": b"", "no image": b"<html>404</html>"}[damage])
+        image.write_bytes(
+            {"truncated": image.read_bytes()[:600], "empty": b"", "no image": b"<html>404</html>"}[damage]
+        )
     message, left = stopped(**{"DATALOADER.NUM_WORKERS": workers, "SOLVER.MAX_EPOCH": 1})
     assert sum(str(image) in message for image in images) == 1 and "cannot be read" in message
     assert ("model_final.pth" in left) == (part == "query") and "results.json" not in left
     assert not multiprocessing.active_children()  # a loader's workers do not outlive the run
 
 
-# -- losses --------------------------------------------------------------------------------------------------------------------------------
+# -- losses --------------------------------------------------------------------------------------------------
 
 
 def finite(path):
@@ -162,12 +190,19 @@ def images_named(message, small_dataset):
 def test_a_loss_that_is_nan_from_the_start(stopped, small_dataset, small_run, tmp_path):
     """A NaN in the recovery decoder: only its own losses are named."""
     checkpoint = torch.load(small_run / "model_best.pth", weights_only=False)
-    name = next(name for name in checkpoint["model"] if name.startswith("recovery.up") and name.endswith("weight"))
+    name = next(
+        name for name in checkpoint["model"] if name.startswith("recovery.up") and name.endswith("weight")
+    )
     checkpoint["model"][name][0] = float("nan")
     torch.save(checkpoint, tmp_path / "poisoned.pth")
     message, left = stopped(**{"MODEL.WEIGHTS": tmp_path / "poisoned.pth"})
     named = message.split("became")[0]
-    assert "iteration 0:" in named and "loss_recovery_l1" in named and "loss_anonymization_l1" not in named and "loss_cls" not in named
+    assert (
+        "iteration 0:" in named
+        and "loss_recovery_l1" in named
+        and "loss_anonymization_l1" not in named
+        and "loss_cls" not in named
+    )
     assert images_named(message, small_dataset) > 4
     assert not [name for name in left if name.endswith(".pth")]
 
@@ -180,7 +215,8 @@ def test_a_learning_rate_that_is_too_high(stopped, small_dataset, tmp_path):
 
 
 def test_weights_that_are_infinite_after_a_finite_loss(stopped, small_dataset, tmp_path):
-    """One step in an epoch, of a length that float32 cannot hold: the loss before it is finite, and nobody computes one after it."""
+    """One step in an epoch, of a length that float32 cannot hold: the loss before it is finite, and nobody
+    computes one after it."""
     options = {"SOLVER.OPT": "SGD", "SOLVER.BASE_LR": 1e38, "SOLVER.IMS_PER_BATCH": 32, "SOLVER.MAX_EPOCH": 1}
     message, left = stopped(**options)
     assert "after epoch 1" in message and "backbone." in message and images_named(message, small_dataset) > 4

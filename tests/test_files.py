@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastreid_privacy.evaluation.bootstrap import save_query_ranks  # before fastreid: importing the package makes it work
+from fastreid_privacy.results.stored import (
+    save_query_ranks,
+)  # before fastreid: importing the package makes it work
 
 # isort: split
 import subprocess
@@ -13,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 
+from fastreid_privacy.core.files import remove_unfinished, write_atomically
 from fastreid_privacy.evaluation.ranking import QueryRanks
-from fastreid_privacy.evaluation.results import save_results
-from fastreid_privacy.files import remove_unfinished, write_atomically
-from fastreid_privacy.image_storage import ImageStorage
-from fastreid_privacy.report import image_grid, save_samples
+from fastreid_privacy.model.storage import ImageStorage
+from fastreid_privacy.report import image_grid
+from fastreid_privacy.results.results_json import save_results
+from fastreid_privacy.results.stored import save_samples
 
 IMAGES = {"OI": np.zeros((1, 32, 16, 3), np.uint8)}
 RANKS = {"OI-OI": QueryRanks(np.array([1, 2]), np.ones(2), np.ones(2))}
@@ -77,7 +80,7 @@ def test_every_writer_moves_whole_files(tmp_path, monkeypatch, writer):
 
 
 def test_leftovers_of_a_killed_process_can_be_found(tmp_path):
-    killed = "import os, pathlib, sys; from fastreid_privacy.files import write_atomically as w; "
+    killed = "import os, pathlib, sys; from fastreid_privacy.core.files import write_atomically as w; "
     killed += "w(pathlib.Path(sys.argv[1]), lambda file: os.kill(os.getpid(), 9))"
     subprocess.run([sys.executable, "-c", killed, str(tmp_path / "file")], check=False)
     assert len(contents(tmp_path)) == 1

@@ -1,6 +1,13 @@
-"""Human verification: drawing and dealing pairs, the pages in a real browser, and scoring what a simulated person answered."""
+"""Human verification: drawing and dealing pairs, the pages in a real browser, and scoring what a simulated
+person answered."""
 
-from fastreid_privacy.human_study import GROUPS, deal, draw_pairs, read_answers, score_study  # before fastreid: it works then
+from fastreid_privacy.human_study import (
+    GROUPS,
+    deal,
+    draw_pairs,
+    read_answers,
+    score_study,
+)  # before fastreid: it works then
 
 # isort: split
 import base64
@@ -23,11 +30,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import fastreid_privacy
-from fastreid_privacy.command_line import run as train
-from fastreid_privacy.errors import UserError
-from fastreid_privacy.human_study.command_line import run
-from fastreid_privacy.human_study.images import checkpoint_of
+from fastreid_privacy.commands.human_study import run
+from fastreid_privacy.commands.train import run as train
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.human_study.score import missing_answers
+from fastreid_privacy.human_study.study_images import checkpoint_of
 
 LABELS = np.repeat(np.arange(0, 9), 8), np.tile([0, 0, 1, 1, 2, 2, 3, 3], 9)  # pid 0: distractors
 
@@ -81,7 +88,10 @@ def test_dealing_shares_both_kinds(participants):
 
 def test_no_participant_always_gets_more_of_one_kind():
     pairs = draw_pairs(*LABELS, 30, np.random.default_rng(0))  # 15 of either kind for 10 participants
-    of_groups = [[sum(pair.same for pair in share) for share in deal(pairs, 10, np.random.default_rng(seed))] for seed in range(13)]
+    of_groups = [
+        [sum(pair.same for pair in share) for share in deal(pairs, 10, np.random.default_rng(seed))]
+        for seed in range(13)
+    ]
     assert all(set(same) == {1, 2} for same in zip(*of_groups, strict=True))
 
 
@@ -98,19 +108,34 @@ def example_key(groups=("blur-base-oi_pi", "raw-oi_oi"), participants=3, each=8)
 def wilson(correct, count):
     """The textbook's closed form."""
     z, share = 1.959963984540054, correct / count
-    middle, width = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    middle, width = (
+        share + z * z / (2 * count),
+        z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)),
+    )
     return [100 * (middle + sign * width) / (1 + z * z / count) for sign in (-1, 1)]
 
 
 def test_scores():
     key = example_key()
     answers = {
-        1: {pair: entry["same"] for pair, entry in key["pairs"].items() if entry["participant"] == 1},  # always right
-        2: {pair: True for pair, entry in key["pairs"].items() if entry["participant"] == 2 and entry["group"] == "raw-oi_oi"},
+        1: {
+            pair: entry["same"] for pair, entry in key["pairs"].items() if entry["participant"] == 1
+        },  # always right
+        2: {
+            pair: True
+            for pair, entry in key["pairs"].items()
+            if entry["participant"] == 2 and entry["group"] == "raw-oi_oi"
+        },
     }
     scores = score_study(key, answers)
     base, raw = scores["blur-base-oi_pi"], scores["raw-oi_oi"]
-    assert (base["answered"], base["missing"], base["correct"], base["accuracy"], base["participants_low"]) == (8, 16, 8, 100, None)
+    assert (
+        base["answered"],
+        base["missing"],
+        base["correct"],
+        base["accuracy"],
+        base["participants_low"],
+    ) == (8, 16, 8, 100, None)
     assert (raw["answered"], raw["missing"], raw["correct"], raw["accuracy"]) == (16, 8, 12, 75)
     assert [raw["low"], raw["high"]] == pytest.approx(wilson(12, 16))
     assert [base["low"], base["high"]] == pytest.approx(wilson(8, 8))
@@ -122,19 +147,40 @@ def test_scores():
 
 def test_a_group_without_answers_has_no_accuracy():
     score = score_study(example_key(), {})["raw-oi_oi"]
-    assert (score["answered"], score["missing"], score["accuracy"], score["low"], score["participants_high"]) == (0, 24, None, None, None)
+    assert (
+        score["answered"],
+        score["missing"],
+        score["accuracy"],
+        score["low"],
+        score["participants_high"],
+    ) == (0, 24, None, None, None)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"schema": 1, "study": "other", "participant": 1, "answers": {}}, "of the study other, not of this one, abc"),
+        (
+            {"schema": 1, "study": "other", "participant": 1, "answers": {}},
+            "of the study other, not of this one, abc",
+        ),
         ({"schema": 2, "study": "abc", "participant": 1, "answers": {}}, "another schema"),
         ({"schema": 1, "study": "abc", "participant": 1, "answers": []}, "holds no answers"),
-        ({"schema": 1, "study": "abc", "participant": 1, "answers": {"nobody": {"answer": "same"}}}, "'nobody', which participant 1"),
-        ({"schema": 1, "study": "abc", "participant": 1, "answers": {"raw-oi_oi20": {"answer": "same"}}}, "was not shown"),
-        ({"schema": 1, "study": "abc", "participant": 1, "answers": {"raw-oi_oi10": {"answer": "maybe"}}}, "neither with same nor"),
-        ({"schema": 1, "study": "abc", "answers": {"nobody": {"answer": "same"}}}, "of participant None; this study has 1 to 3"),
+        (
+            {"schema": 1, "study": "abc", "participant": 1, "answers": {"nobody": {"answer": "same"}}},
+            "'nobody', which participant 1",
+        ),
+        (
+            {"schema": 1, "study": "abc", "participant": 1, "answers": {"raw-oi_oi20": {"answer": "same"}}},
+            "was not shown",
+        ),
+        (
+            {"schema": 1, "study": "abc", "participant": 1, "answers": {"raw-oi_oi10": {"answer": "maybe"}}},
+            "neither with same nor",
+        ),
+        (
+            {"schema": 1, "study": "abc", "answers": {"nobody": {"answer": "same"}}},
+            "of participant None; this study has 1 to 3",
+        ),
         ({"schema": 1, "study": "abc", "participant": [1], "answers": {}}, r"of participant \[1\]"),
         ({"schema": 1, "study": "abc", "participant": True, "answers": {}}, "of participant True"),
         ({"schema": 1, "study": "abc", "participant": 4, "answers": {}}, "of participant 4"),
@@ -177,7 +223,24 @@ BLUR = "blur-base-oi_pi,blur-base-pi_pi,blur-full-oi_pi,blur-full-pi_pi,raw-oi_o
 def study(runs, tmp_path_factory):
     """5 groups of 12 pairs for two participants."""
     output = tmp_path_factory.mktemp("study") / "pages"
-    assert run(["make", "--runs", str(runs), "--output", str(output), "--groups", BLUR, "--pairs", "12", "--participants", "2"]) == 0
+    assert (
+        run(
+            [
+                "make",
+                "--runs",
+                str(runs),
+                "--output",
+                str(output),
+                "--groups",
+                BLUR,
+                "--pairs",
+                "12",
+                "--participants",
+                "2",
+            ]
+        )
+        == 0
+    )
     return output
 
 
@@ -202,9 +265,14 @@ def test_pages_hold_the_images_and_not_the_answers(study, runs, small_dataset):
 
     def protected(run, images):
         protect = fastreid_privacy.load_anonymizer(runs / run / "model_best.pth")
-        return [protect(torch.from_numpy(image.copy()).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy() for image in images]
+        return [
+            protect(torch.from_numpy(image.copy()).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+            for image in images
+        ]
 
-    files = {path.name: path for path in small_dataset.rglob("*.png")} | {path.name: path for path in small_dataset.rglob("*.jpg")}
+    files = {path.name: path for path in small_dataset.rglob("*.png")} | {
+        path.name: path for path in small_dataset.rglob("*.jpg")
+    }
     data = page_data(pages[0])
     for name, left, right in data["trials"]:
         entry = key["pairs"][name]
@@ -213,10 +281,15 @@ def test_pages_hold_the_images_and_not_the_answers(study, runs, small_dataset):
         if entry["group"] != "raw-oi_oi":
             unprotected = 1 if entry["group"].endswith("oi_pi") else 0
             raw[unprotected:] = protected(GROUPS[entry["group"]].run, raw[unprotected:])
-        assert any(all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(order, pictures, strict=True)) for order in (raw, raw[::-1]))
+        assert any(
+            all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(order, pictures, strict=True))
+            for order in (raw, raw[::-1])
+        )
     for page in pages:
         text = re.sub(r'"images": \[.*?\]', "", page.read_text(), flags=re.DOTALL)
-        assert not re.search("blur|base_|full_|_c[0-9]s|true|oi_pi|pid", text.split('id="data"')[1].split("</script>")[0])
+        assert not re.search(
+            "blur|base_|full_|_c[0-9]s|true|oi_pi|pid", text.split('id="data"')[1].split("</script>")[0]
+        )
 
 
 def test_a_study_is_a_function_of_its_seed(runs, tmp_path):
@@ -224,7 +297,11 @@ def test_a_study_is_a_function_of_its_seed(runs, tmp_path):
         options = ["--groups", "raw-oi_oi", "--pairs", "4", "--participants", "1", "--seed", seed]
         assert run(["make", "--runs", str(runs), "--output", str(tmp_path / name), *options]) == 0
     page = "participant_01.html"
-    assert (tmp_path / "a" / page).read_bytes() == (tmp_path / "b" / page).read_bytes() != (tmp_path / "c" / page).read_bytes()
+    assert (
+        (tmp_path / "a" / page).read_bytes()
+        == (tmp_path / "b" / page).read_bytes()
+        != (tmp_path / "c" / page).read_bytes()
+    )
 
 
 def test_answers_on_images_of_another_model_are_refused(runs, tmp_path, capsys):
@@ -232,7 +309,10 @@ def test_answers_on_images_of_another_model_are_refused(runs, tmp_path, capsys):
     other = tmp_path / "other" / "full_blur"
     other.mkdir(parents=True)
     checkpoint = torch.load(runs / "full_blur" / "model_best.pth")
-    torch.save({**checkpoint, "model": {name: value / 2 for name, value in checkpoint["model"].items()}}, other / "model_best.pth")
+    torch.save(
+        {**checkpoint, "model": {name: value / 2 for name, value in checkpoint["model"].items()}},
+        other / "model_best.pth",
+    )
     options = ["--groups", "blur-full-pi_pi", "--pairs", "4", "--participants", "1"]
     for name, folder in (("a", runs), ("b", other.parent)):
         assert run(["make", "--runs", str(folder), "--output", str(tmp_path / name), *options]) == 0
@@ -250,7 +330,9 @@ def test_images_are_of_the_checkpoint_that_was_tested(tmp_path):
     assert checkpoint_of(tmp_path).name == "model_final.pth"
     (tmp_path / "model_best.pth").touch()
     assert checkpoint_of(tmp_path).name == "model_best.pth"
-    (tmp_path / "results.json").write_text(json.dumps({"schema": 1, "retrieval": {}, "checkpoint": "model_final.pth"}))
+    (tmp_path / "results.json").write_text(
+        json.dumps({"schema": 1, "retrieval": {}, "checkpoint": "model_final.pth"})
+    )
     assert checkpoint_of(tmp_path).name == "model_final.pth"
 
 
@@ -264,7 +346,8 @@ def a_second_for_each_look(chromium):
 
 
 def test_a_person_answers_in_a_browser(study, chromium, a_second_for_each_look, runs, capsys):
-    """By keyboard and by mouse, with a step back and a reload in the middle; the score is what the person really said."""
+    """By keyboard and by mouse, with a step back and a reload in the middle; the score is what the person
+    really said."""
     page, key = study / "participant_01.html", json.loads((study / "key.json").read_text())
     trials = [trial[0] for trial in page_data(page)["trials"]]
     said = {name: (index % 3 == 0) for index, name in enumerate(trials)}
@@ -309,13 +392,20 @@ def test_a_person_answers_in_a_browser(study, chromium, a_second_for_each_look, 
     for group in BLUR.split(","):
         pairs = [name for name in trials if key["pairs"][name]["group"] == group]
         right = sum(said[name] == key["pairs"][name]["same"] for name in pairs)
-        assert (scores[group]["answered"], scores[group]["missing"], scores[group]["correct"]) == (6, 6, right)
+        assert (scores[group]["answered"], scores[group]["missing"], scores[group]["correct"]) == (
+            6,
+            6,
+            right,
+        )
         results = json.loads((runs / GROUPS[group].run / "results.json").read_text())
         assert scores[group]["reid_rank1"] == results["retrieval"][GROUPS[group].pair]["Rank-1"]
         assert f"{100 * right / 6:.1f}" in printed
     assert "Answers of 1 of 2 participants; none of 2" in printed
 
-    part = {**content, "answers": {name: entry for name, entry in content["answers"].items() if name != trials[0]}}
+    part = {
+        **content,
+        "answers": {name: entry for name, entry in content["answers"].items() if name != trials[0]},
+    }
     saved.write_text(json.dumps(part))
     assert run(["score", "--study", str(study), str(saved)]) == 0
     assert "missing: 1 of participant 1." in capsys.readouterr().out
@@ -324,7 +414,8 @@ def test_a_person_answers_in_a_browser(study, chromium, a_second_for_each_look, 
 
 
 def test_one_press_is_one_answer(study, chromium):
-    """A double tap and a key that is held answer the pair that is seen, not also the next one; the button keeps the focus."""
+    """A double tap and a key that is held answer the pair that is seen, not also the next one; the button
+    keeps the focus."""
     chromium.open(study / "participant_02.html")
     driver = chromium.driver
     driver.execute_script("localStorage.clear()")
@@ -338,7 +429,14 @@ def test_one_press_is_one_answer(study, chromium):
     assert count.text == "Pair 2 of 30"
     for repeated in (False, True, True):
         driver.execute_script("window.clock += 1000")
-        key = {"type": "keyDown", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r", "autoRepeat": repeated}
+        key = {
+            "type": "keyDown",
+            "key": "Enter",
+            "code": "Enter",
+            "windowsVirtualKeyCode": 13,
+            "text": "\r",
+            "autoRepeat": repeated,
+        }
         driver.execute_cdp_cmd("Input.dispatchKeyEvent", key)
     assert count.text == "Pair 3 of 30"
     assert chromium.script("document.activeElement.id") == "same"
@@ -355,14 +453,20 @@ def test_dark_mode_and_every_width(study, chromium):
             chromium.driver.find_element(By.ID, "start").click()
             assert chromium.overflow() == 0
             assert (max(chromium.background()) < 60) == dark
-            sizes = chromium.script("[...document.querySelectorAll('#trial img')].map(image => image.getBoundingClientRect().height)")
+            sizes = chromium.script(
+                "[...document.querySelectorAll('#trial img')].map(image => "
+                "image.getBoundingClientRect().height)"
+            )
             assert sizes[0] == sizes[1] > 0.35 * height  # equal for every group
             assert chromium.script("document.getElementById('same').getBoundingClientRect().height") >= 44
 
 
 def test_without_storage_the_page_goes_on_and_says_so(study, chromium, a_second_for_each_look):
     chromium.driver.execute_cdp_cmd("Page.enable", {})
-    script = {"source": "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('denied') }})"}
+    script = {
+        "source": "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('denied') "
+        "}})"
+    }
     handle = chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
     try:
         chromium.open(study / "participant_02.html")
@@ -399,7 +503,16 @@ def test_answers_are_not_overwritten(study, runs, capsys):
 
 def test_a_folder_that_cannot_be_made(runs, tmp_path, capsys):
     (tmp_path / "file").touch()
-    output = ["--output", str(tmp_path / "file" / "study"), "--groups", "raw-oi_oi", "--pairs", "4", "--participants", "1"]
+    output = [
+        "--output",
+        str(tmp_path / "file" / "study"),
+        "--groups",
+        "raw-oi_oi",
+        "--pairs",
+        "4",
+        "--participants",
+        "1",
+    ]
     assert run(["make", "--runs", str(runs), *output]) == 2
     assert "cannot be written to" in capsys.readouterr().err
 

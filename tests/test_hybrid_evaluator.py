@@ -1,6 +1,12 @@
 """The hybrid evaluator against direct calls of what it combines, in one process and in two."""
 
-from fastreid_privacy.evaluation import PAIRS, HybridEvaluator, ImageQuality, RankingOptions, evaluate_retrieval  # before fastreid
+from fastreid_privacy.evaluation import (
+    PAIRS,
+    HybridEvaluator,
+    ImageQuality,
+    RankingOptions,
+    evaluate_retrieval,
+)  # before fastreid
 
 # isort: split
 import json
@@ -12,7 +18,7 @@ from fastreid.evaluation import inference_on_dataset
 from fastreid.utils import comm
 
 from fastreid_privacy.compat.distributed import launch
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 
 DOMAINS = ("OI", "DI", "PI", "RI")
 NUM_QUERY, COUNT = 6, 20
@@ -20,7 +26,8 @@ QUALITY = {"protected": "PI", "desensitized": "DI", "recovered": "RI"}
 
 
 def test_set(seed=0):
-    """20 images of 4 identities, the first 6 queries: identities, cameras, and images and features of each domain."""
+    """20 images of 4 identities, the first 6 queries: identities, cameras, and images and features of each
+    domain."""
     generator = torch.Generator().manual_seed(seed)
     pids, camids = torch.arange(COUNT) % 4, torch.arange(COUNT) % 3
     raw = torch.rand(COUNT, 3, 16, 12, generator=generator) * 255
@@ -40,8 +47,15 @@ def batches(data, indices=range(COUNT), size=7, domains=DOMAINS):
     pids, camids, images, features = data
     for start in range(0, len(indices), size):
         chosen = list(indices[start : start + size])
-        inputs = {"targets": pids[chosen], "camids": camids[chosen], "img_paths": [f"{index}.png" for index in chosen]}
-        outputs = {"features": {d: features[d][chosen] for d in domains}, "images": {d: images[d][chosen] for d in domains}}
+        inputs = {
+            "targets": pids[chosen],
+            "camids": camids[chosen],
+            "img_paths": [f"{index}.png" for index in chosen],
+        }
+        outputs = {
+            "features": {d: features[d][chosen] for d in domains},
+            "images": {d: images[d][chosen] for d in domains},
+        }
         yield inputs, outputs
 
 
@@ -56,7 +70,9 @@ def direct_retrieval(data, pair, metric="cosine"):
     pids, camids, _, features = data
     query, gallery = (features[domain] for domain in pair.split("-"))
     n = NUM_QUERY
-    return evaluate_retrieval(query[:n], gallery[n:], pids[:n], pids[n:], camids[:n], camids[n:], metric=metric)
+    return evaluate_retrieval(
+        query[:n], gallery[n:], pids[:n], pids[n:], camids[:n], camids[n:], metric=metric
+    )
 
 
 def direct_quality(data, domain):
@@ -77,7 +93,9 @@ def test_equals_direct_calls(metric):
     assert results["retrieval"] == {pair: direct_retrieval(data, pair, metric) for pair in PAIRS}
     assert results["image_quality"].keys() == QUALITY.keys()
     for name, domain in QUALITY.items():
-        assert numbers(results["image_quality"][name]) == pytest.approx(direct_quality(data, domain), rel=1e-6)
+        assert numbers(results["image_quality"][name]) == pytest.approx(
+            direct_quality(data, domain), rel=1e-6
+        )
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
@@ -134,7 +152,10 @@ def test_evaluators_and_evaluations_are_independent():
 def test_features_of_low_precision_and_with_gradients_are_kept_in_float32():
     data = test_set()
     halved = (*data[:3], {domain: features.half() for domain, features in data[3].items()})
-    kept = (*data[:3], {domain: features.half().float().requires_grad_() for domain, features in data[3].items()})
+    kept = (
+        *data[:3],
+        {domain: features.half().float().requires_grad_() for domain, features in data[3].items()},
+    )
     assert run(HybridEvaluator(NUM_QUERY), halved) == run(HybridEvaluator(NUM_QUERY), kept)
 
 
@@ -155,7 +176,9 @@ def test_sample_images_show_the_first_image_of_distinct_identities(samples, expe
 
 def test_domains_that_the_model_does_not_extract_are_named():
     evaluator = HybridEvaluator(NUM_QUERY, pairs=["OI-PI", "RI-RI", "OI-OI"])
-    with pytest.raises(UserError, match=r"OI-PI, RI-RI, OI-OI needs features of PI, RI, which .* gives DI, OI"):
+    with pytest.raises(
+        UserError, match=r"OI-PI, RI-RI, OI-OI needs features of PI, RI, which .* gives DI, OI"
+    ):
         run(evaluator, test_set(), domains=("OI", "DI"))
 
 
@@ -192,7 +215,8 @@ class Lookup(torch.nn.Module):
     def forward(self, inputs):
         rows = [int(path.split(".")[0]) for path in inputs["img_paths"]]
         return {
-            kind: {domain: values[rows] for domain, values in self.data[place].items()} for kind, place in (("images", 2), ("features", 3))
+            kind: {domain: values[rows] for domain, values in self.data[place].items()}
+            for kind, place in (("images", 2), ("features", 3))
         }
 
 
@@ -209,7 +233,10 @@ SHARES = {"halves": [(0, 10), (10, 20)], "second process idle": [(0, 20), (20, 2
 def evaluate_parts(folder):
     """One of two processes: evaluates its contiguous share, twice, and writes what evaluate() returned."""
     rank = comm.get_rank()
-    results = {name: run(HybridEvaluator(NUM_QUERY), test_set(), indices=range(*shares[rank])) for name, shares in SHARES.items()}
+    results = {
+        name: run(HybridEvaluator(NUM_QUERY), test_set(), indices=range(*shares[rank]))
+        for name, shares in SHARES.items()
+    }
     (folder / f"{rank}.json").write_text(json.dumps(results))
 
 
@@ -228,18 +255,27 @@ def test_two_processes_give_the_results_of_one(tmp_path):
 def test_float16_features_give_the_figures_of_float16_features():
     data = test_set()
     halved = (*data[:3], {domain: features.half().float() for domain, features in data[3].items()})
-    assert run(HybridEvaluator(NUM_QUERY, features=torch.float16), data) == run(HybridEvaluator(NUM_QUERY), halved)
+    assert run(HybridEvaluator(NUM_QUERY, features=torch.float16), data) == run(
+        HybridEvaluator(NUM_QUERY), halved
+    )
 
 
 def test_equal_tensors_are_measured_once(monkeypatch):
     """Base's protected images are its desensitized ones: SSIM is the dearest part of an evaluation."""
     measured = []
     update = ImageQuality.update
-    monkeypatch.setattr(ImageQuality, "update", lambda self, images, raw: [measured.append(len(images)), update(self, images, raw)][1])
+    monkeypatch.setattr(
+        ImageQuality,
+        "update",
+        lambda self, images, raw: [measured.append(len(images)), update(self, images, raw)][1],
+    )
     data = test_set()
     evaluator = HybridEvaluator(NUM_QUERY)
     for inputs, outputs in batches(data, domains=("OI", "DI")):
-        outputs["images"]["PI"], outputs["features"]["PI"] = outputs["images"]["DI"], outputs["features"]["DI"]
+        outputs["images"]["PI"], outputs["features"]["PI"] = (
+            outputs["images"]["DI"],
+            outputs["features"]["DI"],
+        )
         evaluator.process(inputs, outputs)
     quality = evaluator.evaluate()["image_quality"]
     assert sum(measured) == COUNT
@@ -279,4 +315,6 @@ def test_lpips_is_measured_where_it_is_given():
     data = test_set()
     quality = run(HybridEvaluator(NUM_QUERY, lpips=mean_difference), data)["image_quality"]
     for name, domain in QUALITY.items():
-        assert quality[name]["LPIPS"] == pytest.approx(float((data[2][domain] - data[2]["OI"]).abs().mean()), rel=1e-5)
+        assert quality[name]["LPIPS"] == pytest.approx(
+            float((data[2][domain] - data[2]["OI"]).abs().mean()), rel=1e-5
+        )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import ImageQuality, psnr_of_mse
 
 
@@ -31,7 +31,8 @@ def measured(figures):
 
 
 def ssim_reference(image, reference):
-    """Wang et al. 2004, eq. 13, per channel, every window of 11×11 with Gaussian weights (σ 1.5) that lies within the mirrored border."""
+    """Wang et al. 2004, eq. 13, per channel, every window of 11×11 with Gaussian weights (σ 1.5) that lies
+    within the mirrored border."""
     offsets = np.arange(-5, 6)
     weights = np.exp(-(offsets**2) / (2 * 1.5**2))
     weights = np.outer(weights, weights) / weights.sum() ** 2
@@ -43,10 +44,15 @@ def ssim_reference(image, reference):
             for column in range(channel.shape[1]):
                 x, y = (plane[row : row + 11, column : column + 11] for plane in (x_padded, y_padded))
                 mean_x, mean_y = (weights * x).sum(), (weights * y).sum()
-                variance_x, variance_y = (weights * (x - mean_x) ** 2).sum(), (weights * (y - mean_y) ** 2).sum()
+                variance_x, variance_y = (
+                    (weights * (x - mean_x) ** 2).sum(),
+                    (weights * (y - mean_y) ** 2).sum(),
+                )
                 covariance = (weights * (x - mean_x) * (y - mean_y)).sum()
                 values.append(
-                    (2 * mean_x * mean_y + c1) * (2 * covariance + c2) / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
+                    (2 * mean_x * mean_y + c1)
+                    * (2 * covariance + c2)
+                    / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
                 )
     return np.mean(values)
 
@@ -64,8 +70,12 @@ def test_figures_against_numpy(seed):
     errors = ((images.astype(np.float64) - raw) ** 2).mean((1, 2, 3))
     assert figures["PSNR"] == pytest.approx(10 * np.log10(255**2 / errors.mean()), abs=1e-6)
     assert figures["PSNR_per_image"] == pytest.approx(np.mean(10 * np.log10(255**2 / errors)), abs=1e-4)
-    assert figures["PSNR_per_image"] > figures["PSNR"] + 0.1  # the two differ: a mean of logarithms is not the logarithm of a mean
-    assert figures["SSIM"] == pytest.approx(np.mean([ssim_reference(*pair) for pair in zip(images, raw, strict=True)]), abs=1e-4)
+    assert (
+        figures["PSNR_per_image"] > figures["PSNR"] + 0.1
+    )  # the two differ: a mean of logarithms is not the logarithm of a mean
+    assert figures["SSIM"] == pytest.approx(
+        np.mean([ssim_reference(*pair) for pair in zip(images, raw, strict=True)]), abs=1e-4
+    )
     assert figures["identical_images"] == 0
 
 
@@ -74,7 +84,9 @@ def test_batches_of_any_size_give_the_same():
     quality = ImageQuality()
     for start in range(0, 7, 3):
         quality.update(images[start : start + 3], raw[start : start + 3])
-    assert measured(quality.compute()) == pytest.approx(measured(evaluate(images.numpy(), raw.numpy())), rel=1e-6)
+    assert measured(quality.compute()) == pytest.approx(
+        measured(evaluate(images.numpy(), raw.numpy())), rel=1e-6
+    )
 
 
 def test_merged_parts_equal_the_whole_after_pickling():
@@ -98,12 +110,20 @@ def test_identical_images_are_left_out_of_the_mean_and_counted():
     figures = evaluate(images, raw)
     assert figures["identical_images"] == 1
     assert figures["PSNR_per_image"] == pytest.approx(alone["PSNR_per_image"])
-    assert figures["PSNR"] == pytest.approx(alone["PSNR"] + 10 * math.log10(3 / 2), abs=1e-6)  # two thirds of the error
+    assert figures["PSNR"] == pytest.approx(
+        alone["PSNR"] + 10 * math.log10(3 / 2), abs=1e-6
+    )  # two thirds of the error
 
 
 def test_nothing_but_identical_images():
     _, raw = image_batch(6)
-    assert evaluate(raw, raw) == {"PSNR": None, "PSNR_per_image": None, "SSIM": pytest.approx(1), "LPIPS": None, "identical_images": 3}
+    assert evaluate(raw, raw) == {
+        "PSNR": None,
+        "PSNR_per_image": None,
+        "SSIM": pytest.approx(1),
+        "LPIPS": None,
+        "identical_images": 3,
+    }
 
 
 def test_accumulators_share_nothing():
@@ -116,7 +136,9 @@ def test_accumulators_share_nothing():
 def test_lpips_is_a_mean_over_all_images():
     """With a distance that anyone can compute in its place."""
     images, raw = (torch.from_numpy(array) for array in image_batch(11, count=5))
-    quality, other = (ImageQuality(lpips=lambda ours, theirs: (ours - theirs).abs().mean((1, 2, 3))) for _ in range(2))
+    quality, other = (
+        ImageQuality(lpips=lambda ours, theirs: (ours - theirs).abs().mean((1, 2, 3))) for _ in range(2)
+    )
     quality.update(images[:3], raw[:3])
     other.update(images[3:], raw[3:])
     quality.merge(other)
@@ -154,7 +176,11 @@ def test_inputs_and_settings_are_not_changed():
     [
         ((2, 3, 16, 16), (1, 3, 16, 16), r"got \(2, 3, 16, 16\) and \(1, 3, 16, 16\)"),
         ((3, 16, 16), (3, 16, 16), r"got \(3, 16, 16\)"),
-        ((2, 3, 16, 10), (2, 3, 16, 10), "SSIM needs at least 11×11 pixels, these are 16×10: raise INPUT.SIZE_TEST"),
+        (
+            (2, 3, 16, 10),
+            (2, 3, 16, 10),
+            "SSIM needs at least 11×11 pixels, these are 16×10: raise INPUT.SIZE_TEST",
+        ),
     ],
 )
 def test_bad_input_is_named(shape, reference_shape, message):

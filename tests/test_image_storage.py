@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from fastreid_privacy import image_storage
-from fastreid_privacy.errors import UserError
-from fastreid_privacy.image_storage import ImageStorage, subsample_chroma
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.model import storage as image_storage
+from fastreid_privacy.model.storage import ImageStorage, subsample_chroma
 
 SIZES = [(128, 64), (16, 16), (37, 21), (8, 9), (1, 1)]
 QUALITIES = [10, 50, 75, 95]
@@ -93,21 +93,32 @@ def test_gradient_is_the_identity(name):
 
 
 def reference_jpeg(images, quality):
-    """JPEG as the standard and libjpeg describe it, with straight-through rounding, by plain loops over blocks and coefficients."""
+    """JPEG as the standard and libjpeg describe it, with straight-through rounding, by plain loops over
+    blocks and coefficients."""
     luma_steps = [
-        [16, 11, 10, 16, 24, 40, 51, 61], [12, 12, 14, 19, 26, 58, 60, 55], [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62], [18, 22, 37, 56, 68, 109, 103, 77], [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101], [72, 92, 95, 98, 112, 100, 103, 99],
-    ]  # fmt: skip
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
     chroma_steps = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
     chroma_steps = [row + [99] * 4 for row in chroma_steps] + [[99] * 8] * 4
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     cosines = torch.tensor(
-        [[np.cos((2 * x + 1) * u * np.pi / 16) * (0.5 if u else 0.125**0.5) for x in range(8)] for u in range(8)]
+        [
+            [np.cos((2 * x + 1) * u * np.pi / 16) * (0.5 if u else 0.125**0.5) for x in range(8)]
+            for u in range(8)
+        ]
     ).float()
 
     def quantized(plane, steps):
-        steps = torch.tensor([[min(max((step * scale + 50) // 100, 1), 255) for step in row] for row in steps]).float()
+        steps = torch.tensor(
+            [[min(max((step * scale + 50) // 100, 1), 255) for step in row] for row in steps]
+        ).float()
         rows = []
         for top in range(0, plane.shape[0], 8):
             row = []
@@ -123,9 +134,13 @@ def reference_jpeg(images, quality):
         luma = 0.299 * red + 0.587 * green + 0.114 * blue
         planes = [quantized(luma - 128, luma_steps) + 128]
         for difference in ((blue - luma) / 1.772, (red - luma) / 1.402):
-            small = (difference[::2, ::2] + difference[1::2, ::2] + difference[::2, 1::2] + difference[1::2, 1::2]) / 4
+            small = (
+                difference[::2, ::2] + difference[1::2, ::2] + difference[::2, 1::2] + difference[1::2, 1::2]
+            ) / 4
             small = quantized(small, chroma_steps)[None, None]
-            planes.append(functional.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)[0, 0])
+            planes.append(
+                functional.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
+            )
         luma, blueness, redness = planes
         red, blue = luma + 1.402 * redness, luma + 1.772 * blueness
         results.append(torch.stack([red, (luma - 0.299 * red - 0.114 * blue) / 0.587, blue]))
@@ -196,14 +211,18 @@ def test_nan_stays_visible(name):
     assert torch.equal(stored[0], ImageStorage(name)(images[:1])[0])
 
 
-@pytest.mark.parametrize("name", ["jpeg", "jpeg0", "jpeg101", "jpeg075", "JPEG75", "png8", "jpeg-5", "", 75, None])
+@pytest.mark.parametrize(
+    "name", ["jpeg", "jpeg0", "jpeg101", "jpeg075", "JPEG75", "png8", "jpeg-5", "", 75, None]
+)
 def test_wrong_names(name):
     with pytest.raises(UserError, match=r"PRIVACY\.STORAGE is .*none, png, or jpeg") as error:
         ImageStorage(name)
     assert repr(name) in str(error.value)
 
 
-@pytest.mark.parametrize(("name", "extension"), [("none", ".png"), ("png", ".png"), ("jpeg1", ".jpg"), ("jpeg100", ".jpg")])
+@pytest.mark.parametrize(
+    ("name", "extension"), [("none", ".png"), ("png", ".png"), ("jpeg1", ".jpg"), ("jpeg100", ".jpg")]
+)
 def test_saved_file_is_what_training_saw(name, extension, tmp_path):
     storage, image = ImageStorage(name), textured(37, 21, count=1)[0]
     assert storage.extension == extension

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from conftest import SMALL_CONFIG, SMALL_DATASET, small_options  # before fastreid: importing the package makes it work
+from conftest import (
+    SMALL_CONFIG,
+    SMALL_DATASET,
+    small_options,
+)  # before fastreid: importing the package makes it work
 
 # isort: split
 import json
@@ -18,13 +22,14 @@ from fastreid.modeling.meta_arch import Baseline
 from fastreid.utils.checkpoint import Checkpointer
 
 from fastreid_privacy import load_anonymizer, load_recovery
-from fastreid_privacy.checkpoint import PrivacyCheckpointer, read_checkpoint
-from fastreid_privacy.command_line import run
+from fastreid_privacy.checkpoints.reading import read_checkpoint
+from fastreid_privacy.commands.train import run
 from fastreid_privacy.compat.patching import original_of
 from fastreid_privacy.config import load_config
 from fastreid_privacy.data import build_test_loader
 from fastreid_privacy.data.synthetic.dataset import folder_name
-from fastreid_privacy.trainer import PrivacyTrainer
+from fastreid_privacy.training.checkpointer import PrivacyCheckpointer
+from fastreid_privacy.training.trainer import PrivacyTrainer
 
 pytestmark = pytest.mark.usefixtures("small_dataset")
 
@@ -38,7 +43,8 @@ def small_config(output="", **overrides):
 
 
 def plain_agw(seed: int, **overrides):
-    """fastreid's own model of the same config, its BatchNorm statistics and classifier unlike their initial values."""
+    """fastreid's own model of the same config, its BatchNorm statistics and classifier unlike their initial
+    values."""
     cfg = small_config(**overrides)
     cfg.MODEL.META_ARCHITECTURE = "Baseline"
     torch.manual_seed(seed)
@@ -65,7 +71,7 @@ def batch(small_dataset):
     return next(iter(loader))
 
 
-# -- checkpoints ---------------------------------------------------------------------------------------------------------------------------
+# -- checkpoints ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["saved alone", "saved from DataParallel"])
@@ -87,10 +93,14 @@ def test_a_plain_agw_checkpoint_is_evaluated_by_the_command(tmp_path, batch):
     """As an upper bound trained elsewhere; with OI→DI for the desensitizer of the config."""
     plain = plain_agw(seed=5)
     Checkpointer(plain, str(tmp_path)).save("agw")
-    options = small_options(tmp_path / "run", **{"MODEL.WEIGHTS": tmp_path / "agw.pth", "PRIVACY.PROTECTION": "none"})
+    options = small_options(
+        tmp_path / "run", **{"MODEL.WEIGHTS": tmp_path / "agw.pth", "PRIVACY.PROTECTION": "none"}
+    )
     assert run(["--eval-only", "--config-file", str(SMALL_CONFIG), *options]) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["retrieval"].keys() == {"OI-OI", "OI-DI"} and results["checkpoint"] == str(tmp_path / "agw.pth")
+    assert results["retrieval"].keys() == {"OI-OI", "OI-DI"} and results["checkpoint"] == str(
+        tmp_path / "agw.pth"
+    )
     loader, num_query = build_test_loader(small_config(), "SyntheticPedestrians")
     expected = inference_on_dataset(plain, loader, ReidEvaluator(small_config(), num_query))
     for metric in ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP"):
@@ -98,7 +108,8 @@ def test_a_plain_agw_checkpoint_is_evaluated_by_the_command(tmp_path, batch):
 
 
 def test_the_reid_part_loads_into_plain_fastreid(small_run, trained, batch):
-    """fastreid's Checkpointer, with its own way of loading, takes model_best.pth; its Baseline then gives the same features."""
+    """fastreid's Checkpointer, with its own way of loading, takes model_best.pth; its Baseline then gives the
+    same features."""
     plain = plain_agw(seed=6)
     with torch.no_grad():
         before = plain(batch)
@@ -120,13 +131,14 @@ def original_of_load(model, path):
 
 
 def test_fastreid_alone_reads_the_file(small_run):
-    """torch's own safe loading, without this package's, is enough for model_best.pth: weights, a config as text, plain values."""
-    assert original_of(Checkpointer, "_load_file")(Checkpointer(torch.nn.Linear(1, 1)), str(small_run / "model_best.pth")).keys() == {
-        "model", "config", "epoch", "upgrade_record"
-    }  # fmt: skip
+    """torch's own safe loading, without this package's, is enough for model_best.pth: weights, a config as
+    text, plain values."""
+    assert original_of(Checkpointer, "_load_file")(
+        Checkpointer(torch.nn.Linear(1, 1)), str(small_run / "model_best.pth")
+    ).keys() == {"model", "config", "epoch", "upgrade_record"}
 
 
-# -- evaluation ----------------------------------------------------------------------------------------------------------------------------
+# -- evaluation ----------------------------------------------------------------------------------------------
 
 
 def test_fastreids_evaluator_on_the_wrapped_model(small_run, trained):
@@ -139,12 +151,13 @@ def test_fastreids_evaluator_on_the_wrapped_model(small_run, trained):
         assert figures[metric] == pytest.approx(ours[metric], abs=1e-4), metric
 
 
-# -- images --------------------------------------------------------------------------------------------------------------------------------
+# -- images --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("storage", ["png", "jpeg60", "none"])
 def test_the_anonymizer_alone_gives_the_models_images(small_run, trained, batch, tmp_path, storage):
-    """A checkpoint as a function of images: bit for bit what the evaluation ranked and compared, also for uint8."""
+    """A checkpoint as a function of images: bit for bit what the evaluation ranked and compared, also for
+    uint8."""
     checkpoint = torch.load(small_run / "model_best.pth", weights_only=False)
     checkpoint["config"] = checkpoint["config"].replace("STORAGE: png", f"STORAGE: {storage}")
     torch.save(checkpoint, tmp_path / "model.pth")
@@ -152,7 +165,10 @@ def test_the_anonymizer_alone_gives_the_models_images(small_run, trained, batch,
     PrivacyCheckpointer(model).load_weights(tmp_path / "model.pth")
     images = model.extract_domains(batch)["images"]
 
-    protect, recover = load_anonymizer(tmp_path / "model.pth", "cpu"), load_recovery(tmp_path / "model.pth", "cpu")
+    protect, recover = (
+        load_anonymizer(tmp_path / "model.pth", "cpu"),
+        load_recovery(tmp_path / "model.pth", "cpu"),
+    )
     protected = protect(batch["images"])
     assert protected.dtype == torch.float32 and protected.min() >= 0 and protected.max() <= 255
     assert torch.equal(protected, images["PI"])
@@ -168,7 +184,7 @@ def test_the_anonymizer_alone_gives_the_models_images(small_run, trained, batch,
         assert torch.equal(recover(levels).float(), images["RI"])
 
 
-# -- scripts -------------------------------------------------------------------------------------------------------------------------------
+# -- scripts -------------------------------------------------------------------------------------------------
 
 SCRIPT = """
 import fastreid_privacy
@@ -182,28 +198,36 @@ fastreid_privacy.add_privacy_config(cfg)
 cfg.merge_from_list([
     "MODEL.BACKBONE.DEPTH", "18x", "MODEL.BACKBONE.FEAT_DIM", 512, "MODEL.BACKBONE.PRETRAIN", False,
     "DATASETS.NAMES", ("Market1501",), "DATASETS.TESTS", ("Market1501",),
-    "INPUT.SIZE_TRAIN", [64, 32], "INPUT.SIZE_TEST", [64, 32], "DATALOADER.NUM_INSTANCE", 4, "DATALOADER.NUM_WORKERS", 0,
-    "SOLVER.IMS_PER_BATCH", 32, "SOLVER.MAX_EPOCH", 1, "SOLVER.CHECKPOINT_PERIOD", 1, "TEST.EVAL_PERIOD", 1, "OUTPUT_DIR", sys.argv[1],
+    "INPUT.SIZE_TRAIN", [64, 32], "INPUT.SIZE_TEST", [64, 32], "DATALOADER.NUM_INSTANCE", 4,
+    "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 32, "SOLVER.MAX_EPOCH", 1,
+    "SOLVER.CHECKPOINT_PERIOD", 1, "TEST.EVAL_PERIOD", 1, "OUTPUT_DIR", sys.argv[1],
 ])
 trainer = DefaultTrainer(cfg)
 assert cfg.MODEL.DEVICE in ("cpu", "cuda") and type(trainer.model).__name__ == "Baseline"
 before = {name: value.clone() for name, value in trainer.model.named_parameters()}
 results = trainer.train()
 assert 0 <= results["Rank-1"] <= 100
-unmoved = [name for name, value in trainer.model.named_parameters() if value.requires_grad and torch.equal(value, before[name])]
+trained = [(name, value) for name, value in trainer.model.named_parameters() if value.requires_grad]
+unmoved = [name for name, value in trained if torch.equal(value, before[name])]
 assert not unmoved, unmoved
 print("iterations", trainer.iter)
 """
 
 
 def test_a_plain_fastreid_script_trains(small_dataset, tmp_path):
-    """``import fastreid_privacy`` first, then fastreid as its own documentation has it, on its own class for the data set's layout."""
+    """``import fastreid_privacy`` first, then fastreid as its own documentation has it, on its own class for
+    the data set's layout."""
     (tmp_path / "Market-1501-v15.09.15").symlink_to(small_dataset / folder_name(**SMALL_DATASET))
     environment = {**os.environ, "FASTREID_DATASETS": str(tmp_path), "OMP_NUM_THREADS": "1"}
     output = tmp_path / "output"
     output.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(output)], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+        [sys.executable, "-c", SCRIPT, str(output)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "iterations 1" in done.stdout or "iterations 2" in done.stdout

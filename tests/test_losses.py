@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastreid_privacy.losses import adversarial_loss, center_loss, frozen, update_centers
+from fastreid_privacy.model.losses import adversarial_loss, center_loss, frozen, update_centers
 
 
 @pytest.mark.parametrize("real", [True, False])
@@ -31,7 +31,9 @@ def test_frozen_passes_gradient_through_and_restores_flags():
 
 def test_center_loss_and_its_update():
     features, targets, centers = torch.randn(6, 4), torch.tensor([0, 2, 2, 1, 0, 2]), torch.randn(5, 4)
-    expected = sum((features[i] - centers[t]).square().sum().item() for i, t in enumerate(targets.tolist())) / 6
+    expected = (
+        sum((features[i] - centers[t]).square().sum().item() for i, t in enumerate(targets.tolist())) / 6
+    )
     assert center_loss(features, targets, centers).item() == pytest.approx(expected, rel=1e-6)
 
     learned = centers.clone().requires_grad_()

@@ -1,4 +1,5 @@
-"""LPIPS against torchmetrics' own function, with an AlexNet of random weights in the place of the trained one."""
+"""LPIPS against torchmetrics' own function, with an AlexNet of random weights in the place of the trained
+one."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ def batch(seed, count=3, height=128, width=64):
 
 def expected(monkeypatch, alexnet, images, raw):
     monkeypatch.setattr(theirs, "_get_tv_model_features", lambda net, pretrained: alexnet)
-    return theirs.learned_perceptual_image_patch_similarity(images / 255, raw / 255, "alex", reduction="none", normalize=True)
+    return theirs.learned_perceptual_image_patch_similarity(
+        images / 255, raw / 255, "alex", reduction="none", normalize=True
+    )
 
 
 def config(weights="", side=64):
@@ -126,11 +129,14 @@ def test_weights_in_the_cache(weights):
     assert isinstance(lpips_of_config(config()), Lpips)
 
 
-@pytest.mark.parametrize(("cached", "side", "reason"), [
-    (None, 64, "no alexnet-owt-7be5be79.pth in"),
-    (b"torn", 64, "holds no weights that can be read"),
-    ("good", 16, "at least 31 pixels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cached", "side", "reason"),
+    [
+        (None, 64, "no alexnet-owt-7be5be79.pth in"),
+        (b"torn", 64, "holds no weights that can be read"),
+        ("good", 16, "at least 31 pixels"),
+    ],
+)
 def test_without_weights_one_line_says_so(caplog, weights, cached, side, reason):
     if cached:
         cached_alexnet().parent.mkdir(parents=True)
@@ -139,7 +145,11 @@ def test_without_weights_one_line_says_so(caplog, weights, cached, side, reason)
         assert lpips_of_config(config(side=side)) is None
         assert lpips_of_config(config(side=side)) is None
     (line,) = caplog.messages
-    assert line.startswith("LPIPS not available: ") and reason in line and line.endswith("give TEST.LPIPS_WEIGHTS")
+    assert (
+        line.startswith("LPIPS not available: ")
+        and reason in line
+        and line.endswith("give TEST.LPIPS_WEIGHTS")
+    )
     check_lpips(config(side=side))
 
 

@@ -1,4 +1,5 @@
-"""The stages and the losses: each network's gradient against its own loss computed apart, what Re-ID and the generators see, domains."""
+"""The stages and the losses: each network's gradient against its own loss computed apart, what Re-ID and the
+generators see, domains."""
 
 from __future__ import annotations
 
@@ -14,21 +15,30 @@ from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
 
 from fastreid_privacy.config import load_config, parse_config
-from fastreid_privacy.images import to_unit
-from fastreid_privacy.losses import adversarial_loss
-from fastreid_privacy.meta_arch import path_seeds
-from fastreid_privacy.solver import GAN_MODULES, build_optimizer
-from fastreid_privacy.trainer import PrivacyTrainer, unwrap
+from fastreid_privacy.core.images import to_unit
+from fastreid_privacy.model.losses import adversarial_loss
+from fastreid_privacy.model.meta_arch import path_seeds
+from fastreid_privacy.model.parts import GAN_MODULES
+from fastreid_privacy.training.solver import build_optimizer
+from fastreid_privacy.training.trainer import PrivacyTrainer, unwrap
 
 SMALL = {
-    "MODEL.DEVICE": "cpu", "INPUT.SIZE_TRAIN": "[64, 32]", "INPUT.SIZE_TEST": "[64, 32]", "PRIVACY.ANONYMIZER.WIDTH": 8,
-    "PRIVACY.RECOVERY.WIDTH": 8, "PRIVACY.DISCRIMINATOR.WIDTH": 8, "MODEL.HEADS.NUM_CLASSES": 4, "INPUT.REA.ENABLED": False,
-}  # fmt: skip
+    "MODEL.DEVICE": "cpu",
+    "INPUT.SIZE_TRAIN": "[64, 32]",
+    "INPUT.SIZE_TEST": "[64, 32]",
+    "PRIVACY.ANONYMIZER.WIDTH": 8,
+    "PRIVACY.RECOVERY.WIDTH": 8,
+    "PRIVACY.DISCRIMINATOR.WIDTH": 8,
+    "MODEL.HEADS.NUM_CLASSES": 4,
+    "INPUT.REA.ENABLED": False,
+}
 
 
 def make_model(**options):
     settings = {**SMALL, **{key.replace("__", "."): value for key, value in options.items()}}
-    cfg = load_config("configs/Synthetic/privacy_agw.yml", [str(item) for pair in settings.items() for item in pair])
+    cfg = load_config(
+        "configs/Synthetic/privacy_agw.yml", [str(item) for pair in settings.items() for item in pair]
+    )
     torch.manual_seed(0)
     return build_model(cfg), cfg
 
@@ -53,7 +63,11 @@ def losses_of(model, batch) -> dict:
 def gradients(model, loss, prefixes) -> dict:
     model.zero_grad()
     loss.backward()
-    return {name: value.grad.clone() for name, value in model.named_parameters() if name.startswith(prefixes) and value.grad is not None}
+    return {
+        name: value.grad.clone()
+        for name, value in model.named_parameters()
+        if name.startswith(prefixes) and value.grad is not None
+    }
 
 
 def test_every_network_changes_in_one_step():
@@ -72,18 +86,30 @@ def test_every_network_changes_in_one_step():
 
 @pytest.mark.parametrize(
     ("joint", "upgraded", "lambda_rec"),
-    [(True, False, 1), (True, True, 1), (False, False, 1), (False, True, 1), (True, False, 0.25), (True, True, 0), (False, False, 0)],
+    [
+        (True, False, 1),
+        (True, True, 1),
+        (False, False, 1),
+        (False, True, 1),
+        (True, False, 0.25),
+        (True, True, 0),
+        (False, False, 0),
+    ],
 )
 def test_each_network_gets_the_gradient_of_its_own_loss(joint, upgraded, lambda_rec):
-    """Eqs. 1–8 written down one network at a time, each with its own backward pass through undetached copies of the stages."""
+    """Eqs. 1–8 written down one network at a time, each with its own backward pass through undetached copies
+    of the stages."""
     model, _ = make_model(PRIVACY__JOINT_BATCH=joint, PRIVACY__LAMBDA_REC=lambda_rec)
     if upgraded:
         model.supervision.upgrade(model.anonymizer)
     batch = make_batch()
-    # BatchNorm in evaluation mode inside the copies would differ, so every path starts from the same fresh copy in training mode.
+    # BatchNorm in evaluation mode inside the copies would differ, so every path starts from the same fresh
+    # copy in training mode.
     reference = copy.deepcopy(model).train()
     together = copy.deepcopy(model)
-    summed = gradients(together, sum(losses_of(together, batch).values()), ("backbone", "heads", *GAN_MODULES))
+    summed = gradients(
+        together, sum(losses_of(together, batch).values()), ("backbone", "heads", *GAN_MODULES)
+    )
 
     def stages(net):
         x = to_unit(batch["images"])
@@ -115,22 +141,35 @@ def test_each_network_gets_the_gradient_of_its_own_loss(joint, upgraded, lambda_
                 loss = loss + (recovery_loss(d_x, x, p, r) if lambda_rec else 0)
         return gradients(net, loss, (f"{part}.",))
 
-    for part in ("backbone", "heads", *(name for name in GAN_MODULES if lambda_rec or not name.startswith("recovery"))):
+    for part in (
+        "backbone",
+        "heads",
+        *(name for name in GAN_MODULES if lambda_rec or not name.startswith("recovery")),
+    ):
         expected = own_loss(part)
         assert expected, part
         for name, gradient in expected.items():
-            torch.testing.assert_close(summed[name], gradient, rtol=2e-4, atol=2e-5 * max(gradient.abs().max().item(), 1e-3), msg=name)
+            torch.testing.assert_close(
+                summed[name],
+                gradient,
+                rtol=2e-4,
+                atol=2e-5 * max(gradient.abs().max().item(), 1e-3),
+                msg=name,
+            )
 
 
 def test_joint_batch_is_the_sum_of_eq_7_where_nothing_couples_the_images():
-    """Without BatchNorm's batch statistics, cross-entropy in a joint batch equals the sum of the two passes."""
+    """Without BatchNorm's batch statistics, cross-entropy in a joint batch equals the sum of the two
+    passes."""
     totals = {}
     for joint in (True, False):
         model, _ = make_model(PRIVACY__PROTECTION="conventional", PRIVACY__JOINT_BATCH=joint)
         for module in model.modules():
             if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
                 module.momentum = 0.0
-                module.forward = lambda x, m=module: torch.nn.functional.batch_norm(x, m.running_mean, m.running_var, m.weight, m.bias)
+                module.forward = lambda x, m=module: torch.nn.functional.batch_norm(
+                    x, m.running_mean, m.running_var, m.weight, m.bias
+                )
         totals[joint] = losses_of(model, make_batch())["loss_cls"].item()
     assert totals[True] == pytest.approx(totals[False], rel=1e-5)
 
@@ -139,7 +178,9 @@ def test_joint_batch_is_the_sum_of_eq_7_where_nothing_couples_the_images():
 def test_centers_of_a_joint_batch_step_along_the_sum_of_eq_7(protection, domains):
     model, _ = make_model(PRIVACY__PROTECTION=protection)
     seen = {}
-    model.heads.register_forward_hook(lambda module, args, outputs: seen.update(features=outputs["features"].detach()))
+    model.heads.register_forward_hook(
+        lambda module, args, outputs: seen.update(features=outputs["features"].detach())
+    )
     batch, centers = make_batch(), model.centers.clone().requires_grad_()
     losses_of(model, batch)
     parts = seen["features"].chunk(domains)
@@ -174,7 +215,12 @@ def test_reid_and_recovery_see_the_stored_image():
 
 @pytest.mark.parametrize(
     ("protection", "lambda_rec", "domains"),
-    [("none", 1, "OI DI"), ("conventional", 1, "OI DI PI"), ("learned", 0.5, "OI DI PI RI"), ("learned", 0, "OI DI PI")],
+    [
+        ("none", 1, "OI DI"),
+        ("conventional", 1, "OI DI PI"),
+        ("learned", 0.5, "OI DI PI RI"),
+        ("learned", 0, "OI DI PI"),
+    ],
 )
 def test_domains_of_each_protection(protection, lambda_rec, domains):
     model, _ = make_model(PRIVACY__PROTECTION=protection, PRIVACY__LAMBDA_REC=lambda_rec)
@@ -191,7 +237,9 @@ def test_domains_of_each_protection(protection, lambda_rec, domains):
 def test_without_recovery_nothing_of_it_is_built():
     model, cfg = make_model(PRIVACY__LAMBDA_REC=0)
     assert not [name for name in (*model.state_dict(), *losses_of(model, make_batch())) if "recovery" in name]
-    trained = {id(parameter) for group in build_optimizer(cfg, model).param_groups for parameter in group["params"]}
+    trained = {
+        id(parameter) for group in build_optimizer(cfg, model).param_groups for parameter in group["params"]
+    }
     assert trained == {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
 
 
@@ -207,7 +255,9 @@ def test_evaluation_noise_depends_on_the_file_name_only():
     model, _ = make_model(PRIVACY__PROTECTION="none", PRIVACY__DESENSITIZER__NAME="noise")
     batch = make_batch()
     whole = model.eval().extract_domains(batch)["images"]["DI"]
-    part = model.extract_domains({**batch, "images": batch["images"][3:5], "img_paths": ["elsewhere/3.jpg", "4.jpg"]})["images"]["DI"]
+    part = model.extract_domains(
+        {**batch, "images": batch["images"][3:5], "img_paths": ["elsewhere/3.jpg", "4.jpg"]}
+    )["images"]["DI"]
     assert torch.equal(whole[3:5], part)
     assert path_seeds(["a/1.jpg"]).tolist() != path_seeds(["a/2.jpg"]).tolist()
 
@@ -234,9 +284,14 @@ def test_mixed_precision_keeps_targets_and_distances_in_float32():
 
 
 def test_the_trainer_turns_mixed_precision_on(small_dataset, tmp_path, caplog, monkeypatch):
-    """The config, also the saved one, says what the user asked for; nothing is built twice, and nothing says float32."""
+    """The config, also the saved one, says what the user asked for; nothing is built twice, and nothing says
+    float32."""
     iterators = []
-    monkeypatch.setattr(SimpleTrainer, "__init__", lambda *args, init=SimpleTrainer.__init__: [iterators.append(args[0]), init(*args)][1])
+    monkeypatch.setattr(
+        SimpleTrainer,
+        "__init__",
+        lambda *args, init=SimpleTrainer.__init__: [iterators.append(args[0]), init(*args)][1],
+    )
     cfg = load_config(SMALL_CONFIG, small_options(tmp_path, **{"SOLVER.AMP.ENABLED": True}))
     with caplog.at_level("INFO"):
         trainer = PrivacyTrainer(cfg, baseline_rank1=0.0)
@@ -245,4 +300,6 @@ def test_the_trainer_turns_mixed_precision_on(small_dataset, tmp_path, caplog, m
     assert parse_config(trainer.checkpointer.config, "").SOLVER.AMP.ENABLED
     assert iterators == [trainer._trainer]
     assert "float32" not in caplog.text
-    assert not unwrap(PrivacyTrainer(load_config(SMALL_CONFIG, small_options(tmp_path)), baseline_rank1=0.0).model).mixed_precision
+    assert not unwrap(
+        PrivacyTrainer(load_config(SMALL_CONFIG, small_options(tmp_path)), baseline_rank1=0.0).model
+    ).mixed_precision

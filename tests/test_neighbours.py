@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import neighbours
 from fastreid_privacy.evaluation.neighbours import nearest
 
 
 def features(seed, queries=23, gallery=57, dimension=8):
     rng = np.random.default_rng(seed)
-    return rng.normal(size=(queries, dimension)).astype(np.float32), rng.normal(size=(gallery, dimension)).astype(np.float32)
+    return rng.normal(size=(queries, dimension)).astype(np.float32), rng.normal(
+        size=(gallery, dimension)
+    ).astype(np.float32)
 
 
 def sorted_distances(queries, gallery, metric):
@@ -33,7 +35,15 @@ def sorted_distances(queries, gallery, metric):
 def test_equals_a_full_sort_whatever_the_parts(metric, k, block_rows):
     for seed in range(5):
         queries, gallery = features(seed)
-        distances, indices = nearest(queries, gallery, k, "cpu", metric=metric, query_bytes=32 * block_rows, gallery_bytes=96 * block_rows)
+        distances, indices = nearest(
+            queries,
+            gallery,
+            k,
+            "cpu",
+            metric=metric,
+            query_bytes=32 * block_rows,
+            gallery_bytes=96 * block_rows,
+        )
         expected, order = sorted_distances(queries, gallery, metric)
         np.testing.assert_array_equal(indices, order[:, :k])
         np.testing.assert_allclose(distances, expected[:, :k], atol=1e-5)
@@ -42,7 +52,9 @@ def test_equals_a_full_sort_whatever_the_parts(metric, k, block_rows):
 
 def test_more_neighbours_than_a_gpu_gives():
     queries, gallery = features(0, 3, 2100)
-    np.testing.assert_array_equal(nearest(queries, gallery, 2060)[1], sorted_distances(queries, gallery, "euclidean")[1][:, :2060])
+    np.testing.assert_array_equal(
+        nearest(queries, gallery, 2060)[1], sorted_distances(queries, gallery, "euclidean")[1][:, :2060]
+    )
 
 
 @pytest.mark.parametrize(("k", "on_gpu"), [(2048, True), (2049, False)])
@@ -83,7 +95,10 @@ def test_other_kinds_of_features(tmp_path, kind):
         gallery = mapped
     elif kind in ("tensor", "bfloat16"):
         dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
-        queries, gallery = torch.from_numpy(queries).to(dtype), torch.from_numpy(gallery).to(dtype).requires_grad_()
+        queries, gallery = (
+            torch.from_numpy(queries).to(dtype),
+            torch.from_numpy(gallery).to(dtype).requires_grad_(),
+        )
         assert torch.equal(gallery.float(), gallery)
     else:
         queries, gallery = queries.astype(kind), gallery.astype(kind)
@@ -97,12 +112,15 @@ def test_features_of_zeros_have_a_cosine_of_zero():
     np.testing.assert_array_equal(indices, [[0, 1]])
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ((np.ones((2, 3)), np.ones((4, 3)), 5), "5 neighbours .* among 4 images"),
-    ((np.ones((2, 3)), np.ones((4, 3)), 0), "give 1 to 4"),
-    ((np.ones((2, 3)), np.ones((4, 2)), 1), r"got \(2, 3\) and \(4, 2\)"),
-    ((np.ones((2, 3)), np.ones((4, 3)), 1, "toaster"), "device toaster"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.ones((2, 3)), np.ones((4, 3)), 5), "5 neighbours .* among 4 images"),
+        ((np.ones((2, 3)), np.ones((4, 3)), 0), "give 1 to 4"),
+        ((np.ones((2, 3)), np.ones((4, 2)), 1), r"got \(2, 3\) and \(4, 2\)"),
+        ((np.ones((2, 3)), np.ones((4, 3)), 1, "toaster"), "device toaster"),
+    ],
+)
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(UserError, match=message):
         nearest(*arguments)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.networks import (
     DISCRIMINATOR_REGISTRY,
     GENERATOR_REGISTRY,
@@ -39,7 +39,16 @@ def test_examples_in_docstrings(module):
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((256, 128), 7), ((128, 64), 6), ((384, 128), 7), ((96, 64), 5), ((64, 64), 6), ((255, 128), 0), ((1, 64), 0), ((250, 120), 1)],
+    [
+        ((256, 128), 7),
+        ((128, 64), 6),
+        ((384, 128), 7),
+        ((96, 64), 5),
+        ((64, 64), 6),
+        ((255, 128), 0),
+        ((1, 64), 0),
+        ((250, 120), 1),
+    ],
 )
 def test_halvings(size, expected):
     assert halvings(*size) == halvings(*reversed(size)) == expected
@@ -64,7 +73,9 @@ def test_generator_has_the_layers_of_pix2pix():
     assert [layer.out_channels for layer in down] == [64, 128, 256, 512, 512, 512, 512]
     assert [layer.out_channels for layer in up] == [3, 64, 128, 256, 512, 512, 512]
     assert [layer.in_channels for layer in up] == [128, 256, 512, 1024, 1024, 1024, 512]
-    assert {(layer.kernel_size, layer.stride, layer.padding) for layer in down + up} == {((4, 4), (2, 2), (1, 1))}
+    assert {(layer.kernel_size, layer.stride, layer.padding) for layer in down + up} == {
+        ((4, 4), (2, 2), (1, 1))
+    }
     # No norm on the first and the innermost down layer and on the output; a bias exactly there.
     assert [layer.bias is not None for layer in down] == [True, False, False, False, False, False, True]
     assert [layer.bias is not None for layer in up] == [True, False, False, False, False, False, False]
@@ -102,13 +113,23 @@ def test_initialization(network):
     norms = torch.cat([layer.weight for layer in layers(network, nn.BatchNorm2d)])
     assert norms.mean().item() == pytest.approx(1.0, abs=0.01)
     assert norms.std().item() == pytest.approx(0.02, rel=0.2)
-    assert all((parameter == 0).all() for name, parameter in network.named_parameters() if name.endswith("bias"))
+    assert all(
+        (parameter == 0).all() for name, parameter in network.named_parameters() if name.endswith("bias")
+    )
 
 
 def test_size_that_cannot_be_halved_names_the_ways_out():
     with pytest.raises(UserError) as error:
         UNetGenerator(width=4, depth=4)(torch.zeros(1, 3, 40, 24))
-    for part in ("40×24", "4 times", "32×16", "48×32", "INPUT.SIZE_TRAIN", "PRIVACY.ANONYMIZER.DEPTH", "at most 3"):
+    for part in (
+        "40×24",
+        "4 times",
+        "32×16",
+        "48×32",
+        "INPUT.SIZE_TRAIN",
+        "PRIVACY.ANONYMIZER.DEPTH",
+        "at most 3",
+    ):
         assert part in str(error.value)
 
 
@@ -117,7 +138,9 @@ def test_sizes_that_the_message_names_work(size):
     assert UNetGenerator(width=4, depth=4)(torch.zeros(1, 3, *size)).shape[2:] == size
 
 
-@pytest.mark.parametrize(("size", "depth", "smaller", "larger"), [((6, 4), 3, "8×8", "8×8"), ((250, 128), 7, "128×128", "256×128")])
+@pytest.mark.parametrize(
+    ("size", "depth", "smaller", "larger"), [((6, 4), 3, "8×8", "8×8"), ((250, 128), 7, "128×128", "256×128")]
+)
 def test_no_size_is_suggested_that_has_no_pixels(size, depth, smaller, larger):
     with pytest.raises(UserError, match=smaller) as error:
         unet.check_size(*size, depth)
@@ -125,21 +148,28 @@ def test_no_size_is_suggested_that_has_no_pixels(size, depth, smaller, larger):
     assert "0×" not in str(error.value).replace(f"{size[0]}×{size[1]}", "")
 
 
-@pytest.mark.parametrize(("size", "depth", "expected"), [((256, 128), 0, 7), ((128, 64), 0, 6), ((128, 64), 4, 4), ((100, 60), 0, 2)])
+@pytest.mark.parametrize(
+    ("size", "depth", "expected"),
+    [((256, 128), 0, 7), ((128, 64), 0, 6), ((128, 64), 4, 4), ((100, 60), 0, 2)],
+)
 def test_built_generator_has_the_depth_that_the_size_allows(size, depth, expected):
     generator = build_generator(options(depth=depth), size)
     assert generator.depth == expected
     assert generator(torch.zeros(1, 3, *size)).shape[2:] == size
 
 
-@pytest.mark.parametrize(("size", "depth"), [((255, 128), 0), ((250, 120), 0), ((128, 64), 7), ((128, 64), 1)])
+@pytest.mark.parametrize(
+    ("size", "depth"), [((255, 128), 0), ((250, 120), 0), ((128, 64), 7), ((128, 64), 1)]
+)
 def test_generator_that_cannot_be_built(size, depth):
     with pytest.raises(UserError, match=r"PRIVACY\.ANONYMIZER\.DEPTH|INPUT\.SIZE_TRAIN"):
         build_generator(options(depth=depth), size)
 
 
 def test_a_logit_of_the_discriminator_sees_70_by_70_pixels():
-    discriminator = PatchDiscriminator(width=4).eval()  # eval: in training BatchNorm lets every pixel see every other
+    discriminator = PatchDiscriminator(
+        width=4
+    ).eval()  # eval: in training BatchNorm lets every pixel see every other
     condition, image = (torch.rand(1, 3, 128, 128).requires_grad_() for _ in range(2))
     logits = discriminator(condition, image)
     assert logits.shape == (1, 1, 14, 14)

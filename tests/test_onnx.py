@@ -1,4 +1,5 @@
-"""ONNX graphs of every part, equal to torch under onnxruntime; the two tools with another runtime or precision."""
+"""ONNX graphs of every part, equal to torch under onnxruntime; the two tools with another runtime or
+precision."""
 
 from __future__ import annotations
 
@@ -23,15 +24,19 @@ from test_other_backbones import SMALLER, small_config
 from torch import nn
 
 from fastreid_privacy import load_anonymizer, load_recovery
-from fastreid_privacy.checkpoint_files import read_checkpoint
-from fastreid_privacy.collection import anonymize_command, read_manifest, recover_command
+from fastreid_privacy.checkpoints import splitting as release
+from fastreid_privacy.checkpoints.onnx_export import image_graph
+from fastreid_privacy.checkpoints.onnx_runtime import OnnxNetwork
+from fastreid_privacy.checkpoints.reading import read_checkpoint
+from fastreid_privacy.commands import anonymize as anonymize_command
+from fastreid_privacy.commands import export as command_line
+from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.config import parse_config
-from fastreid_privacy.custody import command_line, encryption, release
-from fastreid_privacy.errors import UserError
-from fastreid_privacy.onnx_export import image_graph
-from fastreid_privacy.onnx_runtime import OnnxNetwork
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.keys import encryption
+from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.retrieval import load_extractor
-from fastreid_privacy.trainer import PrivacyTrainer
+from fastreid_privacy.training.trainer import PrivacyTrainer
 
 ROOT = Path(__file__).parents[1]
 SIZE = (64, 32)
@@ -48,7 +53,8 @@ def cheap_scrypt():
 
 @pytest.fixture(scope="module")
 def weights(small_run, tmp_path_factory):
-    """The small run's checkpoint with pictures of full contrast: after four steps its own differ from grey by one level."""
+    """The small run's checkpoint with pictures of full contrast: after four steps its own differ from grey by
+    one level."""
     checkpoint = torch.load(small_run / "model_best.pth", weights_only=True)
     for part in ("anonymizer", "recovery"):
         checkpoint["model"][f"{part}.up.0.0.weight"] *= 100
@@ -97,7 +103,11 @@ def signature(path) -> list:
     model = onnx.load(path)
     onnx.checker.check_model(model)
     return [
-        (value.name, [dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim], value.type.tensor_type.elem_type)
+        (
+            value.name,
+            [dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim],
+            value.type.tensor_type.elem_type,
+        )
         for value in (*model.graph.input, *model.graph.output)
     ]
 
@@ -107,7 +117,7 @@ def pixels(path) -> np.ndarray:
         return np.array(file).astype(int)
 
 
-# -- graphs -----------------------------------------------------------------------------------------------------------------------------
+# -- graphs --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", BATCHES)
@@ -175,7 +185,11 @@ class Random(nn.Conv2d):
 
 @pytest.mark.parametrize(
     ("network", "message"),
-    [(Untraceable, "cannot be exported to ONNX"), (OfTwo, "cannot be exported to ONNX"), (Random, "gives other values under onnxruntime")],
+    [
+        (Untraceable, "cannot be exported to ONNX"),
+        (OfTwo, "cannot be exported to ONNX"),
+        (Random, "gives other values under onnxruntime"),
+    ],
 )
 def test_networks_that_cannot_be_graphs_are_named(network, message, capfd):
     with pytest.raises(UserError, match=f"the recovery {message}"):
@@ -183,7 +197,7 @@ def test_networks_that_cannot_be_graphs_are_named(network, message, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-# -- custody ----------------------------------------------------------------------------------------------------------------------------
+# -- custody -------------------------------------------------------------------------------------------------
 
 
 def test_no_graph_holds_anything_of_another_part_or_of_the_machine(weights, plain, small_run):
@@ -196,8 +210,13 @@ def test_no_graph_holds_anything_of_another_part_or_of_the_machine(weights, plai
         foreign = {"anonymizer", "recovery", "model"} - {prefix[:-1]}
         named = {initializer.name.partition(".")[0] for initializer in tensors.graph.initializer}
         assert prefix[:-1] in named and not named & foreign
-        for name, tensor in model.items():  # those that no BatchNorm is folded into stand in their file as they are
-            own = name.startswith(("backbone.", "heads.") if part == "reid" else (f"{part}.", f"supervision.frozen_{part}."))
+        for (
+            name,
+            tensor,
+        ) in model.items():  # those that no BatchNorm is folded into stand in their file as they are
+            own = name.startswith(
+                ("backbone.", "heads.") if part == "reid" else (f"{part}.", f"supervision.frozen_{part}.")
+            )
             if not own and tensor.numel() > 16 and tensor.is_floating_point() and tensor.unique().numel() > 2:
                 assert tensor.numpy().tobytes() not in content, name
         for path in (small_run, small_run.parent.parent, ROOT, Path(torch.__file__).parent):
@@ -206,8 +225,14 @@ def test_no_graph_holds_anything_of_another_part_or_of_the_machine(weights, plai
         about[part] = {item.key: item.value for item in tensors.metadata_props}
         assert about[part].keys() == {"format", "version", "part", "config", "fingerprint"}
         assert about[part]["part"] == part and about[part]["version"] == fastreid_privacy.__version__
-    assert model["anonymizer.down.0.0.weight"].numpy().tobytes() in plain["anonymizer_onnx"].read_bytes()  # the search finds what is there
-    assert len({item["fingerprint"] for item in about.values()}) == len({item["config"] for item in about.values()}) == 1
+    assert (
+        model["anonymizer.down.0.0.weight"].numpy().tobytes() in plain["anonymizer_onnx"].read_bytes()
+    )  # the search finds what is there
+    assert (
+        len({item["fingerprint"] for item in about.values()})
+        == len({item["config"] for item in about.values()})
+        == 1
+    )
     assert about["reid"]["fingerprint"] == load_anonymizer(weights, "cpu").fingerprint
 
 
@@ -217,12 +242,18 @@ def test_the_same_checkpoint_gives_the_same_graphs(plain, encrypted):
 
 
 def test_the_recovery_is_encrypted_or_private(plain, encrypted, tmp_path):
-    assert plain["recovery_onnx"].name == "recovery.onnx" and stat.S_IMODE(plain["recovery_onnx"].stat().st_mode) == 0o600
+    assert (
+        plain["recovery_onnx"].name == "recovery.onnx"
+        and stat.S_IMODE(plain["recovery_onnx"].stat().st_mode) == 0o600
+    )
     path = encrypted["recovery_onnx"]
     assert path.name == "recovery.onnx.key" and stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not path.with_suffix("").exists()
     images = random_images(2)
-    assert torch.equal(load_recovery(path, "cpu", lambda: "pass").levels(images), load_recovery(plain["recovery_onnx"]).levels(images))
+    assert torch.equal(
+        load_recovery(path, "cpu", lambda: "pass").levels(images),
+        load_recovery(plain["recovery_onnx"]).levels(images),
+    )
     with pytest.raises(UserError, match="passphrase is wrong"):
         load_recovery(path, "cpu", lambda: "other")
     content = bytearray(path.read_bytes())
@@ -243,22 +274,34 @@ def test_nothing_is_overwritten(weights, tmp_path, name):
 
 
 def test_nothing_is_written_where_a_part_cannot_be_a_graph(weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(release, "image_graph", lambda *_, **__: (_ for _ in ()).throw(UserError("cannot be exported")))
-    assert call(command_line, "--weights", weights, "--output", tmp_path / "out", "--unencrypted", "--onnx") == 2
+    monkeypatch.setattr(
+        release, "image_graph", lambda *_, **__: (_ for _ in ()).throw(UserError("cannot be exported"))
+    )
+    assert (
+        call(command_line, "--weights", weights, "--output", tmp_path / "out", "--unencrypted", "--onnx") == 2
+    )
     assert "cannot be exported" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_conventional_checkpoint_gives_a_reid_graph_only(weights, tmp_path):
-    """With ``TEST.FLIP`` besides: features are then the mean of an image and its mirror image, as in the evaluation."""
+    """With ``TEST.FLIP`` besides: features are then the mean of an image and its mirror image, as in the
+    evaluation."""
     checkpoint = torch.load(weights, weights_only=True)
     cfg = parse_config(checkpoint["config"], "checkpoint")
     cfg.PRIVACY.PROTECTION, cfg.TEST.FLIP.ENABLED = "conventional", True
-    kept = {name: value for name, value in checkpoint["model"].items() if name.partition(".")[0] in ("backbone", "heads")}
+    kept = {
+        name: value
+        for name, value in checkpoint["model"].items()
+        if name.partition(".")[0] in ("backbone", "heads")
+    }
     torch.save({"model": kept, "config": cfg.dump()}, tmp_path / "base.pth")
     written = release.export(tmp_path / "base.pth", tmp_path / "out", None, onnx=True)
     assert set(written) == {"reid", "reid_onnx"}
     images = random_images(3)
-    expected, once = load_extractor(tmp_path / "base.pth", "cpu")(images), load_extractor(weights, "cpu")(images)
+    expected, once = (
+        load_extractor(tmp_path / "base.pth", "cpu")(images),
+        load_extractor(weights, "cpu")(images),
+    )
     assert (graph(written["reid_onnx"], images) - expected).abs().max() < TOLERANCE
     assert (expected - once).abs().max() > 10 * TOLERANCE
     for options in ({"runtime": "onnx"}, {"precision": "bfloat16"}):
@@ -267,13 +310,19 @@ def test_a_conventional_checkpoint_gives_a_reid_graph_only(weights, tmp_path):
     assert load_anonymizer(tmp_path / "base.pth", "cpu").network is None
 
 
-@pytest.mark.parametrize("kind", ["cut", "empty", "text", "foreign", "without metadata", "config", "of features", "external"])
+@pytest.mark.parametrize(
+    "kind", ["cut", "empty", "text", "foreign", "without metadata", "config", "of features", "external"]
+)
 def test_damaged_and_foreign_graphs_are_refused(plain, tmp_path, kind):
     path, model = tmp_path / "x.onnx", onnx.load(plain["anonymizer_onnx"])
-    content = {"cut": plain["anonymizer_onnx"].read_bytes()[:50_000], "empty": b"", "text": b"no graph"}.get(kind)
+    content = {"cut": plain["anonymizer_onnx"].read_bytes()[:50_000], "empty": b"", "text": b"no graph"}.get(
+        kind
+    )
     if kind == "foreign":
         value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 7]) for name in "xy"]
-        other = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
+        other = onnx.helper.make_graph(
+            [onnx.helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:]
+        )
         model = onnx.helper.make_model(other, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
     elif kind == "without metadata":
         del model.metadata_props[:]
@@ -293,7 +342,12 @@ def test_damaged_and_foreign_graphs_are_refused(plain, tmp_path, kind):
 
 
 def test_flipped_bits_end_in_a_message_or_in_an_image_map(plain, tmp_path):
-    content, path, rng, refused = plain["anonymizer_onnx"].read_bytes(), tmp_path / "x.onnx", random.Random(0), 0
+    content, path, rng, refused = (
+        plain["anonymizer_onnx"].read_bytes(),
+        tmp_path / "x.onnx",
+        random.Random(0),
+        0,
+    )
     for position in [rng.randrange(len(content) - 6000, len(content)) for _ in range(40)]:
         changed = bytearray(content)
         changed[position] ^= 1 << rng.randrange(8)
@@ -329,7 +383,7 @@ def test_a_gpu_that_onnxruntime_has_not_is_refused(plain, monkeypatch):
     assert load_anonymizer(plain["anonymizer_onnx"], "auto").runtime == "onnx"  # on the CPU
 
 
-# -- the tools --------------------------------------------------------------------------------------------------------------------------
+# -- the tools -----------------------------------------------------------------------------------------------
 
 
 def test_the_tools_run_graphs(weights, encrypted, raw, tmp_path, monkeypatch, capsys):
@@ -353,7 +407,16 @@ def test_the_tools_run_graphs(weights, encrypted, raw, tmp_path, monkeypatch, ca
         "torch key": [out / "recovery.key"],
     }
     for name, (key, *words) in keys.items():
-        words += ["--input", tmp_path / "graph", "--output", tmp_path / name, "--passphrase-env", "PASS", "--verify", raw]
+        words += [
+            "--input",
+            tmp_path / "graph",
+            "--output",
+            tmp_path / name,
+            "--passphrase-env",
+            "PASS",
+            "--verify",
+            raw,
+        ]
         assert call(recover_command, "--key", key, *words) == 0
         header = read_manifest(tmp_path / name / "manifest.jsonl").header
         assert header["runtime"] == ("torch" if name == "torch key" else "onnx")
@@ -374,7 +437,20 @@ def test_half_precision_is_near(weights, raw, tmp_path, capsys):
     words = ["--input", raw, "--output", tmp_path / "p", "--precision", "bfloat16"]
     assert call(anonymize_command, "--weights", weights, *words) == 0
     assert read_manifest(tmp_path / "p" / "manifest.jsonl").header["precision"] == "bfloat16"
-    assert call(recover_command, "--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r", "--precision", "float16") == 0
+    assert (
+        call(
+            recover_command,
+            "--key",
+            weights,
+            "--input",
+            tmp_path / "p",
+            "--output",
+            tmp_path / "r",
+            "--precision",
+            "float16",
+        )
+        == 0
+    )
     assert read_manifest(tmp_path / "r" / "manifest.jsonl").header["precision"] == "float16"
     assert call(anonymize_command, "--weights", weights, *words[:-1], "float32") == 2
     assert "precision bfloat16 there, float32 here" in capsys.readouterr().err
@@ -399,7 +475,16 @@ def test_contradicting_options_are_refused(weights, plain, raw, tmp_path, capsys
 def test_options_without_a_network_are_refused(tmp_path, capsys):
     assert call(command_line, "--new-identity", "--output", tmp_path / "keys", "--unencrypted", "--onnx") == 2
     assert "a key pair holds no network" in capsys.readouterr().err and not (tmp_path / "keys").exists()
-    words = ["--identity", tmp_path / "identity.key", "--input", tmp_path, "--output", tmp_path / "o", "--runtime", "onnx"]
+    words = [
+        "--identity",
+        tmp_path / "identity.key",
+        "--input",
+        tmp_path,
+        "--output",
+        tmp_path / "o",
+        "--runtime",
+        "onnx",
+    ]
     assert call(recover_command, *words) == 2
     assert "opened without a network" in capsys.readouterr().err
 
@@ -408,22 +493,39 @@ def test_the_command_says_no_more_than_its_own_lines(weights, tmp_path):
     words = ["--weights", weights, "--output", tmp_path / "out", "--passphrase-env", "PASS", "--onnx"]
     environment = {**os.environ, "PASS": "pass", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "export.py", *words], capture_output=True, text=True, env=environment, check=True
+        [sys.executable, ROOT / "tools" / "export.py", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
     )
     assert done.stderr == "" and len(done.stdout.splitlines()) == done.stdout.count(".onnx") == 3
 
 
 @pytest.mark.parametrize("operator", ["Add", "Mul", "Cast"])
 def test_a_graph_cannot_read_other_files(tmp_path, monkeypatch, operator):
-    """onnxruntime reads values of a graph in memory from files below the working folder, unless its optimizer looks at them first."""
+    """onnxruntime reads values of a graph in memory from files below the working folder, unless its optimizer
+    looks at them first."""
     (tmp_path / "secret").write_bytes(bytes(range(192)) * 4)
     monkeypatch.chdir(tmp_path)
-    secret = onnx.TensorProto(name="secret", data_type=onnx.TensorProto.FLOAT, dims=[1, 3, 8, 8], data_location=onnx.TensorProto.EXTERNAL)
+    secret = onnx.TensorProto(
+        name="secret",
+        data_type=onnx.TensorProto.FLOAT,
+        dims=[1, 3, 8, 8],
+        data_location=onnx.TensorProto.EXTERNAL,
+    )
     secret.external_data.add(key="location", value="secret")
     inputs = ["secret"] if operator == "Cast" else ["images", "secret"]
-    nodes = [onnx.helper.make_node(operator, inputs, ["seen"], **({"to": onnx.TensorProto.FLOAT} if operator == "Cast" else {})),
-             onnx.helper.make_node("Add", ["images", "seen"], ["protected"])]  # fmt: skip
-    shapes = {name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 3, 8, 8]) for name in ("images", "protected")}
+    nodes = [
+        onnx.helper.make_node(
+            operator, inputs, ["seen"], **({"to": onnx.TensorProto.FLOAT} if operator == "Cast" else {})
+        ),
+        onnx.helper.make_node("Add", ["images", "seen"], ["protected"]),
+    ]
+    shapes = {
+        name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 3, 8, 8])
+        for name in ("images", "protected")
+    }
     graph = onnx.helper.make_graph(nodes, "evil", [shapes["images"]], [shapes["protected"]], [secret])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
     with pytest.raises(UserError, match="takes values from other files"):

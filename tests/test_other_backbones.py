@@ -1,8 +1,11 @@
-"""The recipes of projects/OtherBackbones: each trains, freezes what it says, evaluates and upgrades; and what their files say."""
+"""The recipes of projects/OtherBackbones: each trains, freezes what it says, evaluates and upgrades; and what
+their files say."""
 
 from __future__ import annotations
 
-from fastreid_privacy.trainer import PrivacyTrainer  # before fastreid: importing the package makes it work
+from fastreid_privacy.training.trainer import (
+    PrivacyTrainer,
+)  # before fastreid: importing the package makes it work
 
 # isort: split
 import gc
@@ -17,11 +20,12 @@ from conftest import small_options
 from fastreid.engine.hooks import HookBase
 from torch import nn
 
-from fastreid_privacy import load_anonymizer, load_config, solver
+from fastreid_privacy import load_anonymizer, load_config
 from fastreid_privacy.config import flat_keys
-from fastreid_privacy.errors import UserError
-from fastreid_privacy.evaluate_only import evaluate_only
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.networks import halvings
+from fastreid_privacy.training import solver
+from fastreid_privacy.training.evaluate_only import evaluate_only
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "projects" / "OtherBackbones" / "configs"
@@ -33,7 +37,10 @@ RESNET18 = {"MODEL.BACKBONE.DEPTH": "18x", "MODEL.BACKBONE.FEAT_DIM": 512}
 SMALLER = {
     "bot": RESNET18,
     "sbs": {**RESNET18, "MODEL.BACKBONE.WITH_NL": False},
-    "mgn": {"INPUT.SIZE_TRAIN": [80, 32], "INPUT.SIZE_TEST": [80, 32]},  # 5 rows of features, for its branch of three stripes
+    "mgn": {
+        "INPUT.SIZE_TRAIN": [80, 32],
+        "INPUT.SIZE_TEST": [80, 32],
+    },  # 5 rows of features, for its branch of three stripes
     "osnet": {},
     "vit": {"MODEL.BACKBONE.DEPTH": "small"},
 }
@@ -45,14 +52,27 @@ HELD = {"sbs": ["backbone"], "mgn": ["backbone", *MGN_BRANCHES]}
 
 
 def small_config(name: str, output_dir: Path | str = "", **overrides):
-    """A recipe for two steps of eight images on the small data set, a check after them that any result passes."""
+    """A recipe for two steps of eight images on the small data set, a check after them that any result
+    passes."""
     options = {
-        "DATASETS.NAMES": ("SyntheticPedestrians",), "DATASETS.TESTS": ("SyntheticPedestrians",), "DATASETS.VALIDATION.FRACTION": 0.7,
-        "DATALOADER.NUM_INSTANCE": 4, "MODEL.BACKBONE.PRETRAIN": False, "PRIVACY.UPGRADE.EPS_PSNR": 100.0, "PRIVACY.UPGRADE.EPS_SSIM": 2.0,
-        "INPUT.PADDING.SIZE": 2, "SOLVER.IMS_PER_BATCH": 8, "SOLVER.MAX_EPOCH": 1, "SOLVER.FREEZE_ITERS": 1,
+        "DATASETS.NAMES": ("SyntheticPedestrians",),
+        "DATASETS.TESTS": ("SyntheticPedestrians",),
+        "DATASETS.VALIDATION.FRACTION": 0.7,
+        "DATALOADER.NUM_INSTANCE": 4,
+        "MODEL.BACKBONE.PRETRAIN": False,
+        "PRIVACY.UPGRADE.EPS_PSNR": 100.0,
+        "PRIVACY.UPGRADE.EPS_SSIM": 2.0,
+        "INPUT.PADDING.SIZE": 2,
+        "SOLVER.IMS_PER_BATCH": 8,
+        "SOLVER.MAX_EPOCH": 1,
+        "SOLVER.FREEZE_ITERS": 1,
         # Without weight decay, which would move weights that no gradient reaches.
-        "SOLVER.WEIGHT_DECAY": 0.0, "SOLVER.WEIGHT_DECAY_NORM": 0.0, "SOLVER.WEIGHT_DECAY_BIAS": 0.0, **SMALLER[name], **overrides,
-    }  # fmt: skip
+        "SOLVER.WEIGHT_DECAY": 0.0,
+        "SOLVER.WEIGHT_DECAY_NORM": 0.0,
+        "SOLVER.WEIGHT_DECAY_BIAS": 0.0,
+        **SMALLER[name],
+        **overrides,
+    }
     return load_config(CONFIGS / f"{name}.yml", small_options(output_dir, **options))
 
 
@@ -63,21 +83,34 @@ class Fingerprints(HookBase):
         self.model, self.taken = model, []
 
     def take(self) -> None:
-        self.taken.append({name: zlib.crc32(value.detach().numpy().tobytes()) for name, value in self.model.state_dict().items()})
+        self.taken.append(
+            {
+                name: zlib.crc32(value.detach().numpy().tobytes())
+                for name, value in self.model.state_dict().items()
+            }
+        )
 
     before_train = after_step = take
 
 
 @pytest.fixture(scope="module", params=SMALLER)
 def trained(request, small_dataset, tmp_path_factory):
-    """A recipe after its training: model, cfg, record, results on the test set, and fingerprints of its weights after 0, 1, … steps."""
-    trainer = PrivacyTrainer(small_config(request.param, tmp_path_factory.mktemp(request.param)), baseline_rank1=0.0)
+    """A recipe after its training: model, cfg, record, results on the test set, and fingerprints of its
+    weights after 0, 1, … steps."""
+    trainer = PrivacyTrainer(
+        small_config(request.param, tmp_path_factory.mktemp(request.param)), baseline_rank1=0.0
+    )
     fingerprints = Fingerprints(trainer.model)
     trainer.register_hooks([fingerprints])
     trainer.train()
     (results,) = trainer.test(trainer.cfg, trainer.model).values()
     run = SimpleNamespace(
-        name=request.param, model=trainer.model, cfg=trainer.cfg, record=trainer.record, results=results, taken=fingerprints.taken
+        name=request.param,
+        model=trainer.model,
+        cfg=trainer.cfg,
+        record=trainer.record,
+        results=results,
+        taken=fingerprints.taken,
     )
     # Trainer and hooks refer to each other, and MGN's gradients and moments alone hold a gigabyte.
     trainer.optimizer.zero_grad()
@@ -93,7 +126,11 @@ def moved(before: dict, after: dict) -> set[str]:
 
 
 def learnable(model: nn.Module, parts: list[str]) -> set[str]:
-    return {name for name, value in model.named_parameters() if value.requires_grad and name.split(".")[0] in parts}
+    return {
+        name
+        for name, value in model.named_parameters()
+        if value.requires_grad and name.split(".")[0] in parts
+    }
 
 
 def test_every_network_learns_and_frozen_layers_wait(trained):
@@ -104,9 +141,13 @@ def test_every_network_learns_and_frozen_layers_wait(trained):
     initial, first, second, *_ = trained.taken
 
     assert free <= moved(initial, first)
-    assert not {name for name in moved(initial, first) if name.split(".")[0] in held}  # BatchNorm statistics included
+    assert not {
+        name for name in moved(initial, first) if name.split(".")[0] in held
+    }  # BatchNorm statistics included
     assert free | learnable(trained.model, held) <= moved(first, second)
-    assert all(f"{part}." in "".join(learnable(trained.model, [part])) for part in parts)  # no part is empty or frozen for ever
+    assert all(
+        f"{part}." in "".join(learnable(trained.model, [part])) for part in parts
+    )  # no part is empty or frozen for ever
 
 
 def test_evaluates_all_pairs(trained):
@@ -123,13 +164,19 @@ def test_upgrades_to_the_anonymizer_as_it_is(trained):
     supervision, anonymizer = trained.model.supervision, trained.model.anonymizer.state_dict()
     assert check["decision"] == "upgrade" and bool(supervision.upgraded)
     target = supervision.frozen_anonymizer.state_dict()
-    assert target.keys() == anonymizer.keys() and all(torch.equal(target[key], anonymizer[key]) for key in target)
+    assert target.keys() == anonymizer.keys() and all(
+        torch.equal(target[key], anonymizer[key]) for key in target
+    )
     last = trained.taken[-1]  # of training: G* was still what it had been at first
-    assert all(last[f"supervision.frozen_anonymizer.{key}"] == trained.taken[0][f"anonymizer.{key}"] for key in target)
+    assert all(
+        last[f"supervision.frozen_anonymizer.{key}"] == trained.taken[0][f"anonymizer.{key}"]
+        for key in target
+    )
 
 
 def test_checkpoint_is_tested_alone(trained):
-    """``--eval-only`` with the checkpoint of the run, and the anonymizer from that file, without the trainer."""
+    """``--eval-only`` with the checkpoint of the run, and the anonymizer from that file, without the
+    trainer."""
     (alone,) = evaluate_only(trained.cfg).values()
     assert alone["checkpoint"] == "model_best.pth"
     for pair in PAIRS:
@@ -141,7 +188,7 @@ def test_checkpoint_is_tested_alone(trained):
     torch.testing.assert_close(protect(images).float(), expected, atol=0, rtol=0)
 
 
-# -- what the files say -----------------------------------------------------------------------------------------------------------------
+# -- what the files say --------------------------------------------------------------------------------------
 
 
 def full_config(name: str):
@@ -156,7 +203,10 @@ def test_there_are_five_recipes():
 def test_recipe_differs_from_agw_in_the_reid_model_only(name):
     agw = flat_keys(load_config(ROOT / "configs" / "Market" / "privacy_agw.yml", ["MODEL.DEVICE", "cpu"]))
     recipe = flat_keys(full_config(name))
-    differing = {key for key in agw if agw[key] != recipe[key]} - {"TEST.PAPER_RESULTS", "PRIVACY.CENTER_LOSS.WEIGHT"}
+    differing = {key for key in agw if agw[key] != recipe[key]} - {
+        "TEST.PAPER_RESULTS",
+        "PRIVACY.CENTER_LOSS.WEIGHT",
+    }
     of_the_recipe = ("MODEL.", "INPUT.SIZE_", "SOLVER.", "DATALOADER.NUM_INSTANCE", "OUTPUT_DIR")
     assert not {key for key in differing if not key.startswith(of_the_recipe)}
     assert recipe["TEST.PAPER_RESULTS"] == [] and recipe["PRIVACY.CENTER_LOSS.WEIGHT"] == 0
@@ -195,7 +245,8 @@ def test_learning_rate(name, base, expected):
 
 @pytest.mark.parametrize(
     ("name", "device", "dimension", "millions"),
-    # Nothing is computed on torch's meta device, but fastreid's ViT asks a tensor for its value when it is built.
+    # Nothing is computed on torch's meta device, but fastreid's ViT asks a tensor for its value when it is
+    # built.
     [
         ("bot", "meta", 2048, 23.5),
         ("sbs", "meta", 2048, 23.5),
@@ -205,12 +256,23 @@ def test_learning_rate(name, base, expected):
     ],
 )
 def test_full_size_model(name, device, dimension, millions):
-    overrides = ["MODEL.DEVICE", device, "MODEL.HEADS.NUM_CLASSES", 4, "MODEL.BACKBONE.PRETRAIN", False, "PRIVACY.PROTECTION", "none"]
+    overrides = [
+        "MODEL.DEVICE",
+        device,
+        "MODEL.HEADS.NUM_CLASSES",
+        4,
+        "MODEL.BACKBONE.PRETRAIN",
+        False,
+        "PRIVACY.PROTECTION",
+        "none",
+    ]
     cfg = load_config(CONFIGS / f"{name}.yml", overrides)
     with torch.device(device), torch.no_grad():
         model = PrivacyTrainer.build_model(cfg).eval()
         assert model({"images": torch.zeros(1, 3, *cfg.INPUT.SIZE_TEST)}).shape == (1, dimension)
-    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(
+        millions, abs=0.1
+    )
 
 
 def test_vit_takes_timm_weights_at_another_size(tmp_path):
@@ -221,7 +283,9 @@ def test_vit_takes_timm_weights_at_another_size(tmp_path):
     head = {"head.weight": torch.randn(1000, 768), "head.bias": torch.randn(1000)}
     path = tmp_path / "vit.pth"
     torch.save({**donor, **head, "pos_embed": positions}, path)
-    cfg = small_config("vit", **options, **{"MODEL.BACKBONE.PRETRAIN": True, "MODEL.BACKBONE.PRETRAIN_PATH": path})
+    cfg = small_config(
+        "vit", **options, **{"MODEL.BACKBONE.PRETRAIN": True, "MODEL.BACKBONE.PRETRAIN_PATH": path}
+    )
     loaded = PrivacyTrainer.build_model(cfg).backbone.state_dict()
     assert all(torch.equal(loaded[key], donor[key]) for key in donor if key != "pos_embed")
     assert loaded["pos_embed"].shape == (1, 1 + (64 // 16) * (32 // 16), 768)
@@ -230,17 +294,24 @@ def test_vit_takes_timm_weights_at_another_size(tmp_path):
 
 def test_vit_without_its_weights_says_which_key_names_them():
     with pytest.raises(UserError, match=r"MODEL\.BACKBONE\.PRETRAIN_PATH"):
-        PrivacyTrainer.build_model(small_config("vit", **{"MODEL.BACKBONE.PRETRAIN": True, "MODEL.HEADS.NUM_CLASSES": 4}))
+        PrivacyTrainer.build_model(
+            small_config("vit", **{"MODEL.BACKBONE.PRETRAIN": True, "MODEL.HEADS.NUM_CLASSES": 4})
+        )
 
 
 def test_refused_download_says_which_key_names_the_weights(monkeypatch, tmp_path):
-    """OSNet's weights lie on Google Drive, which refuses files that are fetched too often, with an error of gdown's own."""
+    """OSNet's weights lie on Google Drive, which refuses files that are fetched too often, with an error of
+    gdown's own."""
     import gdown
 
     def refuse(url, *args, **kwargs):
-        raise gdown.exceptions.FileURLRetrievalError("Too many users have viewed or downloaded this file recently")
+        raise gdown.exceptions.FileURLRetrievalError(
+            "Too many users have viewed or downloaded this file recently"
+        )
 
     monkeypatch.setattr(gdown, "download", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"Too many users.*MODEL\.BACKBONE\.PRETRAIN_PATH"):
-        PrivacyTrainer.build_model(small_config("osnet", **{"MODEL.BACKBONE.PRETRAIN": True, "MODEL.HEADS.NUM_CLASSES": 4}))
+        PrivacyTrainer.build_model(
+            small_config("osnet", **{"MODEL.BACKBONE.PRETRAIN": True, "MODEL.HEADS.NUM_CLASSES": 4})
+        )

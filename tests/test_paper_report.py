@@ -1,6 +1,8 @@
-"""The report of a reproduction: its pictures pixel by pixel, its numbers from results.json, and the page in a real browser."""
+"""The report of a reproduction: its pictures pixel by pixel, its numbers from results.json, and the page in a
+real browser."""
 
-from fastreid_privacy.report import write_paper_report, write_report  # before fastreid: importing the package makes it work
+from fastreid_privacy.report import write_report  # before fastreid: importing the package makes it work
+from fastreid_privacy.reproduce.paper_report import write_paper_report
 
 # isort: split
 import json
@@ -11,13 +13,20 @@ import pytest
 from PIL import Image
 from report_examples import embedding, full_results, pictures, put, put_reproduction, rank_lists
 
-from fastreid_privacy.errors import UserError
-from fastreid_privacy.report import load_embedding, load_rank_lists, save_embedding, save_rank_lists
-from fastreid_privacy.report.embedding import PROTECTED, RAW, project
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.report.figures import GREEN, VERMILLION
 from fastreid_privacy.report.pictures import Column, columns_picture, rank_list_picture
+from fastreid_privacy.reproduce.embedding import PROTECTED, RAW, project
+from fastreid_privacy.results.stored import load_embedding, load_rank_lists, save_embedding, save_rank_lists
 
-FIGURES = ("fig6_protection", "fig7_recovery", "fig8_upgradation", "fig9_features", "fig9_features_dark", "fig10_all")
+FIGURES = (
+    "fig6_protection",
+    "fig7_recovery",
+    "fig8_upgradation",
+    "fig9_features",
+    "fig9_features_dark",
+    "fig10_all",
+)
 TABLES = "<section><h2>Table 5</h2><table><tr><td>tables of the reproduction</td></tr></table></section>"
 
 
@@ -38,9 +47,15 @@ def contains(picture: np.ndarray, image: np.ndarray, scale: int) -> bool:
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_columns_hold_every_image_under_its_letter(blocks):
     raw, protected = (pictures(count=4, height=64, width=32)[domain] for domain in ("OI", "PI"))
-    picture = np.asarray(columns_picture([Column("raw", "raw images", raw), Column("blurring", "protected", protected)], blocks))
+    picture = np.asarray(
+        columns_picture(
+            [Column("raw", "raw images", raw), Column("blurring", "protected", protected)], blocks
+        )
+    )
     assert all(contains(picture, image, 4) for image in (*raw, *protected))
-    assert picture.shape[2] == 4 and (picture[:, :, 3] == 0).any()  # nothing behind the images: right on light and dark pages
+    assert (
+        picture.shape[2] == 4 and (picture[:, :, 3] == 0).any()
+    )  # nothing behind the images: right on light and dark pages
     one = columns_picture([Column("raw", "raw images", raw), Column("blurring", "protected", protected)], 1)
     assert picture.shape[0] * blocks <= one.height + 100 * blocks
 
@@ -49,7 +64,9 @@ def test_rank_lists_are_framed_by_what_is_true():
     lists = rank_lists(("OI-PI",), n=2, k=3)
     picture = np.asarray(rank_list_picture(lists["OI-PI"], lists["OI-PI.matches"]))
     assert all(contains(picture, image, 4) for image in lists["OI-PI"][0])
-    assert contains(picture, lists["OI-PI"][1, 0], 4) and not contains(picture, lists["OI-PI"][1, 3], 4)  # the gallery has no third one
+    assert contains(picture, lists["OI-PI"][1, 0], 4) and not contains(
+        picture, lists["OI-PI"][1, 3], 4
+    )  # the gallery has no third one
     first = picture[: picture.shape[0] // 2]
     step = first.shape[1] // 4
     for place, colour in ((1, GREEN), (2, VERMILLION), (3, VERMILLION)):
@@ -59,7 +76,8 @@ def test_rank_lists_are_framed_by_what_is_true():
         other = VERMILLION if colour == GREEN else GREEN
         assert not (tile == rgb(other)).all(2).any()
     green, dashed = (
-        (first[:, place * step : (place + 1) * step, :3] == rgb(colour)).all(2).sum() for place, colour in ((1, GREEN), (2, VERMILLION))
+        (first[:, place * step : (place + 1) * step, :3] == rgb(colour)).all(2).sum()
+        for place, colour in ((1, GREEN), (2, VERMILLION))
     )
     assert dashed < 0.75 * green  # told apart without colours too
 
@@ -67,7 +85,9 @@ def test_rank_lists_are_framed_by_what_is_true():
 def test_one_point_for_each_feature():
     stored = embedding()
     points = project(stored, "PI")
-    assert {(point.person, point.marker) for point in points} == {(pid, marker) for pid in (3, 8, 11) for marker in (RAW, PROTECTED)}
+    assert {(point.person, point.marker) for point in points} == {
+        (pid, marker) for pid in (3, 8, 11) for marker in (RAW, PROTECTED)
+    }
     assert all(len(point.xy) == 4 and np.isfinite(point.xy).all() for point in points)
     again = project(stored, "PI")
     assert all(np.array_equal(first.xy, second.xy) for first, second in zip(points, again, strict=True))
@@ -79,15 +99,22 @@ def test_equal_features_fall_together_and_people_apart():
     pids = np.repeat([1, 2, 3], 8)
     features = centers[pids - 1] + 0.01 * rng.normal(size=(24, 16))
     by_person = {}
-    for point in project({"pids": pids, "OI": features, "PI": features * 7}, "PI"):  # of another length, at equal angles
+    for point in project(
+        {"pids": pids, "OI": features, "PI": features * 7}, "PI"
+    ):  # of another length, at equal angles
         by_person.setdefault(point.person, []).append(point.xy)
     middles = {person: np.concatenate(xy).mean(0) for person, xy in by_person.items()}
-    spread = max(np.linalg.norm(np.concatenate(xy) - middles[person], axis=1).max() for person, xy in by_person.items())
+    spread = max(
+        np.linalg.norm(np.concatenate(xy) - middles[person], axis=1).max() for person, xy in by_person.items()
+    )
     apart = min(np.linalg.norm(middles[a] - middles[b]) for a in middles for b in middles if a < b)
     assert apart > spread
 
 
-@pytest.mark.parametrize("stored", [{}, {"pids": np.arange(3), "OI": np.eye(3)}, {"pids": np.arange(1), "OI": np.eye(1), "PI": np.eye(1)}])
+@pytest.mark.parametrize(
+    "stored",
+    [{}, {"pids": np.arange(3), "OI": np.eye(3)}, {"pids": np.arange(1), "OI": np.eye(1), "PI": np.eye(1)}],
+)
 def test_too_little_for_a_projection(stored):
     assert project(stored, "PI") is None
 
@@ -96,7 +123,11 @@ def test_too_little_for_a_projection(stored):
     ("kind", "change", "message"),
     [
         ("lists", {"OI-PI.matches": None}, "pairs with their matches"),
-        ("lists", {"OI-XX": np.zeros((1, 2, 4, 4, 3), np.uint8), "OI-XX.matches": np.zeros((1, 1), np.int8)}, "unknown pair 'OI-XX'"),
+        (
+            "lists",
+            {"OI-XX": np.zeros((1, 2, 4, 4, 3), np.uint8), "OI-XX.matches": np.zeros((1, 1), np.int8)},
+            "unknown pair 'OI-XX'",
+        ),
         ("lists", {"OI-PI": np.zeros((2, 4, 8, 4, 3))}, "must be uint8"),
         ("lists", {"OI-PI.matches": np.full((2, 3), 2, np.int8)}, "−1, 0, 1"),
         ("embedding", {"pids": None}, "must be 'pids' and domains"),
@@ -115,7 +146,10 @@ def test_what_cannot_be_stored(kind, change, message, tmp_path):
 def test_what_is_stored_comes_back(tmp_path):
     save_rank_lists(rank_lists(), tmp_path, "MSMT17")
     save_embedding(embedding(), tmp_path, "MSMT17")
-    for loaded, expected in ((load_rank_lists(tmp_path, "MSMT17"), rank_lists()), (load_embedding(tmp_path, "MSMT17"), embedding())):
+    for loaded, expected in (
+        (load_rank_lists(tmp_path, "MSMT17"), rank_lists()),
+        (load_embedding(tmp_path, "MSMT17"), embedding()),
+    ):
         assert loaded.keys() == expected.keys()
         assert all(np.array_equal(loaded[key], expected[key]) for key in expected)
     assert load_rank_lists(tmp_path) is None
@@ -171,7 +205,11 @@ def test_numbers_come_from_results_json(tmp_path):
 
 def test_what_is_missing_is_named(tmp_path):
     folder = put_reproduction(tmp_path, ("blur",))
-    for path in ("wo_upgrade_blur/results.json", "base_blur/figures/embedding.npz", "full_blur/figures/rank_lists.npz"):
+    for path in (
+        "wo_upgrade_blur/results.json",
+        "base_blur/figures/embedding.npz",
+        "full_blur/figures/rank_lists.npz",
+    ):
         (folder / "seed0" / path).unlink()
     write_paper_report(folder, "")
     page = (folder / "report.html").read_text()

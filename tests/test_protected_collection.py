@@ -1,8 +1,13 @@
-"""A data set protected by its name, read again by ``ProtectedCollection``: item by item the raw one, trained and tested on."""
+"""A data set protected by its name, read again by ``ProtectedCollection``: item by item the raw one, trained
+and tested on."""
 
 from __future__ import annotations
 
-from conftest import SMALL_CONFIG, SMALL_DATASET, small_options  # before fastreid: importing the package makes it work
+from conftest import (
+    SMALL_CONFIG,
+    SMALL_DATASET,
+    small_options,
+)  # before fastreid: importing the package makes it work
 
 # isort: split
 import json
@@ -17,17 +22,19 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 from PIL import Image
 
-from fastreid_privacy.collection import anonymize_command
+from fastreid_privacy.checkpoints.splitting import export
 from fastreid_privacy.collection.source import targets
-from fastreid_privacy.command_line import run
+from fastreid_privacy.commands import anonymize as anonymize_command
+from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import load_config, parse_config
-from fastreid_privacy.custody.release import export
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.data import load_dataset
 from fastreid_privacy.data.loaders import validation_split
-from fastreid_privacy.errors import UserError
 
 PARTS = ("train", "query", "gallery")
-EMBEDDED = [str(word) for key, value in SMALL_DATASET.items() for word in (f"DATASETS.SYNTHETIC.{key.upper()}", value)]
+EMBEDDED = [
+    str(word) for key, value in SMALL_DATASET.items() for word in (f"DATASETS.SYNTHETIC.{key.upper()}", value)
+]
 KEY = bytes(range(32))
 READ = {"DATASETS.NAMES": "('ProtectedCollection',)", "DATASETS.TESTS": "('ProtectedCollection',)"}
 
@@ -46,14 +53,21 @@ def items(cfg, name: str) -> dict[str, list[tuple]]:
     return {part: [tuple(item) for item in getattr(data, part)] for part in PARTS}
 
 
-def same_items(raw: dict, read: dict, root: Path, folder: Path, ending: str, key: bytes | None = None) -> None:
+def same_items(
+    raw: dict, read: dict, root: Path, folder: Path, ending: str, key: bytes | None = None
+) -> None:
     """Each raw item once, with its file's name in the collection for its path."""
     paths = {item[0] for part in PARTS for item in raw[part]}
     named = targets([Path(path).relative_to(root).as_posix() for path in paths], ending, key)
     for part in PARTS:
-        expected = [(str(folder / named[Path(path).relative_to(root).as_posix()]), *label) for path, *label in raw[part]]
+        expected = [
+            (str(folder / named[Path(path).relative_to(root).as_posix()]), *label)
+            for path, *label in raw[part]
+        ]
         assert sorted(expected) == sorted(read[part]) and expected, part
-        assert [tuple(map(type, item)) for item in sorted(expected)] == [tuple(map(type, item)) for item in sorted(read[part])], part
+        assert [tuple(map(type, item)) for item in sorted(expected)] == [
+            tuple(map(type, item)) for item in sorted(read[part])
+        ], part
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +83,18 @@ def collection(weights, small_dataset, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("words", [[], ["--pseudonymize", "names.key"], ["--format", "jpg"]], ids=["png", "pseudonyms", "jpg"])
+@pytest.mark.parametrize(
+    "words", [[], ["--pseudonymize", "names.key"], ["--format", "jpg"]], ids=["png", "pseudonyms", "jpg"]
+)
 def test_the_items_are_those_of_the_raw_data_set(small_dataset, tmp_path, words):
     (tmp_path / "names.key").write_bytes(KEY)
     words = [tmp_path / word if word == "names.key" else word for word in words]
     folder = tmp_path / "out"
     anonymize("SyntheticPedestrians", folder, "--method", "pixelate", *words, *EMBEDDED)
-    raw, read = items(config("", *EMBEDDED), "SyntheticPedestrians"), items(config(folder), "ProtectedCollection")
+    raw, read = (
+        items(config("", *EMBEDDED), "SyntheticPedestrians"),
+        items(config(folder), "ProtectedCollection"),
+    )
     ending = ".jpg" if "jpg" in words else ".png"
     same_items(raw, read, small_dataset.resolve(), folder, ending, KEY if "--pseudonymize" in words else None)
     header, *lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
@@ -111,7 +130,8 @@ def msmt17(root: Path) -> None:
 
 
 def cuhk03(root: Path) -> None:
-    """CUHK03 as fastreid leaves it after unpacking: PNG files and lists of (path, identity, camera), here with a file in two parts."""
+    """CUHK03 as fastreid leaves it after unpacking: PNG files and lists of (path, identity, camera), here
+    with a file in two parts."""
     folder = root / "cuhk03"
     split: dict[str, list] = {part: [] for part in PARTS}
     for pid in range(4):
@@ -124,18 +144,32 @@ def cuhk03(root: Path) -> None:
     for kind in ("classic_detected", "classic_labeled", "new_detected", "new_labeled"):
         (folder / f"splits_{kind}.json").write_text(json.dumps([split]))
     (folder / "cuhk03_release").mkdir()
-    for name in ("cuhk03_release/cuhk-03.mat", *(f"cuhk03_new_protocol_config_{kind}.mat" for kind in ("detected", "labeled"))):
+    for name in (
+        "cuhk03_release/cuhk-03.mat",
+        *(f"cuhk03_new_protocol_config_{kind}.mat" for kind in ("detected", "labeled")),
+    ):
         (folder / name).touch()
 
 
 def market1501(root: Path) -> None:
-    for part, pids in (("bounding_box_train", (2, 7)), ("query", (1, 3)), ("bounding_box_test", (-1, 0, 1, 3))):
+    for part, pids in (
+        ("bounding_box_train", (2, 7)),
+        ("query", (1, 3)),
+        ("bounding_box_test", (-1, 0, 1, 3)),
+    ):
         for pid in pids:
             for camera in (1,) if part == "query" else (1, 4):
-                picture(root / "Market-1501-v15.09.15" / part / f"{pid if pid < 0 else format(pid, '04d')}_c{camera}s1_000451_03.jpg")
+                picture(
+                    root
+                    / "Market-1501-v15.09.15"
+                    / part
+                    / f"{pid if pid < 0 else format(pid, '04d')}_c{camera}s1_000451_03.jpg"
+                )
 
 
-@pytest.mark.parametrize(("name", "write"), [("Market1501", market1501), ("MSMT17", msmt17), ("CUHK03", cuhk03)])
+@pytest.mark.parametrize(
+    ("name", "write"), [("Market1501", market1501), ("MSMT17", msmt17), ("CUHK03", cuhk03)]
+)
 def test_fastreid_s_own_data_sets(tmp_path, monkeypatch, name, write):
     root = tmp_path / "datasets"
     write(root)
@@ -151,7 +185,11 @@ class OddLabels(ImageDataset):
 
     def __init__(self, root="", **kwargs):
         path = sorted(Path(root).glob("*.png"))
-        train = [(str(path[0]), "scene1-007", "north"), (str(path[0]), "0", "1"), (str(path[1]), 8, np.int64(0))]
+        train = [
+            (str(path[0]), "scene1-007", "north"),
+            (str(path[0]), "0", "1"),
+            (str(path[1]), 8, np.int64(0)),
+        ]
         super().__init__(train, [(str(path[0]), -5, 0)], [(str(path[1]), np.int64(7), 1)], **kwargs)
 
 
@@ -166,7 +204,7 @@ def test_labels_of_other_kinds_stay_apart(tmp_path, monkeypatch):
     assert [item[1:] for item in read["query"] + read["gallery"]] == [(-5, 0), (7, 1)]
 
 
-# -- what is refused ----------------------------------------------------------------------------------------------------------------------
+# -- what is refused -----------------------------------------------------------------------------------------
 
 
 def refuses(folder, message: str) -> None:
@@ -192,15 +230,23 @@ def test_folders_that_are_no_such_collection(collection, small_dataset, tmp_path
     refuses(tmp_path / "absent", r"DATASETS.PROTECTED is .*absent', which is no folder")
     (tmp_path / "empty").mkdir()
     refuses(tmp_path / "empty", "manifest.jsonl cannot be read")
-    refuses(rewritten(collection, tmp_path / "open", lambda lines: lines[:-1]), "open .* is unfinished; run the same")
-    refuses(rewritten(collection, tmp_path / "train", relabelled([["train", 1, 0]])), "holds no query and no gallery images")
+    refuses(
+        rewritten(collection, tmp_path / "open", lambda lines: lines[:-1]),
+        "open .* is unfinished; run the same",
+    )
+    refuses(
+        rewritten(collection, tmp_path / "train", relabelled([["train", 1, 0]])),
+        "holds no query and no gallery images",
+    )
 
 
 def test_a_collection_without_labels_names_both_ways_out(small_dataset, tmp_path):
     (raw,) = small_dataset.glob("Synthetic*")
     anonymize(str(raw / "query"), tmp_path / "out", "--method", "blur")
     assert "labels" not in (tmp_path / "out" / "manifest.jsonl").read_text()
-    refuses(tmp_path / "out", r"has no labels: protect the data set by its name .* or read .* with MarketFolder")
+    refuses(
+        tmp_path / "out", r"has no labels: protect the data set by its name .* or read .* with MarketFolder"
+    )
 
 
 def test_a_missing_file_is_named(collection, tmp_path):
@@ -212,7 +258,10 @@ def test_a_missing_file_is_named(collection, tmp_path):
     refuses(folder, rf"lacks {re.escape(str(first.relative_to(folder)))} and 1 more of its manifest")
 
 
-@pytest.mark.parametrize("labels", [None, [["test", 1, 0]], [["query", "1", 0]], [["query", 1]], [["train", 1, 0.5]], [["query", True, 0]]])
+@pytest.mark.parametrize(
+    "labels",
+    [None, [["test", 1, 0]], [["query", "1", 0]], [["query", 1]], [["train", 1, 0.5]], [["query", True, 0]]],
+)
 def test_labels_that_no_run_has_written(collection, tmp_path, labels):
     refuses(rewritten(collection, tmp_path / "copy", relabelled(labels)), "damaged or no manifest")
 
@@ -222,21 +271,34 @@ def test_images_that_could_not_be_protected_are_counted(tmp_path, monkeypatch, c
     market1501(root)
     (root / "Market-1501-v15.09.15" / "bounding_box_test" / "0003_c4s1_000451_03.jpg").write_bytes(b"broken")
     monkeypatch.setenv("FASTREID_DATASETS", str(root))
-    assert anonymize_command.main(["--input", "Market1501", "--output", str(tmp_path / "out"), "--method", "blur"]) == 2
+    assert (
+        anonymize_command.main(
+            ["--input", "Market1501", "--output", str(tmp_path / "out"), "--method", "blur"]
+        )
+        == 2
+    )
     with caplog.at_level("WARNING"):
         read = items(config(tmp_path / "out"), "ProtectedCollection")
     assert sorted(item[1:] for item in read["gallery"]) == [(0, 0), (0, 3), (1, 0), (1, 3), (3, 0)]
     assert "lacks 1 of the raw data set's images" in caplog.text
 
 
-# -- in use -------------------------------------------------------------------------------------------------------------------------------
+# -- in use --------------------------------------------------------------------------------------------------
 
 
 def test_retrieval_on_the_files_is_that_of_the_evaluation(collection, small_run, weights, tmp_path):
-    """Re-ID alone, on the stored files as its raw images, against PI→PI of the evaluation that protected them itself."""
-    options = small_options(tmp_path, **READ, **{
-        "PRIVACY.PROTECTION": "none", "DATASETS.PROTECTED": collection, "MODEL.WEIGHTS": weights, "PRIVACY.UPGRADE.BASELINE_RANK1": "auto",
-    })  # fmt: skip
+    """Re-ID alone, on the stored files as its raw images, against PI→PI of the evaluation that protected them
+    itself."""
+    options = small_options(
+        tmp_path,
+        **READ,
+        **{
+            "PRIVACY.PROTECTION": "none",
+            "DATASETS.PROTECTED": collection,
+            "MODEL.WEIGHTS": weights,
+            "PRIVACY.UPGRADE.BASELINE_RANK1": "auto",
+        },
+    )
     assert run(["--config-file", str(SMALL_CONFIG), "--eval-only", *options]) == 0
     read = json.loads((tmp_path / "results.json").read_text())
     evaluated = json.loads((small_run / "results.json").read_text())
@@ -247,7 +309,11 @@ def test_retrieval_on_the_files_is_that_of_the_evaluation(collection, small_run,
 
 def test_training_on_a_collection(collection, tmp_path, small_dataset):
     output = tmp_path / "run"
-    options = small_options(output, **READ, **{"PRIVACY.PROTECTION": "none", "DATASETS.PROTECTED": collection, "SOLVER.MAX_EPOCH": 1})
+    options = small_options(
+        output,
+        **READ,
+        **{"PRIVACY.PROTECTION": "none", "DATASETS.PROTECTED": collection, "SOLVER.MAX_EPOCH": 1},
+    )
     assert run(["--config-file", "configs/Synthetic/upper_bound.yml", *options]) == 0
     results = json.loads((output / "results.json").read_text())
     assert set(results["retrieval"]) == {"OI-OI", "OI-DI"} and (output / "report.html").is_file()

@@ -1,9 +1,9 @@
 """The pictures of rankings, against images that are told apart by one grey level each."""
 
-from fastreid_privacy.evaluation.rank_lists import (
+from fastreid_privacy.evaluation.rank_lists import (  # before fastreid: importing the package makes it work
     LARGEST_HEIGHT,
     picture_rank_lists,
-)  # before fastreid: importing the package makes it work
+)
 
 # isort: split
 import numpy as np
@@ -52,7 +52,9 @@ def test_queries_and_gallery_come_from_their_domains():
     assert sorted(data.loaded) == [0, 2, 3, 4, 5, 6]  # each once
 
 
-@pytest.mark.parametrize(("height", "stored"), [(8, 8), (LARGEST_HEIGHT, LARGEST_HEIGHT), (2 * LARGEST_HEIGHT, LARGEST_HEIGHT)])
+@pytest.mark.parametrize(
+    ("height", "stored"), [(8, 8), (LARGEST_HEIGHT, LARGEST_HEIGHT), (2 * LARGEST_HEIGHT, LARGEST_HEIGHT)]
+)
 def test_large_pictures_are_stored_smaller(height, stored):
     lists = picture_rank_lists({"OI-OI": ranking([[0]])}, [1], GreyImages(height), NUM_QUERY, domains)
     assert lists["OI-OI"].shape == (1, 2, stored, 4 * stored // height, 3)
@@ -60,4 +62,9 @@ def test_large_pictures_are_stored_smaller(height, stored):
 
 
 def test_nothing_to_show():
-    assert picture_rank_lists({"OI-OI": ranking(np.zeros((0, 2), dtype=int))}, [], GreyImages(), NUM_QUERY, domains) == {}
+    assert (
+        picture_rank_lists(
+            {"OI-OI": ranking(np.zeros((0, 2), dtype=int))}, [], GreyImages(), NUM_QUERY, domains
+        )
+        == {}
+    )

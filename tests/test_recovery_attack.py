@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 
 SCRIPT = Path(__file__).parents[1] / "projects" / "RecoveryAttack" / "attack.py"
 spec = importlib.util.spec_from_file_location("recovery_attack", SCRIPT)
@@ -24,7 +24,8 @@ spec.loader.exec_module(attack)
 
 @pytest.fixture
 def folders(small_dataset, tmp_path):
-    """raw and protected, for training and for the test; protection is the negative, which a network learns to undo."""
+    """raw and protected, for training and for the test; protection is the negative, which a network learns to
+    undo."""
     (root,) = small_dataset.glob("Synthetic*")
     made = {}
     for part, source in (("train", "bounding_box_train"), ("test", "bounding_box_test")):
@@ -38,7 +39,12 @@ def folders(small_dataset, tmp_path):
 
 
 def words(folders, **options):
-    paths = {"raw": folders["raw_train"], "protected": folders["train"], "test-raw": folders["raw_test"], "test-protected": folders["test"]}
+    paths = {
+        "raw": folders["raw_train"],
+        "protected": folders["train"],
+        "test-raw": folders["raw_test"],
+        "test-protected": folders["test"],
+    }
     options = {**paths, "epochs": 6, "width": 8, "batch-size": 8, "device": "cpu", **options}
     return [str(word) for name, value in options.items() for word in (f"--{name}", value)]
 
@@ -61,7 +67,12 @@ def test_what_can_be_undone_is_undone(folders, tmp_path, capsys):
         errors, values = errors + np.square(pair[0] - pair[1]).sum(), values + pair[0].size
     assert as_stored == pytest.approx(10 * np.log10(255**2 * values / errors), abs=0.006)
     first = rows[2][:, :32], rows[0][:, :32]
-    assert peak_signal_noise_ratio(*(fastreid_privacy.images.to_unit(_tensor(image)) for image in first), data_range=2.0) > as_stored
+    assert (
+        peak_signal_noise_ratio(
+            *(fastreid_privacy.core.images.to_unit(_tensor(image)) for image in first), data_range=2.0
+        )
+        > as_stored
+    )
 
 
 def _tensor(image):

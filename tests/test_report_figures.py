@@ -7,18 +7,25 @@ import pytest
 from PIL import Image
 from report_examples import check, full_results, pictures, upper_results
 
-from fastreid_privacy.report import figures, image_grid, load_samples, read_metrics, save_samples, training_curve
+from fastreid_privacy.report import figures, image_grid, training_curve
+from fastreid_privacy.results.stored import load_samples, save_samples
+from fastreid_privacy.results.training_log import read_metrics
 
 
 def test_metrics_of_a_killed_and_resumed_run(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text(
         '{"iteration": 19, "total_loss": 4.0}\n{"iteration": 39, "total_loss": 3.0}\n'
-        '{"iteration": 59, "total_l{"iteration": 39, "total_loss": 2.5}\n'  # torn by the kill; the resumed run appends to it
+        # torn by the kill; the resumed run appends to it
+        '{"iteration": 59, "total_l{"iteration": 39, "total_loss": 2.5}\n'
         '\n[1]\nnull\n{"total_loss": 9}\n{"iteration": 59, "total_loss": NaN}\n{"iteration": 79, "total'
     )
     metrics = read_metrics(path)
-    assert [(line["iteration"], str(line["total_loss"])) for line in metrics] == [(19, "4.0"), (39, "2.5"), (59, "nan")]
+    assert [(line["iteration"], str(line["total_loss"])) for line in metrics] == [
+        (19, "4.0"),
+        (39, "2.5"),
+        (59, "nan"),
+    ]
     assert read_metrics(tmp_path / "nowhere.json") == []
 
 
@@ -27,7 +34,9 @@ def test_samples_come_back_as_stored(tmp_path):
     assert save_samples(images, tmp_path) == tmp_path / "figures" / "samples.npz"
     save_samples({"OI": images["RI"]}, tmp_path, "MSMT17")
     loaded = load_samples(tmp_path)
-    assert list(loaded) == ["OI", "RI"] and all(np.array_equal(loaded[domain], images[domain]) for domain in images)
+    assert list(loaded) == ["OI", "RI"] and all(
+        np.array_equal(loaded[domain], images[domain]) for domain in images
+    )
     assert np.array_equal(load_samples(tmp_path, "MSMT17")["OI"], images["RI"])
     assert load_samples(tmp_path, "CUHK03") is None
     stored = tmp_path / "figures" / "samples.npz"
@@ -53,7 +62,12 @@ def test_wrong_samples_are_refused(tmp_path, images):
 
 @pytest.mark.parametrize(
     ("height", "width", "count", "domains", "scale"),
-    [(128, 64, 3, ("OI", "DI", "PI", "RI"), 2), (256, 128, 1, ("OI", "DI"), 1), (32, 16, 5, ("PI",), 8), (384, 128, 2, ("OI",), 1)],
+    [
+        (128, 64, 3, ("OI", "DI", "PI", "RI"), 2),
+        (256, 128, 1, ("OI", "DI"), 1),
+        (32, 16, 5, ("PI",), 8),
+        (384, 128, 2, ("OI",), 1),
+    ],
 )
 def test_grid_shows_every_pixel_in_its_place(tmp_path, height, width, count, domains, scale):
     images = pictures(count, height, width, domains)
@@ -61,12 +75,17 @@ def test_grid_shows_every_pixel_in_its_place(tmp_path, height, width, count, dom
     with Image.open(tmp_path / "grid.png") as file:
         grid = file.convert("RGB")
     label, gap = figures.GRID_LABEL, figures.GRID_GAP
-    assert grid.size == (label + gap + count * (width * scale + gap), gap + len(domains) * (height * scale + gap))
+    assert grid.size == (
+        label + gap + count * (width * scale + gap),
+        gap + len(domains) * (height * scale + gap),
+    )
     for row, domain in enumerate(domains):
         for column in range(count):
             left, top = label + gap + column * (width * scale + gap), gap + row * (height * scale + gap)
             shown = grid.crop((left, top, left + width * scale, top + height * scale))
-            wanted = Image.fromarray(images[domain][column]).resize((width * scale, height * scale), Image.Resampling.NEAREST)
+            wanted = Image.fromarray(images[domain][column]).resize(
+                (width * scale, height * scale), Image.Resampling.NEAREST
+            )
             assert np.array_equal(np.asarray(shown), np.asarray(wanted))
         labels = np.asarray(grid.crop((0, top, label, top + height * scale)))
         assert labels.min() < 100, "a row has no label"
@@ -86,7 +105,11 @@ def drawn(monkeypatch) -> dict:
 
 
 def lines_of(axis) -> dict:
-    return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.get_lines() if line.get_label()[0] != "_"}
+    return {
+        line.get_label(): (list(line.get_xdata()), list(line.get_ydata()))
+        for line in axis.get_lines()
+        if line.get_label()[0] != "_"
+    }
 
 
 def test_curve_draws_losses_checks_and_decisions(tmp_path, drawn):
@@ -100,17 +123,29 @@ def test_curve_draws_losses_checks_and_decisions(tmp_path, drawn):
     for dark in (False, True):
         training_curve(metrics, checks, tmp_path / "curve.png", 5, dark=dark)
         with Image.open(tmp_path / "curve.png") as image:
-            assert image.size == (960, round(sum(figures.PANEL_HEIGHTS.values()) * 160)) and image.convert("RGB").getpixel((2, 2)) in (
-                (255, 255, 255), (0x16, 0x19, 0x1D),
-            )  # fmt: skip
+            assert image.size == (960, round(sum(figures.PANEL_HEIGHTS.values()) * 160)) and image.convert(
+                "RGB"
+            ).getpixel((2, 2)) in (
+                (255, 255, 255),
+                (0x16, 0x19, 0x1D),
+            )
     loss, rank1, psnr, ssim = drawn["curve.png"].axes
     losses = lines_of(loss)
-    assert losses["total"][0] == [2.0, 4.0, 6.0] and losses["total"][1][:2] == [4.0, 3.0] and np.isnan(losses["total"][1][2])
+    assert (
+        losses["total"][0] == [2.0, 4.0, 6.0]
+        and losses["total"][1][:2] == [4.0, 3.0]
+        and np.isnan(losses["total"][1][2])
+    )
     assert losses["cls"][1][0] == 2.0 and np.isnan(losses["cls"][1][1]) and losses["cls"][1][2] == 1.0
     assert loss.get_yscale() == "log"
-    assert lines_of(rank1)["rank-1 OI→PI"] == ([2, 4, 6], [30.0, 41.5, 47.25]) and lines_of(rank1)["to beat"][1] == [38.0, 38.0, 41.5]
+    assert lines_of(rank1)["rank-1 OI→PI"] == ([2, 4, 6], [30.0, 41.5, 47.25]) and lines_of(rank1)["to beat"][
+        1
+    ] == [38.0, 38.0, 41.5]
     assert lines_of(rank1)["upgrade"][0] == [4] and lines_of(rank1)["fall back"][0] == [6]
-    assert lines_of(psnr)["protected"][1] == [22.25, 24.25, 26.25] and lines_of(ssim)["desensitized"][1] == [0.612] * 3
+    assert (
+        lines_of(psnr)["protected"][1] == [22.25, 24.25, 26.25]
+        and lines_of(ssim)["desensitized"][1] == [0.612] * 3
+    )
     for axis in (loss, rank1, psnr, ssim):
         vertical = [line.get_xdata()[0] for line in axis.get_lines() if list(line.get_ydata()) == [0, 1]]
         assert vertical == [4, 6]
@@ -132,7 +167,9 @@ def test_curve_leaves_out_what_there_is_not(tmp_path, drawn, metrics, checks, it
     if labels[0] == "loss":
         assert drawn["curve.png"].axes[0].get_xlabel() == "iteration"
     if "psnr_protected" not in (checks or [{}])[0] and checks:
-        assert "rank-1 OI→OI" in lines_of(drawn["curve.png"].axes[-1]) and "to beat" not in lines_of(drawn["curve.png"].axes[-1])
+        assert "rank-1 OI→OI" in lines_of(drawn["curve.png"].axes[-1]) and "to beat" not in lines_of(
+            drawn["curve.png"].axes[-1]
+        )
 
 
 def test_curve_of_nothing_is_refused(tmp_path):
@@ -153,5 +190,7 @@ def test_curve_of_nothing_is_refused(tmp_path):
 )
 def test_length_of_an_epoch_is_read_from_the_log(logged, length):
     checks = [check(2, 30.0, 38.0, "keep"), check(4, 41.5, 38.0, "upgrade"), check(6, 41.5, 41.5, "keep")]
-    metrics = [{"iteration": 19, "total_loss": 1.0}] + [{"iteration": iteration, "validation/rank1": rank1} for iteration, rank1 in logged]
+    metrics = [{"iteration": 19, "total_loss": 1.0}] + [
+        {"iteration": iteration, "validation/rank1": rank1} for iteration, rank1 in logged
+    ]
     assert figures.iterations_per_epoch(metrics, checks) == length

@@ -7,9 +7,10 @@ import re
 import pytest
 from report_examples import METRICS, NASTY, base_results, check, full_results, upper_results
 
-from fastreid_privacy.config_checks import paper_results
-from fastreid_privacy.errors import UserError
-from fastreid_privacy.report import format_markdown, format_terminal, quality_table, read_results, retrieval_table, tables
+from fastreid_privacy.config import paper_results
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.report import format_markdown, format_terminal, quality_table, retrieval_table, tables
+from fastreid_privacy.results.results_json import read_results
 
 
 def expected_cells(values: dict, share: float | None) -> list[str]:
@@ -40,14 +41,31 @@ def test_retrieval_rows_of_the_full_method():
     results = full_results()
     upper = results["upper_bound"]["retrieval"]["OI-OI"]["Rank-1"]
     rows = {(row.where, row.kind): row for row in retrieval_table(results)}
-    assert list(dict.fromkeys(where for where, _ in rows)) == ["OI-OI", "OI-PI", "PI-OI", "PI-PI", "OI-DI", "RI-RI"]
-    for kind, source in (("ours", results), ("baseline", results["baseline"]), ("upper_bound", results["upper_bound"])):
+    assert list(dict.fromkeys(where for where, _ in rows)) == [
+        "OI-OI",
+        "OI-PI",
+        "PI-OI",
+        "PI-PI",
+        "OI-DI",
+        "RI-RI",
+    ]
+    for kind, source in (
+        ("ours", results),
+        ("baseline", results["baseline"]),
+        ("upper_bound", results["upper_bound"]),
+    ):
         assert {where for where, k in rows if k == kind} == set(source["retrieval"])
         for pair, values in source["retrieval"].items():
             assert dict(rows[pair, kind].values) == {metric: values[metric] for metric in METRICS}
             assert rows[pair, kind].share == pytest.approx(values["Rank-1"] / upper * 100, rel=1e-12)
     assert [key for key in rows if key[1] == "paper"] == [("OI-PI", "paper")]
-    assert dict(rows["OI-PI", "paper"].values) == {"Rank-1": 88.2, "Rank-5": None, "Rank-10": None, "mAP": 72.0, "mINP": None}
+    assert dict(rows["OI-PI", "paper"].values) == {
+        "Rank-1": 88.2,
+        "Rank-5": None,
+        "Rank-10": None,
+        "mAP": 72.0,
+        "mINP": None,
+    }
     assert rows["OI-PI", "paper"].share == pytest.approx(92.163, abs=1e-3)  # 88.2 of 95.7
 
 
@@ -70,7 +88,10 @@ def test_the_model_is_named_by_its_config(protection, upgrade, name):
 def test_models_show_only_what_they_have(siblings):
     results = upper_results()
     results.update(baseline=siblings, upper_bound=siblings)
-    assert [(row.where, row.kind, row.share) for row in retrieval_table(results)] == [("OI-OI", "ours", None), ("OI-DI", "ours", None)]
+    assert [(row.where, row.kind, row.share) for row in retrieval_table(results)] == [
+        ("OI-OI", "ours", None),
+        ("OI-DI", "ours", None),
+    ]
     assert quality_table(results) == []
     assert "Image quality" not in format_terminal(results) and "PSNR" not in format_terminal(results)
     base = base_results()
@@ -78,18 +99,26 @@ def test_models_show_only_what_they_have(siblings):
     assert tables.share_of(50.0, 0.0) is None
 
 
-@pytest.mark.parametrize("results", [full_results(), base_results(), upper_results()], ids=["full", "base", "upper"])
+@pytest.mark.parametrize(
+    "results", [full_results(), base_results(), upper_results()], ids=["full", "base", "upper"]
+)
 def test_terminal_and_markdown_show_every_number(results):
     terminal, markdown = format_terminal(results), format_markdown(results)
     upper = ((results.get("upper_bound") or {}).get("retrieval") or {}).get("OI-OI", {}).get("Rank-1")
     for pair, values in results["retrieval"].items():
         cells = expected_cells(values, upper and 100 * values["Rank-1"] / upper)
         for text in (terminal, markdown):
-            lines = [re.split(r"[|\s]+", line) for line in text.splitlines() if re.match(rf"\|?\s*{pair.replace('-', '→')}\b", line)]
+            lines = [
+                re.split(r"[|\s]+", line)
+                for line in text.splitlines()
+                if re.match(rf"\|?\s*{pair.replace('-', '→')}\b", line)
+            ]
             assert len(lines) == 1 and [cell for cell in lines[0] if cell][-6:] == cells
     for values in results["image_quality"].values():
         numbers = [f"{values['PSNR']:.2f}", f"{values['PSNR_per_image']:.2f}", f"{values['SSIM']:.3f}"]
-        assert re.search(r"\s+".join(map(re.escape, numbers)), terminal) and re.search(r"[|\s]+".join(map(re.escape, numbers)), markdown)
+        assert re.search(r"\s+".join(map(re.escape, numbers)), terminal) and re.search(
+            r"[|\s]+".join(map(re.escape, numbers)), markdown
+        )
     for item in results["checks"]:
         line = next(line for line in terminal.splitlines() if re.match(rf"\s+{item['epoch']} ", line))
         assert f"{item['rank1']:.1f}" in line and line.rstrip().endswith(item["decision"])
@@ -102,8 +131,13 @@ def test_queries_left_out_are_told():
 
 def test_a_long_record_of_checks_is_shortened_on_the_terminal_only():
     results = full_results()
-    results["checks"] = [check(epoch, epoch / 2, 30.0, "upgrade" if epoch in (7, 80) else "keep") for epoch in range(1, 101)]
-    epochs = [int(m[1]) for m in re.finditer(r"^ +(\d+) .*(?:keep|upgrade)$", format_terminal(results), re.MULTILINE)]
+    results["checks"] = [
+        check(epoch, epoch / 2, 30.0, "upgrade" if epoch in (7, 80) else "keep") for epoch in range(1, 101)
+    ]
+    epochs = [
+        int(m[1])
+        for m in re.finditer(r"^ +(\d+) .*(?:keep|upgrade)$", format_terminal(results), re.MULTILINE)
+    ]
     assert epochs == [7, 80, 100] and "3 of 100" in format_terminal(results)
     assert len(re.findall(r"^\|.*(?:keep|upgrade) +\|$", format_markdown(results), re.MULTILINE)) == 100
 
@@ -157,7 +191,9 @@ def test_verification_stands_where_it_was_measured():
         ("OI-PI", "ours"): {"TPR@FPR=1e-04": 31.26, "TPR@FPR=1e-03": None, "TPR@FPR=1e-02": 81.04},
         ("OI-PI", "baseline"): {"TPR@FPR=1e-04": None, "TPR@FPR=1e-03": 47.5, "TPR@FPR=1e-02": None},
     }
-    assert all(list(values) == ["TPR@FPR=1e-04", "TPR@FPR=1e-03", "TPR@FPR=1e-02"] for values in rows.values())  # by rate, not as found
+    assert all(
+        list(values) == ["TPR@FPR=1e-04", "TPR@FPR=1e-03", "TPR@FPR=1e-02"] for values in rows.values()
+    )  # by rate, not as found
     assert re.search(r"OI→PI +Full method +31\.3 +– +81\.0\n +Base +– +47\.5 +–", format_terminal(results))
 
 

@@ -1,4 +1,5 @@
-"""The plan of a reproduction, its schedules, the paper's figures, and what is refused before anything is run."""
+"""The plan of a reproduction, its schedules, the paper's figures, and what is refused before anything is
+run."""
 
 from __future__ import annotations
 
@@ -11,23 +12,36 @@ from pathlib import Path
 
 import pytest
 
-from fastreid_privacy.config import load_config
-from fastreid_privacy.config_checks import paper_results
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.commands.reproduce import run
+from fastreid_privacy.config import load_config, paper_results
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.reproduce import paper
-from fastreid_privacy.reproduce.command_line import run
 from fastreid_privacy.reproduce.plan import Run, plan_runs
 from fastreid_privacy.reproduce.reproduction import Reproduction, read_plan
 from fastreid_privacy.reproduce.runs import is_finished, last_error, locked
 from fastreid_privacy.reproduce.schedule import scaled_schedule
-from fastreid_privacy.solver import lr_factor
+from fastreid_privacy.training.solver import lr_factor
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-PAPER_SOLVER = {"MAX_EPOCH": 120, "STEPS": [40, 80], "WARMUP_EPOCHS": 10, "CHECKPOINT_PERIOD": 5, "FREEZE_ITERS": 0, "DELAY_EPOCHS": 0}
-DEMO_SOLVER = {"MAX_EPOCH": 7, "STEPS": [6], "WARMUP_EPOCHS": 1, "CHECKPOINT_PERIOD": 1, "FREEZE_ITERS": 5, "DELAY_EPOCHS": 3}
+PAPER_SOLVER = {
+    "MAX_EPOCH": 120,
+    "STEPS": [40, 80],
+    "WARMUP_EPOCHS": 10,
+    "CHECKPOINT_PERIOD": 5,
+    "FREEZE_ITERS": 0,
+    "DELAY_EPOCHS": 0,
+}
+DEMO_SOLVER = {
+    "MAX_EPOCH": 7,
+    "STEPS": [6],
+    "WARMUP_EPOCHS": 1,
+    "CHECKPOINT_PERIOD": 1,
+    "FREEZE_ITERS": 5,
+    "DELAY_EPOCHS": 3,
+}
 
 
-# -- the paper's figures ---------------------------------------------------------------------------------------------------------------
+# -- the paper's figures -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("folder", ["Market", "MSMT17", "CUHK03"])
@@ -45,7 +59,8 @@ def test_the_paper_s_figures_are_those_of_the_configs(folder, kind, operator):
     assert {key: ours[key] for key in theirs} == theirs
 
 
-# Market-1501, rank-1/mAP in the order of the pairs, and mINP of the full method: read from the paper by someone else.
+# Market-1501, rank-1/mAP in the order of the pairs, and mINP of the full method: read from the paper by
+# someone else.
 PEERS = {
     ("blur", "base"): ((84.8, 67.4), (40.1, 25.4), (18.3, 15.5), (67.3, 44.2)),
     ("pixelate", "base"): ((87.4, 73.4), (75.3, 53.6), (70.9, 54.7), (64.3, 43.4)),
@@ -56,12 +71,15 @@ PEERS = {
     ("blur", "full"): ((91.6, 79.4, 47.4), (88.2, 72.0, 37.0), (82.5, 67.5, 36.0), (89.2, 74.3, 39.4)),
     ("pixelate", "full"): ((89.4, 75.4, 42.4), (88.5, 71.9, 35.9), (86.8, 72.3, 39.1), (87.0, 70.5, 34.8)),
     ("noise", "full"): ((91.7, 78.2, 45.4), (83.5, 68.0, 33.6), (83.8, 67.3, 32.4), (91.2, 77.0, 44.3)),
-}  # fmt: skip
+}
 PEERS_ELSEWHERE = {
-    ("MSMT17", "blur"): (51.5, 51.1, 50.5, 48.7), ("MSMT17", "pixelate"): (48.6, 49.1, 48.5, 48.1),
-    ("MSMT17", "noise"): (46.9, 48.1, 46.2, 46.0), ("CUHK03", "blur"): (41.9, 39.2, 35.3, 33.2),
-    ("CUHK03", "pixelate"): (38.8, 37.8, 30.4, 27.6), ("CUHK03", "noise"): (35.8, 36.4, 37.9, 41.9),
-}  # fmt: skip
+    ("MSMT17", "blur"): (51.5, 51.1, 50.5, 48.7),
+    ("MSMT17", "pixelate"): (48.6, 49.1, 48.5, 48.1),
+    ("MSMT17", "noise"): (46.9, 48.1, 46.2, 46.0),
+    ("CUHK03", "blur"): (41.9, 39.2, 35.3, 33.2),
+    ("CUHK03", "pixelate"): (38.8, 37.8, 30.4, 27.6),
+    ("CUHK03", "noise"): (35.8, 36.4, 37.9, 41.9),
+}
 
 
 def test_the_paper_s_figures_are_those_of_a_second_reading():
@@ -73,14 +91,34 @@ def test_the_paper_s_figures_are_those_of_a_second_reading():
     for (dataset, operator), rank1 in PEERS_ELSEWHERE.items():
         found = paper.figures(dataset)
         assert tuple(found[5, operator, "full", pair, "Rank-1"] for pair in paper.PAIRS) == rank1
-    for dataset, row in {"Market1501": (95.7, 88.6, 66.7), "MSMT17": (68.6, 49.8, 15.0), "CUHK03": (67.3, 65.8, 54.6)}.items():
-        assert tuple(paper.figures(dataset)[5, "", "upper_bound", "OI-OI", metric] for metric in ("Rank-1", "mAP", "mINP")) == row
-    for operator, quality, protects in (("blur", (26.78, 0.92), (20.6, 18.4)), ("pixelate", (29.74, 0.93), (20.2, 17.5)),
-                                        ("noise", (26.80, 0.92), (0.6, 1.4))):  # fmt: skip
-        assert tuple(market[3, operator, "full", "recovered", metric] for metric in ("PSNR", "SSIM")) == quality
-        assert tuple(market[1, operator, "raw_agw", pair, "Rank-1"] for pair in ("DI-DI", "PI-PI")) == protects
+    for dataset, row in {
+        "Market1501": (95.7, 88.6, 66.7),
+        "MSMT17": (68.6, 49.8, 15.0),
+        "CUHK03": (67.3, 65.8, 54.6),
+    }.items():
+        assert (
+            tuple(
+                paper.figures(dataset)[5, "", "upper_bound", "OI-OI", metric]
+                for metric in ("Rank-1", "mAP", "mINP")
+            )
+            == row
+        )
+    for operator, quality, protects in (
+        ("blur", (26.78, 0.92), (20.6, 18.4)),
+        ("pixelate", (29.74, 0.93), (20.2, 17.5)),
+        ("noise", (26.80, 0.92), (0.6, 1.4)),
+    ):
+        assert (
+            tuple(market[3, operator, "full", "recovered", metric] for metric in ("PSNR", "SSIM")) == quality
+        )
+        assert (
+            tuple(market[1, operator, "raw_agw", pair, "Rank-1"] for pair in ("DI-DI", "PI-PI")) == protects
+        )
     assert [market[4, "noise", "raw_agw", "RI-RI", metric] for metric in ("Rank-1", "mAP")] == [93.8, 84.0]
-    assert [paper.TABLE_2_UPPER_BOUND, *(paper.TABLE_2[name]["full"]["PI-PI"] for name in ("blur", "pixelate", "noise"))] == [
+    assert [
+        paper.TABLE_2_UPPER_BOUND,
+        *(paper.TABLE_2[name]["full"]["PI-PI"] for name in ("blur", "pixelate", "noise")),
+    ] == [
         92,
         82,
         64,
@@ -105,7 +143,7 @@ def test_figures_that_cannot_be_read_are_left_out():
     assert paper.entries("SyntheticPedestrians", "full", "blur") == []
 
 
-# -- schedules -------------------------------------------------------------------------------------------------------------------------
+# -- schedules -----------------------------------------------------------------------------------------------
 
 
 def test_the_whole_budget_changes_nothing():
@@ -124,8 +162,15 @@ def test_the_whole_budget_changes_nothing():
     ],
 )
 def test_smaller_budgets(solver, period, budget, expected):
-    names = ("SOLVER.MAX_EPOCH", "SOLVER.STEPS", "SOLVER.WARMUP_EPOCHS", "TEST.EVAL_PERIOD", "SOLVER.CHECKPOINT_PERIOD",
-             "SOLVER.FREEZE_ITERS", "SOLVER.DELAY_EPOCHS")  # fmt: skip
+    names = (
+        "SOLVER.MAX_EPOCH",
+        "SOLVER.STEPS",
+        "SOLVER.WARMUP_EPOCHS",
+        "TEST.EVAL_PERIOD",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "SOLVER.FREEZE_ITERS",
+        "SOLVER.DELAY_EPOCHS",
+    )
     assert scaled_schedule(solver, period, budget) == dict(zip(names, expected, strict=True))
 
 
@@ -134,14 +179,16 @@ def test_smaller_budgets(solver, period, budget, expected):
 def test_every_schedule_begins_at_a_full_rate_and_keeps_its_checks(solver, budget):
     keys = scaled_schedule(solver, 2, budget)
     epochs, steps = keys["SOLVER.MAX_EPOCH"], keys["SOLVER.STEPS"]
-    rates = [lr_factor(epoch, warmup_epochs=keys["SOLVER.WARMUP_EPOCHS"], steps=steps) for epoch in range(epochs)]
+    rates = [
+        lr_factor(epoch, warmup_epochs=keys["SOLVER.WARMUP_EPOCHS"], steps=steps) for epoch in range(epochs)
+    ]
     assert max(rates) == 1
     if epochs > len(solver["STEPS"]):
         assert rates[-1] == pytest.approx(0.1 ** len(solver["STEPS"]))
     assert epochs // keys["TEST.EVAL_PERIOD"] >= min(solver["MAX_EPOCH"] // 2, epochs)
 
 
-# -- the plan --------------------------------------------------------------------------------------------------------------------------
+# -- the plan ------------------------------------------------------------------------------------------------
 
 
 def test_what_tables_need():
@@ -158,25 +205,47 @@ def test_what_tables_need():
 def test_each_run_comes_after_those_it_takes_results_of():
     runs = plan_runs((1, 3, 4, 5), ("blur", "pixelate", "noise"), (0, 1))
     for place, made in enumerate(runs):
-        needed = {"full": ("upper_bound", "base"), "wo_upgrade": ("upper_bound",), "raw_agw": ("upper_bound", "full")}.get(made.kind, ())
+        needed = {
+            "full": ("upper_bound", "base"),
+            "wo_upgrade": ("upper_bound",),
+            "raw_agw": ("upper_bound", "full"),
+        }.get(made.kind, ())
         for kind in needed:
             assert Run(kind, made.seed, "" if kind == "upper_bound" else made.operator) in runs[:place]
 
 
 def small(tmp_path, **options) -> Reproduction:
-    return Reproduction(str(SMALL_CONFIG), output_dir=tmp_path, overrides=options.pop("overrides", ["MODEL.DEVICE", "cpu"]), **options)
+    return Reproduction(
+        str(SMALL_CONFIG),
+        output_dir=tmp_path,
+        overrides=options.pop("overrides", ["MODEL.DEVICE", "cpu"]),
+        **options,
+    )
 
 
-@pytest.mark.parametrize("file", ["privacy_agw.yml", "base_noise.yml", "wo_upgrade_pixelate.yml", "upper_bound.yml"])
+@pytest.mark.parametrize(
+    "file", ["privacy_agw.yml", "base_noise.yml", "wo_upgrade_pixelate.yml", "upper_bound.yml"]
+)
 def test_any_config_of_a_data_set_gives_the_same_runs(tmp_path, file):
     """What a run is made of is set, whatever the file that is named has there."""
-    reproduction = Reproduction(str(CONFIGS / "Synthetic" / file), ["MODEL.DEVICE", "cpu"], output_dir=tmp_path)
+    reproduction = Reproduction(
+        str(CONFIGS / "Synthetic" / file), ["MODEL.DEVICE", "cpu"], output_dir=tmp_path
+    )
     methods = {}
-    for kind, operator in (("upper_bound", ""), ("base", "noise"), ("wo_upgrade", "pixelate"), ("full", "blur")):
+    for kind, operator in (
+        ("upper_bound", ""),
+        ("base", "noise"),
+        ("wo_upgrade", "pixelate"),
+        ("full", "blur"),
+    ):
         privacy = reproduction.config_of(Run(kind, 3, operator)).PRIVACY
         methods[kind] = (privacy.PROTECTION, privacy.UPGRADE.ENABLED, operator and privacy.DESENSITIZER.NAME)
-    assert methods == {"upper_bound": ("none", False, ""), "base": ("conventional", False, "noise"),
-                       "wo_upgrade": ("learned", False, "pixelate"), "full": ("learned", True, "blur")}  # fmt: skip
+    assert methods == {
+        "upper_bound": ("none", False, ""),
+        "base": ("conventional", False, "noise"),
+        "wo_upgrade": ("learned", False, "pixelate"),
+        "full": ("learned", True, "blur"),
+    }
     assert reproduction.config_of(Run("full", 3, "blur")).SEED == 3
 
 
@@ -193,12 +262,19 @@ def test_plan_json_grows_with_what_is_asked(tmp_path):
     small(tmp_path, tables=(1,), operators=("blur",), seeds=(0,)).save_plan()
     plan = read_plan(tmp_path)
     assert (plan["tables"], plan["operators"], plan["seeds"]) == ([1, 5], ["blur", "noise"], [0, 2])
-    assert (plan["dataset"], plan["budget"], plan["epochs"], plan["epochs_of_config"]) == ("SyntheticPedestrians", 1.0, 7, 7)
+    assert (plan["dataset"], plan["budget"], plan["epochs"], plan["epochs_of_config"]) == (
+        "SyntheticPedestrians",
+        1.0,
+        7,
+        7,
+    )
 
 
 def test_the_machine_may_change_between_calls(tmp_path):
     small(tmp_path).save_plan()
-    small(tmp_path, overrides=["MODEL.DEVICE", "cpu", "TEST.IMS_PER_BATCH", "8", "DATALOADER.NUM_WORKERS", "1"]).save_plan()
+    small(
+        tmp_path, overrides=["MODEL.DEVICE", "cpu", "TEST.IMS_PER_BATCH", "8", "DATALOADER.NUM_WORKERS", "1"]
+    ).save_plan()
 
 
 @pytest.mark.parametrize(
@@ -206,7 +282,10 @@ def test_the_machine_may_change_between_calls(tmp_path):
     [
         ({"budget": 0.5}, "reproduction with --budget 1;"),
         ({"overrides": ["MODEL.DEVICE", "cpu", "SOLVER.BASE_LR", "0.1"]}, "SOLVER.BASE_LR 0.00035 ≠ 0.1"),
-        ({"overrides": ["MODEL.DEVICE", "cpu", "DATASETS.SYNTHETIC.SEED", "1"]}, "DATASETS.SYNTHETIC.SEED 0 ≠ 1"),
+        (
+            {"overrides": ["MODEL.DEVICE", "cpu", "DATASETS.SYNTHETIC.SEED", "1"]},
+            "DATASETS.SYNTHETIC.SEED 0 ≠ 1",
+        ),
     ],
 )
 def test_a_folder_of_another_reproduction_is_refused(tmp_path, changed, message):
@@ -230,7 +309,7 @@ def test_a_key_that_a_plan_does_not_know_had_its_default(tmp_path):
         small(tmp_path, overrides=["MODEL.DEVICE", "cpu", "PRIVACY.LAMBDA_L1", "50"]).record()
 
 
-# -- what is refused -------------------------------------------------------------------------------------------------------------------
+# -- what is refused -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -268,25 +347,53 @@ def test_missing_things_are_named_before_anything_is_written(tmp_path, capsys, m
     assert "none.yml does not exist" in capsys.readouterr().err
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "data"))
     output = tmp_path / "new"
-    assert run(["--config-file", str(CONFIGS / "Market" / "base_blur.yml"), "--output-dir", str(output), "MODEL.DEVICE", "cpu"]) == 2
+    assert (
+        run(
+            [
+                "--config-file",
+                str(CONFIGS / "Market" / "base_blur.yml"),
+                "--output-dir",
+                str(output),
+                "MODEL.DEVICE",
+                "cpu",
+            ]
+        )
+        == 2
+    )
     assert "Market1501 is not under" in capsys.readouterr().err
     assert not list(output.glob("*.json"))
     (tmp_path / "file").touch()
-    assert run(["--config-file", str(SMALL_CONFIG), "--output-dir", str(tmp_path / "file" / "new"), "MODEL.DEVICE", "cpu"]) == 2
+    assert (
+        run(
+            [
+                "--config-file",
+                str(SMALL_CONFIG),
+                "--output-dir",
+                str(tmp_path / "file" / "new"),
+                "MODEL.DEVICE",
+                "cpu",
+            ]
+        )
+        == 2
+    )
     assert "cannot be written to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["tables.md", "report.html", "figures"])
 def test_a_folder_of_something_else_is_left_alone(name, tmp_path, capsys):
     (tmp_path / name).write_text("mine")
-    assert run(["--config-file", str(SMALL_CONFIG), "--output-dir", str(tmp_path), "MODEL.DEVICE", "cpu"]) == 2
+    assert (
+        run(["--config-file", str(SMALL_CONFIG), "--output-dir", str(tmp_path), "MODEL.DEVICE", "cpu"]) == 2
+    )
     assert f"holds {name} and no plan.json" in capsys.readouterr().err
     assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_damaged_plan_and_results_without_a_config(tmp_path, capsys):
     (tmp_path / "plan.json").write_text('{"schema": 1, "budget": 1, "settings": []}')
-    assert run(["--config-file", str(SMALL_CONFIG), "--output-dir", str(tmp_path), "MODEL.DEVICE", "cpu"]) == 2
+    assert (
+        run(["--config-file", str(SMALL_CONFIG), "--output-dir", str(tmp_path), "MODEL.DEVICE", "cpu"]) == 2
+    )
     assert "plan.json is damaged (settings, tables, seeds, operators)" in capsys.readouterr().err
     reproduction, made = small(tmp_path / "other"), Run("upper_bound", 0)
     file = put_results(reproduction, made, made)

@@ -1,4 +1,5 @@
-"""A whole reproduction in small: killed in the middle, continued, called again; and its extra evaluation against one made here."""
+"""A whole reproduction in small: killed in the middle, continued, called again; and its extra evaluation
+against one made here."""
 
 from __future__ import annotations
 
@@ -19,25 +20,40 @@ import torch
 
 import fastreid_privacy
 from fastreid_privacy import data
-from fastreid_privacy.checkpoint import read_checkpoint
+from fastreid_privacy.checkpoints.reading import read_checkpoint
+from fastreid_privacy.commands.reproduce import run
 from fastreid_privacy.config import parse_config
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import evaluate_retrieval
-from fastreid_privacy.meta_arch import path_seeds
+from fastreid_privacy.model.meta_arch import path_seeds
 from fastreid_privacy.reproduce import runs
-from fastreid_privacy.reproduce.command_line import run
 from fastreid_privacy.reproduce.raw_agw import evaluate_raw_agw, put_in_reid
-from fastreid_privacy.trainer import PrivacyTrainer
+from fastreid_privacy.training.trainer import PrivacyTrainer
 
 TOOL = Path(__file__).parents[1] / "tools" / "reproduce.py"
-OWN = ("OUTPUT_DIR", "PRIVACY.UPGRADE.BASELINE_RANK1", "PRIVACY.UPPER_BOUND")  # of small_options: set by the reproduction
+OWN = (
+    "OUTPUT_DIR",
+    "PRIVACY.UPGRADE.BASELINE_RANK1",
+    "PRIVACY.UPPER_BOUND",
+)  # of small_options: set by the reproduction
 
 
 def arguments(output: Path, *flags: str) -> list[str]:
     """A reproduction of two epochs of two iterations, with blur."""
     words = small_options(output)
-    overrides = [word for pair in zip(words[0::2], words[1::2], strict=True) if pair[0] not in OWN for word in pair]
-    return ["--config-file", str(SMALL_CONFIG), "--operators", "blur", "--output-dir", str(output), *flags, *overrides]
+    overrides = [
+        word for pair in zip(words[0::2], words[1::2], strict=True) if pair[0] not in OWN for word in pair
+    ]
+    return [
+        "--config-file",
+        str(SMALL_CONFIG),
+        "--operators",
+        "blur",
+        "--output-dir",
+        str(output),
+        *flags,
+        *overrides,
+    ]
 
 
 def results_of(folder: Path) -> dict:
@@ -46,11 +62,17 @@ def results_of(folder: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def reproduction(small_dataset, tmp_path_factory):
-    """Tables 1 and 3 of a reproduction that was killed with all its processes while Base trained, then called again."""
+    """Tables 1 and 3 of a reproduction that was killed with all its processes while Base trained, then called
+    again."""
     output = tmp_path_factory.mktemp("reproduction") / "tables"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, str(TOOL), *arguments(output, "--tables", "1,3")], env=environment, start_new_session=True,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, str(TOOL), *arguments(output, "--tables", "1,3")],
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     base, deadline = output / "seed0" / "base_blur", time.monotonic() + 300
     while not (base / "model_0000.pth").is_file():
         assert process.poll() is None and time.monotonic() < deadline
@@ -69,30 +91,43 @@ def reproduction(small_dataset, tmp_path_factory):
 def test_it_went_on_where_it_was_killed(reproduction):
     assert "Resuming from" in (reproduction / "seed0" / "base_blur" / "reproduce.log").read_text()
     assert (reproduction / "report.html").is_file()
-    assert sorted(path.name for path in (reproduction / "seed0").iterdir()) == ["base_blur", "full_blur", "upper_bound"]
+    assert sorted(path.name for path in (reproduction / "seed0").iterdir()) == [
+        "base_blur",
+        "full_blur",
+        "upper_bound",
+    ]
     text = (reproduction / "tables.md").read_text()
     assert "missing" not in text and "Table 1" in text and "Table 3" in text and "Table 5" not in text
 
 
 def test_the_full_model_was_compared_with_the_two_others(reproduction):
-    full, base, upper_bound = (results_of(reproduction / "seed0" / name) for name in ("full_blur", "base_blur", "upper_bound"))
+    full, base, upper_bound = (
+        results_of(reproduction / "seed0" / name) for name in ("full_blur", "base_blur", "upper_bound")
+    )
     assert full["baseline"] == base and full["upper_bound"] == upper_bound
-    assert full["config"]["PRIVACY"]["UPGRADE"]["ENABLED"] and not (reproduction / "seed0" / "full_blur" / "baseline").exists()
+    assert (
+        full["config"]["PRIVACY"]["UPGRADE"]["ENABLED"]
+        and not (reproduction / "seed0" / "full_blur" / "baseline").exists()
+    )
 
 
 def test_a_finished_reproduction_only_writes_its_tables_again(reproduction, tmp_path, monkeypatch):
     """Also on a machine without the data."""
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
-    monkeypatch.setattr(runs.subprocess, "Popen", lambda *args, **kwargs: pytest.fail("nothing is left to run"))
+    monkeypatch.setattr(
+        runs.subprocess, "Popen", lambda *args, **kwargs: pytest.fail("nothing is left to run")
+    )
     (reproduction / "tables.md").unlink()
     assert run(arguments(reproduction, "--tables", "1,3")) == 0
     assert (reproduction / "tables.md").is_file() and not list(tmp_path.iterdir())
 
 
 def test_common_agw_sees_the_full_model_s_images(reproduction, tmp_path):
-    """results.json of raw_agw against the upper bound's own model, on images that the two public functions make.
+    """results.json of raw_agw against the upper bound's own model, on images that the two public functions
+    make.
 
-    Measured again in this process: a model of a few steps separates people by less than processes of other threads differ in rounding.
+    Measured again in this process: a model of a few steps separates people by less than processes of other
+    threads differ in rounding.
     """
     full, upper_bound = tmp_path / "full_blur", reproduction / "seed0" / "upper_bound"
     shutil.copytree(reproduction / "seed0" / "full_blur", full)
@@ -113,7 +148,10 @@ def test_common_agw_sees_the_full_model_s_images(reproduction, tmp_path):
     features, pids, camids = {name: [] for name in ("OI", "DI", "PI", "RI")}, [], []
     with torch.no_grad():
         for batch in loader:
-            images = {"OI": batch["images"], "DI": model.desensitize(batch["images"], path_seeds(batch["img_paths"]))}
+            images = {
+                "OI": batch["images"],
+                "DI": model.desensitize(batch["images"], path_seeds(batch["img_paths"])),
+            }
             images["PI"] = protect(batch["images"])
             images["RI"] = recover(images["PI"]).round()
             for name in features:
@@ -123,7 +161,9 @@ def test_common_agw_sees_the_full_model_s_images(reproduction, tmp_path):
     assert set(found["retrieval"]) == {"OI-OI", "DI-DI", "PI-PI", "RI-RI"}
     for name, parts in features.items():
         rows = torch.cat(parts)
-        expected = evaluate_retrieval(rows[:queries], rows[queries:], pids[:queries], pids[queries:], camids[:queries], camids[queries:])
+        expected = evaluate_retrieval(
+            rows[:queries], rows[queries:], pids[:queries], pids[queries:], camids[:queries], camids[queries:]
+        )
         assert found["retrieval"][f"{name}-{name}"] == pytest.approx(expected)
     assert by_command["retrieval"]["OI-OI"] == results_of(upper_bound)["retrieval"]["OI-OI"]
     assert by_command["retrieval"]["RI-RI"] != whole["retrieval"]["RI-RI"]
@@ -152,8 +192,11 @@ def test_an_interrupted_run_ends_the_command(reproduction, tmp_path, capsys, mon
 
 def test_sigterm_ends_the_run_too(small_dataset, tmp_path):
     """A scheduler's signal leaves no process behind."""
-    process = subprocess.Popen([sys.executable, str(TOOL), *arguments(tmp_path, "--tables", "3")], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, str(TOOL), *arguments(tmp_path, "--tables", "3")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     log, deadline = tmp_path / "seed0" / "upper_bound" / "reproduce.log", time.monotonic() + 300
     while not log.is_file():
         assert process.poll() is None and time.monotonic() < deadline
@@ -168,6 +211,8 @@ def test_another_re_id_model_is_refused():
     model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(2, 2), "anonymizer": torch.nn.Linear(2, 2)})
     before = model["backbone"].weight.clone()
     for weights in ({}, {"backbone.weight": torch.ones(3, 2), "backbone.bias": torch.ones(2)}):
-        with pytest.raises(UserError, match=r"upper\.pth has another Re-ID model than the full one \(backbone.weight"):
+        with pytest.raises(
+            UserError, match=r"upper\.pth has another Re-ID model than the full one \(backbone.weight"
+        ):
             put_in_reid(model, weights, "upper.pth")
     assert torch.equal(model["backbone"].weight, before)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fastreid_privacy.reproduce.tables import html_tables, write_tables  # before fastreid: importing the package makes it work
+from fastreid_privacy.reproduce.formats import (
+    html_tables,
+    write_tables,
+)  # before fastreid: importing the package makes it work
 
 # isort: split
 import csv
@@ -13,7 +16,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.reproduce import paper
 from fastreid_privacy.reproduce.cells import build_tables
 from fastreid_privacy.reproduce.plan import plan_runs
@@ -27,22 +30,48 @@ PAIRS = {
 }
 
 
-def make(folder, seeds=(0, 1, 2), operators=("blur", "noise"), tables=(1, 3, 4, 5), dataset="SyntheticPedestrians", budget=1.0, **changes):
+def make(
+    folder,
+    seeds=(0, 1, 2),
+    operators=("blur", "noise"),
+    tables=(1, 3, 4, 5),
+    dataset="SyntheticPedestrians",
+    budget=1.0,
+    **changes,
+):
     """A reproduction with made-up figures; returns them by run folder."""
     draw, everything = np.random.default_rng(7), {}
-    plan = {"schema": 1, "dataset": dataset, "budget": budget, "epochs": 3, "epochs_of_config": 7, "tables": list(tables),
-            "operators": list(operators), "seeds": list(seeds)}  # fmt: skip
+    plan = {
+        "schema": 1,
+        "dataset": dataset,
+        "budget": budget,
+        "epochs": 3,
+        "epochs_of_config": 7,
+        "tables": list(tables),
+        "operators": list(operators),
+        "seeds": list(seeds),
+    }
     folder.mkdir(exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(plan))
     for run in plan_runs((1, 3, 4, 5), operators, seeds):
         retrieval = {
-            pair: {metric: float(draw.uniform(1, 99)) for metric in ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")}
+            pair: {
+                metric: float(draw.uniform(1, 99))
+                for metric in ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
+            }
             | {"excluded_queries": changes.get("excluded", 0) if pair == "OI-OI" else 0}
             for pair in PAIRS[run.kind]
         }
-        quality = {name: {"PSNR": float(draw.uniform(10, 30)), "SSIM": float(draw.uniform(0, 1))}
-                   for name in ("protected", "desensitized", "recovered")}  # fmt: skip
-        everything[run.name] = results = {"schema": 1, "config": {}, "retrieval": retrieval, "image_quality": quality}
+        quality = {
+            name: {"PSNR": float(draw.uniform(10, 30)), "SSIM": float(draw.uniform(0, 1))}
+            for name in ("protected", "desensitized", "recovered")
+        }
+        everything[run.name] = results = {
+            "schema": 1,
+            "config": {},
+            "retrieval": retrieval,
+            "image_quality": quality,
+        }
         (folder / run.folder).mkdir(parents=True, exist_ok=True)
         (folder / run.folder / "results.json").write_text(json.dumps(results))
     return everything
@@ -52,13 +81,17 @@ def lines_of(folder):
     """tables.csv by (table, operator, model, where, metric)."""
     with (folder / "tables.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    found = {(int(line["table"]), line["operator"], line["model"], line["where"], line["metric"]): line for line in lines}
+    found = {
+        (int(line["table"]), line["operator"], line["model"], line["where"], line["metric"]): line
+        for line in lines
+    }
     assert len(found) == len(lines)
     return found
 
 
 def test_every_figure_comes_from_the_right_run(tmp_path):
-    """Each cell of tables.csv against numpy over the made-up results of the run that the paper's table means."""
+    """Each cell of tables.csv against numpy over the made-up results of the run that the paper's table
+    means."""
     made = make(tmp_path)
     write_tables(tmp_path)
     lines = lines_of(tmp_path)
@@ -67,14 +100,24 @@ def test_every_figure_comes_from_the_right_run(tmp_path):
         return np.array([made[f"seed{seed}/{folder}"][part][where][metric] for seed in (0, 1, 2)])
 
     upper = of("upper_bound", "retrieval", "OI-OI", "Rank-1")
-    sources = {(1, "", "raw_agw", "OI-OI"): ("upper_bound", "OI-OI"), (5, "", "upper_bound", "OI-OI"): ("upper_bound", "OI-OI")}
+    sources = {
+        (1, "", "raw_agw", "OI-OI"): ("upper_bound", "OI-OI"),
+        (5, "", "upper_bound", "OI-OI"): ("upper_bound", "OI-OI"),
+    }
     for op in ("blur", "noise"):
         agw = f"full_{op}/raw_agw"
         sources |= {(1, op, "raw_agw", pair): (agw, pair) for pair in ("DI-DI", "PI-PI")}
-        sources |= {(4, op, "raw_agw", "OI-OI"): ("upper_bound", "OI-OI"), (4, op, "raw_agw", "RI-RI"): (agw, "RI-RI")}
+        sources |= {
+            (4, op, "raw_agw", "OI-OI"): ("upper_bound", "OI-OI"),
+            (4, op, "raw_agw", "RI-RI"): (agw, "RI-RI"),
+        }
         sources |= {(4, op, "full", pair): (f"full_{op}", pair) for pair in ("OI-OI", "RI-RI")}
-        sources |= {(5, op, model, f"{q}-{g}"): (f"{model}_{op}", f"{q}-{g}")
-                    for model in ("base", "wo_upgrade", "full") for q in ("OI", "PI") for g in ("OI", "PI")}  # fmt: skip
+        sources |= {
+            (5, op, model, f"{q}-{g}"): (f"{model}_{op}", f"{q}-{g}")
+            for model in ("base", "wo_upgrade", "full")
+            for q in ("OI", "PI")
+            for g in ("OI", "PI")
+        }
     expected = set()
     for (table, op, model, where), (folder, pair) in sources.items():
         for metric in ("Rank-1", "Rank-5", "mAP", "mINP") if table == 5 else ("Rank-1", "mAP"):
@@ -93,7 +136,9 @@ def test_every_figure_comes_from_the_right_run(tmp_path):
             for metric in ("PSNR", "SSIM"):
                 key = (3, op, "full", where, metric)
                 expected.add(key)
-                assert float(lines[key]["ours_mean"]) == pytest.approx(of(f"full_{op}", "image_quality", where, metric).mean())
+                assert float(lines[key]["ours_mean"]) == pytest.approx(
+                    of(f"full_{op}", "image_quality", where, metric).mean()
+                )
     assert set(lines) == expected
 
 
@@ -122,7 +167,10 @@ def test_one_seed_has_no_deviation(tmp_path):
     three, five = build_tables(tmp_path)
     value = made["seed4/full_blur"]["retrieval"]["OI-PI"]["mAP"]
     assert text_of(five, "blur", "full", "OI-PI", "mAP") == f"{value:.1f}"
-    assert text_of(three, "blur", "full", "recovered", "PSNR") == f"{made['seed4/full_blur']['image_quality']['recovered']['PSNR']:.2f}"
+    assert (
+        text_of(three, "blur", "full", "recovered", "PSNR")
+        == f"{made['seed4/full_blur']['image_quality']['recovered']['PSNR']:.2f}"
+    )
     assert "one seed" in five.caption and "±" not in five.caption
     write_tables(tmp_path)
     assert lines_of(tmp_path)[5, "blur", "full", "OI-PI", "mAP"]["ours_deviation"] == ""
@@ -135,9 +183,16 @@ def test_cells_of_fewer_seeds_and_missing_ones_say_so(tmp_path):
         (tmp_path / f"seed{seed}/base_noise/results.json").unlink()
     (table,) = build_tables(tmp_path)
     values = [made[f"seed{seed}/full_blur"]["retrieval"]["PI-PI"]["Rank-1"] for seed in (0, 2)]
-    assert text_of(table, "blur", "full", "PI-PI", "Rank-1") == f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f} (n = 2)"
+    assert (
+        text_of(table, "blur", "full", "PI-PI", "Rank-1")
+        == f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f} (n = 2)"
+    )
     assert "(n" not in text_of(table, "blur", "base", "PI-PI", "Rank-1")
-    assert text_of(table, "noise", "base", "PI-PI", "Rank-1") == text_of(table, "noise", "base", "PI-PI", "share") == "–"
+    assert (
+        text_of(table, "noise", "base", "PI-PI", "Rank-1")
+        == text_of(table, "noise", "base", "PI-PI", "share")
+        == "–"
+    )
     # four pairs of Base with noise, each with four metrics and a share
     assert "20 of 125 cells are still missing" in table.caption
     assert "n = 3 seeds" in table.caption and "cells of fewer seeds say their n" in table.caption
@@ -148,8 +203,12 @@ def test_a_share_needs_the_upper_bound_of_its_own_seed(tmp_path):
     (tmp_path / "seed0/upper_bound/results.json").unlink()
     (table,) = build_tables(tmp_path)
     row = next(row for row in table.rows if (row.operator, row.model, row.where) == ("blur", "full", "OI-PI"))
-    shares = {seed: 100 * made[f"seed{seed}/full_blur"]["retrieval"]["OI-PI"]["Rank-1"]
-              / made[f"seed{seed}/upper_bound"]["retrieval"]["OI-OI"]["Rank-1"] for seed in (1, 2)}  # fmt: skip
+    shares = {
+        seed: 100
+        * made[f"seed{seed}/full_blur"]["retrieval"]["OI-PI"]["Rank-1"]
+        / made[f"seed{seed}/upper_bound"]["retrieval"]["OI-OI"]["Rank-1"]
+        for seed in (1, 2)
+    }
     assert row.figures["share"].values == pytest.approx(shares)
     assert len(row.figures["Rank-1"].values) == 3
 
@@ -181,7 +240,9 @@ class Cells(HTMLParser):
         self.tables, self.fetched, self._cell, self._body = [], [], None, False
 
     def handle_starttag(self, tag, attrs):
-        self.fetched += [value for name, value in attrs if name in ("src", "href") and not value.startswith(("data:", "#"))]
+        self.fetched += [
+            value for name, value in attrs if name in ("src", "href") and not value.startswith(("data:", "#"))
+        ]
         self._body = {"tbody": True, "table": False}.get(tag, self._body)
         if tag == "table":
             self.tables.append([])
@@ -205,11 +266,20 @@ def test_markdown_and_page_show_the_same_cells(tmp_path):
     page = (tmp_path / "tables.html").read_text()
     cells = Cells()
     cells.feed(page)
-    assert not cells.fetched and "<script" not in page and "prefers-color-scheme: dark" in page and 'name="viewport"' in page
+    assert (
+        not cells.fetched
+        and "<script" not in page
+        and "prefers-color-scheme: dark" in page
+        and 'name="viewport"' in page
+    )
     markdown = (tmp_path / "tables.md").read_text().split("**Table ")[1:]
     assert len(markdown) == len(cells.tables) == 4
     for text, table in zip(markdown, cells.tables, strict=True):
-        lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")][2:]
+        lines = [
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in text.splitlines()
+            if line.startswith("|")
+        ][2:]
         assert [[line[0].strip("*")] if line[0].startswith("**") else line for line in lines] == table
 
 

@@ -17,13 +17,17 @@ from fastreid_privacy.evaluation.rerank import JaccardDistances
 def clustered(seed, people=9, images=10, dimension=16, spread=0.5):
     """People around centers, in random order; neighbourhoods overlap."""
     rng = np.random.default_rng(seed)
-    rows = np.repeat(rng.normal(size=(people, dimension)), images, axis=0) + spread * rng.normal(size=(people * images, dimension))
+    rows = np.repeat(rng.normal(size=(people, dimension)), images, axis=0) + spread * rng.normal(
+        size=(people * images, dimension)
+    )
     rows = rng.permutation(rows).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def fastreids(images, queries, k1, k2):
-    return compute_jaccard_distance(torch.from_numpy(images), k1=k1, k2=k2, search_option=3)[:queries, queries:]
+    return compute_jaccard_distance(torch.from_numpy(images), k1=k1, k2=k2, search_option=3)[
+        :queries, queries:
+    ]
 
 
 def one_by_one(images, queries, k1, k2):
@@ -50,7 +54,10 @@ def one_by_one(images, queries, k1, k2):
         encodings = np.array([encodings[near[:k2]].mean(0) for near in lists])
     distances = np.empty((queries, len(images) - queries))
     for row, one in zip(distances, encodings[:queries], strict=True):
-        row[:] = [1 - np.minimum(one, other).sum() / (2 - np.minimum(one, other).sum()) for other in encodings[queries:]]
+        row[:] = [
+            1 - np.minimum(one, other).sum() / (2 - np.minimum(one, other).sum())
+            for other in encodings[queries:]
+        ]
     return distances
 
 
@@ -83,7 +90,9 @@ def test_parts_of_any_size_give_the_same(monkeypatch, pair_bytes):
     whole = JaccardDistances(images[:20], images[20:]).rows(0, 20)
     monkeypatch.setattr(rerank, "PAIR_BYTES", pair_bytes)
     jaccard = JaccardDistances(images[:20], images[20:])
-    np.testing.assert_allclose(np.concatenate([jaccard.rows(0, 7), jaccard.rows(7, 8), jaccard.rows(8, 20)]), whole, atol=1e-7)
+    np.testing.assert_allclose(
+        np.concatenate([jaccard.rows(0, 7), jaccard.rows(7, 8), jaccard.rows(8, 20)]), whole, atol=1e-7
+    )
     assert jaccard.rows(3, 3).shape == (0, 70)
 
 
@@ -114,7 +123,9 @@ def test_more_copies_of_an_image_than_its_list_holds():
 def test_low_precision_and_tensors():
     images = clustered(6).astype(np.float16)
     expected = JaccardDistances(images[:20].astype(np.float32), images[20:].astype(np.float32)).rows(0, 20)
-    np.testing.assert_array_equal(JaccardDistances(images[:20], torch.from_numpy(images[20:])).rows(0, 20), expected)
+    np.testing.assert_array_equal(
+        JaccardDistances(images[:20], torch.from_numpy(images[20:])).rows(0, 20), expected
+    )
 
 
 @pytest.mark.parametrize("option", ["k1", "k2"])

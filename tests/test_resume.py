@@ -1,4 +1,5 @@
-"""``--resume`` after SIGKILL, wherever it strikes, ends where an uninterrupted run of the same seed ends, bit for bit."""
+"""``--resume`` after SIGKILL, wherever it strikes, ends where an uninterrupted run of the same seed ends, bit
+for bit."""
 
 from __future__ import annotations
 
@@ -18,25 +19,41 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid_privacy.command_line import run
-from fastreid_privacy.report.inputs import read_metrics
+from fastreid_privacy.commands.train import run
+from fastreid_privacy.results.training_log import read_metrics
 
-# Base first, then the learned model, three epochs each; whatever is private enough for these generous ε upgrades, at every check.
+# Base first, then the learned model, three epochs each; whatever is private enough for these generous ε
+# upgrades, at every check.
 OPTIONS = {
-    "SOLVER.MAX_EPOCH": 3, "PRIVACY.UPGRADE.BASELINE_RANK1": "auto", "PRIVACY.UPGRADE.EPS_PSNR": 100.0, "PRIVACY.UPGRADE.EPS_SSIM": 2.0,
+    "SOLVER.MAX_EPOCH": 3,
+    "PRIVACY.UPGRADE.BASELINE_RANK1": "auto",
+    "PRIVACY.UPGRADE.EPS_PSNR": 100.0,
+    "PRIVACY.UPGRADE.EPS_SSIM": 2.0,
     "PRIVACY.UPGRADE.EPS_RANK1": 101.0,
-}  # fmt: skip
-STEP = "fastreid_privacy.trainer.PrivacyTrainer.run_step"
+}
+STEP = "fastreid_privacy.training.trainer.PrivacyTrainer.run_step"
 DRAW = random.Random(20240)
 PLAN = [
     ["write", "baseline/.model_0000", DRAW.randrange(1, 1_000_000)],
-    ["call", STEP, DRAW.randrange(3, 7)],  # Base's second or third epoch: the first is done again, as nothing was whole
-    ["call", "fastreid_privacy.checkpoint.PrivacyCheckpointer.tag_last_checkpoint", 1],  # whole, but not yet the one to continue from
-    ["call", "fastreid_privacy.supervision.Supervision.upgrade", 1],  # Base finished; decided, not yet done
+    [
+        "call",
+        STEP,
+        DRAW.randrange(3, 7),
+    ],  # Base's second or third epoch: the first is done again, as nothing was whole
+    [
+        "call",
+        "fastreid_privacy.training.checkpointer.PrivacyCheckpointer.tag_last_checkpoint",
+        1,
+    ],  # whole, but not yet the one to continue from
+    [
+        "call",
+        "fastreid_privacy.model.supervision.Supervision.upgrade",
+        1,
+    ],  # Base finished; decided, not yet done
     ["call", STEP, DRAW.randrange(3, 7)],  # the learned model's second or third epoch, after the upgrade
     ["write", "/.model_", DRAW.randrange(1, 3_000_000)],  # the next checkpoint of whatever kind
     ["write", "/.model_final", DRAW.randrange(1, 9_000_000)],
-    ["call", "fastreid_privacy.experiment.write_report", 1],  # all there but the report
+    ["call", "fastreid_privacy.training.experiment.write_report", 1],  # all there but the report
 ]
 
 
@@ -47,7 +64,9 @@ def digest(value) -> str:
     if isinstance(value, np.ndarray):
         text = f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).tobytes()
     elif isinstance(value, dict):
-        text = repr([(repr(key), digest(item)) for key, item in sorted(value.items(), key=lambda pair: repr(pair[0]))]).encode()
+        text = repr(
+            [(repr(key), digest(item)) for key, item in sorted(value.items(), key=lambda pair: repr(pair[0]))]
+        ).encode()
     elif isinstance(value, list | tuple):
         text = repr([digest(item) for item in value]).encode()
     else:
@@ -63,14 +82,23 @@ def checkpoint_digests(path: Path) -> dict[str, str]:
 
 def results_of(folder: Path) -> dict:
     """results.json without the names of the folder."""
-    return json.loads((folder / "results.json").read_text().replace(str(folder), "").replace(str(folder.parent), ""))
+    return json.loads(
+        (folder / "results.json").read_text().replace(str(folder), "").replace(str(folder.parent), "")
+    )
 
 
 def curves_of(folder: Path) -> list[dict]:
-    """What the training curves show of each iteration that is logged. Losses there are medians over 20 iterations since the last start."""
+    """What the training curves show of each iteration that is logged. Losses there are medians over 20
+    iterations since the last start."""
     keys = ("iteration", "lr", "total_loss")
-    return [{key: key if key == "total_loss" else entry[key] for key in entry if key in keys or key.startswith("validation/")}
-            for entry in read_metrics(folder / "metrics.json")]  # fmt: skip
+    return [
+        {
+            key: key if key == "total_loss" else entry[key]
+            for key in entry
+            if key in keys or key.startswith("validation/")
+        }
+        for entry in read_metrics(folder / "metrics.json")
+    ]
 
 
 def files_of(folder: Path) -> list[str]:
@@ -83,7 +111,9 @@ def twins(small_dataset, tmp_path_factory):
     """OUTPUT_DIR of an uninterrupted run, and of one that was killed wherever PLAN says."""
     folders = [tmp_path_factory.mktemp("uninterrupted") / "run", tmp_path_factory.mktemp("killed") / "run"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "FASTREID_DATASETS": str(small_dataset)}
-    arguments = [["--config-file", str(SMALL_CONFIG), *small_options(folder, **OPTIONS)] for folder in folders]
+    arguments = [
+        ["--config-file", str(SMALL_CONFIG), *small_options(folder, **OPTIONS)] for folder in folders
+    ]
     runs = json.dumps(list(zip(arguments, ([], PLAN), strict=True)))
     driver = [sys.executable, str(Path(__file__).with_name("killed_runs.py")), runs]
     done = subprocess.run(driver, capture_output=True, text=True, env=environment, check=False)
@@ -93,7 +123,8 @@ def twins(small_dataset, tmp_path_factory):
 
 @pytest.mark.parametrize("part", ["", "baseline"], ids=["learned", "Base"])
 def test_killed_and_resumed_equals_uninterrupted(twins, part):
-    """Weights of all networks, optimizer, learning-rate schedule, upgrade record; the selected model; results; curves."""
+    """Weights of all networks, optimizer, learning-rate schedule, upgrade record; the selected model;
+    results; curves."""
     whole, killed = (folder / part for folder in twins)
     expected = checkpoint_digests(whole / "model_final.pth")
     assert {"model", "optimizer", "lr_sched", "upgrade_record", "epoch"} <= expected.keys()
@@ -145,7 +176,10 @@ def test_no_whole_checkpoint(small_run, tmp_path, capfd):
     (folder / "last_checkpoint").write_text("model_final.pth")
     assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder)]) == 2
     message = capfd.readouterr().err
-    assert all(str(folder / name) in message for name in ("model_final.pth", "model_0000.pth")) and "Traceback" not in message
+    assert (
+        all(str(folder / name) in message for name in ("model_final.pth", "model_0000.pth"))
+        and "Traceback" not in message
+    )
 
 
 def test_resuming_under_another_model(small_run, tmp_path, capfd):
@@ -153,15 +187,29 @@ def test_resuming_under_another_model(small_run, tmp_path, capfd):
     shutil.copytree(small_run, folder)
     (folder / "results.json").unlink()
     (folder / "config.yaml").unlink()  # which is compared first
-    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder, **{"PRIVACY.ANONYMIZER.WIDTH": 4})]) == 2
+    assert (
+        run(
+            [
+                "--resume",
+                "--config-file",
+                str(SMALL_CONFIG),
+                *small_options(folder, **{"PRIVACY.ANONYMIZER.WIDTH": 4}),
+            ]
+        )
+        == 2
+    )
     message = capfd.readouterr().err
-    assert str(folder / "model_final.pth") in message and "anonymizer" in message and "Traceback" not in message
+    assert (
+        str(folder / "model_final.pth") in message and "anonymizer" in message and "Traceback" not in message
+    )
 
 
 def test_resuming_nothing_starts_from_the_beginning(small_run, tmp_path):
     """``make demo`` is one command for the first and for every later call."""
     assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(tmp_path / "run")]) == 0
-    assert checkpoint_digests(tmp_path / "run" / "model_final.pth") == checkpoint_digests(small_run / "model_final.pth")
+    assert checkpoint_digests(tmp_path / "run" / "model_final.pth") == checkpoint_digests(
+        small_run / "model_final.pth"
+    )
 
 
 def test_a_finished_run_in_mixed_precision_goes_on_as_it_was_begun(small_dataset, tmp_path):

@@ -16,13 +16,15 @@ import torch
 from conftest import SMALL_CONFIG, small_options
 from PIL import Image
 
-from fastreid_privacy.checkpoint import PrivacyCheckpointer, read_checkpoint
+from fastreid_privacy.checkpoints.reading import read_checkpoint
+from fastreid_privacy.commands import retrieve as command_line
 from fastreid_privacy.config import load_config, parse_config
 from fastreid_privacy.data.loaders import build_test_loader
-from fastreid_privacy.retrieval import build_index, command_line, load_extractor, read_index
+from fastreid_privacy.retrieval import build_index, load_extractor, read_index
 from fastreid_privacy.retrieval.index import stored_features
 from fastreid_privacy.retrieval.strip import FRAME, GAP, MARGIN, TILE, same_person
-from fastreid_privacy.trainer import PrivacyTrainer
+from fastreid_privacy.training.checkpointer import PrivacyCheckpointer
+from fastreid_privacy.training.trainer import PrivacyTrainer
 
 GREEN, VERMILLION = (0, 158, 115), (213, 94, 0)
 
@@ -38,7 +40,8 @@ def weights(small_run):
 
 @pytest.fixture(scope="module")
 def gallery(small_dataset, weights, tmp_path_factory):
-    """The test pictures, every second one protected, in two folders with names that are not ASCII; one file is no picture."""
+    """The test pictures, every second one protected, in two folders with names that are not ASCII; one file
+    is no picture."""
     root = tmp_path_factory.mktemp("gallery")
     (root / "räw").mkdir()
     (root / "z" / "保護").mkdir(parents=True)
@@ -64,7 +67,22 @@ def query_files(small_dataset):
 @pytest.fixture(scope="module")
 def index(gallery, weights, tmp_path_factory):
     path = tmp_path_factory.mktemp("index") / "my.index"
-    assert retrieve("build", "--weights", weights, "--gallery", gallery, "--index", path, "--batch-size", 7, "--device", "cpu") == 0
+    assert (
+        retrieve(
+            "build",
+            "--weights",
+            weights,
+            "--gallery",
+            gallery,
+            "--index",
+            path,
+            "--batch-size",
+            7,
+            "--device",
+            "cpu",
+        )
+        == 0
+    )
     return path
 
 
@@ -74,19 +92,27 @@ def pixels(path) -> np.ndarray:
 
 def features_of(files, extract) -> np.ndarray:
     """Of pictures that have the model's size: no resizing, one at a time."""
-    return np.concatenate([extract(torch.from_numpy(pixels(file)).permute(2, 0, 1)[None]).numpy() for file in files])
+    return np.concatenate(
+        [extract(torch.from_numpy(pixels(file)).permute(2, 0, 1)[None]).numpy() for file in files]
+    )
 
 
 def untrained(folder, protection, desensitizer="blur") -> Path:
     """A checkpoint of random weights, as a run of another PRIVACY.PROTECTION would leave it."""
-    overrides = {"PRIVACY.PROTECTION": protection, "PRIVACY.DESENSITIZER.NAME": desensitizer, "MODEL.HEADS.NUM_CLASSES": 5}
+    overrides = {
+        "PRIVACY.PROTECTION": protection,
+        "PRIVACY.DESENSITIZER.NAME": desensitizer,
+        "MODEL.HEADS.NUM_CLASSES": 5,
+    }
     cfg = load_config(SMALL_CONFIG, small_options(folder, **overrides))
     torch.manual_seed(0)
-    PrivacyCheckpointer(PrivacyTrainer.build_model(cfg), str(folder), config=cfg.dump()).save("other", weights_only=True)
+    PrivacyCheckpointer(PrivacyTrainer.build_model(cfg), str(folder), config=cfg.dump()).save(
+        "other", weights_only=True
+    )
     return folder / "other.pth"
 
 
-# -- features ----------------------------------------------------------------------------------------------------------------------------
+# -- features ------------------------------------------------------------------------------------------------
 
 
 def rebuilt(path):
@@ -126,24 +152,39 @@ def test_fingerprint_is_of_the_reid_part(weights, tmp_path):
         torch.save({"model": model, "config": cfg.dump()}, tmp_path / "changed.pth")
         return load_extractor(tmp_path / "changed.pth", "cpu").fingerprint
 
-    image_weight = next(name for name in checkpoint["model"] if name.startswith("anonymizer.") and name.endswith("weight"))
-    reid_weight = next(name for name in checkpoint["model"] if name.startswith("backbone.") and name.endswith("weight"))
+    image_weight = next(
+        name for name in checkpoint["model"] if name.startswith("anonymizer.") and name.endswith("weight")
+    )
+    reid_weight = next(
+        name for name in checkpoint["model"] if name.startswith("backbone.") and name.endswith("weight")
+    )
     assert fingerprint(image_weight, 1.0) == fingerprint(reid_weight) == expected
     assert fingerprint(reid_weight, 1.0) != expected
     assert fingerprint(reid_weight, pixel_mean=[1.0, 2.0, 3.0]) != expected
 
 
-# -- build and query ---------------------------------------------------------------------------------------------------------------------
+# -- build and query -----------------------------------------------------------------------------------------
 
 
 def test_the_index_names_what_it_holds_and_what_it_leaves_out(gallery, weights, tmp_path, capsys):
-    assert retrieve("build", "--weights", weights, "--gallery", gallery, "--index", tmp_path / "a" / "my.index") == 0
+    assert (
+        retrieve("build", "--weights", weights, "--gallery", gallery, "--index", tmp_path / "a" / "my.index")
+        == 0
+    )
     out, err = capsys.readouterr()
-    built, files = read_index(tmp_path / "a" / "my.index"), [path.relative_to(gallery).as_posix() for path in gallery.rglob("*")]
-    assert built.paths == sorted(path for path in files if re.search(r"\d_\d+\.(jpg|png)$", path)) and len(built.paths) == 19
+    built, files = (
+        read_index(tmp_path / "a" / "my.index"),
+        [path.relative_to(gallery).as_posix() for path in gallery.rglob("*")],
+    )
+    assert (
+        built.paths == sorted(path for path in files if re.search(r"\d_\d+\.(jpg|png)$", path))
+        and len(built.paths) == 19
+    )
     assert list(built.left_out) == ["räw/broken.jpg"] and built.root == gallery and not built.protected
     assert "19 of 20 images" in out and "flat, cosine, 128 dimensions" in out
-    assert "warning: 1 of 20 images are not in the index" in err and str(gallery / "räw" / "broken.jpg") in err
+    assert (
+        "warning: 1 of 20 images are not in the index" in err and str(gallery / "räw" / "broken.jpg") in err
+    )
 
 
 def test_reading_in_other_processes_changes_nothing(gallery, index, weights):
@@ -167,46 +208,81 @@ def test_ranking_is_that_of_brute_force(gallery, weights, query_files, tmp_path,
     protected_features = {}
     for files, root in ((paths, gallery), (query_files, Path())):
         images = torch.stack([torch.from_numpy(pixels(root / file)).permute(2, 0, 1) for file in files])
-        protected_features[root] = extract(extract.protect(images, []) if protect else images).double().numpy()
+        protected_features[root] = (
+            extract(extract.protect(images, []) if protect else images).double().numpy()
+        )
     for features in protected_features.values():
         if metric == "cosine":
             features /= np.linalg.norm(features, axis=1, keepdims=True)
     queries, images = protected_features[Path()], protected_features[gallery]
     scores = queries @ images.T if metric == "cosine" else np.linalg.norm(queries[:, None] - images, axis=2)
-    assert (written["metric"], written["query_protected"], written["gallery_protected"]) == (metric, protect, protect)
+    assert (written["metric"], written["query_protected"], written["gallery_protected"]) == (
+        metric,
+        protect,
+        protect,
+    )
     for answer, query, row in zip(written["queries"], query_files, scores, strict=True):
         assert answer["query"] == str(query)
         order = np.argsort(-row if metric == "cosine" else row, kind="stable")[:9]
         assert [entry["rank"] for entry in answer["ranks"]] == list(range(1, 10))
-        np.testing.assert_allclose([entry["score"] for entry in answer["ranks"]], row[order], rtol=1e-3, atol=1e-5)
-        assert [row[paths.index(entry["image"])] for entry in answer["ranks"]] == pytest.approx(row[order], rel=1e-4, abs=1e-6)
+        np.testing.assert_allclose(
+            [entry["score"] for entry in answer["ranks"]], row[order], rtol=1e-3, atol=1e-5
+        )
+        assert [row[paths.index(entry["image"])] for entry in answer["ranks"]] == pytest.approx(
+            row[order], rel=1e-4, abs=1e-6
+        )
         for entry in answer["ranks"]:
             assert entry["same_person"] == (query.name[:4] == Path(entry["image"]).name[:4])
-            assert re.search(rf"^ +{entry['rank']} +{entry['score']:.4f} .*{re.escape(entry['image'])}$", shown, re.M)
+            assert re.search(
+                rf"^ +{entry['rank']} +{entry['score']:.4f} .*{re.escape(entry['image'])}$", shown, re.M
+            )
 
 
 def test_names_say_who_is_the_same_person():
     assert same_person("0002_c1s1_000451_03.jpg", "x/0002_c5s1_000001_01.png") is True
     assert same_person("0002_c1s1_000451_03.jpg", "0020_c1.jpg") is False
-    assert same_person("0000_c1s1_1.jpg", "0000_c2s1_1.jpg") is False  # distractors: different people under one number
+    assert (
+        same_person("0000_c1s1_1.jpg", "0000_c2s1_1.jpg") is False
+    )  # distractors: different people under one number
     assert same_person("0002_c1s1_000451_03.jpg", "-1_c1s1_1.jpg") is None
     assert same_person("holiday.jpg", "0002_c1s1_1.jpg") is None
 
 
 def test_hnsw_is_measured_and_ranks_like_flat(gallery, index, weights, query_files, tmp_path, capsys):
-    assert retrieve("build", "--weights", weights, "--gallery", gallery, "--index", tmp_path / "h", "--kind", "hnsw") == 0
+    assert (
+        retrieve(
+            "build", "--weights", weights, "--gallery", gallery, "--index", tmp_path / "h", "--kind", "hnsw"
+        )
+        == 0
+    )
     assert re.search(r"hnsw +1\.000 +1\.000 +0\.\d MiB +\d+\.\d\d ms\nflat", capsys.readouterr().out)
     assert read_index(tmp_path / "h").measured["recall@10"] == 1
     for name, path, effort in (("flat", index, []), ("hnsw", tmp_path / "h", ["--ef", 64])):
-        assert retrieve("query", "--weights", weights, "--index", path, "--json", tmp_path / name, *effort, *query_files) == 0
+        assert (
+            retrieve(
+                "query",
+                "--weights",
+                weights,
+                "--index",
+                path,
+                "--json",
+                tmp_path / name,
+                *effort,
+                *query_files,
+            )
+            == 0
+        )
     flat, hnsw = (
-        [[entry["image"] for entry in answer["ranks"]] for answer in json.loads((tmp_path / name).read_text())["queries"]]
+        [
+            [entry["image"] for entry in answer["ranks"]]
+            for answer in json.loads((tmp_path / name).read_text())["queries"]
+        ]
         for name in ("flat", "hnsw")
     )
     assert flat == hnsw
 
 
-# -- the strip ---------------------------------------------------------------------------------------------------------------------------
+# -- the strip -----------------------------------------------------------------------------------------------
 
 
 def box(place: int, line: int = 0) -> tuple[int, int, int, int]:
@@ -245,14 +321,20 @@ def test_the_strip_shows_the_ranked_pictures(colours, weights, tmp_path, capsys)
     assert retrieve("query", "--weights", weights, "--index", index, *files, "--top", 12, query) == 0
     strip = Image.open(tmp_path / "new" / "strip.png")
     ranks = json.loads((tmp_path / "ranks.json").read_text())["queries"][0]["ranks"]
-    assert ranks[0]["image"] == query.name and ranks[0]["score"] == pytest.approx(1, abs=1e-5) and len(ranks) == 12
+    assert (
+        ranks[0]["image"] == query.name
+        and ranks[0]["score"] == pytest.approx(1, abs=1e-5)
+        and len(ranks) == 12
+    )
     assert strip.crop(box(0)).getcolors() == [(TILE[0] * TILE[1], tuple(pixels(query)[0, 0]))]
     assert frame_colour(strip, 0) == (255, 255, 255)
     for entry in ranks:
         line, column = divmod(entry["rank"] - 1, 10)  # ten beside each other, then the next line
         picture = strip.crop(box(column + 1, line))
         assert picture.getcolors() == [(TILE[0] * TILE[1], tuple(pixels(folder / entry["image"])[0, 0]))]
-        assert frame_colour(strip, column + 1, line) == (GREEN if entry["image"].startswith("0001") else VERMILLION)
+        assert frame_colour(strip, column + 1, line) == (
+            GREEN if entry["image"].startswith("0001") else VERMILLION
+        )
 
 
 def test_a_moved_gallery_and_missing_pictures(colours, weights, tmp_path, capsys):
@@ -264,7 +346,11 @@ def test_a_moved_gallery_and_missing_pictures(colours, weights, tmp_path, capsys
     files = ("--output", tmp_path / "strip.png", "--json", tmp_path / "ranks.json")
     assert retrieve(*common, *files, "--gallery", moved) == 0
     out, err = capsys.readouterr()
-    assert f"{moved} holds no readable picture" in err and err.count("_00.png") == 1 and "0002_c1s1_000005_00.png" in out
+    assert (
+        f"{moved} holds no readable picture" in err
+        and err.count("_00.png") == 1
+        and "0002_c1s1_000005_00.png" in out
+    )
     ranks = json.loads((tmp_path / "ranks.json").read_text())["queries"][0]["ranks"]
     grey = [entry["rank"] for entry in ranks if entry["image"] == "0002_c1s1_000005_00.png"]
     strip = Image.open(tmp_path / "strip.png")
@@ -274,7 +360,10 @@ def test_a_moved_gallery_and_missing_pictures(colours, weights, tmp_path, capsys
         assert corner == expected
         assert frame_colour(strip, entry["rank"]) == (255, 255, 255)  # "asked.png" does not say who it is
     assert retrieve(*common, "--output", tmp_path / "strip.jpg") == 0
-    assert Image.open(tmp_path / "strip.jpg").format == "JPEG" and Image.open(tmp_path / "strip.jpg").size == strip.size
+    assert (
+        Image.open(tmp_path / "strip.jpg").format == "JPEG"
+        and Image.open(tmp_path / "strip.jpg").size == strip.size
+    )
     assert capsys.readouterr().err.count("_00.png") == 10  # ten are shown, none is where it was
 
 
@@ -291,13 +380,17 @@ def test_what_stands_as_protected_is_shown_protected(gallery, weights, query_fil
         np.testing.assert_array_equal(np.array(strip.crop(box(place))), np.array(enlarged))
 
 
-# -- mistakes ----------------------------------------------------------------------------------------------------------------------------
+# -- mistakes ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def places(gallery, index, weights, query_files, tmp_path):
     """Files for mistakes, by name."""
-    plain = {name: value for name, value in read_checkpoint(weights)["model"].items() if name.startswith(("backbone.", "heads."))}
+    plain = {
+        name: value
+        for name, value in read_checkpoint(weights)["model"].items()
+        if name.startswith(("backbone.", "heads."))
+    }
     torch.save({"model": plain}, tmp_path / "plain.pth")
     for folder in ("empty", "words", "broken"):
         (tmp_path / folder).mkdir()
@@ -311,41 +404,52 @@ BUILD = "build --weights {weights} --gallery {gallery} --index {tmp}/new "
 QUERY = "query --weights {weights} --index {index} {query} "
 
 
-@pytest.mark.parametrize(("command", "message"), [
-    (BUILD + "--index {tmp}/made/new --weights {tmp}/no.pth", "checkpoint .*no.pth does not exist; name a model_best.pth with --weights"),
-    (BUILD + "--weights {query}", "is damaged or no checkpoint"),
-    (BUILD + "--weights {tmp}/plain.pth", "plain.pth carries no config"),
-    (BUILD + "--device tpu9", "tpu9"),
-    (BUILD + "--gallery {tmp}/nowhere", "nowhere is no folder"),
-    (BUILD + "--gallery {tmp}/empty", "empty holds no image"),
-    (BUILD + "--gallery {tmp}/words", "words holds no image"),
-    (BUILD + "--gallery {tmp}/broken", "none of its 1 images can be read; the first: image .*a.png"),
-    (BUILD + "--kind ivfpq", "at least 256 images, and there are 20"),
-    (BUILD + "--index {index}", "exists; choose another name, or --force"),
-    (BUILD + "--index {tmp}/empty", "is a folder"),
-    (BUILD + "--index {tmp}/kept.png/new", "cannot be written"),
-    (QUERY + "{tmp}/nobody.png", "image .*nobody.png cannot be read: No such file"),
-    (QUERY + "{tmp}/broken/a.png", "a.png cannot be read: it is no image file"),
-    (QUERY + "--index {tmp}/no.index", "no.index does not exist; build it"),
-    (QUERY + "--index {tmp}/kept.png", "kept.png is damaged or no index"),
-    (QUERY + "--output {tmp}/same.png --json {tmp}/same.png", "must be files of their own"),
-    (QUERY + "--json {index} --force", "none of the index, the weights and the queries"),
-    (QUERY + "--output {tmp}/kept.png", "kept.png exists; choose another name, or --force"),
-    (QUERY + "--json {tmp}/kept.png", "kept.png exists; choose another name, or --force"),
-    (QUERY + "--output {tmp}/strip.svg", "strip.svg is no picture's name; let it end in .png"),
-    (QUERY + "--output {tmp}/kept.png/strip.png", "cannot be written"),
-    (QUERY + "--gallery {tmp}/nowhere", "nowhere is no folder"),
-    (QUERY + "--nprobe 4", "--nprobe does nothing .*of kind flat"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            BUILD + "--index {tmp}/made/new --weights {tmp}/no.pth",
+            "checkpoint .*no.pth does not exist; name a model_best.pth with --weights",
+        ),
+        (BUILD + "--weights {query}", "is damaged or no checkpoint"),
+        (BUILD + "--weights {tmp}/plain.pth", "plain.pth carries no config"),
+        (BUILD + "--device tpu9", "tpu9"),
+        (BUILD + "--gallery {tmp}/nowhere", "nowhere is no folder"),
+        (BUILD + "--gallery {tmp}/empty", "empty holds no image"),
+        (BUILD + "--gallery {tmp}/words", "words holds no image"),
+        (BUILD + "--gallery {tmp}/broken", "none of its 1 images can be read; the first: image .*a.png"),
+        (BUILD + "--kind ivfpq", "at least 256 images, and there are 20"),
+        (BUILD + "--index {index}", "exists; choose another name, or --force"),
+        (BUILD + "--index {tmp}/empty", "is a folder"),
+        (BUILD + "--index {tmp}/kept.png/new", "cannot be written"),
+        (QUERY + "{tmp}/nobody.png", "image .*nobody.png cannot be read: No such file"),
+        (QUERY + "{tmp}/broken/a.png", "a.png cannot be read: it is no image file"),
+        (QUERY + "--index {tmp}/no.index", "no.index does not exist; build it"),
+        (QUERY + "--index {tmp}/kept.png", "kept.png is damaged or no index"),
+        (QUERY + "--output {tmp}/same.png --json {tmp}/same.png", "must be files of their own"),
+        (QUERY + "--json {index} --force", "none of the index, the weights and the queries"),
+        (QUERY + "--output {tmp}/kept.png", "kept.png exists; choose another name, or --force"),
+        (QUERY + "--json {tmp}/kept.png", "kept.png exists; choose another name, or --force"),
+        (QUERY + "--output {tmp}/strip.svg", "strip.svg is no picture's name; let it end in .png"),
+        (QUERY + "--output {tmp}/kept.png/strip.png", "cannot be written"),
+        (QUERY + "--gallery {tmp}/nowhere", "nowhere is no folder"),
+        (QUERY + "--nprobe 4", "--nprobe does nothing .*of kind flat"),
+    ],
+)
 def test_mistakes_end_with_one_message(places, capsys, command, message):
     before = sorted(places["tmp"].iterdir())
     assert retrieve(*(word.format(**places) for word in command.split())) == 2
     out, err = capsys.readouterr()
     assert re.match(rf"error: .*{message}", err) and err.count("\n") == 1 and out == ""
-    assert sorted(places["tmp"].iterdir()) == before and (places["tmp"] / "kept.png").read_bytes() == b"the user's"
+    assert (
+        sorted(places["tmp"].iterdir()) == before
+        and (places["tmp"] / "kept.png").read_bytes() == b"the user's"
+    )
 
 
-@pytest.mark.parametrize("command", [BUILD + "--batch-size 0", QUERY + "--top 0", QUERY + "--top many", "build", "find"])
+@pytest.mark.parametrize(
+    "command", [BUILD + "--batch-size 0", QUERY + "--top 0", QUERY + "--top many", "build", "find"]
+)
 def test_the_parser_refuses_what_is_no_command(places, capsys, command):
     with pytest.raises(SystemExit) as end:
         retrieve(*(word.format(**places) for word in command.split()))
@@ -356,7 +460,10 @@ def test_other_models_and_missing_anonymizers_are_refused(index, gallery, query_
     other = untrained(tmp_path, "none")
     assert retrieve("query", "--weights", other, "--index", index, query_files[0]) == 2
     assert "built with another Re-ID model" in capsys.readouterr().err
-    assert retrieve("build", "--weights", other, "--index", tmp_path / "i", "--gallery", gallery, "--protect") == 2
+    assert (
+        retrieve("build", "--weights", other, "--index", tmp_path / "i", "--gallery", gallery, "--protect")
+        == 2
+    )
     assert "other.pth holds no anonymizer" in capsys.readouterr().err and not (tmp_path / "i").exists()
 
 
@@ -369,7 +476,10 @@ def test_a_top_beyond_the_gallery_ranks_all(index, weights, query_files, capsys)
 
 def test_force_replaces_and_names_that_are_no_unicode_can_be_printed(gallery, weights, tmp_path, capsys):
     (tmp_path / "i").write_text("old")
-    assert retrieve("build", "--weights", weights, "--gallery", gallery, "--index", tmp_path / "i", "--force") == 0
+    assert (
+        retrieve("build", "--weights", weights, "--gallery", gallery, "--index", tmp_path / "i", "--force")
+        == 0
+    )
     assert len(read_index(tmp_path / "i").paths) == 19
     assert retrieve("build", "--weights", weights, "--gallery", "/no\udcff", "--index", tmp_path / "j") == 2
     assert r"/no\udcff is no folder" in capsys.readouterr().err

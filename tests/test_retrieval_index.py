@@ -18,7 +18,8 @@ from fastreid_privacy.retrieval.measure import compare_with_exact
 
 
 def brute_force(queries, gallery, metric, top):
-    """Scores in float64 and indices, best first, equals in gallery order: one query and one image at a time."""
+    """Scores in float64 and indices, best first, equals in gallery order: one query and one image at a
+    time."""
     answers = []
     for query in queries.astype(float):
         scores = []
@@ -27,7 +28,10 @@ def brute_force(queries, gallery, metric, top):
                 scores.append(query @ image / np.sqrt((query @ query) * (image @ image)))
             else:
                 scores.append(np.sqrt(((query - image) ** 2).sum()))
-        order = sorted(range(len(gallery)), key=lambda place: (-scores[place] if metric == "cosine" else scores[place], place))[:top]
+        order = sorted(
+            range(len(gallery)),
+            key=lambda place: (-scores[place] if metric == "cosine" else scores[place], place),
+        )[:top]
         answers.append((np.array(scores)[order], order))
     return answers
 
@@ -53,9 +57,14 @@ def clustered():
 @pytest.mark.parametrize("top", [1, 7, 150, 300])
 def test_flat_is_the_brute_force_ranking(metric, top):
     draw = np.random.default_rng(1)
-    gallery, queries = draw.standard_normal((200, 24)).astype(np.float32), draw.standard_normal((33, 24)).astype(np.float32)
+    gallery, queries = (
+        draw.standard_normal((200, 24)).astype(np.float32),
+        draw.standard_normal((33, 24)).astype(np.float32),
+    )
     for (scores, places), (true_scores, true_places) in zip(
-        gallery_index(gallery, metric).search(queries, top), brute_force(queries, gallery, metric, top), strict=True
+        gallery_index(gallery, metric).search(queries, top),
+        brute_force(queries, gallery, metric, top),
+        strict=True,
     ):
         assert places.tolist() == true_places
         np.testing.assert_allclose(scores, true_scores, rtol=1e-4, atol=1e-5)
@@ -64,13 +73,22 @@ def test_flat_is_the_brute_force_ranking(metric, top):
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("top", [1, 5, 50, 130, 203])
 def test_equal_images_rank_in_gallery_order(metric, top):
-    """Four different images, repeated in a random order: nearly every place is a tie, also the last one that is given."""
+    """Four different images, repeated in a random order: nearly every place is a tie, also the last one that
+    is given."""
     draw = np.random.default_rng(2)
     which = draw.integers(0, 4, 203)
-    different, queries = draw.standard_normal((4, 128)).astype(np.float32), draw.standard_normal((17, 128)).astype(np.float32)
+    different, queries = (
+        draw.standard_normal((4, 128)).astype(np.float32),
+        draw.standard_normal((17, 128)).astype(np.float32),
+    )
     index = gallery_index(different[which], metric)
-    for (scores, places), (_, order) in zip(index.search(queries, top), brute_force(queries, different, metric, 4), strict=True):
-        assert places.tolist() == [int(place) for image in order for place in np.flatnonzero(which == image)][:top]
+    for (scores, places), (_, order) in zip(
+        index.search(queries, top), brute_force(queries, different, metric, 4), strict=True
+    ):
+        assert (
+            places.tolist()
+            == [int(place) for image in order for place in np.flatnonzero(which == image)][:top]
+        )
         assert len(np.unique(scores)) == len(np.unique(which[places]))
 
 
@@ -81,7 +99,10 @@ def test_inexact_kinds_are_near_the_brute_force_ranking(clustered, kind, least, 
     index = gallery_index(gallery, metric, kind)
     truth = brute_force(queries, gallery, metric, 10)
     answers = index.search(queries, 10)
-    shares = [len(set(places.tolist()) & set(order)) / 10 for (_, places), (_, order) in zip(answers, truth, strict=True)]
+    shares = [
+        len(set(places.tolist()) & set(order)) / 10
+        for (_, places), (_, order) in zip(answers, truth, strict=True)
+    ]
     assert np.mean(shares) >= least
     for (scores, _), (true_scores, _) in zip(answers, truth, strict=True):
         assert (np.diff(scores) <= 0).all() if metric == "cosine" else (np.diff(scores) >= 0).all()
@@ -94,11 +115,16 @@ def test_more_effort_finds_more(clustered):
     truth = [set(order) for _, order in brute_force(queries, gallery, "cosine", 10)]
 
     def found(effort):
-        return sum(len(set(places.tolist()) & best) for (_, places), best in zip(index.search(queries, 10, effort), truth, strict=True))
+        return sum(
+            len(set(places.tolist()) & best)
+            for (_, places), best in zip(index.search(queries, 10, effort), truth, strict=True)
+        )
 
     assert found(1) < found(index.settings["cells"])
     few = index.search(queries, len(gallery), effort=1)
-    assert all(len(places) < len(gallery) and (places >= 0).all() for _, places in few)  # what one cell holds, nothing made up
+    assert all(
+        len(places) < len(gallery) and (places >= 0).all() for _, places in few
+    )  # what one cell holds, nothing made up
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
@@ -112,10 +138,20 @@ def test_measured_recall_is_that_of_a_loop(clustered, kind):
     for depth in (1, 10):
         shares = []
         for own in range(400):
-            exact = [place for place in brute_force(gallery[own : own + 1], gallery, "cosine", 12)[0][1] if place != own][:depth]
-            near = [place for place in gallery_index_.search(gallery[own : own + 1], 11)[0][1].tolist() if place != own][:depth]
+            exact = [
+                place
+                for place in brute_force(gallery[own : own + 1], gallery, "cosine", 12)[0][1]
+                if place != own
+            ][:depth]
+            near = [
+                place
+                for place in gallery_index_.search(gallery[own : own + 1], 11)[0][1].tolist()
+                if place != own
+            ][:depth]
             shares.append(len(set(exact) & set(near)) / depth)
-        assert measured[f"recall@{depth}"] == pytest.approx(np.mean(shares), abs=0.002)  # a tie in float32 may fall the other way
+        assert measured[f"recall@{depth}"] == pytest.approx(
+            np.mean(shares), abs=0.002
+        )  # a tie in float32 may fall the other way
     assert measured["flat_megabytes"] == pytest.approx(400 * 32 * 4 / 2**20, rel=0.01)
     assert measured["milliseconds"] > 0 and measured["flat_milliseconds"] > 0
 
@@ -157,7 +193,9 @@ def test_a_file_holds_all_of_an_index(clustered, tmp_path, kind):
     again = read_index(tmp_path / "my.index")
     for name in ("kind", "metric", "paths", "fingerprint", "protected", "left_out", "settings", "measured"):
         assert getattr(again, name) == getattr(index, name)
-    for (scores, places), (scores_again, places_again) in zip(index.search(queries, 9), again.search(queries, 9), strict=True):
+    for (scores, places), (scores_again, places_again) in zip(
+        index.search(queries, 9), again.search(queries, 9), strict=True
+    ):
         np.testing.assert_array_equal(scores, scores_again)
         np.testing.assert_array_equal(places, places_again)
 

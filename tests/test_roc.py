@@ -14,10 +14,13 @@ RATES = {"TPR@FPR=1e-04": 1e-4, "TPR@FPR=1e-03": 1e-3, "TPR@FPR=1e-02": 1e-2}
 
 
 def pairs(seed, true=300, false=25_000, levels=None):
-    """Distances of true and of false pairs, which overlap; whole multiples of 1/levels where there are to be ties."""
+    """Distances of true and of false pairs, which overlap; whole multiples of 1/levels where there are to be
+    ties."""
     rng = np.random.default_rng(seed)
     sides = rng.normal(1.0, 0.3, true), rng.normal(2.0, 0.3, false)
-    return tuple((side if levels is None else np.round(side * levels) / levels).astype(np.float32) for side in sides)
+    return tuple(
+        (side if levels is None else np.round(side * levels) / levels).astype(np.float32) for side in sides
+    )
 
 
 def counted(true, false, blocks=1, at_most=None):
@@ -28,7 +31,8 @@ def counted(true, false, blocks=1, at_most=None):
 
 
 def threshold_by_threshold(true, false):
-    """The share of true pairs at the highest threshold, among all distances and one below them, that keeps to the rate."""
+    """The share of true pairs at the highest threshold, among all distances and one below them, that keeps to
+    the rate."""
     figures = {}
     thresholds = [-np.inf, *np.unique(np.concatenate([true, false]))]
     for name, rate in RATES.items():

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from fastreid_privacy import solver
 from fastreid_privacy.config import load_config
+from fastreid_privacy.training import solver
 
 
 def paper_lr(epoch: int) -> float:
-    """Section 4.2 in words: 3.5e-5 to 3.5e-4 over the first 10 epochs, then 3.5e-4, 3.5e-5 from epoch 40, 3.5e-6 from epoch 80."""
+    """Section 4.2 in words: 3.5e-5 to 3.5e-4 over the first 10 epochs, then 3.5e-4, 3.5e-5 from epoch 40,
+    3.5e-6 from epoch 80."""
     if epoch < 10:
         return 3.5e-5 + epoch * (3.5e-4 - 3.5e-5) / 9
     return 3.5e-4 if epoch < 40 else 3.5e-5 if epoch < 80 else 3.5e-6
@@ -30,14 +31,23 @@ def test_lr_of_each_epoch_is_the_papers():
 
 def test_scheduler_state_holds_no_schedule():
     cfg = load_config("", ["MODEL.DEVICE", "cpu"])
-    scheduler = solver.build_lr_scheduler(cfg, torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=1e-3))["lr_sched"]
+    scheduler = solver.build_lr_scheduler(cfg, torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=1e-3))[
+        "lr_sched"
+    ]
     assert scheduler.state_dict()["lr_lambdas"] == [None]
 
 
 @pytest.mark.parametrize(("warmup", "delay"), [(0, 0), (5, 0), (5, 20)])
 def test_cosine_falls_from_one_to_its_end(warmup, delay):
     factors = [
-        solver.lr_factor(e, warmup_epochs=warmup, schedule="CosineAnnealingLR", delay_epochs=delay, max_epoch=60, final_factor=0.01)
+        solver.lr_factor(
+            e,
+            warmup_epochs=warmup,
+            schedule="CosineAnnealingLR",
+            delay_epochs=delay,
+            max_epoch=60,
+            final_factor=0.01,
+        )
         for e in range(60)
     ]
     start = max(warmup - 1, delay, 0)
@@ -65,7 +75,8 @@ def test_one_adam_equals_separate_adams():
     settings = {"lr": cfg.SOLVER.BASE_LR, "weight_decay": cfg.SOLVER.WEIGHT_DECAY}
     separate = [torch.optim.Adam(apart.backbone.parameters(), **settings)]
     separate += [
-        torch.optim.Adam(part.parameters(), betas=(0.5, 0.999), **settings) for part in (apart.anonymizer, apart.recovery_discriminator)
+        torch.optim.Adam(part.parameters(), betas=(0.5, 0.999), **settings)
+        for part in (apart.anonymizer, apart.recovery_discriminator)
     ]
     x = torch.randn(8, 4)
     for _ in range(20):
@@ -80,7 +91,9 @@ def test_one_adam_equals_separate_adams():
 
 
 def test_frozen_groups_stay_and_then_move():
-    cfg = load_config("", ["MODEL.DEVICE", "cpu", "MODEL.FREEZE_LAYERS", "['backbone']", "SOLVER.FREEZE_ITERS", "2"])
+    cfg = load_config(
+        "", ["MODEL.DEVICE", "cpu", "MODEL.FREEZE_LAYERS", "['backbone']", "SOLVER.FREEZE_ITERS", "2"]
+    )
     model = Parts()
     optimizer = solver.build_optimizer(cfg, model)
     moved = []
@@ -90,5 +103,13 @@ def test_frozen_groups_stay_and_then_move():
         model.zero_grad()
         model(torch.randn(8, 4)).backward()
         optimizer.step()
-        moved.append({name.split(".")[0] for name, value in model.named_parameters() if not torch.equal(value, before[name])})
-    assert moved == [{"anonymizer", "recovery_discriminator"}] * 2 + [{"backbone", "anonymizer", "recovery_discriminator"}]
+        moved.append(
+            {
+                name.split(".")[0]
+                for name, value in model.named_parameters()
+                if not torch.equal(value, before[name])
+            }
+        )
+    assert moved == [{"anonymizer", "recovery_discriminator"}] * 2 + [
+        {"backbone", "anonymizer", "recovery_discriminator"}
+    ]

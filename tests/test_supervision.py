@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from fastreid_privacy.supervision import FALL_BACK, KEEP, UPGRADE, Supervision, Thresholds, UpgradeRecord, decide, is_private
+from fastreid_privacy.model.supervision import (
+    FALL_BACK,
+    KEEP,
+    UPGRADE,
+    Supervision,
+    Thresholds,
+    UpgradeRecord,
+    decide,
+    is_private,
+)
 
 DESENSITIZED = {"psnr_desensitized": 18.0, "ssim_desensitized": 0.40}
 
@@ -20,11 +29,21 @@ def figures(psnr_private: bool, ssim_private: bool, rank1: float) -> dict:
     }
 
 
-@pytest.mark.parametrize(("psnr", "ssim", "better", "upgraded"), list(itertools.product((True, False), repeat=4)))
+@pytest.mark.parametrize(
+    ("psnr", "ssim", "better", "upgraded"), list(itertools.product((True, False), repeat=4))
+)
 def test_truth_table(psnr, ssim, better, upgraded):
     expected = {(True, True): UPGRADE, (True, False): KEEP, (False, True): FALL_BACK, (False, False): KEEP}
     wanted = expected[True, better] if psnr and ssim else expected[False, upgraded]
-    assert decide(figures(psnr, ssim, 50.1 if better else 50.0), best=50.0, upgraded=upgraded, thresholds=Thresholds()) == wanted
+    assert (
+        decide(
+            figures(psnr, ssim, 50.1 if better else 50.0),
+            best=50.0,
+            upgraded=upgraded,
+            thresholds=Thresholds(),
+        )
+        == wanted
+    )
 
 
 def test_thresholds_are_strict():
@@ -36,7 +55,9 @@ def test_thresholds_are_strict():
 def test_best_starts_below_base_and_moves_on_upgrades_only():
     record = UpgradeRecord(40.0, Thresholds(rank1=5.0))
     decisions = []
-    for epoch, (private, rank1) in enumerate([(True, 35.0), (True, 36.0), (False, 70.0), (True, 36.0), (True, 50.0)], start=1):
+    for epoch, (private, rank1) in enumerate(
+        [(True, 35.0), (True, 36.0), (False, 70.0), (True, 36.0), (True, 50.0)], start=1
+    ):
         upgraded = any(decision == UPGRADE for decision in decisions) and decisions[-1] != FALL_BACK
         entry, _ = record.add({"epoch": epoch, **figures(private, private, rank1)}, upgraded)
         decisions.append(entry["decision"])

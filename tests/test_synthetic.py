@@ -12,21 +12,39 @@ import cv2
 import numpy as np
 import pytest
 
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.data.synthetic import dataset as dataset_module
 from fastreid_privacy.data.synthetic.body import Pose, Skeleton
 from fastreid_privacy.data.synthetic.camera import Camera
 from fastreid_privacy.data.synthetic.dataset import SyntheticPedestrians, check_parameters, generate
-from fastreid_privacy.data.synthetic.identity import FIXED_LOWER, FIXED_UPPER, PATTERNS, Identity, Pattern, sample_identity
+from fastreid_privacy.data.synthetic.identity import (
+    FIXED_LOWER,
+    FIXED_UPPER,
+    PATTERNS,
+    Identity,
+    Pattern,
+    sample_identity,
+)
 from fastreid_privacy.data.synthetic.pattern import cloth
 from fastreid_privacy.data.synthetic.person import draw_person
 from fastreid_privacy.data.synthetic.scene import KINDS, OCCLUDERS, draw_occluder
-from fastreid_privacy.errors import UserError
 
-SMALL = {"train_identities": 4, "test_identities": 3, "cameras": 3, "images_per_camera": 3, "height": 64, "width": 32, "seed": 0}
+SMALL = {
+    "train_identities": 4,
+    "test_identities": 3,
+    "cameras": 3,
+    "images_per_camera": 3,
+    "height": 64,
+    "width": 32,
+    "seed": 0,
+}
 
 
 def digest(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.jpg"))}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.jpg"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +59,17 @@ def test_is_registered_and_its_folder_tells_the_parameters(small):
 
 
 def test_layout_and_items_are_those_of_market(small):
-    assert sorted(path.name for path in small.folder.iterdir()) == ["bounding_box_test", "bounding_box_train", "query"]
+    assert sorted(path.name for path in small.folder.iterdir()) == [
+        "bounding_box_test",
+        "bounding_box_train",
+        "query",
+    ]
     for path, pid, camera in small.train:
         found = re.fullmatch(r"(\d{4})_c(\d+)s1_\d{6}_\d{2}\.jpg", Path(path).name)
-        assert (pid, camera) == (f"syntheticpedestrians_{int(found[1])}", f"syntheticpedestrians_{int(found[2]) - 1}")
+        assert (pid, camera) == (
+            f"syntheticpedestrians_{int(found[1])}",
+            f"syntheticpedestrians_{int(found[2]) - 1}",
+        )
         assert Path(path).parent.name == "bounding_box_train"
     for items, folder in ((small.query, "query"), (small.gallery, "bounding_box_test")):
         for path, pid, camera in items:
@@ -66,7 +91,9 @@ def test_identities_are_disjoint_and_every_query_has_a_match_under_another_camer
         assert any(other == pid and where != camera for _, other, where in small.gallery)
         assert any(other == pid and where == camera for _, other, where in small.gallery)
     for pid in train:
-        assert len({camera for _, other, camera in small.train if other == f"syntheticpedestrians_{pid}"}) >= 2
+        assert (
+            len({camera for _, other, camera in small.train if other == f"syntheticpedestrians_{pid}"}) >= 2
+        )
 
 
 def test_not_every_identity_is_under_every_camera():
@@ -85,7 +112,11 @@ def test_the_same_parameters_give_the_same_bytes_and_another_seed_others(small, 
 def test_more_identities_leave_the_others_as_they_were(small, tmp_path):
     generate(tmp_path / "more", **SMALL | {"test_identities": 4})
     more = digest(tmp_path / "more")
-    assert all(more[name] == value for name, value in digest(small.folder).items() if not Path(name).name.startswith("0000"))
+    assert all(
+        more[name] == value
+        for name, value in digest(small.folder).items()
+        if not Path(name).name.startswith("0000")
+    )
 
 
 def test_a_finished_data_set_is_reused(small, monkeypatch):
@@ -125,7 +156,10 @@ def test_of_two_runs_at_once_one_gives_the_folder(tmp_path, monkeypatch):
 
 
 def test_more_than_nine_cameras(tmp_path):
-    served = SyntheticPedestrians(tmp_path, **SMALL | {"cameras": 11, "images_per_camera": 2, "train_identities": 3, "test_identities": 1})
+    served = SyntheticPedestrians(
+        tmp_path,
+        **SMALL | {"cameras": 11, "images_per_camera": 2, "train_identities": 3, "test_identities": 1},
+    )
     assert {"syntheticpedestrians_9", "syntheticpedestrians_10"} & {camera for _, _, camera in served.train}
     assert any("_c10s1_" in path or "_c11s1_" in path for path, _, _ in served.train)
 
@@ -133,10 +167,17 @@ def test_more_than_nine_cameras(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("train_identities", 0), ("test_identities", 0), ("cameras", 1), ("images_per_camera", 1), ("height", 31), ("width", 0),
-        ("seed", -1), ("cues", "hair"), ("height", 64.5),
+        ("train_identities", 0),
+        ("test_identities", 0),
+        ("cameras", 1),
+        ("images_per_camera", 1),
+        ("height", 31),
+        ("width", 0),
+        ("seed", -1),
+        ("cues", "hair"),
+        ("height", 64.5),
     ],
-)  # fmt: skip
+)
 def test_bad_values_name_their_config_key(key, value, tmp_path):
     with pytest.raises(UserError, match=rf"DATASETS\.SYNTHETIC\.{key.upper()} is {value!r}"):
         SyntheticPedestrians(tmp_path, **SMALL | {key: value})
@@ -144,7 +185,16 @@ def test_bad_values_name_their_config_key(key, value, tmp_path):
 
 
 def test_the_smallest_values_are_allowed():
-    check_parameters(train_identities=1, test_identities=1, cameras=2, images_per_camera=2, height=32, width=33, seed=0, cues="all")
+    check_parameters(
+        train_identities=1,
+        test_identities=1,
+        cameras=2,
+        images_per_camera=2,
+        height=32,
+        width=33,
+        seed=0,
+        cues="all",
+    )
 
 
 def test_a_folder_that_cannot_be_written_names_the_variable(tmp_path):
@@ -176,7 +226,9 @@ def test_palettes_are_shared():
 def test_a_person_stands_on_the_ground_and_fits_its_height(azimuth, phase):
     canvas = np.full((384, 192, 3), 170, np.uint8)
     before = canvas.copy()
-    draw_person(canvas, Identity(hair="bald"), Pose(azimuth, phase, (96, 360), 330, pitch=0.0, taper=0.0), 0.0, (0, 0))
+    draw_person(
+        canvas, Identity(hair="bald"), Pose(azimuth, phase, (96, 360), 330, pitch=0.0, taper=0.0), 0.0, (0, 0)
+    )
     rows = np.where((np.abs(canvas.astype(int) - before) > 60).any((1, 2)))[0]
     # a long step lowers the head
     assert 360 - 1.05 * 330 < rows.min() < 360 - 0.88 * 330
@@ -185,7 +237,9 @@ def test_a_person_stands_on_the_ground_and_fits_its_height(azimuth, phase):
 
 def test_mirrored_views_mirror_the_joints():
     person = Identity()
-    right, left = (Skeleton(person, Pose(azimuth, 1.0, (0, 0), 100)) for azimuth in (math.pi / 2, -math.pi / 2))
+    right, left = (
+        Skeleton(person, Pose(azimuth, 1.0, (0, 0), 100)) for azimuth in (math.pi / 2, -math.pi / 2)
+    )
     assert right.toes[1].x > right.heels[1].x and left.toes[1].x < left.heels[1].x
     # facing the camera, the person's left is on the right of the picture
     front = Skeleton(person, Pose(0.0, 0.0, (0, 0), 100))

@@ -1,4 +1,5 @@
-"""What users get wrong, through the training command: exit code 2, one message that names the item, and nothing trained or written."""
+"""What users get wrong, through the training command: exit code 2, one message that names the item, and
+nothing trained or written."""
 
 from __future__ import annotations
 
@@ -13,15 +14,16 @@ import pytest
 import torch
 from fastreid.modeling.backbones import osnet
 
-from fastreid_privacy import command_line
-from fastreid_privacy.command_line import run
+from fastreid_privacy.commands import train as command_line
+from fastreid_privacy.commands.train import run
 
 pytestmark = pytest.mark.usefixtures("small_dataset")
 
 
 @pytest.fixture
 def refused(tmp_path, capfd, monkeypatch):
-    """A function that runs the command with some overrides of a small run, makes sure that it is refused, and returns the message."""
+    """A function that runs the command with some overrides of a small run, makes sure that it is refused, and
+    returns the message."""
     monkeypatch.setattr(command_line, "main", lambda args: pytest.fail("training was started"))
 
     def refuse(overrides=None, flags=(), config=SMALL_CONFIG):
@@ -37,7 +39,7 @@ def refused(tmp_path, capfd, monkeypatch):
     return refuse
 
 
-# -- config: files, keys, values -----------------------------------------------------------------------------------------------------------
+# -- config: files, keys, values -----------------------------------------------------------------------------
 
 
 def test_a_missing_config_file(refused, tmp_path):
@@ -58,12 +60,15 @@ def test_a_file_that_is_no_config(refused, tmp_path, text):
     assert "mine.yml" in refused(config=config)
 
 
-@pytest.mark.parametrize(("key", "nearest"), [
-    ("PRIVACY.PROTECTOIN", "PRIVACY.PROTECTION"),
-    ("SOLVER.MAX_EPOCHS", "SOLVER.MAX_EPOCH"),
-    ("privacy.storage", "PRIVACY.STORAGE"),
-    ("MODEL.BACKBONE.PRETRAINED", "MODEL.BACKBONE.PRETRAIN"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("PRIVACY.PROTECTOIN", "PRIVACY.PROTECTION"),
+        ("SOLVER.MAX_EPOCHS", "SOLVER.MAX_EPOCH"),
+        ("privacy.storage", "PRIVACY.STORAGE"),
+        ("MODEL.BACKBONE.PRETRAINED", "MODEL.BACKBONE.PRETRAIN"),
+    ],
+)
 def test_an_unknown_key_and_its_nearest(refused, key, nearest):
     message = refused({key: 1})
     assert key in message and re.search(rf"\b{re.escape(nearest)}\b", message.split("nearest")[1])
@@ -76,21 +81,24 @@ def test_an_unknown_key_in_the_file(refused, tmp_path):
     assert all(word in message for word in ("mine.yml", "SOLVER.WARMUP_EPOCH ", "SOLVER.WARMUP_EPOCHS"))
 
 
-@pytest.mark.parametrize(("key", "value", "kind"), [
-    ("SOLVER.MAX_EPOCH", "many", "int"),
-    ("SOLVER.MAX_EPOCH", 2.5, "int"),
-    ("SOLVER.BASE_LR", "fast", "float"),
-    ("PRIVACY.JOINT_BATCH", "1", "bool"),
-    ("PRIVACY.STORAGE", 8, "str"),
-    ("DATASETS.NAMES", "SyntheticPedestrians", "tuple"),
-    ("SOLVER.GAN_BETAS", ("a", "b"), "float"),
-    ("SOLVER.STEPS", ["x"], "int"),
-    ("SOLVER.STEPS", [40, True], "int"),
-    ("INPUT.SIZE_TRAIN", [64.0, 32], "int"),
-    ("MODEL.LOSSES.NAME", (3,), "str"),
-    ("MODEL.FREEZE_LAYERS", [1], "str"),
-    ("PRIVACY.DESENSITIZER.MASK_REGION", ["top", 0, 1, 1], "float"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        ("SOLVER.MAX_EPOCH", "many", "int"),
+        ("SOLVER.MAX_EPOCH", 2.5, "int"),
+        ("SOLVER.BASE_LR", "fast", "float"),
+        ("PRIVACY.JOINT_BATCH", "1", "bool"),
+        ("PRIVACY.STORAGE", 8, "str"),
+        ("DATASETS.NAMES", "SyntheticPedestrians", "tuple"),
+        ("SOLVER.GAN_BETAS", ("a", "b"), "float"),
+        ("SOLVER.STEPS", ["x"], "int"),
+        ("SOLVER.STEPS", [40, True], "int"),
+        ("INPUT.SIZE_TRAIN", [64.0, 32], "int"),
+        ("MODEL.LOSSES.NAME", (3,), "str"),
+        ("MODEL.FREEZE_LAYERS", [1], "str"),
+        ("PRIVACY.DESENSITIZER.MASK_REGION", ["top", 0, 1, 1], "float"),
+    ],
+)
 def test_a_value_of_another_type(refused, key, value, kind):
     message = refused({key: value})
     assert all(word in message for word in (key, str(value), kind))
@@ -166,7 +174,9 @@ REFUSED_VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "named"), REFUSED_VALUES, ids=[f"{key}={value}" for key, value, _ in REFUSED_VALUES])
+@pytest.mark.parametrize(
+    ("key", "value", "named"), REFUSED_VALUES, ids=[f"{key}={value}" for key, value, _ in REFUSED_VALUES]
+)
 def test_a_value_that_is_refused(refused, key, value, named):
     message = refused({key: value})
     assert str(value).strip("[]") in message and named in message
@@ -177,26 +187,32 @@ def test_a_value_that_is_refused(refused, key, value, named):
 def test_a_weight_that_is_no_number(refused, tmp_path, weight):
     config = tmp_path / "mine.yml"
     config.write_text(f"_BASE_: {SMALL_CONFIG}\nPRIVACY:\n  LAMBDA_REC: {weight}\n")
-    assert f"PRIVACY.LAMBDA_REC is {weight[1:]}; it must be at least 0 (without recovery), and finite" in refused(config=config)
+    assert (
+        f"PRIVACY.LAMBDA_REC is {weight[1:]}; it must be at least 0 (without recovery), and finite"
+        in refused(config=config)
+    )
 
 
-# -- names ---------------------------------------------------------------------------------------------------------------------------------
+# -- names ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("key", "known"), [
-    ("MODEL.META_ARCHITECTURE", "PrivacyReID"),
-    ("MODEL.BACKBONE.NAME", "build_resnet_backbone"),
-    ("MODEL.HEADS.NAME", "EmbeddingHead"),
-    ("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPooling"),
-    ("MODEL.HEADS.CLS_LAYER", "Linear"),
-    ("MODEL.HEADS.NECK_FEAT", "before"),
-    ("DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler"),
-    ("SOLVER.OPT", "AdamW"),
-    ("PRIVACY.ANONYMIZER.NAME", "UNetGenerator"),
-    ("PRIVACY.RECOVERY.NAME", "UNetGenerator"),
-    ("PRIVACY.DISCRIMINATOR.NAME", "PatchDiscriminator"),
-    ("PRIVACY.DESENSITIZER.NAME", "pixelate"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "known"),
+    [
+        ("MODEL.META_ARCHITECTURE", "PrivacyReID"),
+        ("MODEL.BACKBONE.NAME", "build_resnet_backbone"),
+        ("MODEL.HEADS.NAME", "EmbeddingHead"),
+        ("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPooling"),
+        ("MODEL.HEADS.CLS_LAYER", "Linear"),
+        ("MODEL.HEADS.NECK_FEAT", "before"),
+        ("DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler"),
+        ("SOLVER.OPT", "AdamW"),
+        ("PRIVACY.ANONYMIZER.NAME", "UNetGenerator"),
+        ("PRIVACY.RECOVERY.NAME", "UNetGenerator"),
+        ("PRIVACY.DISCRIMINATOR.NAME", "PatchDiscriminator"),
+        ("PRIVACY.DESENSITIZER.NAME", "pixelate"),
+    ],
+)
 def test_an_unknown_name_and_the_known_ones(refused, key, known):
     message = refused({key: "MyOwn"})
     assert all(word in message for word in (key, "MyOwn", known))
@@ -222,12 +238,15 @@ def test_a_sampler_of_fastreid_that_never_yields_a_batch(refused):
     assert "NaiveIdentitySampler" in refused({"DATALOADER.SAMPLER_TRAIN": "SetReWeightSampler"})
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("MODEL.BACKBONE.DEPTH", "x7"),
-    ("MODEL.BACKBONE.FEAT_DIM", 512),
-    ("MODEL.HEADS.NUM_CLASSES", 3),
-    ("PRIVACY.ANONYMIZER.DEPTH", 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.BACKBONE.DEPTH", "x7"),
+        ("MODEL.BACKBONE.FEAT_DIM", 512),
+        ("MODEL.HEADS.NUM_CLASSES", 3),
+        ("PRIVACY.ANONYMIZER.DEPTH", 1),
+    ],
+)
 def test_values_that_the_networks_do_not_fit(refused, key, value):
     message = refused({key: value})
     assert key in message and str(value) in message
@@ -239,7 +258,7 @@ def test_a_size_that_the_unet_cannot_halve(refused, size):
     assert all(str(side) in message for side in size) and "INPUT.SIZE_TRAIN" in message
 
 
-# -- machine -------------------------------------------------------------------------------------------------------------------------------
+# -- machine -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:7", "toaster"])
@@ -248,12 +267,15 @@ def test_a_device_that_is_not_there(refused, monkeypatch, device):
     assert f"MODEL.DEVICE {device}" in refused({"MODEL.DEVICE": device}).replace(" is", "")
 
 
-@pytest.mark.parametrize(("flags", "named"), [
-    (("--num-gpus", "0"), "--num-gpus is 0"),
-    (("--num-gpus", "3"), "SOLVER.IMS_PER_BATCH 16"),
-    (("--num-gpus", "8"), "DATALOADER.NUM_INSTANCE"),
-    (("--num-gpus", "2", "--num-machines", "0"), "--num-machines"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--num-gpus", "0"), "--num-gpus is 0"),
+        (("--num-gpus", "3"), "SOLVER.IMS_PER_BATCH 16"),
+        (("--num-gpus", "8"), "DATALOADER.NUM_INSTANCE"),
+        (("--num-gpus", "2", "--num-machines", "0"), "--num-machines"),
+    ],
+)
 def test_numbers_of_processes_that_do_not_fit(refused, flags, named):
     assert named in refused(flags=flags)
 
@@ -274,7 +296,7 @@ def test_an_output_folder_that_cannot_be_written(tmp_path, capfd):
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-# -- weights -------------------------------------------------------------------------------------------------------------------------------
+# -- weights -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("flags", [(), ("--eval-only",)], ids=["train", "eval-only"])
@@ -295,11 +317,14 @@ def test_weights_that_cannot_be_loaded(refused, monkeypatch, tmp_path, small_run
     assert ("another model" in message or "no anonymizer" in message) == (content == "foreign")
 
 
-@pytest.mark.parametrize(("key", "value", "part"), [
-    ("PRIVACY.ANONYMIZER.WIDTH", 4, "anonymizer"),
-    ("PRIVACY.RECOVERY.DEPTH", 3, "recovery"),
-    ("MODEL.HEADS.EMBEDDING_DIM", 32, "heads"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("PRIVACY.ANONYMIZER.WIDTH", 4, "anonymizer"),
+        ("PRIVACY.RECOVERY.DEPTH", 3, "recovery"),
+        ("MODEL.HEADS.EMBEDDING_DIM", 32, "heads"),
+    ],
+)
 def test_evaluating_with_networks_that_the_file_lacks(refused, small_run, key, value, part):
     """They would be tested with random weights."""
     message = refused({"MODEL.WEIGHTS": small_run / "model_best.pth", key: value}, ("--eval-only",))
@@ -311,7 +336,11 @@ def test_evaluating_into_the_results_of_another_checkpoint(small_run, tmp_path, 
     options = small_options(tmp_path, **{"MODEL.WEIGHTS": small_run / "model_final.pth"})
     assert run(["--eval-only", "--config-file", str(SMALL_CONFIG), *options]) == 2
     message = capfd.readouterr().err
-    assert str(tmp_path / "results.json") in message and "model_best.pth" in message and str(small_run / "model_final.pth") in message
+    assert (
+        str(tmp_path / "results.json") in message
+        and "model_best.pth" in message
+        and str(small_run / "model_final.pth") in message
+    )
     assert (tmp_path / "results.json").read_bytes() == (small_run / "results.json").read_bytes()
 
 
@@ -328,20 +357,30 @@ def test_pretrained_weights_from_a_file(refused, tmp_path, content):
     elif content is not None:
         path.write_bytes(content)
     message = refused({"MODEL.BACKBONE.PRETRAIN": True, "MODEL.BACKBONE.PRETRAIN_PATH": path})
-    assert str(path) in message and "MODEL.BACKBONE.PRETRAIN_PATH" in message and "MODEL.BACKBONE.PRETRAIN False" in message
+    assert (
+        str(path) in message
+        and "MODEL.BACKBONE.PRETRAIN_PATH" in message
+        and "MODEL.BACKBONE.PRETRAIN False" in message
+    )
 
 
-@pytest.mark.parametrize("error", [OSError("no route to host"), ModuleNotFoundError("No module named 'gdown'"), Exception("quota")])
+@pytest.mark.parametrize(
+    "error", [OSError("no route to host"), ModuleNotFoundError("No module named 'gdown'"), Exception("quota")]
+)
 def test_pretrained_weights_that_cannot_be_fetched(refused, monkeypatch, error):
     def fetch(*args):
         raise error
 
     monkeypatch.setattr(osnet, "init_pretrained_weights", fetch)
     message = refused({"MODEL.BACKBONE.PRETRAIN": True})
-    assert str(error) in message and "MODEL.BACKBONE.PRETRAIN_PATH" in message and "MODEL.BACKBONE.PRETRAIN False" in message
+    assert (
+        str(error) in message
+        and "MODEL.BACKBONE.PRETRAIN_PATH" in message
+        and "MODEL.BACKBONE.PRETRAIN False" in message
+    )
 
 
-# -- runs before this one ------------------------------------------------------------------------------------------------------------------
+# -- runs before this one ------------------------------------------------------------------------------------
 
 
 def contents(folder):
@@ -366,20 +405,33 @@ def test_an_output_folder_that_holds_a_run(small_run, tmp_path, capfd, left):
     folder.mkdir()
     shutil.copy(small_run / left, folder)
     before = contents(folder)
-    assert run(["--config-file", str(SMALL_CONFIG), *small_options(folder, **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto"})]) == 2
+    assert (
+        run(
+            [
+                "--config-file",
+                str(SMALL_CONFIG),
+                *small_options(folder, **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto"}),
+            ]
+        )
+        == 2
+    )
     out, err = capfd.readouterr()
     assert str(folder) in err and left in err and "--resume" in err and "Traceback" not in out + err
     assert contents(folder) == before
 
 
 @pytest.mark.parametrize("sibling", ["baseline", "upper_bound"])
-@pytest.mark.parametrize(("key", "value"), [("SOLVER.MAX_EPOCH", 3), ("SEED", 1), ("PRIVACY.STORAGE", "jpeg80"), (None, None)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("SOLVER.MAX_EPOCH", 3), ("SEED", 1), ("PRIVACY.STORAGE", "jpeg80"), (None, None)]
+)
 def test_a_sibling_of_another_budget_or_unfinished(small_run, tmp_path, capfd, sibling, key, value):
     folder = tmp_path / "run" / sibling
     folder.mkdir(parents=True)
     if key:
         protection = {"baseline": "conventional", "upper_bound": "none"}[sibling]
-        (folder / "results.json").write_text(json.dumps(results_of(small_run, **{key: value, "PRIVACY.PROTECTION": protection})))
+        (folder / "results.json").write_text(
+            json.dumps(results_of(small_run, **{key: value, "PRIVACY.PROTECTION": protection}))
+        )
     else:
         shutil.copy(small_run / "model_0000.pth", folder)
     before = contents(folder.parent)
@@ -400,7 +452,9 @@ def test_results_of_another_form(refused, small_run, tmp_path, key, change):
 
 def test_a_baseline_without_validation_figures(refused, small_run, tmp_path):
     path = tmp_path / "results_of_mine.json"
-    path.write_text(json.dumps({**results_of(small_run, **{"PRIVACY.PROTECTION": "conventional"}), "validation": {}}))
+    path.write_text(
+        json.dumps({**results_of(small_run, **{"PRIVACY.PROTECTION": "conventional"}), "validation": {}})
+    )
     message = refused({"PRIVACY.UPGRADE.BASELINE_RANK1": path})
     assert str(path) in message and "validation" in message
 

@@ -1,11 +1,12 @@
-"""The validation split: disjoint identities, shares, and a true match for every query, on random data sets."""
+"""The validation split: disjoint identities, shares, and a true match for every query, on random data
+sets."""
 
 import numpy as np
 import pytest
 
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.data import split_training_set
 from fastreid_privacy.data.validation_split import _draw_queries
-from fastreid_privacy.errors import UserError
 
 
 def random_items(seed: int, identities: int = 60, cameras: int = 6) -> list:
@@ -13,7 +14,10 @@ def random_items(seed: int, identities: int = 60, cameras: int = 6) -> list:
     items = []
     for pid in range(identities):
         for camera in draw.choice(cameras, size=draw.integers(1, cameras + 1), replace=False):
-            items += [(f"{pid:04d}_c{camera}_{k}.jpg", f"market1501_{pid}", f"market1501_{camera}") for k in range(draw.integers(1, 6))]
+            items += [
+                (f"{pid:04d}_c{camera}_{k}.jpg", f"market1501_{pid}", f"market1501_{camera}")
+                for k in range(draw.integers(1, 6))
+            ]
     return items
 
 
@@ -36,14 +40,18 @@ def test_split_properties(seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_queries_against_a_plain_loop(seed):
-    """Every image is drawn once, and taken where each query of its identity, itself included, keeps a match in the whole gallery."""
+    """Every image is drawn once, and taken where each query of its identity, itself included, keeps a match
+    in the whole gallery."""
     validation = random_items(seed, identities=12, cameras=3)
     queries: list[int] = []
     for index in np.random.default_rng(seed).permutation(len(validation)).tolist():
         trial = [*queries, index]
         gallery = [item for i, item in enumerate(validation) if i not in trial]
         own = [i for i in trial if validation[i][1] == validation[index][1]]
-        if all(any(pid == validation[i][1] and camera != validation[i][2] for _, pid, camera in gallery) for i in own):
+        if all(
+            any(pid == validation[i][1] and camera != validation[i][2] for _, pid, camera in gallery)
+            for i in own
+        ):
             queries = trial
     assert _draw_queries(validation, len(validation), np.random.default_rng(seed)) == sorted(queries)
 
@@ -64,7 +72,9 @@ def test_the_draw_is_linear_in_the_images():
 
     per_image = []
     for identities in (20, 200):
-        items = [("", Counted(pid), camera) for pid in range(identities) for camera in range(3) for _ in range(2)]
+        items = [
+            ("", Counted(pid), camera) for pid in range(identities) for camera in range(3) for _ in range(2)
+        ]
         Counted.lookups = 0
         _draw_queries(items, len(items), np.random.default_rng(0))
         per_image.append(Counted.lookups / len(items))
@@ -78,9 +88,16 @@ def test_same_seed_same_split_whatever_the_order_of_files():
 
 
 def test_identities_of_one_camera_are_never_validation():
-    items = [(f"{pid}_{camera}_{k}", pid, camera) for pid in range(10) for camera in range(1 if pid < 5 else 3) for k in range(3)]
+    items = [
+        (f"{pid}_{camera}_{k}", pid, camera)
+        for pid in range(10)
+        for camera in range(1 if pid < 5 else 3)
+        for k in range(3)
+    ]
     split = split_training_set(items, 0.4)
-    assert {path.split("_")[0] for path, *_ in split.query + split.gallery} <= {str(pid) for pid in range(5, 10)}
+    assert {path.split("_")[0] for path, *_ in split.query + split.gallery} <= {
+        str(pid) for pid in range(5, 10)
+    }
 
 
 def test_one_camera_is_refused():

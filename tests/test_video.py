@@ -24,8 +24,8 @@ from PIL import Image
 from rendered_video import RATE, people_of, render, walkers, write_video
 from test_collection import anonymize, contents, recover
 
-from fastreid_privacy.collection import read_manifest
-from fastreid_privacy.errors import UserError
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.video import MotBoxes, PersonDetector, detector
 from fastreid_privacy.video.regions import gather, spread
 from fastreid_privacy.video.run import FRAMES_AT_ONCE
@@ -41,7 +41,8 @@ def weights(small_run):
 
 @pytest.fixture(scope="module")
 def walk(small_dataset, tmp_path_factory):
-    """A folder with video.mkv (with sound), boxes.txt and the frames that were written; four people of 40 to 130 pixels."""
+    """A folder with video.mkv (with sound), boxes.txt and the frames that were written; four people of 40 to
+    130 pixels."""
     folder = tmp_path_factory.mktemp("walk")
     people = people_of(next(small_dataset.glob("*/bounding_box_test")))[:4]
     pictures, lines = render(walkers(people, (40, 64, 101, 130), FRAMES), FRAMES)
@@ -59,7 +60,19 @@ def raw_frames(walk):
 @pytest.fixture(scope="module")
 def protected(weights, walk, tmp_path_factory):
     out = tmp_path_factory.mktemp("videos") / "protected"
-    assert anonymize("--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--output", out) == 0
+    assert (
+        anonymize(
+            "--weights",
+            weights,
+            "--input",
+            walk / "video.mkv",
+            "--boxes",
+            walk / "boxes.txt",
+            "--output",
+            out,
+        )
+        == 0
+    )
     return out
 
 
@@ -76,7 +89,8 @@ def frames_of(path):
 
 
 def mot_rectangles(path):
-    """frame → rectangles, read naively: as the file says them and one pixel further to the left and top, inside 240×320."""
+    """frame → rectangles, read naively: as the file says them and one pixel further to the left and top,
+    inside 240×320."""
     found = {}
     for line in path.read_text().splitlines():
         frame, _, left, top, width, height = map(int, line.split(",")[:6])
@@ -93,14 +107,18 @@ def test_only_boxes_change_and_hold_what_the_anonymizer_gives(weights, walk, raw
         expected, known = raw.copy(), np.ones(raw.shape[:2], bool)
         for left, top, right, bottom in rectangles.get(number, ()):
             crop = Image.fromarray(raw[top:bottom, left:right]).resize((32, 64), Image.Resampling.BICUBIC)
-            image = protect(torch.from_numpy(np.array(crop)).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+            image = (
+                protect(torch.from_numpy(np.array(crop)).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+            )
             height, width = bottom - top, right - left
             known[top:bottom, left:right] = height >= 64 and width >= 32
             for row in range(height if height >= 64 and width >= 32 else 0):
                 for column in range(width):
                     expected[top + row, left + column] = image[row * 64 // height, column * 32 // width]
         assert known.mean() > 0.7
-        assert np.abs(expected.astype(int) - stored)[known].max() <= 1  # a batch's last digits can round a level differently
+        assert (
+            np.abs(expected.astype(int) - stored)[known].max() <= 1
+        )  # a batch's last digits can round a level differently
         if rectangles.get(number):
             assert not np.array_equal(raw, stored)
     assert np.array_equal(raw_frames[-1], written[-1]) and FRAMES not in rectangles  # nobody is there
@@ -112,7 +130,9 @@ def test_the_manifest_says_what_recovery_needs_and_the_file_nothing_more(walk, p
     assert manifest.complete and entry["frames"] == FRAMES and (entry["width"], entry["height"]) == (320, 240)
     rectangles = mot_rectangles(walk / "boxes.txt")
     rows = [
-        [frame, left, top, right - left, bottom - top] for frame in sorted(rectangles) for left, top, right, bottom in rectangles[frame]
+        [frame, left, top, right - left, bottom - top]
+        for frame in sorted(rectangles)
+        for left, top, right, bottom in rectangles[frame]
     ]
     assert entry["boxes"] == rows
     content = (protected / "video.mkv").read_bytes()
@@ -127,21 +147,31 @@ def test_the_manifest_says_what_recovery_needs_and_the_file_nothing_more(walk, p
 
 def test_recovery_restores_the_boxes_and_is_measured(weights, walk, raw_frames, protected, tmp_path, capsys):
     out = tmp_path / "out"
-    assert recover("--key", weights, "--input", protected, "--output", out, "--verify", walk / "video.mkv") == 0
+    assert (
+        recover("--key", weights, "--input", protected, "--output", out, "--verify", walk / "video.mkv") == 0
+    )
     recovered, stored = frames_of(out / "video.mkv"), frames_of(protected / "video.mkv")
     printed = capsys.readouterr().out
     outside, total, values, number_of_boxes = np.ones(raw_frames.shape[:3], bool), 0.0, 0, 0
     for number, boxes in mot_rectangles(walk / "boxes.txt").items():
         for left, top, right, bottom in boxes:
             outside[number - 1, top:bottom, left:right] = False
-            ours, theirs = (frames[number - 1, top:bottom, left:right].astype(float) for frames in (recovered, raw_frames))
+            ours, theirs = (
+                frames[number - 1, top:bottom, left:right].astype(float) for frames in (recovered, raw_frames)
+            )
             error = np.square(ours - theirs)
             total, values, number_of_boxes = total + error.sum(), values + error.size, number_of_boxes + 1
             psnr = 10 * np.log10(255**2 / error.mean())
-            assert f"{psnr:6.2f} dB" in printed and f"frame {number}, box {left}, {top}, {right}, {bottom}" in printed
+            assert (
+                f"{psnr:6.2f} dB" in printed
+                and f"frame {number}, box {left}, {top}, {right}, {bottom}" in printed
+            )
     assert np.array_equal(recovered[outside], raw_frames[outside])
     assert not np.array_equal(recovered, stored)
-    assert f"{10 * np.log10(255**2 * values / total):6.2f} dB" in printed and f"in all, {number_of_boxes} boxes" in printed
+    assert (
+        f"{10 * np.log10(255**2 * values / total):6.2f} dB" in printed
+        and f"in all, {number_of_boxes} boxes" in printed
+    )
 
 
 @pytest.mark.parametrize("size", [(64, 32), (65, 33), (130, 71), (64, 200), (257, 32)])
@@ -160,7 +190,16 @@ def test_smaller_boxes_lose_pixels_but_keep_their_shape(size):
 
 
 def test_a_lossy_video_says_what_it_lost(weights, walk, protected, tmp_path, capsys):
-    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--format", "mp4"]
+    words = [
+        "--weights",
+        weights,
+        "--input",
+        walk / "video.mkv",
+        "--boxes",
+        walk / "boxes.txt",
+        "--format",
+        "mp4",
+    ]
     assert anonymize(*words, "--output", tmp_path / "good", "--crf", "12") == 0
     printed = capsys.readouterr()
     assert anonymize(*words, "--output", tmp_path / "bad", "--crf", "40") == 0
@@ -179,24 +218,57 @@ def test_a_lossy_video_says_what_it_lost(weights, walk, protected, tmp_path, cap
         counted = np.repeat(inside, np.ones(len(inside), int), axis=0)
         # each pixel of overlapping boxes counts once
         assert entry["stored"]["frames"] == pytest.approx(10 * np.log10(255**2 / error.mean()), abs=0.05)
-        assert entry["stored"]["boxes"] == pytest.approx(10 * np.log10(255**2 / error[counted].mean()), abs=0.05)
+        assert entry["stored"]["boxes"] == pytest.approx(
+            10 * np.log10(255**2 / error[counted].mean()), abs=0.05
+        )
         figures[name] = entry["stored"]["boxes"]
     assert f"{figures['good']:.2f} dB in the boxes" in printed.out
     assert figures["good"] > figures["bad"] + 5
-    assert recover("--key", weights, "--input", tmp_path / "good", "--output", tmp_path / "r", "--verify", walk / "video.mkv") == 0
+    assert (
+        recover(
+            "--key",
+            weights,
+            "--input",
+            tmp_path / "good",
+            "--output",
+            tmp_path / "r",
+            "--verify",
+            walk / "video.mkv",
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("method", ["blur", "noise"])
 def test_conventional_operators_take_each_box_as_it_is(walk, raw_frames, tmp_path, method):
-    assert anonymize("--method", method, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--output", tmp_path / "out") == 0
+    assert (
+        anonymize(
+            "--method",
+            method,
+            "--input",
+            walk / "video.mkv",
+            "--boxes",
+            walk / "boxes.txt",
+            "--output",
+            tmp_path / "out",
+        )
+        == 0
+    )
     written, rectangles = frames_of(tmp_path / "out" / "video.mkv"), mot_rectangles(walk / "boxes.txt")
     (left, top, right, bottom) = rectangles[1][-1]
     crop, stored = raw_frames[0, top:bottom, left:right], written[0, top:bottom, left:right]
     if method == "blur":
         height, width = crop.shape[:2]
-        whole = np.concatenate([crop, *([crop[-1:]] * (2 * width - height))])  # people are twice as high as wide
+        whole = np.concatenate(
+            [crop, *([crop[-1:]] * (2 * width - height))]
+        )  # people are twice as high as wide
         images = torch.from_numpy(whole).permute(2, 0, 1)[None].float()
-        blurred = fastreid_privacy.desensitize.gaussian_blur(images, 12 * len(whole) / 256)[0].permute(1, 2, 0).round().numpy()[:height]
+        blurred = (
+            fastreid_privacy.desensitize.gaussian_blur(images, 12 * len(whole) / 256)[0]
+            .permute(1, 2, 0)
+            .round()
+            .numpy()[:height]
+        )
         assert np.abs(blurred - stored).max() <= 1
     else:
         assert np.abs(crop.astype(int) - stored).mean() > 30
@@ -204,11 +276,20 @@ def test_conventional_operators_take_each_box_as_it_is(walk, raw_frames, tmp_pat
 
 
 def test_sealed_and_pseudonymized_videos(weights, walk, tmp_path):
-    from fastreid_privacy.custody.sealing import new_identity
+    from fastreid_privacy.keys.sealing import new_identity
 
     public, private = new_identity(tmp_path / "keys", None)
     (tmp_path / "names.key").write_bytes(b"0123456789abcdef")
-    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--seal", public]
+    words = [
+        "--weights",
+        weights,
+        "--input",
+        walk / "video.mkv",
+        "--boxes",
+        walk / "boxes.txt",
+        "--seal",
+        public,
+    ]
     assert anonymize(*words, "--pseudonymize", tmp_path / "names.key", "--output", tmp_path / "out") == 0
     names = sorted(contents(tmp_path / "out"))
     assert len(names) == 3 and not any("video" in name for name in names)
@@ -216,12 +297,12 @@ def test_sealed_and_pseudonymized_videos(weights, walk, tmp_path):
     assert contents(tmp_path / "again") == {"video.mkv": (walk / "video.mkv").read_bytes()}
 
 
-# -- runs -------------------------------------------------------------------------------------------------------------------------------
+# -- runs ----------------------------------------------------------------------------------------------------
 
 KILLED = """
 import json, os, random, signal, sys
 from fastreid_privacy.collection import run
-from fastreid_privacy.collection.anonymize_command import main
+from fastreid_privacy.commands.anonymize import main
 from fastreid_privacy.video import stream
 
 left = 0
@@ -235,9 +316,11 @@ def counted(function):
         return function(*args, **kwargs)
     return wrapper
 
-os.replace, run.Journal.add, stream.VideoWriter.write = counted(os.replace), counted(run.Journal.add), counted(stream.VideoWriter.write)
+os.replace, run.Journal.add = counted(os.replace), counted(run.Journal.add)
+stream.VideoWriter.write = counted(stream.VideoWriter.write)
 statuses = []
-for left in [1, 2, 9, 22, 23, 24, 100]:  # the journal, frames, the video's line, its name, the manifest, nothing
+# the journal, frames, the video's line, its name, the manifest, nothing
+for left in [1, 2, 9, 22, 23, 24, 100]:
     child = os.fork()
     if not child:
         os._exit(main(sys.argv[1:]))
@@ -248,9 +331,20 @@ print(json.dumps(statuses))
 
 def test_a_killed_run_ends_byte_identical(weights, walk, protected, tmp_path):
     out = tmp_path / "killed"
-    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--output", out]
+    words = [
+        "--weights",
+        weights,
+        "--input",
+        walk / "video.mkv",
+        "--boxes",
+        walk / "boxes.txt",
+        "--output",
+        out,
+    ]
     command = [sys.executable, "-c", KILLED, *map(str, words)]
-    result = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     statuses = json.loads(result.stdout.splitlines()[-1])
     assert statuses[-1] == 0 and statuses.count(-signal.SIGKILL) >= 5, (statuses, result.stderr)
@@ -260,7 +354,16 @@ def test_a_killed_run_ends_byte_identical(weights, walk, protected, tmp_path):
 
 
 def test_bytes_do_not_depend_on_workers(weights, walk, protected, tmp_path):
-    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--workers", 5]
+    words = [
+        "--weights",
+        weights,
+        "--input",
+        walk / "video.mkv",
+        "--boxes",
+        walk / "boxes.txt",
+        "--workers",
+        5,
+    ]
     assert anonymize(*words, "--output", tmp_path / "out") == 0
     assert contents(tmp_path / "out") == contents(protected)
 
@@ -271,22 +374,34 @@ def test_runtime_and_precision_are_those_asked_for(weights, walk, protected, tmp
     for name, options in {"onnx": ["--runtime", "onnx"], "half": ["--precision", "bfloat16"]}.items():
         assert anonymize(*words, "--output", tmp_path / name, *options) == 0
         header = read_manifest(tmp_path / name / "manifest.jsonl").header
-        assert (header["runtime"], header["precision"]) == (("onnx", "float32") if name == "onnx" else ("torch", "bfloat16"))
+        assert (header["runtime"], header["precision"]) == (
+            ("onnx", "float32") if name == "onnx" else ("torch", "bfloat16")
+        )
         differences = np.abs(frames_of(tmp_path / name / "video.mkv") - before)
         assert differences.max() <= (1 if name == "onnx" else 8) and differences.mean() < 0.3
-        assert recover("--key", weights, "--input", tmp_path / name, "--output", tmp_path / f"{name}-r", *options) == 0
+        assert (
+            recover(
+                "--key", weights, "--input", tmp_path / name, "--output", tmp_path / f"{name}-r", *options
+            )
+            == 0
+        )
 
 
 def test_other_boxes_are_another_run(weights, walk, protected, tmp_path, capsys):
     fewer = tmp_path / "boxes.txt"
     fewer.write_text((walk / "boxes.txt").read_text().split("\n", 1)[1])
     before = contents(protected)
-    assert anonymize("--weights", weights, "--input", walk / "video.mkv", "--boxes", fewer, "--output", protected) == 2
+    assert (
+        anonymize(
+            "--weights", weights, "--input", walk / "video.mkv", "--boxes", fewer, "--output", protected
+        )
+        == 2
+    )
     assert "was made otherwise (boxes_sha256" in capsys.readouterr().err
     assert contents(protected) == before
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -308,7 +423,19 @@ def test_other_boxes_are_another_run(weights, walk, protected, tmp_path, capsys)
 def test_boxes_that_are_none_are_refused(weights, walk, tmp_path, capsys, text, message):
     (tmp_path / "boxes.txt").write_text(text)
     out = tmp_path / "out"
-    assert anonymize("--weights", weights, "--input", walk / "video.mkv", "--boxes", tmp_path / "boxes.txt", "--output", out) == 2
+    assert (
+        anonymize(
+            "--weights",
+            weights,
+            "--input",
+            walk / "video.mkv",
+            "--boxes",
+            tmp_path / "boxes.txt",
+            "--output",
+            out,
+        )
+        == 2
+    )
     assert message in capsys.readouterr().err
     assert not list(out.glob("*.mkv")) and not list(out.glob(".*.unfinished"))
 
@@ -341,15 +468,24 @@ def test_boxes_touch_pixels_of_both_conventions(tmp_path):
 )
 def test_options_that_contradict_are_refused(weights, walk, tmp_path, capsys, words, message):
     words = [walk / "boxes.txt" if word == "BOXES" else word for word in words]
-    assert anonymize("--weights", weights, "--input", walk / "video.mkv", "--output", tmp_path / "out", *words) == 2
+    assert (
+        anonymize("--weights", weights, "--input", walk / "video.mkv", "--output", tmp_path / "out", *words)
+        == 2
+    )
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("words", [["--boxes", "x"], ["--detector", "x"], ["--crf", "3"], ["--format", "mkv"], ["--min-score", "0.1"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--boxes", "x"], ["--detector", "x"], ["--crf", "3"], ["--format", "mkv"], ["--min-score", "0.1"]],
+)
 def test_options_of_videos_are_refused_for_folders(weights, walk, tmp_path, capsys, words):
     assert anonymize("--weights", weights, "--input", walk, "--output", tmp_path / "out", *words) == 2
-    assert f"{' '.join(words[:2]) if words[0] == '--format' else words[0]} is for a video" in capsys.readouterr().err
+    assert (
+        f"{' '.join(words[:2]) if words[0] == '--format' else words[0]} is for a video"
+        in capsys.readouterr().err
+    )
 
 
 def damaged_videos(walk, folder):
@@ -357,12 +493,23 @@ def damaged_videos(walk, folder):
     content = (walk / "video.mkv").read_bytes()
     (folder / "empty.mkv").write_bytes(b"")
     (folder / "text.mp4").write_text("no video")
-    (folder / "sound.wav").write_bytes(b"RIFF" + struct.pack("<I", 44) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
-                                       + b"data" + struct.pack("<I", 8) + bytes(8))  # fmt: skip
-    broken = bytearray(write_video(folder / "broken.mp4", np.load(walk / "frames.npy"), codec="libx264").read_bytes())
+    (folder / "sound.wav").write_bytes(
+        b"RIFF"
+        + struct.pack("<I", 44)
+        + b"WAVEfmt "
+        + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
+        + b"data"
+        + struct.pack("<I", 8)
+        + bytes(8)
+    )
+    broken = bytearray(
+        write_video(folder / "broken.mp4", np.load(walk / "frames.npy"), codec="libx264").read_bytes()
+    )
     broken[len(broken) // 2 : len(broken) // 2 + 300] = random.Random(0).randbytes(300)
     (folder / "broken.mp4").write_bytes(broken)
-    checked = write_frames(folder / "checked.mkv", np.load(walk / "frames.npy"), "ffv1")  # has checksums of its own
+    checked = write_frames(
+        folder / "checked.mkv", np.load(walk / "frames.npy"), "ffv1"
+    )  # has checksums of its own
     damaged = bytearray(checked.read_bytes())
     damaged[len(damaged) // 2 : len(damaged) // 2 + 300] = random.Random(0).randbytes(300)
     (folder / "checked.mkv").write_bytes(damaged)
@@ -370,26 +517,61 @@ def damaged_videos(walk, folder):
     (folder / "cut.mkv").write_bytes(content[: len(content) // 2])
     Image.new("RGB", (64, 64)).save(folder / "picture.png")
     return {
-        "empty.mkv": "no video that can be read", "text.mp4": "no video that can be read", "sound.wav": "holds no video",
-        "broken.mp4": "damaged", "cut.mkv": "do they belong together", "checked.mkv": "CRC", "half.mkv": "do they belong together",
+        "empty.mkv": "no video that can be read",
+        "text.mp4": "no video that can be read",
+        "sound.wav": "holds no video",
+        "broken.mp4": "damaged",
+        "cut.mkv": "do they belong together",
+        "checked.mkv": "CRC",
+        "half.mkv": "do they belong together",
         "picture.png": "is an image",
-    }  # fmt: skip
+    }
 
 
 def test_damaged_videos_are_named(weights, walk, tmp_path, capsys):
     for name, message in damaged_videos(walk, tmp_path).items():
         out = tmp_path / f"out-{name}"
-        assert anonymize("--weights", weights, "--input", tmp_path / name, "--boxes", walk / "boxes.txt", "--output", out) == 2, name
+        assert (
+            anonymize(
+                "--weights",
+                weights,
+                "--input",
+                tmp_path / name,
+                "--boxes",
+                walk / "boxes.txt",
+                "--output",
+                out,
+            )
+            == 2
+        ), name
         told = capsys.readouterr().err
         assert message in told and name in told, told
-        assert not list(out.glob("*.mp4")) and not list(out.glob("*.mkv")) and not list(out.glob(".*.unfinished"))
+        assert (
+            not list(out.glob("*.mp4"))
+            and not list(out.glob("*.mkv"))
+            and not list(out.glob(".*.unfinished"))
+        )
 
 
-def test_a_video_that_ends_too_soon_is_damaged_even_where_all_boxes_are_there(walk, raw_frames, tmp_path, capsys):
+def test_a_video_that_ends_too_soon_is_damaged_even_where_all_boxes_are_there(
+    walk, raw_frames, tmp_path, capsys
+):
     path = write_frames(tmp_path / "whole.mkv", raw_frames, "ffv1")
     path.write_bytes(path.read_bytes()[:-50_000])
     (tmp_path / "boxes.txt").write_text("1,1,5,5,20,40")
-    assert anonymize("--method", "blur", "--input", path, "--boxes", tmp_path / "boxes.txt", "--output", tmp_path / "out") == 2
+    assert (
+        anonymize(
+            "--method",
+            "blur",
+            "--input",
+            path,
+            "--boxes",
+            tmp_path / "boxes.txt",
+            "--output",
+            tmp_path / "out",
+        )
+        == 2
+    )
     assert "whole.mkv is damaged" in capsys.readouterr().err
 
 
@@ -400,7 +582,19 @@ def test_lost_frames_are_damage_for_boxes_would_lie_on_the_wrong_ones(walk, raw_
     content[at] ^= 1  # the chunk is none of the video's any more
     path.write_bytes(content)
     (tmp_path / "boxes.txt").write_text("1,1,5,5,20,40")
-    assert anonymize("--method", "blur", "--input", path, "--boxes", tmp_path / "boxes.txt", "--output", tmp_path / "out") == 2
+    assert (
+        anonymize(
+            "--method",
+            "blur",
+            "--input",
+            path,
+            "--boxes",
+            tmp_path / "boxes.txt",
+            "--output",
+            tmp_path / "out",
+        )
+        == 2
+    )
     assert "is damaged" in capsys.readouterr().err and not list((tmp_path / "out").glob("*.mkv"))
 
 
@@ -412,20 +606,34 @@ def test_small_boxes_and_people_cut_by_the_edge_are_hidden(raw_frames, tmp_path,
     words = ["--method", method, "--input", short, "--boxes", tmp_path / "boxes.txt"]
     assert anonymize(*words, "--output", tmp_path / "out") == 0
     ((left, top, right, bottom),) = mot_rectangles(tmp_path / "boxes.txt")[1]
-    raw, stored = (frame[top:bottom, left:right].astype(float) for frame in (raw_frames[0], frames_of(tmp_path / "out" / "short.mkv")[0]))
+    raw, stored = (
+        frame[top:bottom, left:right].astype(float)
+        for frame in (raw_frames[0], frames_of(tmp_path / "out" / "short.mkv")[0])
+    )
     assert np.std(np.diff(stored, axis=1)) < 0.6 * np.std(np.diff(raw, axis=1))
     assert (raw == stored).all(axis=2).mean() < 0.5
 
 
 def test_an_operator_that_does_nothing_protects_nothing(walk, tmp_path, capsys):
-    words = ["--method", "pixelate", "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--output", tmp_path / "out"]
+    words = [
+        "--method",
+        "pixelate",
+        "--input",
+        walk / "video.mkv",
+        "--boxes",
+        walk / "boxes.txt",
+        "--output",
+        tmp_path / "out",
+    ]
     assert anonymize(*words, "PRIVACY.DESENSITIZER.PIXEL_BLOCK", 1) == 2
     assert "would stay as it is" in capsys.readouterr().err
 
 
 def test_covers_are_no_videos_and_playlists_are_refused(walk, raw_frames, weights, tmp_path, capsys):
     words = ["--weights", weights, "--boxes", walk / "boxes.txt"]
-    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{walk / 'video.mkv'}\n#EXT-X-ENDLIST\n")
+    (tmp_path / "list.m3u8").write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{walk / 'video.mkv'}\n#EXT-X-ENDLIST\n"
+    )
     (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{walk / 'video.mkv'}'\n")
     for name in ("list.m3u8", "list.mp4"):
         assert anonymize(*words, "--input", tmp_path / name, "--output", tmp_path / "out") == 2
@@ -436,7 +644,9 @@ def test_covers_are_no_videos_and_playlists_are_refused(walk, raw_frames, weight
         cover.disposition = av.stream.Disposition.attached_pic
         film = container.add_stream("libx264", rate=RATE)
         film.height, film.width, film.pix_fmt = 240, 320, "yuv420p"
-        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((48, 48, 3), np.uint8), format="rgb24")))
+        container.mux(
+            cover.encode(av.VideoFrame.from_ndarray(np.zeros((48, 48, 3), np.uint8), format="rgb24"))
+        )
         for picture in raw_frames:
             container.mux(film.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(film.encode(None))
@@ -464,7 +674,16 @@ def test_a_refused_run_does_not_stand_in_the_way(walk, protected, weights, tmp_p
 
 
 def test_a_full_disk_ends_the_run_and_it_continues(weights, walk, protected, tmp_path, monkeypatch, capsys):
-    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt", "--output", tmp_path / "out"]
+    words = [
+        "--weights",
+        weights,
+        "--input",
+        walk / "video.mkv",
+        "--boxes",
+        walk / "boxes.txt",
+        "--output",
+        tmp_path / "out",
+    ]
     write = VideoWriter.write
 
     def full(self, frame):
@@ -481,7 +700,9 @@ def test_a_full_disk_ends_the_run_and_it_continues(weights, walk, protected, tmp
     assert contents(tmp_path / "out") == contents(protected)
 
 
-def test_recovery_refuses_what_does_not_belong_together(weights, walk, raw_frames, protected, tmp_path, capsys):
+def test_recovery_refuses_what_does_not_belong_together(
+    weights, walk, raw_frames, protected, tmp_path, capsys
+):
     import shutil
 
     changed = shutil.copytree(protected, tmp_path / "changed")
@@ -493,23 +714,37 @@ def test_recovery_refuses_what_does_not_belong_together(weights, walk, raw_frame
 
     forged = shutil.copytree(protected, tmp_path / "forged")
     manifest = (forged / "manifest.jsonl").read_text()
-    for box in ("[1, 0, 0, 321, 5]", "[0, 0, 0, 3, 5]", "[99, 0, 0, 3, 5]", "[1, -1, 0, 3, 5]", "[1, 0, 0, 3.5, 5]", "7"):
+    for box in (
+        "[1, 0, 0, 321, 5]",
+        "[0, 0, 0, 3, 5]",
+        "[99, 0, 0, 3, 5]",
+        "[1, -1, 0, 3, 5]",
+        "[1, 0, 0, 3.5, 5]",
+        "7",
+    ):
         (forged / "manifest.jsonl").write_text(manifest.replace('"boxes": [[', f'"boxes": [{box}, ['))
         assert recover("--key", weights, "--input", forged, "--output", tmp_path / "b") == 2
         assert "boxes of video.mkv are damaged" in capsys.readouterr().err
 
     shorter = write_video(tmp_path / "shorter.mkv", raw_frames[:-1])
-    assert recover("--key", weights, "--input", protected, "--output", tmp_path / "c", "--verify", shorter) == 2
+    assert (
+        recover("--key", weights, "--input", protected, "--output", tmp_path / "c", "--verify", shorter) == 2
+    )
     assert "has 19 frames, the video that was protected 20" in capsys.readouterr().err
     smaller = write_video(tmp_path / "smaller.mkv", raw_frames[:, :200])
-    assert recover("--key", weights, "--input", protected, "--output", tmp_path / "c", "--verify", smaller) == 2
+    assert (
+        recover("--key", weights, "--input", protected, "--output", tmp_path / "c", "--verify", smaller) == 2
+    )
     assert "smaller.mkv is 320×200, but the video that was protected is 320×240" in capsys.readouterr().err
 
 
-# -- reading and writing ----------------------------------------------------------------------------------------------------------------
+# -- reading and writing -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("quarters", "matrix"), [(1, (0, 65536, -65536, 0)), (2, (-65536, 0, 0, -65536)), (3, (0, -65536, 65536, 0))])
+@pytest.mark.parametrize(
+    ("quarters", "matrix"),
+    [(1, (0, 65536, -65536, 0)), (2, (-65536, 0, 0, -65536)), (3, (0, -65536, 65536, 0))],
+)
 def test_phones_videos_are_turned_upright(tmp_path, raw_frames, quarters, matrix):
     path = write_video(tmp_path / "phone.mp4", raw_frames[:3], codec="libx264")
     content = bytearray(path.read_bytes())
@@ -517,7 +752,9 @@ def test_phones_videos_are_turned_upright(tmp_path, raw_frames, quarters, matrix
     content[at : at + 20] = struct.pack(">iiiii", matrix[0], matrix[1], 0, matrix[2], matrix[3])
     path.write_bytes(content)
     about, (first, *_) = about_video(path), read_frames(path)
-    assert (about.height, about.width) == first.pixels.shape[:2] == ((320, 240) if quarters % 2 else (240, 320))
+    assert (
+        (about.height, about.width) == first.pixels.shape[:2] == ((320, 240) if quarters % 2 else (240, 320))
+    )
     turned = np.rot90(raw_frames[0], -quarters)  # the matrices say: clockwise
     assert np.abs(first.pixels.astype(int) - turned).mean() < 8
     assert np.abs(first.pixels.astype(int) - turned[::-1, ::-1]).mean() > 20
@@ -527,7 +764,10 @@ def test_phones_videos_are_turned_upright(tmp_path, raw_frames, quarters, matrix
 def test_frames_keep_their_times(tmp_path, weights):
     """A camera that drops frames has uneven times."""
     path = tmp_path / "uneven.mkv"
-    pictures, times = np.zeros((6, 48, 64, 3), np.uint8) + np.arange(6, dtype=np.uint8)[:, None, None, None], [40, 80, 120, 360, 400, 1000]
+    pictures, times = (
+        np.zeros((6, 48, 64, 3), np.uint8) + np.arange(6, dtype=np.uint8)[:, None, None, None],
+        [40, 80, 120, 360, 400, 1000],
+    )
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "bgr0"
@@ -538,7 +778,19 @@ def test_frames_keep_their_times(tmp_path, weights):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     (tmp_path / "boxes.txt").write_text("2,1,5,5,20,40")
-    assert anonymize("--weights", weights, "--input", path, "--boxes", tmp_path / "boxes.txt", "--output", tmp_path / "out") == 0
+    assert (
+        anonymize(
+            "--weights",
+            weights,
+            "--input",
+            path,
+            "--boxes",
+            tmp_path / "boxes.txt",
+            "--output",
+            tmp_path / "out",
+        )
+        == 0
+    )
     written = list(read_frames(tmp_path / "out" / "uneven.mkv"))
     assert [frame.time for frame in written] == [time - 40 for time in times]
     assert count_frames(tmp_path / "out" / "uneven.mkv") == 6 < FRAMES_AT_ONCE
@@ -569,12 +821,13 @@ def write_frames(path, pictures, codec):
     return path
 
 
-# -- detectors --------------------------------------------------------------------------------------------------------------------------
+# -- detectors -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def detector_file(tmp_path_factory):
-    """A small detector of torchvision that was never trained, but says "person" often: what matters is that its boxes are used."""
+    """A small detector of torchvision that was never trained, but says "person" often: what matters is that
+    its boxes are used."""
     torch.manual_seed(0)
     model = torchvision.models.get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None)
     path = tmp_path_factory.mktemp("detector") / "ssdlite.pth"
@@ -586,21 +839,42 @@ def detector_file(tmp_path_factory):
     return path
 
 
-def test_detected_boxes_are_protected_and_kept(weights, walk, raw_frames, detector_file, tmp_path, monkeypatch):
-    words = ["--detector", detector_file, "--detector-model", "ssdlite320_mobilenet_v3_large", "--min-score", "0.6"]
+def test_detected_boxes_are_protected_and_kept(
+    weights, walk, raw_frames, detector_file, tmp_path, monkeypatch
+):
+    words = [
+        "--detector",
+        detector_file,
+        "--detector-model",
+        "ssdlite320_mobilenet_v3_large",
+        "--min-score",
+        "0.6",
+    ]
     short = write_video(tmp_path / "short.mkv", raw_frames[:3])
     assert anonymize("--weights", weights, "--input", short, "--output", tmp_path / "out", *words) == 0
     (entry,) = read_manifest(tmp_path / "out" / "manifest.jsonl").entries.values()
-    model = torchvision.models.get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None).eval()
+    model = torchvision.models.get_model(
+        "ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None
+    ).eval()
     model.load_state_dict(torch.load(detector_file, weights_only=True))
     with torch.no_grad():
         found = [model([torch.from_numpy(frame).permute(2, 0, 1) / 255])[0] for frame in raw_frames[:3]]
     expected = []
     for number, result in enumerate(found, start=1):
-        chosen = [(score, box) for score, box, label in zip(result["scores"].tolist(), result["boxes"].tolist(), result["labels"].tolist(),
-                                                            strict=True) if label == 1 and score >= 0.6]  # fmt: skip
+        chosen = [
+            (score, box)
+            for score, box, label in zip(
+                result["scores"].tolist(), result["boxes"].tolist(), result["labels"].tolist(), strict=True
+            )
+            if label == 1 and score >= 0.6
+        ]
         for _, (left, top, right, bottom) in sorted(chosen, key=lambda item: item[0]):
-            left, top, right, bottom = int(np.floor(left)), int(np.floor(top)), int(np.ceil(right)), int(np.ceil(bottom))
+            left, top, right, bottom = (
+                int(np.floor(left)),
+                int(np.floor(top)),
+                int(np.ceil(right)),
+                int(np.ceil(bottom)),
+            )
             if right > left and bottom > top:
                 expected.append([number, left, top, right - left, bottom - top])
     assert expected and sorted(entry["boxes"]) == sorted(expected)
@@ -609,7 +883,10 @@ def test_detected_boxes_are_protected_and_kept(weights, walk, raw_frames, detect
     for number, left, top, width, height in expected:
         outside[number - 1, top : top + height, left : left + width] = False
     assert np.array_equal(written[outside], raw_frames[:3][outside])
-    assert recover("--key", weights, "--input", tmp_path / "out", "--output", tmp_path / "r", "--verify", short) == 0
+    assert (
+        recover("--key", weights, "--input", tmp_path / "out", "--output", tmp_path / "r", "--verify", short)
+        == 0
+    )
 
 
 def test_weights_of_another_detector_are_refused(detector_file):

@@ -1,4 +1,5 @@
-"""Training without a recovery branch (``PRIVACY.LAMBDA_REC 0``), from the first step to the last page, and runs of before the key."""
+"""Training without a recovery branch (``PRIVACY.LAMBDA_REC 0``), from the first step to the last page, and
+runs of before the key."""
 
 from __future__ import annotations
 
@@ -15,24 +16,30 @@ from report_examples import put, put_reproduction
 from test_report import Page
 
 from fastreid_privacy import load_anonymizer, load_recovery
-from fastreid_privacy.checkpoint import read_checkpoint
-from fastreid_privacy.command_line import run
+from fastreid_privacy.checkpoints.reading import read_checkpoint
+from fastreid_privacy.commands import export as export_command
+from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import parse_config
-from fastreid_privacy.custody import command_line as export_command
-from fastreid_privacy.errors import UserError
-from fastreid_privacy.report import load_embedding, load_rank_lists, load_samples, write_paper_report
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.reproduce.paper_report import write_paper_report
 from fastreid_privacy.reproduce.reproduction import Reproduction
+from fastreid_privacy.results.stored import load_embedding, load_rank_lists, load_samples
 from fastreid_privacy.retrieval import load_extractor
 
 WITHOUT = {
-    "PRIVACY.LAMBDA_REC": 0, "PRIVACY.UPGRADE.BASELINE_RANK1": "auto", "PRIVACY.UPPER_BOUND": "auto",
-    "PRIVACY.UPGRADE.EPS_PSNR": 100.0, "PRIVACY.UPGRADE.EPS_SSIM": 2.0, "PRIVACY.UPGRADE.EPS_RANK1": 101.0,  # the first check upgrades
-}  # fmt: skip
+    "PRIVACY.LAMBDA_REC": 0,
+    "PRIVACY.UPGRADE.BASELINE_RANK1": "auto",
+    "PRIVACY.UPPER_BOUND": "auto",
+    "PRIVACY.UPGRADE.EPS_PSNR": 100.0,
+    "PRIVACY.UPGRADE.EPS_SSIM": 2.0,
+    "PRIVACY.UPGRADE.EPS_RANK1": 101.0,  # the first check upgrades
+}
 
 
 @pytest.fixture(scope="module")
 def without(small_dataset, tmp_path_factory):
-    """OUTPUT_DIR of a finished run without recovery, with its Base and upper bound; to be read, not to be written."""
+    """OUTPUT_DIR of a finished run without recovery, with its Base and upper bound; to be read, not to be
+    written."""
     output = tmp_path_factory.mktemp("without") / "run"
     assert run(["--config-file", str(SMALL_CONFIG), *small_options(output, **WITHOUT)]) == 0
     return output
@@ -45,7 +52,12 @@ def test_what_a_run_leaves(without):
     assert results["upgrades"] and results["versus_baseline"] and results["upper_bound"]
     for name in ("model_best", "model_final"):
         assert not [key for key in read_checkpoint(without / f"{name}.pth")["model"] if "recovery" in key]
-    assert set(load_samples(without)) == {"OI", "DI", "PI"} and set(load_embedding(without)) == {"pids", "OI", "DI", "PI"}
+    assert set(load_samples(without)) == {"OI", "DI", "PI"} and set(load_embedding(without)) == {
+        "pids",
+        "OI",
+        "DI",
+        "PI",
+    }
     assert not [pair for pair in load_rank_lists(without) if "RI" in pair]
     losses = {key for line in (without / "metrics.json").read_text().splitlines() for key in json.loads(line)}
     assert "loss_anonymization_l1" in losses and not [name for name in losses if "recovery" in name]
@@ -56,19 +68,36 @@ def test_the_report_says_so_and_leaves_nothing_empty(without):
     assert [row[0] for row in page.rows if row[0].startswith("Without recovery")] == ["Without recovery"] * 5
     cells = [cell for row in page.rows for cell in row]
     assert not {"None", "nan"} & set(cells) and "recovered" not in cells
-    assert [row for row in page.rows if "" in row] == [["", "rank-1", "95\u00a0% interval"]]  # the corner of a table
+    assert [row for row in page.rows if "" in row] == [
+        ["", "rank-1", "95\u00a0% interval"]
+    ]  # the corner of a table
 
 
 def test_the_checkpoint_serves_everything_but_recovery(without, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(export_command, "read_passphrase", lambda *_, **__: pytest.fail("there is nothing to encrypt"))
-    assert export_command.main(["--weights", str(without / "model_best.pth"), "--output", str(tmp_path / "release")]) == 0
+    monkeypatch.setattr(
+        export_command, "read_passphrase", lambda *_, **__: pytest.fail("there is nothing to encrypt")
+    )
+    assert (
+        export_command.main(
+            ["--weights", str(without / "model_best.pth"), "--output", str(tmp_path / "release")]
+        )
+        == 0
+    )
     assert "no recovery: the checkpoint holds none" in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "release").iterdir()) == ["anonymizer.safetensors", "reid.pth"]
+    assert sorted(path.name for path in (tmp_path / "release").iterdir()) == [
+        "anonymizer.safetensors",
+        "reid.pth",
+    ]
     images = torch.randint(0, 256, (2, 3, 64, 32), dtype=torch.uint8)
-    protect, extract = load_anonymizer(tmp_path / "release" / "anonymizer.safetensors", "cpu"), load_extractor(without / "model_best.pth")
+    protect, extract = (
+        load_anonymizer(tmp_path / "release" / "anonymizer.safetensors", "cpu"),
+        load_extractor(without / "model_best.pth"),
+    )
     assert torch.equal(protect(images).float(), extract.protect(images, ["a.jpg", "b.jpg"]).cpu())
     for path in (without / "model_best.pth", tmp_path / "release" / "anonymizer.safetensors"):
-        with pytest.raises(UserError, match=r"trained without one \(PRIVACY.LAMBDA_REC 0\).*sealed originals"):
+        with pytest.raises(
+            UserError, match=r"trained without one \(PRIVACY.LAMBDA_REC 0\).*sealed originals"
+        ):
             load_recovery(path)
 
 
@@ -90,11 +119,16 @@ def test_base_serves_models_with_and_without(without, tmp_path, caplog):
     with caplog.at_level("WARNING"):
         assert run(["--config-file", str(SMALL_CONFIG), *small_options(tmp_path / "with", **choice)]) == 0
     assert "was run differently" not in caplog.text
-    assert set(json.loads((tmp_path / "with" / "results.json").read_text())["versus_baseline"]) >= {"OI-PI", "PI-PI"}
+    assert set(json.loads((tmp_path / "with" / "results.json").read_text())["versus_baseline"]) >= {
+        "OI-PI",
+        "PI-PI",
+    }
 
 
 def test_a_reproduction_needs_recovery(tmp_path):
-    with pytest.raises(UserError, match=r"wo_recovery_blur.yml trains without recovery \(PRIVACY.LAMBDA_REC 0\)"):
+    with pytest.raises(
+        UserError, match=r"wo_recovery_blur.yml trains without recovery \(PRIVACY.LAMBDA_REC 0\)"
+    ):
         Reproduction("configs/Market/wo_recovery_blur.yml", ["MODEL.DEVICE", "cpu"], output_dir=tmp_path)
 
 
@@ -111,7 +145,7 @@ def test_a_page_of_runs_names_what_they_lack(without, tmp_path):
     assert "None" not in page.text and "nan" not in page.text.split()
 
 
-# -- runs that were made before the key ---------------------------------------------------------------------------------------------------
+# -- runs that were made before the key ----------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -123,10 +157,14 @@ def before_the_key(small_run, tmp_path):
         del config["PRIVACY"]["LAMBDA_REC"]
         return config
 
-    (folder / "config.yaml").write_text(yaml.safe_dump(forget(yaml.safe_load((folder / "config.yaml").read_text()))))
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(forget(yaml.safe_load((folder / "config.yaml").read_text())))
+    )
     for path in folder.glob("*.pth"):
         checkpoint = torch.load(path, weights_only=False)
-        torch.save({**checkpoint, "config": yaml.safe_dump(forget(yaml.safe_load(checkpoint["config"])))}, path)
+        torch.save(
+            {**checkpoint, "config": yaml.safe_dump(forget(yaml.safe_load(checkpoint["config"])))}, path
+        )
     results = json.loads((folder / "results.json").read_text())
     (folder / "results.json").write_text(json.dumps({**results, "config": forget(results["config"])}))
     return folder
@@ -136,12 +174,18 @@ def test_earlier_runs_are_resumed_tested_and_loaded(before_the_key, small_run, c
     path = before_the_key / "model_best.pth"
     assert parse_config(read_checkpoint(path)["config"], "").PRIVACY.LAMBDA_REC == 1.0
     images = torch.randint(0, 256, (2, 3, 64, 32), dtype=torch.uint8)
-    assert torch.equal(load_recovery(path, "cpu")(images), load_recovery(small_run / "model_best.pth", "cpu")(images))
+    assert torch.equal(
+        load_recovery(path, "cpu")(images), load_recovery(small_run / "model_best.pth", "cpu")(images)
+    )
     for flag in ("--resume", "--eval-only"):
         assert run(["--config-file", str(SMALL_CONFIG), flag, *small_options(before_the_key)]) == 0
-    earlier, now = (json.loads((folder / "results.json").read_text()) for folder in (before_the_key, small_run))
+    earlier, now = (
+        json.loads((folder / "results.json").read_text()) for folder in (before_the_key, small_run)
+    )
     assert earlier["retrieval"] == now["retrieval"] and earlier["image_quality"] == now["image_quality"]
-    (before_the_key / "config.yaml").write_text((before_the_key / "config.yaml").read_text().replace("LAMBDA_REC: 1.0", ""))
+    (before_the_key / "config.yaml").write_text(
+        (before_the_key / "config.yaml").read_text().replace("LAMBDA_REC: 1.0", "")
+    )
     words = small_options(before_the_key, **{"PRIVACY.LAMBDA_REC": 0.5})
     assert run(["--config-file", str(SMALL_CONFIG), "--resume", *words]) == 2
     assert "PRIVACY.LAMBDA_REC 1.0 → 0.5" in capsys.readouterr().err

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Benchmarks, peers beside us in one run: ranking against fastreid's evaluator, a training step against plain AGW's, and protecting a
-collection against its stages alone.
+"""Benchmarks, peers beside us in one run: ranking against fastreid's evaluator, a training step against plain
+AGW's, and protecting a collection against its stages alone.
 
-Ranking: the fastest of several calls, larger galleries one call; steps: the median of several. To be read as ratios;
-memory is the peak above what the inputs need.
+Ranking: the fastest of several calls, larger galleries one call; steps: the median of several. To be read as
+ratios; memory is the peak above what the inputs need.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
 
 from fastreid_privacy.config import load_config
-from fastreid_privacy.solver import build_optimizer
+from fastreid_privacy.training.solver import build_optimizer
 
 CONFIG = Path(__file__).parents[1] / "configs" / "Synthetic" / "privacy_agw.yml"
 PARTS = ("market", "msmt17", "million", "steps", "collection")
@@ -49,7 +49,9 @@ def bench_steps(runs: int) -> None:
 
         def step(model=model, optimizer=optimizer):
             with EventStorage(0):
-                losses = model({"images": images.clone().to(model.device), "targets": targets.to(model.device)})
+                losses = model(
+                    {"images": images.clone().to(model.device), "targets": targets.to(model.device)}
+                )
             optimizer.zero_grad()
             sum(losses.values()).backward()
             optimizer.step()
@@ -60,10 +62,21 @@ def bench_steps(runs: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"what to measure, of {', '.join(PARTS)} (default all)")
-    parser.add_argument("--scale", type=float, default=1.0, help="queries and gallery as a fraction of their sizes (default 1)")
-    parser.add_argument("--runs", type=int, default=3, help="calls of each, for larger galleries always one (default 3)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help=f"what to measure, of {', '.join(PARTS)} (default all)"
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="queries and gallery as a fraction of their sizes (default 1)",
+    )
+    parser.add_argument(
+        "--runs", type=int, default=3, help="calls of each, for larger galleries always one (default 3)"
+    )
     args = parser.parse_args()
     parts = args.parts.split(",")
     if not 0 < args.scale <= 1 or args.runs < 1:

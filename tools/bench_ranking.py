@@ -1,4 +1,5 @@
-"""The ranking part of tools/bench.py: the four settings beside four matrix products alone and fastreid's evaluator, larger galleries."""
+"""The ranking part of tools/bench.py: the four settings beside four matrix products alone and fastreid's
+evaluator, larger galleries."""
 
 import importlib.util
 import re
@@ -28,7 +29,8 @@ PEOPLE, CAMERAS = 750, 6
 
 
 def timed(function: Callable) -> tuple[float, float | None]:
-    """Seconds of one call, and GiB of memory above what was in use before it; None where the system does not say (Linux does).
+    """Seconds of one call, and GiB of memory above what was in use before it; None where the system does not
+    say (Linux does).
 
     Pages of mapped files, which the system takes back whenever it likes, are not counted.
     """
@@ -56,10 +58,14 @@ def _memory() -> int:
 
 
 def best_of(runs: int, *functions: Callable) -> list[tuple[float, float | None]]:
-    """The fastest call and the highest peak of each function, called in turn: others on the machine only ever slow a call down."""
+    """The fastest call and the highest peak of each function, called in turn: others on the machine only ever
+    slow a call down."""
     results = [[timed(function) for function in functions] for _ in range(runs)]
     return [
-        (min(seconds for seconds, _ in calls), max((peak for _, peak in calls if peak is not None), default=None))
+        (
+            min(seconds for seconds, _ in calls),
+            max((peak for _, peak in calls if peak is not None), default=None),
+        )
         for calls in zip(*results, strict=True)
     ]
 
@@ -69,7 +75,9 @@ def row(name: str, seconds: float, peak: float | None = None, note: str = "") ->
     print(f"  {name:38} {seconds:8.2f} s   {note:38} {memory}", flush=True)
 
 
-def features_of(size: tuple[int, int, int], kind: type, domains: tuple[str, ...]) -> tuple[dict[str, np.ndarray], tuple, tuple]:
+def features_of(
+    size: tuple[int, int, int], kind: type, domains: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], tuple, tuple]:
     """Random features of each domain, queries in front, and the labels of both sides."""
     queries, gallery, dimension = size
     draw = np.random.default_rng(0)
@@ -79,7 +87,10 @@ def features_of(size: tuple[int, int, int], kind: type, domains: tuple[str, ...]
         for start in range(0, queries + gallery, 4096):
             part = features[domain][start : start + 4096]
             part[:] = draw.standard_normal(part.shape, dtype=np.float32)
-    pids, camids = draw.integers(1, PEOPLE + 1, queries + gallery), draw.integers(0, CAMERAS, queries + gallery)
+    pids, camids = (
+        draw.integers(1, PEOPLE + 1, queries + gallery),
+        draw.integers(0, CAMERAS, queries + gallery),
+    )
     return features, (pids[:queries], camids[:queries]), (pids[queries:], camids[queries:])
 
 
@@ -93,7 +104,14 @@ def bench_market(scale: float, runs: int, device: str) -> None:
 
     def ours() -> None:
         for domain in tensors:
-            rank_sets([rows[:n] for rows in tensors.values()], tensors[domain][n:], query, gallery, RankingOptions(), device=device)
+            rank_sets(
+                [rows[:n] for rows in tensors.values()],
+                tensors[domain][n:],
+                query,
+                gallery,
+                RankingOptions(),
+                device=device,
+            )
 
     def products() -> None:
         for rows in unit.values():
@@ -108,16 +126,24 @@ def bench_market(scale: float, runs: int, device: str) -> None:
     row("four matrix products alone", alone)
     if device == "cpu":
         cython = fastreid_cython()
-        for name, evaluate in (("fastreid ReidEvaluator, Cython", cython), ("fastreid ReidEvaluator, Python", None)):
+        for name, evaluate in (
+            ("fastreid ReidEvaluator, Cython", cython),
+            ("fastreid ReidEvaluator, Python", None),
+        ):
             if name.endswith("Cython") and cython is None:
                 print(f"  {name}: not built, no C compiler or no Cython here")
                 continue
             calls = runs if evaluate else 1  # its Python path takes a minute
-            ((peer, peak),) = best_of(calls, lambda evaluate=evaluate: fastreid_evaluator(tensors["OI"], n, query, gallery, evaluate))
+            ((peer, peak),) = best_of(
+                calls,
+                lambda evaluate=evaluate: fastreid_evaluator(tensors["OI"], n, query, gallery, evaluate),
+            )
             row(name, 4 * peer, peak, f"{4 * peer / seconds:.2f} × ours (one pair, times 4)")
 
 
-def fastreid_evaluator(features: torch.Tensor, num_query: int, query: tuple, gallery: tuple, cython: Callable | None) -> None:
+def fastreid_evaluator(
+    features: torch.Tensor, num_query: int, query: tuple, gallery: tuple, cython: Callable | None
+) -> None:
     """One pair of domains by fastreid's own evaluator."""
     before = rank.IS_CYTHON_AVAI, getattr(rank, "evaluate_cy", None)
     rank.IS_CYTHON_AVAI, rank.evaluate_cy = cython is not None, cython
@@ -131,11 +157,14 @@ def fastreid_evaluator(features: torch.Tensor, num_query: int, query: tuple, gal
 
 
 def fastreid_cython() -> Callable | None:
-    """fastreid's Cython ranking, compiled in a temporary folder, never in the installed package; None where that fails."""
+    """fastreid's Cython ranking, compiled in a temporary folder, never in the installed package; None where
+    that fails."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "rank_cylib")
         shutil.copytree(Path(rank.__file__).with_name("rank_cylib"), target)
-        built = subprocess.run([sys.executable, "setup.py", "build_ext", "--inplace"], cwd=target, capture_output=True)
+        built = subprocess.run(
+            [sys.executable, "setup.py", "build_ext", "--inplace"], cwd=target, capture_output=True
+        )
         files = list(target.glob("rank_cy*.so")) + list(target.glob("rank_cy*.pyd"))
         if built.returncode or not files:
             return None
@@ -154,21 +183,40 @@ def bench_large(name: str, size: tuple[int, int, int], scale: float, device: str
         return
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "features.npy"), features.pop("OI"))
-        _bench_one_pair(name, np.load(Path(folder, "features.npy"), mmap_mode="r"), query, gallery, device, "from disk")
+        _bench_one_pair(
+            name, np.load(Path(folder, "features.npy"), mmap_mode="r"), query, gallery, device, "from disk"
+        )
 
 
-def _bench_one_pair(name: str, rows: np.ndarray, query: tuple, gallery: tuple, device: str, where: str) -> None:
+def _bench_one_pair(
+    name: str, rows: np.ndarray, query: tuple, gallery: tuple, device: str, where: str
+) -> None:
     n, count = len(query[0]), len(gallery[0])
-    print(f"\n{name}: ranking {n:,} × {count:,} × {rows.shape[1]}, float16 features {where}, one pair of domains, {device}")
-    seconds, peak = timed(lambda: rank_sets([rows[:n]], rows[n:], query, gallery, RankingOptions(), device=device))
-    some, part = (torch.from_numpy(rows[first:last].astype(np.float32)).to(device) for first, last in ((0, min(n, 2048)), (n, n + 8192)))
-    alone = min(timed(lambda: (some @ part.T).sum().item())[0] for _ in range(3)) * (n / len(some)) * (count / len(part))
+    print(
+        f"\n{name}: ranking {n:,} × {count:,} × {rows.shape[1]}, float16 features {where}, one pair of "
+        f"domains, {device}"
+    )
+    seconds, peak = timed(
+        lambda: rank_sets([rows[:n]], rows[n:], query, gallery, RankingOptions(), device=device)
+    )
+    some, part = (
+        torch.from_numpy(rows[first:last].astype(np.float32)).to(device)
+        for first, last in ((0, min(n, 2048)), (n, n + 8192))
+    )
+    alone = (
+        min(timed(lambda: (some @ part.T).sum().item())[0] for _ in range(3))
+        * (n / len(some))
+        * (count / len(part))
+    )
     row("ours", seconds, peak, f"{seconds / alone:.2f} × the matrix product (from a part)")
 
 
 def bench_ranking(parts: list[str], scale: float, runs: int) -> None:
     """Everything about ranking, on the CPU and on a GPU where there is one."""
-    print(f"fastreid_privacy {fastreid_privacy.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(
+        f"fastreid_privacy {fastreid_privacy.__version__}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads"
+    )
     for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
         if "market" in parts:
             bench_market(scale, runs, device)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Split a checkpoint into anonymizer, recovery key and Re-ID model, or make a key pair for sealed originals; docs/custody.md."""
+"""Split a checkpoint into anonymizer, recovery key and Re-ID model, or make a key pair for sealed originals;
+docs/custody.md."""
 
 import sys
 
-from fastreid_privacy.custody.command_line import main
+from fastreid_privacy.commands.export import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Human verification, the paper's table 2: ``make`` writes a web page for each participant, ``score`` a table of their answers."""
+"""Human verification, the paper's table 2: ``make`` writes a web page for each participant, ``score`` a table
+of their answers."""
 
 import sys
 
-from fastreid_privacy.human_study.command_line import run
+from fastreid_privacy.commands.human_study import run
 
 if __name__ == "__main__":
     sys.exit(run())

@@ -3,7 +3,7 @@
 
 import sys
 
-from fastreid_privacy.collection.recover_command import main
+from fastreid_privacy.commands.recover import main
 
 if __name__ == "__main__":
     sys.exit(main())

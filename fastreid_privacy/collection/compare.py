@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import UserError
+from ..core.errors import UserError
+from ..core.pictures import read_picture
 from ..evaluation.image_quality import SMALLEST_SIDE, ImageQuality, psnr_of_mse
-from .picture import read_picture
 from .pipeline import side_by_side
 from .source import folder_source, targets
 
 
-def raw_files(raw: str | Path, recovered: Iterable[str], pseudonym_key: bytes | None = None) -> dict[str, Path]:
+def raw_files(
+    raw: str | Path, recovered: Iterable[str], pseudonym_key: bytes | None = None
+) -> dict[str, Path]:
     """The raw image of each recovered one that has one.
 
     Args:
@@ -36,7 +38,9 @@ def raw_files(raw: str | Path, recovered: Iterable[str], pseudonym_key: bytes | 
     return found
 
 
-def compare_collection(folder: str | Path, paths: Iterable[str], originals: dict[str, Path], workers: int | None = None) -> Iterator[dict]:
+def compare_collection(
+    folder: str | Path, paths: Iterable[str], originals: dict[str, Path], workers: int | None = None
+) -> Iterator[dict]:
     """Compare recovered images with their raw ones, in raw size.
 
     Args:
@@ -46,7 +50,8 @@ def compare_collection(folder: str | Path, paths: Iterable[str], originals: dict
         workers: threads; None: as many as there are cores.
 
     Yields:
-        For each path, in order: "path" and the figures of :func:`compare`, or "path" and "failed", the reason why there are none.
+        For each path, in order: "path" and the figures of :func:`compare`, or "path" and "failed", the reason
+            why there are none.
     """
 
     def measure(path: str) -> dict:
@@ -64,15 +69,17 @@ def compare(recovered: np.ndarray, raw: np.ndarray) -> dict[str, float | None]:
     """Compare two uint8 H×W×3 pictures.
 
     Returns:
-        "PSNR" in dB, None where nothing differs; "SSIM", None where a side is shorter than its window, 11; "squared_error", a sum over all
-        "values", and how many these are.
+        "PSNR" in dB, None where nothing differs; "SSIM", None where a side is shorter than its window, 11;
+        "squared_error", a sum over all "values", and how many these are.
 
     Raises:
         UserError: when their sizes differ.
     """
     if recovered.shape != raw.shape:
         sizes = ["×".join(map(str, image.shape[:2])) for image in (recovered, raw)]
-        raise UserError(f"its raw image has another size ({sizes[1]}) than the one that was protected ({sizes[0]})")
+        raise UserError(
+            f"its raw image has another size ({sizes[1]}) than the one that was protected ({sizes[0]})"
+        )
     squared_error = float(np.square(recovered.astype(np.int64) - raw).sum())
     ssim = None
     if min(raw.shape[:2]) >= SMALLEST_SIDE:
@@ -88,7 +95,10 @@ def in_all(compared: list[dict]) -> dict[str, float | None]:
     squared_error = sum(figures["squared_error"] for figures in compared)
     values = sum(figures["values"] for figures in compared)
     ssim = [figures["SSIM"] for figures in compared if figures["SSIM"] is not None]
-    return {"PSNR": psnr_of_mse(squared_error / values) if squared_error else None, "SSIM": sum(ssim) / len(ssim) if ssim else None}
+    return {
+        "PSNR": psnr_of_mse(squared_error / values) if squared_error else None,
+        "SSIM": sum(ssim) / len(ssim) if ssim else None,
+    }
 
 
 def figures_text(figures: dict) -> str:

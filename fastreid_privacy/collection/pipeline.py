@@ -1,4 +1,5 @@
-"""Batches side by side: while one thread decodes a batch, another has the network, a third encodes; in order and with bounded memory."""
+"""Batches side by side: while one thread decodes a batch, another has the network, a third encodes; in order
+and with bounded memory."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ AHEAD = 2  # finished batches that wait for an earlier one, beyond one for each 
 
 
 def side_by_side(batches: Iterable[Batch], work: Callable[[Batch], Done], workers: int) -> Iterator[Done]:
-    """Do the whole work of each batch in one of several threads. Image codecs and torch let other threads run meanwhile.
+    """Do the whole work of each batch in one of several threads. Image codecs and torch let other threads run
+    meanwhile.
 
-    Torch itself uses one thread in each: several that wait for each other cost more than they gain beside decoders and encoders, and
-    with one the bytes of a result do not depend on the number of cores.
+    Torch itself uses one thread in each: several that wait for each other cost more than they gain beside
+    decoders and encoders, and with one the bytes of a result do not depend on the number of cores.
 
     Args:
         batches: what is worked on.
@@ -31,7 +33,9 @@ def side_by_side(batches: Iterable[Batch], work: Callable[[Batch], Done], worker
     running: deque = deque()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="images", initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(
+        workers, thread_name_prefix="images", initializer=torch.set_num_threads, initargs=(1,)
+    )
     try:
         for batch in batches:
             running.append(pool.submit(work, batch))

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import __version__
-from ..anonymizer import ImageMap
-from ..errors import UserError
-from ..files import write_atomically
-from ..image_storage import ImageStorage
-from ..images import to_pictures
-from .manifest import Manifest
-from .picture import read_bytes, read_picture, resize
+from ..checkpoints.image_maps import ImageMap
+from ..core.errors import UserError
+from ..core.files import write_atomically
+from ..core.images import to_pictures
+from ..core.pictures import read_bytes, read_picture, resize
+from ..core.version import __version__
+from ..manifest import Manifest
+from ..model.storage import ImageStorage
 from .run import Job, Loaded, Work, run
 from .source import Source, check_apart, targets
 
@@ -29,13 +29,22 @@ SEALED = ".sealed"  # end of the name of a sealed original, after the protected 
 
 
 def protect_collection(
-    source: Source, output: str | Path, image_map: ImageMap, *, method: str = "learned", storage: str = "png", batch_size: int = 32,
-    workers: int | None = None, pseudonym_key: bytes | None = None, seal: Callable[[str, bytes], bytes] | None = None,
-) -> Manifest:  # fmt: skip
+    source: Source,
+    output: str | Path,
+    image_map: ImageMap,
+    *,
+    method: str = "learned",
+    storage: str = "png",
+    batch_size: int = 32,
+    workers: int | None = None,
+    pseudonym_key: bytes | None = None,
+    seal: Callable[[str, bytes], bytes] | None = None,
+) -> Manifest:
     """Protect every image of a collection; what was done before is kept, a killed run is continued.
 
-    Learned protection gives files of the network's size, the raw size is in the manifest; a conventional operator without a size of its own
-    keeps each image's. Files carry pixels only, nothing of the raw files' metadata.
+    Learned protection gives files of the network's size, the raw size is in the manifest; a conventional
+    operator without a size of its own keeps each image's. Files carry pixels only, nothing of the raw files'
+    metadata.
 
     Args:
         source: the images.
@@ -46,20 +55,24 @@ def protect_collection(
         batch_size: images at a time.
         workers: threads, each of which has a batch; None: as many as there are cores.
         pseudonym_key: rename files by a keyed hash of their path.
-        seal: a source's relative path and content to what only the owner can open; it is written beside each protected file.
+        seal: a source's relative path and content to what only the owner can open; it is written beside each
+            protected file.
 
     Returns:
         What the manifest holds: entries, and the reasons for what could not be protected.
 
     Raises:
-        UserError: when two images would share a name, the output folder is no place for them, or the disk is full.
+        UserError: when two images would share a name, the output folder is no place for them, or the disk is
+            full.
     """
     output, files = Path(output), ImageStorage(storage)
     check_apart(source.root, output)
     names = targets(source.paths, files.extension, pseudonym_key)
     jobs = sorted((Job(source.root / path, names[path]) for path in source.paths), key=lambda job: job.path)
     origins = {names[path]: path for path in source.paths}
-    made_by = protection_header(image_map, method, storage, batch_size, pseudonym_key is not None, seal is not None)
+    made_by = protection_header(
+        image_map, method, storage, batch_size, pseudonym_key is not None, seal is not None
+    )
     header = {**made_by, **source.dataset}
 
     def load(job: Job) -> Loaded:
@@ -73,34 +86,56 @@ def protect_collection(
         check_changed(loaded.pixels, mapped)
         content = files.encode(mapped)
         if seal is not None:
-            loaded.about.update(write_sealed(output, job.path, seal(origins[job.path], read_bytes(job.source))))
+            loaded.about.update(
+                write_sealed(output, job.path, seal(origins[job.path], read_bytes(job.source)))
+            )
         return content
 
     conventional = image_map.network is None
     network = BatchOf(image_map, batch_size, (lambda: _noise_key(output)) if conventional else None)
     work = Work(header, load, network, finish)
-    done = run(jobs, output, work, batch_size=batch_size, workers=workers or os.cpu_count() or 1, describe="protecting")
+    done = run(
+        jobs,
+        output,
+        work,
+        batch_size=batch_size,
+        workers=workers or os.cpu_count() or 1,
+        describe="protecting",
+    )
     (output / NOISE_KEY).unlink(missing_ok=True)
     return done
 
 
-def protection_header(image_map: ImageMap, method: str, storage: str, batch_size: int, pseudonyms: bool, sealed: bool) -> dict:
+def protection_header(
+    image_map: ImageMap, method: str, storage: str, batch_size: int, pseudonyms: bool, sealed: bool
+) -> dict:
     """What protected files of every kind depend on, for the first line of their manifest."""
     return {
-        "version": __version__, "method": method, "anonymizer": image_map.fingerprint, "trained_on": list(image_map.trained_on),
-        "network_size": list(image_map.size) if image_map.size else None, "storage": storage, "batch_size": batch_size,
-        "runtime": image_map.runtime, "precision": image_map.precision, "pseudonyms": pseudonyms, "sealed": sealed,
-    }  # fmt: skip
+        "version": __version__,
+        "method": method,
+        "anonymizer": image_map.fingerprint,
+        "trained_on": list(image_map.trained_on),
+        "network_size": list(image_map.size) if image_map.size else None,
+        "storage": storage,
+        "batch_size": batch_size,
+        "runtime": image_map.runtime,
+        "precision": image_map.precision,
+        "pseudonyms": pseudonyms,
+        "sealed": sealed,
+    }
 
 
 def check_changed(raw: np.ndarray, protected: np.ndarray) -> None:
-    """Refuse protection that leaves a picture as it is; a picture of one colour, which shows nothing, may stay.
+    """Refuse protection that leaves a picture as it is; a picture of one colour, which shows nothing, may
+    stay.
 
     Raises:
         UserError: the reason, without the path.
     """
     if np.array_equal(raw, protected) and (raw != raw[:1, :1]).any():
-        raise UserError("it would stay as it is: the operator's options are too weak for it, or it is too small for them")
+        raise UserError(
+            "it would stay as it is: the operator's options are too weak for it, or it is too small for them"
+        )
 
 
 def write_sealed(output: Path, path: str, closed: bytes) -> dict[str, str]:
@@ -112,13 +147,14 @@ def write_sealed(output: Path, path: str, closed: bytes) -> dict[str, str]:
 
 
 class BatchOf:
-    """An image map over lists of pictures: always as many images as a batch has, so that a picture's bytes do not depend on the others.
+    """An image map over lists of pictures: always as many images as a batch has, so that a picture's bytes do
+    not depend on the others.
 
     Args:
         image_map: the network or operator.
         batch_size: images at a time; places without one are black.
-        noise_key: gives the key of conventional noise; asked once. It is secret and new for each run: whoever could repeat the noise could
-            subtract it.
+        noise_key: gives the key of conventional noise; asked once. It is secret and new for each run: whoever
+            could repeat the noise could subtract it.
     """
 
     def __init__(self, image_map: ImageMap, batch_size: int, noise_key: Callable[[], bytes] | None = None):
@@ -144,7 +180,9 @@ class BatchOf:
         if self.noise_key is not None:
             with self.lock:  # the first of several threads makes the key
                 self.key = self.key or self.noise_key()
-            digests = [hmac.digest(self.key, np.ascontiguousarray(image).tobytes(), "sha256") for image in batch]
+            digests = [
+                hmac.digest(self.key, np.ascontiguousarray(image).tobytes(), "sha256") for image in batch
+            ]
             seeds = torch.tensor([int.from_bytes(digest[:8], "little") >> 1 for digest in digests])
         images = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
         mapped = self.image_map.levels(images, seeds)
@@ -157,5 +195,7 @@ def _noise_key(output: Path) -> bytes:
     """A new one, or that of the killed run that this one continues."""
     path = output / NOISE_KEY
     if not path.is_file():
-        write_atomically(path, lambda file: (os.chmod(file.fileno(), 0o600), file.write(secrets.token_bytes(32))))
+        write_atomically(
+            path, lambda file: (os.chmod(file.fileno(), 0o600), file.write(secrets.token_bytes(32)))
+        )
     return path.read_bytes()

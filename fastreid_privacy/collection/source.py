@@ -1,4 +1,5 @@
-"""Which images a collection holds, in an order that does not depend on the file system, and what each file is called in the output."""
+"""Which images a collection holds, in an order that does not depend on the file system, and what each file is
+called in the output."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ from pathlib import Path, PurePosixPath
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from ..config import CfgNode
-from ..data.datasets import IMAGE_ENDINGS, datasets_root, load_dataset
-from ..errors import UserError
-from .manifest import PARTS
+from ..core.errors import UserError
+from ..core.folders import IMAGE_ENDINGS
+from ..data.datasets import datasets_root, load_dataset
+from ..manifest import PARTS
 
 ENDINGS = (*IMAGE_ENDINGS, ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 SHORTEST_KEY = 16  # bytes of a key for pseudonyms
@@ -28,7 +30,8 @@ class Source:
     Attributes:
         root: the folder.
         paths: of the images, relative to it, sorted, "/" between the parts.
-        others: relative paths of what is left out: files with another ending, hidden ones, links that lead back to a folder above.
+        others: relative paths of what is left out: files with another ending, hidden ones, links that lead
+            back to a folder above.
         dataset: of a data set by its name, what the manifest's first line says of it.
         labels: by path, of a data set by its name: [part, identity, camera] of each item.
     """
@@ -41,7 +44,8 @@ class Source:
 
 
 def folder_source(root: str | Path, option: str = "--input") -> Source:
-    """The images of a folder at any depth. Links to files and folders are followed, but not back to a folder that they lie in.
+    """The images of a folder at any depth. Links to files and folders are followed, but not back to a folder
+    that they lie in.
 
     Args:
         root: the folder.
@@ -53,7 +57,11 @@ def folder_source(root: str | Path, option: str = "--input") -> Source:
     root = Path(root)
     if not root.is_dir():
         others = ", nor a data set that fastreid knows, nor a video" if option == "--input" else ""
-        raise UserError(f"{option} {root} is no folder{others}" if root.exists() else f"{option} {root} does not exist{others}")
+        raise UserError(
+            f"{option} {root} is no folder{others}"
+            if root.exists()
+            else f"{option} {root} does not exist{others}"
+        )
     paths, others = [], []
 
     def scan(folder: Path, relative: PurePosixPath, above: frozenset[tuple[int, int]]) -> None:
@@ -65,7 +73,10 @@ def folder_source(root: str | Path, option: str = "--input") -> Source:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            raise UserError(f"folder {folder} cannot be listed: {error.strerror}; make it readable, or take another {option}") from None
+            raise UserError(
+                f"folder {folder} cannot be listed: {error.strerror}; make it readable, or take another "
+                f"{option}"
+            ) from None
         for entry in entries:
             name = relative / entry.name
             if entry.is_dir():
@@ -84,9 +95,9 @@ def folder_source(root: str | Path, option: str = "--input") -> Source:
 
 
 def dataset_source(cfg: CfgNode, name: str) -> Source:
-    """The training, query and gallery images of a registered data set; paths are relative to FASTREID_DATASETS, the data set's folder
-    included, so that the output is a FASTREID_DATASETS again. Labels are numbers as query and gallery items have them: fastreid's
-    ``market1501_2`` of a training item is 2.
+    """The training, query and gallery images of a registered data set; paths are relative to
+    FASTREID_DATASETS, the data set's folder included, so that the output is a FASTREID_DATASETS again. Labels
+    are numbers as query and gallery items have them: fastreid's ``market1501_2`` of a training item is 2.
 
     Raises:
         UserError: for an unknown or missing data set, or one whose images do not lie under FASTREID_DATASETS.
@@ -122,7 +133,8 @@ def targets(paths: Iterable[str], ending: str, key: bytes | None = None) -> dict
     Args:
         paths: of the sources, relative.
         ending: such as ".png".
-        key: of pseudonyms: the name is then the first 32 hexadecimal digits of the HMAC-SHA256 of path and stem, without folders.
+        key: of pseudonyms: the name is then the first 32 hexadecimal digits of the HMAC-SHA256 of path and
+            stem, without folders.
 
     Returns:
         {path: path in the output}, in the given order.
@@ -141,7 +153,8 @@ def targets(paths: Iterable[str], ending: str, key: bytes | None = None) -> dict
     if shared:
         more = f"; and {len(shared) - 5} more" if len(shared) > 5 else ""
         raise UserError(
-            f"these would share a name in the output, for only their endings differ: {'; '.join(shared[:5])}{more}; rename them"
+            "these would share a name in the output, for only their endings differ: "
+            f"{'; '.join(shared[:5])}{more}; rename them"
         )
     return names
 
@@ -157,17 +170,24 @@ def read_pseudonym_key(path: str | Path) -> bytes:
     except OSError as error:
         raise UserError(f"key file {path} cannot be read: {error.strerror}") from None
     if len(key) < SHORTEST_KEY:
-        raise UserError(f"key file {path} has {len(key)} bytes; names can be guessed from a short key: give at least {SHORTEST_KEY} random "
-                        f"bytes, for instance of: head -c 32 /dev/urandom > {path}")  # fmt: skip
+        raise UserError(
+            f"key file {path} has {len(key)} bytes; names can be guessed from a short key: give at least "
+            f"{SHORTEST_KEY} random "
+            f"bytes, for instance of: head -c 32 /dev/urandom > {path}"
+        )
     return key
 
 
 def check_apart(source: Path, output: Path) -> None:
-    """Refuse an output folder inside the input, or the other way round: a second run would take one for the other.
+    """Refuse an output folder inside the input, or the other way round: a second run would take one for the
+    other.
 
     Raises:
         UserError: naming both.
     """
     inside, outside = output.resolve(), source.resolve()
     if inside == outside or outside in inside.parents or inside in outside.parents:
-        raise UserError(f"--output {output} and --input {source} lie in each other; choose an output folder beside the input")
+        raise UserError(
+            f"--output {output} and --input {source} lie in each other; choose an output folder beside the "
+            "input"
+        )

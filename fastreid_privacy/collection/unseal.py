@@ -7,16 +7,19 @@ from pathlib import Path
 from nacl.public import PrivateKey
 from tqdm import tqdm
 
-from ..custody.sealing import open_sealed
-from ..errors import UserError
-from ..files import write_atomically
-from .picture import read_bytes
+from ..core.errors import UserError
+from ..core.files import write_atomically
+from ..core.pictures import read_bytes
+from ..keys.sealing import open_sealed
 from .recover import finished_collection
 from .source import check_apart
 
 
-def unseal_collection(protected: str | Path, output: str | Path, identity: PrivateKey) -> tuple[int, dict[str, str]]:
-    """Open every sealed original of a protected collection; the files get the names that they had. What is there already stays.
+def unseal_collection(
+    protected: str | Path, output: str | Path, identity: PrivateKey
+) -> tuple[int, dict[str, str]]:
+    """Open every sealed original of a protected collection; the files get the names that they had. What is
+    there already stays.
 
     Args:
         protected: a folder that was protected with ``--seal``.

@@ -1,30 +1,27 @@
 """fastreid 1.4.0, unmodified on disk, on today's Python, torch and numpy, with and without a GPU.
 
-``apply()`` runs before anything else of this package and before ``fastreid.data``, ``fastreid.evaluation`` or ``fastreid.engine`` is
-imported (none of the three can be imported without it). One function per workaround; each names the upstream lines it answers:
+``apply()`` runs before anything else of this package and before ``fastreid.data``, ``fastreid.evaluation`` or
+``fastreid.engine`` is imported (none of the three can be imported without it). One function per workaround;
+each names the upstream lines it answers:
 
 1. ``imports``      names that Python and torch have dropped
-2. ``files``        reading checkpoints without running what is in them
+2. ``checkpoints``  reading checkpoints without running what is in them
 3. ``data``         the data loader, the data folder, one augmentation
-4. ``training``     the optimizer that updates nothing, in-place normalisation, mixed precision on the CPU, hooks
+4. ``training``     the optimizer that updates nothing, in-place normalisation, AMP on the CPU, hooks
 5. ``evaluation``   ranking without compilation and with short galleries, re-ranking on the CPU
 6. ``distributed``  several processes, on GPUs over NCCL and on the CPU over gloo
 
-fastreid itself tests for a GPU with ``torch.cuda.is_available()``; so does everything here, never by the text of an exception.
+fastreid itself tests for a GPU with ``torch.cuda.is_available()``; so does everything here, never by the text
+of an exception.
 """
 
 from __future__ import annotations
 
-from . import data, distributed, evaluation, files, imports, training
+from . import checkpoints, data, distributed, evaluation, imports, training
+from .data import load_batches_onto
 from .distributed import launch
 
-__all__ = ["apply", "launch", "loader_device"]
-
-loader_device: str | None = None
-"""Where fastreid's data loaders put their batches: ``"cpu"``, ``"cuda"``, or None (or ``"auto"``) for the GPU when there is one.
-
-A trainer sets it when MODEL.DEVICE says otherwise, for instance cpu on a machine with a GPU, before it builds its loaders.
-"""
+__all__ = ["apply", "launch", "load_batches_onto"]
 
 _applied = False
 
@@ -36,7 +33,7 @@ def apply() -> None:
         return
     imports.import_what_needs_removed_names()
     imports.silence_deprecations_in_fastreid()
-    files.read_checkpoints_safely()
+    checkpoints.read_checkpoints_safely()
     data.replace_the_data_loader()
     data.read_the_data_folder_when_needed()
     data.translate_random_affine()

@@ -16,14 +16,29 @@ from torchvision.transforms import InterpolationMode
 
 from .patching import replace
 
+loader_device: str | None = None  # of :func:`load_batches_onto`
+
+
+def load_batches_onto(device: str | None) -> None:
+    """Say where fastreid's data loaders that are built from now on put their batches.
+
+    Args:
+        device: "cpu", "cuda" and so on; None or "auto": the GPU when there is one. A trainer says it when
+            MODEL.DEVICE is another one, for instance cpu on a machine with a GPU.
+    """
+    global loader_device
+    loader_device = device
+
 
 def start_method() -> str:
-    """How this process starts others, without settling it: a script may still choose (asking ``get_start_method`` would settle it)."""
+    """How this process starts others, without settling it: a script may still choose (asking
+    ``get_start_method`` would settle it)."""
     return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
 
 
 class _WorkerProcess(multiprocessing.get_context("spawn").Process):
-    """A loader's worker that imports this package before anything of fastreid: its class, defined here, is the first thing it unpickles."""
+    """A loader's worker that imports this package before anything of fastreid: its class, defined here, is
+    the first thing it unpickles."""
 
 
 class _WorkerContext(type(multiprocessing.get_context("spawn"))):
@@ -33,11 +48,13 @@ class _WorkerContext(type(multiprocessing.get_context("spawn"))):
 
 
 class PlainDataLoader(DataLoader):
-    """torch's loader under the constructor of fastreid's ``DataLoaderX``; batches arrive on the device where the model will want them.
+    """torch's loader under the constructor of fastreid's ``DataLoaderX``; batches arrive on the device where
+    the model will want them.
 
     Args:
-        local_rank: index of this process's GPU, used where batches go to a GPU (see ``compat.loader_device``).
-        **kwargs: those of ``torch.utils.data.DataLoader``; ``pin_memory`` holds only where batches go to a GPU.
+        local_rank: index of this process's GPU, used where batches go to a GPU (see ``load_batches_onto``).
+        **kwargs: those of ``torch.utils.data.DataLoader``; ``pin_memory`` holds only where batches go to a
+            GPU.
     """
 
     def __init__(self, local_rank: int, **kwargs: Any) -> None:
@@ -45,7 +62,8 @@ class PlainDataLoader(DataLoader):
         self.device = _batch_device(local_rank)
         kwargs["pin_memory"] = bool(kwargs.get("pin_memory")) and self.device.type == "cuda"
         if kwargs.get("num_workers") and start_method() != "fork":
-            # Such a worker begins by importing the data set's module: fastreid.data, which cannot be imported before compat.apply().
+            # Such a worker begins by importing the data set's module: fastreid.data, which cannot be imported
+            # before compat.apply().
             kwargs.setdefault("multiprocessing_context", _WorkerContext())
         super().__init__(**kwargs)
         self._batches: Callable[[], Any] = lambda: None
@@ -53,7 +71,8 @@ class PlainDataLoader(DataLoader):
     def __iter__(self) -> Iterator[Any]:
         batches = super().__iter__()
         self._batches = weakref.ref(batches)
-        # map keeps torch's behaviour: workers start now, not at the first batch, and what a data set raises reaches the caller.
+        # map keeps torch's behaviour: workers start now, not at the first batch, and what a data set raises
+        # reaches the caller.
         return map(self._move, batches)
 
     def _move(self, batch: Any) -> Any:
@@ -66,23 +85,25 @@ class PlainDataLoader(DataLoader):
         return batch
 
     def shutdown(self) -> None:
-        """Stop the worker processes of an iteration that was not run to its end; without workers, or after the end, nothing happens."""
+        """Stop the worker processes of an iteration that was not run to its end; without workers, or after
+        the end, nothing happens."""
         batches = self._batches()
         if batches is not None and hasattr(batches, "_shutdown_workers"):
             batches._shutdown_workers()
 
 
 def _batch_device(local_rank: int) -> torch.device:
-    from . import loader_device  # read when a loader is built: a trainer may have set it meanwhile
-
-    name = loader_device if loader_device not in (None, "auto") else ("cuda" if torch.cuda.is_available() else "cpu")
+    name = loader_device
+    if name in (None, "auto"):
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)
 
 
 def replace_the_data_loader() -> None:
     """fastreid/data/data_utils.py:127, 151, 190: ``DataLoaderX`` prefetches in a thread that needs a GPU.
 
-    Without one the thread dies and the training waits for ever, and so it does with a GPU when a data set raises.
+    Without one the thread dies and the training waits for ever, and so it does with a GPU when a data set
+    raises.
     """
     import fastreid.data.build as build
     import fastreid.data.data_utils as data_utils
@@ -92,9 +113,11 @@ def replace_the_data_loader() -> None:
 
 
 def read_the_data_folder_when_needed() -> None:
-    """fastreid/data/build.py:27 reads FASTREID_DATASETS when it is imported, which ``apply`` does earlier than a user's script would.
+    """fastreid/data/build.py:27 reads FASTREID_DATASETS when it is imported, which ``apply`` does earlier
+    than a user's script would.
 
-    A script that sets the variable between ``import fastreid_privacy`` and its first loader would otherwise read another folder.
+    A script that sets the variable between ``import fastreid_privacy`` and its first loader would otherwise
+    read another folder.
     """
     import fastreid.data
     import fastreid.data.build as build
@@ -120,13 +143,16 @@ class _Transforms:
         return getattr(transforms, name)
 
     @staticmethod
-    def RandomAffine(*args: Any, resample: int = 0, fillcolor: Any = 0, **kwargs: Any) -> transforms.RandomAffine:
+    def RandomAffine(
+        *args: Any, resample: int = 0, fillcolor: Any = 0, **kwargs: Any
+    ) -> transforms.RandomAffine:
         modes = {0: InterpolationMode.NEAREST, 2: InterpolationMode.BILINEAR, 3: InterpolationMode.BICUBIC}
         return transforms.RandomAffine(*args, interpolation=modes[int(resample)], fill=fillcolor, **kwargs)
 
 
 def translate_random_affine() -> None:
-    """fastreid/data/transforms/build.py:81 passes ``resample`` and ``fillcolor``, now ``interpolation`` and ``fill``."""
+    """fastreid/data/transforms/build.py:81 passes ``resample`` and ``fillcolor``, now ``interpolation`` and
+    ``fill``."""
     import fastreid.data.transforms.build as build
 
     replace(build, "T", _Transforms())

@@ -12,10 +12,12 @@ from .patching import original_of, replace
 
 
 def rank_without_compiling() -> None:
-    """fastreid/evaluation/reid_evaluation.py:129 compiles an extension into site-packages at the first evaluation.
+    """fastreid/evaluation/reid_evaluation.py:129 compiles an extension into site-packages at the first
+    evaluation.
 
-    It runs ``make`` with PATH's python3 and leaves with ``sys.exit(1)`` where Cython is missing (rank_cylib/__init__.py:15–20). Without it
-    fastreid ranks in Python, with the same figures; an extension that is already there is still used.
+    It runs ``make`` with PATH's python3 and leaves with ``sys.exit(1)`` where Cython is missing
+    (rank_cylib/__init__.py:15–20). Without it fastreid ranks in Python, with the same figures; an extension
+    that is already there is still used.
     """
     from fastreid.evaluation.reid_evaluation import ReidEvaluator
 
@@ -23,15 +25,19 @@ def rank_without_compiling() -> None:
 
 
 def rank_short_galleries() -> None:
-    """fastreid/evaluation/rank.py:156: a query left with fewer than 50 gallery images ends in an error, or in a wrong curve.
+    """fastreid/evaluation/rank.py:156: a query left with fewer than 50 gallery images ends in an error, or in
+    a wrong curve.
 
-    The curves of the queries then differ in length: a ragged array in Python, garbage at the end in Cython; and a gallery under 10 has no
-    Rank-10. Images that match nobody are appended behind every gallery image: each query keeps at least ``max_rank``, the curve stays where
-    its last real image left it (CMC at k above the number of images is 1), and AP and INP, which end at the last true match, do not change.
+    The curves of the queries then differ in length: a ragged array in Python, garbage at the end in Cython;
+    and a gallery under 10 has no Rank-10. Images that match nobody are appended behind every gallery image:
+    each query keeps at least ``max_rank``, the curve stays where its last real image left it (CMC at k above
+    the number of images is 1), and AP and INP, which end at the last true match, do not change.
     """
     import fastreid.evaluation.rank as rank
 
-    def evaluate_rank(distmat, q_pids, g_pids, q_camids, g_camids, max_rank=50, use_metric_cuhk03=False, use_cython=True):
+    def evaluate_rank(
+        distmat, q_pids, g_pids, q_camids, g_camids, max_rank=50, use_metric_cuhk03=False, use_cython=True
+    ):
         distmat, g_pids, g_camids = pad_gallery(distmat, q_pids, g_pids, g_camids, max_rank)
         rank_all = original_of(rank, "evaluate_rank")
         return rank_all(distmat, q_pids, g_pids, q_camids, g_camids, max_rank, use_metric_cuhk03, use_cython)
@@ -52,14 +58,17 @@ def pad_gallery(
         max_rank: length of the CMC curve.
 
     Returns:
-        distances (infinite for what was appended), identities and cameras of the gallery; the arguments themselves where none is needed.
+        distances (infinite for what was appended), identities and cameras of the gallery; the arguments
+        themselves where none is needed.
     """
     groups = np.stack([g_pids, g_camids], axis=1)
     most_removed = np.unique(groups, axis=0, return_counts=True)[1].max(initial=0)
     if len(g_pids) - most_removed >= max_rank:
         return distmat, g_pids, g_camids
     nobody = min(q_pids.min(initial=0), g_pids.min(initial=0)) - 1
-    strangers = (nobody - np.arange(max_rank)).astype(g_pids.dtype)  # one image each: the CUHK03 protocol draws one per identity
+    strangers = (nobody - np.arange(max_rank)).astype(
+        g_pids.dtype
+    )  # one image each: the CUHK03 protocol draws one per identity
     far_away = np.full((len(distmat), max_rank), np.inf, dtype=distmat.dtype)
     return (
         np.concatenate([distmat, far_away], axis=1),
@@ -69,13 +78,16 @@ def pad_gallery(
 
 
 def rerank_on_the_cpu() -> None:
-    """fastreid/utils/compute_dist.py:68–75: re-ranking (TEST.RERANK) calls ``.cuda()`` and faiss's GPU resources.
+    """fastreid/utils/compute_dist.py:68–75: re-ranking (TEST.RERANK) calls ``.cuda()`` and faiss's GPU
+    resources.
 
     ``search_option=3`` is fastreid's own search on the CPU; it is taken where torch or faiss has no GPU.
     """
     import fastreid.utils.compute_dist as compute_dist
 
-    def compute_jaccard_distance(features: torch.Tensor, k1: int = 20, k2: int = 6, search_option: int = 0, fp16: bool = False) -> Any:
+    def compute_jaccard_distance(
+        features: torch.Tensor, k1: int = 20, k2: int = 6, search_option: int = 0, fp16: bool = False
+    ) -> Any:
         if not torch.cuda.is_available() or faiss.get_num_gpus() == 0:
             search_option = 3
         return original_of(compute_dist, "compute_jaccard_distance")(features, k1, k2, search_option, fp16)

@@ -11,10 +11,11 @@ import warnings
 
 
 def import_what_needs_removed_names() -> None:
-    """fastreid/data/build.py:11–12 and fastreid/evaluation/testing.py:5 import ``torch._six`` and ``collections.Mapping``.
+    """fastreid/data/build.py:11–12 and fastreid/evaluation/testing.py:5 import ``torch._six`` and
+    ``collections.Mapping``.
 
-    Both are put in place for as long as the two modules are being imported, and taken away again: other packages ask for these names to
-    find out which torch they run on.
+    Both are put in place for as long as the two modules are being imported, and taken away again: other
+    packages ask for these names to find out which torch they run on.
     """
     stand_in = types.ModuleType("torch._six")
     stand_in.string_classes = (str, bytes)
@@ -40,9 +41,14 @@ def import_what_needs_removed_names() -> None:
 
 
 def silence_deprecations_in_fastreid() -> None:
-    """fastreid/utils/comm.py:106, data/transforms/functional.py:46, utils/compute_dist.py:183, engine/train_loop.py:325 and 336.
+    """fastreid/utils/comm.py:106, data/transforms/functional.py:46, utils/compute_dist.py:183,
+    engine/train_loop.py:325 and 336.
 
     They use what torch calls deprecated and still has; nobody who runs fastreid can mend it.
     """
-    for message in ("TypedStorage is deprecated", "This overload of addmm_ is deprecated", r"`torch\.cuda\.amp\."):
+    for message in (
+        "TypedStorage is deprecated",
+        "This overload of addmm_ is deprecated",
+        r"`torch\.cuda\.amp\.",
+    ):
         warnings.filterwarnings("ignore", message=message, module=r"fastreid\.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 ORIGINALS: dict[str, Any] = {}
-"""``"owner.attribute"`` → fastreid's own object: what a replacement calls, and what the tests run to show that it is needed."""
+"""``"owner.attribute"`` → fastreid's own object: what a replacement calls, and what the tests run to show
+that it is needed."""
 
 
 def original_of(owner: Any, name: str) -> Any:
@@ -14,10 +15,15 @@ def original_of(owner: Any, name: str) -> Any:
 
 
 def replace(owner: Any, name: str, new: Any) -> None:
-    """Set ``owner.name`` (a module's or a class's attribute) to ``new``; the first value that was there is kept in ORIGINALS."""
+    """Set ``owner.name`` (a module's or a class's attribute) to ``new``; the first value that was there is
+    kept in ORIGINALS."""
     ORIGINALS.setdefault(_key(owner, name), vars(owner).get(name))
     setattr(owner, name, new)
 
 
 def _key(owner: Any, name: str) -> str:
-    return f"{owner.__module__}.{owner.__qualname__}.{name}" if isinstance(owner, type) else f"{owner.__name__}.{name}"
+    return (
+        f"{owner.__module__}.{owner.__qualname__}.{name}"
+        if isinstance(owner, type)
+        else f"{owner.__name__}.{name}"
+    )

@@ -13,11 +13,13 @@ logger = logging.getLogger(__name__)
 
 
 def build_optimizers_that_update() -> None:
-    """fastreid/solver/build.py:187, with train_loop.py:248 and utils/params.py: no weight is ever updated, and nothing says so.
+    """fastreid/solver/build.py:187, with train_loop.py:248 and utils/params.py: no weight is ever updated,
+    and nothing says so.
 
-    ``contiguous=True`` gives the optimizer one long buffer per group; the parameters' gradients are views of the buffer's gradient.
-    torch 2's ``zero_grad`` sets the latter to None, so ``step`` passes over the buffer, while the views go on adding up and the losses
-    look normal. The default becomes ``contiguous=False``, in the function itself: a name imported from it earlier changes too.
+    ``contiguous=True`` gives the optimizer one long buffer per group; the parameters' gradients are views of
+    the buffer's gradient. torch 2's ``zero_grad`` sets the latter to None, so ``step`` passes over the
+    buffer, while the views go on adding up and the losses look normal. The default becomes
+    ``contiguous=False``, in the function itself: a name imported from it earlier changes too.
     """
     from fastreid.solver.build import build_optimizer
 
@@ -25,16 +27,19 @@ def build_optimizers_that_update() -> None:
 
 
 def refuse_lost_gradient_buffers() -> None:
-    """fastreid/utils/params.py:90–101: the check that should notice it compares pointers that have not changed.
+    """fastreid/utils/params.py:90–101: the check that should notice it compares pointers that have not
+    changed.
 
-    Who asks for ``contiguous=True`` gets an error after the first step instead of a model that stays as it was.
+    Who asks for ``contiguous=True`` gets an error after the first step instead of a model that stays as it
+    was.
     """
     from fastreid.utils.params import ContiguousParams
 
     def assert_buffer_is_valid(self: Any) -> None:
         if any(buffer.grad is None for buffer in self._param_buffer):
             raise ValueError(
-                "the optimizer was built with contiguous=True, which updates no weight since zero_grad() sets gradients to None; "
+                "the optimizer was built with contiguous=True, which updates no weight since zero_grad() "
+                "sets gradients to None; "
                 "build it with fastreid.solver.build_optimizer(cfg, model, contiguous=False)"
             )
         original_of(ContiguousParams, "assert_buffer_is_valid")(self)
@@ -43,16 +48,18 @@ def refuse_lost_gradient_buffers() -> None:
 
 
 def normalise_out_of_place() -> None:
-    """fastreid/modeling/meta_arch/baseline.py:130 and mgn.py:256: ``sub_`` and ``div_`` on the batch that was passed in.
+    """fastreid/modeling/meta_arch/baseline.py:130 and mgn.py:256: ``sub_`` and ``div_`` on the batch that was
+    passed in.
 
-    A second forward on the same batch, TEST.FLIP among them, would normalise twice, and a generator's output would change under the losses
-    that follow.
+    A second forward on the same batch, TEST.FLIP among them, would normalise twice, and a generator's output
+    would change under the losses that follow.
     """
     from fastreid.modeling.meta_arch.baseline import Baseline
     from fastreid.modeling.meta_arch.mgn import MGN
 
     def preprocess_image(self: Any, batched_inputs: Any) -> torch.Tensor:
-        """Images (N×3×H×W RGB 0–255, alone or as ``["images"]`` of a batch), normalised, on the model's device."""
+        """Images (N×3×H×W RGB 0–255, alone or as ``["images"]`` of a batch), normalised, on the model's
+        device."""
         if isinstance(batched_inputs, dict):
             images = batched_inputs["images"]
         elif isinstance(batched_inputs, torch.Tensor):
@@ -66,7 +73,8 @@ def normalise_out_of_place() -> None:
 
 
 def train_without_amp_on_the_cpu() -> None:
-    """fastreid/engine/train_loop.py:335 asserts CUDA for mixed precision, which every base config enables (engine/defaults.py:214)."""
+    """fastreid/engine/train_loop.py:335 asserts CUDA for mixed precision, which every base config enables
+    (engine/defaults.py:214)."""
     import fastreid.engine.defaults as defaults
     from fastreid.engine.train_loop import AMPTrainer, SimpleTrainer
 
@@ -80,9 +88,11 @@ def train_without_amp_on_the_cpu() -> None:
 
 
 def survive_missing_evaluations() -> None:
-    """fastreid/engine/hooks.py:376–383 and defaults.py:333: TEST.EVAL_PERIOD 0 divides by zero and −1 fails an assertion at the end.
+    """fastreid/engine/hooks.py:376–383 and defaults.py:333: TEST.EVAL_PERIOD 0 divides by zero and −1 fails
+    an assertion at the end.
 
-    An exception before the first epoch is also hidden by an AttributeError, for the trainer has no epoch by then.
+    An exception before the first epoch is also hidden by an AttributeError, for the trainer has no epoch by
+    then.
     """
     from fastreid.engine.defaults import DefaultTrainer
     from fastreid.engine.hooks import EvalHook
@@ -99,11 +109,13 @@ def survive_missing_evaluations() -> None:
 
 
 def write_the_last_evaluation() -> None:
-    """fastreid/utils/events.py:105 and 147 with engine/hooks.py:150: what the last evaluation measured reaches no metrics.json.
+    """fastreid/utils/events.py:105 and 147 with engine/hooks.py:150: what the last evaluation measured
+    reaches no metrics.json.
 
-    The writers run after the last step, and then refuse everything of the same iteration, which is what the evaluation after the epoch
-    carries; an evaluation in ``after_train`` meets writers that only close. So the epoch's last step leaves the writing to ``after_epoch``,
-    and a finished training writes once more before closing.
+    The writers run after the last step, and then refuse everything of the same iteration, which is what the
+    evaluation after the epoch carries; an evaluation in ``after_train`` meets writers that only close. So the
+    epoch's last step leaves the writing to ``after_epoch``, and a finished training writes once more before
+    closing.
     """
     from fastreid.engine.hooks import PeriodicWriter
 

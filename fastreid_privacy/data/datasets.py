@@ -1,4 +1,5 @@
-"""Finding data sets: fastreid's own and this project's by name, and any folders of images in Market-1501 naming."""
+"""Finding data sets: fastreid's own and this project's by name, and any folders of images in Market-1501
+naming."""
 
 from __future__ import annotations
 
@@ -12,12 +13,13 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from ..errors import UserError
+from ..core.errors import UserError
+from ..core.folders import IMAGE_ENDINGS
 
 MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 _SOURCES = {
-    "Market1501": "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html, unpacked to Market-1501-v15.09.15/",
+    "Market1501": "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html, unpacked to "
+    "Market-1501-v15.09.15/",
     "MSMT17": "https://www.pkuvmc.com/dataset.html, unpacked to MSMT17_V1/ or MSMT17_V2/",
     "CUHK03": "https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html, unpacked to cuhk03/",
 }
@@ -25,10 +27,11 @@ _SOURCES = {
 
 @DATASET_REGISTRY.register()
 class MarketFolder(ImageDataset):
-    """Folders of images named as in Market-1501: ``<identity>_c<camera>…``, for instance ``0002_c1s1_000451_03.jpg``.
+    """Folders of images named as in Market-1501: ``<identity>_c<camera>…``, for instance
+    ``0002_c1s1_000451_03.jpg``.
 
-    Identity −1 marks junk, which is left out; identity 0 marks distractors, which stay in the gallery. Cameras count from 1 in names and
-    from 0 in items.
+    Identity −1 marks junk, which is left out; identity 0 marks distractors, which stay in the gallery.
+    Cameras count from 1 in names and from 0 in items.
 
     Args:
         root: not used; the folders come from ``DATASETS.FOLDER``.
@@ -46,15 +49,23 @@ class MarketFolder(ImageDataset):
     def __init__(self, root: str = "", *, train: str, query: str, gallery: str, **kwargs):
         parts = {"TRAIN": train, "QUERY": query, "GALLERY": gallery}
         items = {key: read_market_folder(folder, f"DATASETS.FOLDER.{key}") for key, folder in parts.items()}
-        named = [(path, f"{self.dataset_name}_{pid}", f"{self.dataset_name}_{camera}") for path, pid, camera in items["TRAIN"] if pid > 0]
+        named = [
+            (path, f"{self.dataset_name}_{pid}", f"{self.dataset_name}_{camera}")
+            for path, pid, camera in items["TRAIN"]
+            if pid > 0
+        ]
         super().__init__(named, items["QUERY"], items["GALLERY"], **kwargs)
 
 
 def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int]]:
-    """(path, identity, camera from 0) of the images of one folder in Market-1501 naming, sorted by name; junk (−1) left out."""
+    """(path, identity, camera from 0) of the images of one folder in Market-1501 naming, sorted by name; junk
+    (−1) left out."""
     given, folder = str(folder), Path(folder).expanduser()
     if folder == Path() or not folder.is_dir():
-        raise UserError(f"{key} is {given!r}, which is no folder; give a folder of images named as 0002_c1s1_000451_03.jpg")
+        raise UserError(
+            f"{key} is {given!r}, which is no folder; give a folder of images named as "
+            "0002_c1s1_000451_03.jpg"
+        )
     items = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_ENDINGS:
@@ -62,7 +73,8 @@ def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int
         match = MARKET_NAME.match(path.name)
         if not match or int(match[2]) < 1:
             raise UserError(
-                f"{path} is not named in Market-1501's way, <identity>_c<camera>…, for instance 0002_c1s1_000451_03.jpg ({key})"
+                f"{path} is not named in Market-1501's way, <identity>_c<camera>…, for instance "
+                f"0002_c1s1_000451_03.jpg ({key})"
             )
         if int(match[1]) >= 0:
             items.append((str(path), int(match[1]), int(match[2]) - 1))
@@ -72,7 +84,8 @@ def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int
 
 
 def datasets_root() -> Path:
-    """Where data sets live: the environment variable FASTREID_DATASETS, read now, else ``datasets`` in the working folder."""
+    """Where data sets live: the environment variable FASTREID_DATASETS, read now, else ``datasets`` in the
+    working folder."""
     return Path(os.environ.get("FASTREID_DATASETS", "datasets")).expanduser()
 
 
@@ -80,7 +93,8 @@ def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
     """A data set by its registered name, found under FASTREID_DATASETS.
 
     Raises:
-        UserError: for an unknown name, or a data set that is not there: what is missing, where it was looked for and where to get it.
+        UserError: for an unknown name, or a data set that is not there: what is missing, where it was looked
+            for and where to get it.
     """
     known = sorted(DATASET_REGISTRY._obj_map)  # fastreid's registry has no public way to list its names
     if name not in known:
@@ -95,14 +109,18 @@ def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
     root = datasets_root()
     try:
         data = DATASET_REGISTRY.get(name)(root=str(root), **options)
-        counts = {part: len(getattr(data, part)) for part in ("train", "query", "gallery")}  # fastreid lists files at the first access
+        counts = {
+            part: len(getattr(data, part)) for part in ("train", "query", "gallery")
+        }  # fastreid lists files at the first access
     except (RuntimeError, AssertionError, OSError) as error:
         if isinstance(error, UserError):
             raise
         source = f" Get it from {_SOURCES[name]} there." if name in _SOURCES else ""
         raise UserError(
-            f"data set {name} is not under {root.resolve()} ({error}). Set the environment variable FASTREID_DATASETS to the folder that "
-            f"holds it.{source} Without it, this runs on rendered people: python tools/train_net.py --config-file "
+            f"data set {name} is not under {root.resolve()} ({error}). Set the environment variable "
+            "FASTREID_DATASETS to the folder that "
+            f"holds it.{source} Without it, this runs on rendered people: python tools/train_net.py "
+            "--config-file "
             "configs/Synthetic/privacy_agw.yml"
         ) from None
     for part, count in counts.items():
@@ -112,12 +130,17 @@ def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
 
 
 def training_items(cfg: CfgNode) -> list:
-    """All training items of the data sets in ``DATASETS.NAMES``, sorted: file systems list files in any order."""
-    return sorted((tuple(item) for name in cfg.DATASETS.NAMES for item in load_dataset(cfg, name).train), key=lambda item: item[0])
+    """All training items of the data sets in ``DATASETS.NAMES``, sorted: file systems list files in any
+    order."""
+    return sorted(
+        (tuple(item) for name in cfg.DATASETS.NAMES for item in load_dataset(cfg, name).train),
+        key=lambda item: item[0],
+    )
 
 
 def check_datasets(cfg: CfgNode, names: Iterable[str]) -> None:
-    """Load data sets once, so that a missing one is said before training, and one of ``DATASETS.TESTS`` that cannot be ranked too.
+    """Load data sets once, so that a missing one is said before training, and one of ``DATASETS.TESTS`` that
+    cannot be ranked too.
 
     Raises:
         UserError: naming the data set.
@@ -130,5 +153,8 @@ def check_datasets(cfg: CfgNode, names: Iterable[str]) -> None:
         for _, pid, camera in dataset.gallery:
             cameras[pid].add(camera)
         if not any(cameras[pid] - {camera} for _, pid, camera in dataset.query):
-            raise UserError(f"data set {name} cannot be tested on: none of its {len(dataset.query)} queries has an image of its identity "
-                            "in the gallery under another camera")  # fmt: skip
+            raise UserError(
+                f"data set {name} cannot be tested on: none of its {len(dataset.query)} queries has an "
+                "image of its identity "
+                "in the gallery under another camera"
+            )

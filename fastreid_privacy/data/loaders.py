@@ -1,4 +1,5 @@
-"""Loaders: fastreid's samplers and transforms, random erasing left to the model, unreadable images named, one order per seed and epoch."""
+"""Loaders: fastreid's samplers and transforms, random erasing left to the model, unreadable images named, one
+order per seed and epoch."""
 
 from __future__ import annotations
 
@@ -12,15 +13,17 @@ from fastreid.data.data_utils import read_image
 from fastreid.data.transforms import build_transforms
 from fastreid.utils.env import seed_all_rng
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .datasets import load_dataset, training_items
 from .validation_split import Split, split_training_set
 
 
 class PedestrianImages(CommDataset):
-    """fastreid's data set of (path, identity, camera) items, with images always read as RGB and unreadable ones named.
+    """fastreid's data set of (path, identity, camera) items, with images always read as RGB and unreadable
+    ones named.
 
-    fastreid reads palette and RGBA files with their own channels (data_utils.py:18), which then fail or are misread.
+    fastreid reads palette and RGBA files with their own channels (data_utils.py:18), which then fail or are
+    misread.
     """
 
     def __getitem__(self, index: int) -> dict:
@@ -44,21 +47,33 @@ def validation_split(cfg: CfgNode) -> Split:
 
 
 def build_train_loader(cfg: CfgNode):
-    """fastreid's training loader over the training part of the split. Batches: images N×3×H×W, RGB, 0–255, and targets, camids, paths.
+    """fastreid's training loader over the training part of the split. Batches: images N×3×H×W, RGB, 0–255,
+    and targets, camids, paths.
 
     Raises:
-        UserError: when the training part is smaller than a batch, or a batch needs more identities than there are.
+        UserError: when the training part is smaller than a batch, or a batch needs more identities than there
+            are.
     """
     items = validation_split(cfg).train
     batch, identities = cfg.SOLVER.IMS_PER_BATCH, len({item[1] for item in items})
     if len(items) < batch:
-        raise UserError(f"SOLVER.IMS_PER_BATCH {batch} is more than the {len(items)} training images left beside the validation split")
-    if cfg.DATALOADER.SAMPLER_TRAIN.endswith("IdentitySampler") and batch // cfg.DATALOADER.NUM_INSTANCE > identities:
-        raise UserError(f"SOLVER.IMS_PER_BATCH {batch} with DATALOADER.NUM_INSTANCE {cfg.DATALOADER.NUM_INSTANCE} needs "
-                        f"{batch // cfg.DATALOADER.NUM_INSTANCE} identities; the training part has {identities}")  # fmt: skip
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH {batch} is more than the {len(items)} training images left beside the "
+            "validation split"
+        )
+    if (
+        cfg.DATALOADER.SAMPLER_TRAIN.endswith("IdentitySampler")
+        and batch // cfg.DATALOADER.NUM_INSTANCE > identities
+    ):
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH {batch} with DATALOADER.NUM_INSTANCE {cfg.DATALOADER.NUM_INSTANCE} needs "
+            f"{batch // cfg.DATALOADER.NUM_INSTANCE} identities; the training part has {identities}"
+        )
     without_erasing = cfg.clone()
     without_erasing.defrost()
-    without_erasing.INPUT.REA.ENABLED = False  # the model erases what Re-ID sees; the generators must not learn erased boxes
+    without_erasing.INPUT.REA.ENABLED = (
+        False  # the model erases what Re-ID sees; the generators must not learn erased boxes
+    )
     transforms = build_transforms(without_erasing, is_train=True)
     return build_reid_train_loader(cfg, train_set=PedestrianImages(items, transforms, relabel=True))
 
@@ -75,8 +90,9 @@ def check_training(cfg: CfgNode) -> int:
 def epoch_iterator(loader, seed: int, epoch: int, rank: int = 0) -> Iterator[dict]:
     """Batches of one epoch, and every random generator set, as a function of the seed and the epoch alone.
 
-    So a run that is resumed at an epoch sees what the uninterrupted one saw, without any generator's state in the checkpoint. The sampler
-    draws the same order on every rank (each takes its part of it); the other generators differ by rank.
+    So a run that is resumed at an epoch sees what the uninterrupted one saw, without any generator's state in
+    the checkpoint. The sampler draws the same order on every rank (each takes its part of it); the other
+    generators differ by rank.
     """
     shared, own = (
         np.random.SeedSequence((seed, epoch)).generate_state(1)[0],
@@ -92,7 +108,10 @@ def epoch_iterator(loader, seed: int, epoch: int, rank: int = 0) -> Iterator[dic
 def _evaluation_loader(cfg: CfgNode, query: list, gallery: list):
     images = PedestrianImages([*query, *gallery], build_transforms(cfg, is_train=False), relabel=False)
     return build_reid_test_loader(
-        test_set=images, test_batch_size=cfg.TEST.IMS_PER_BATCH, num_query=len(query), num_workers=cfg.DATALOADER.NUM_WORKERS
+        test_set=images,
+        test_batch_size=cfg.TEST.IMS_PER_BATCH,
+        num_query=len(query),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
 
 

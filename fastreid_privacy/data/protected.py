@@ -1,4 +1,5 @@
-"""A protected collection as a data set again: its manifest says who is on which file, under which camera and in which part."""
+"""A protected collection as a data set again: its manifest says who is on which file, under which camera and
+in which part."""
 
 from __future__ import annotations
 
@@ -8,24 +9,27 @@ from pathlib import Path
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from ..errors import UserError
+from ..core.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 
 @DATASET_REGISTRY.register()
 class ProtectedCollection(ImageDataset):
-    """What ``tools/anonymize.py`` made of a data set by its name, of any format, names kept or replaced by pseudonyms.
+    """What ``tools/anonymize.py`` made of a data set by its name, of any format, names kept or replaced by
+    pseudonyms.
 
-    Items are those of the raw data set, in the order of the manifest, with the protected files in place of the raw ones. So training items
-    have the raw data set's identities (``market1501_2``), and a training on both sets knows that they show the same people.
+    Items are those of the raw data set, in the order of the manifest, with the protected files in place of
+    the raw ones. So training items have the raw data set's identities (``market1501_2``), and a training on
+    both sets knows that they show the same people.
 
     Args:
         root: not used; the folder comes from ``DATASETS.PROTECTED``.
         folder: with the protected files and manifest.jsonl.
 
     Raises:
-        UserError: when there is no such collection, it is unfinished, has no labels, lacks files, or a part of it is empty.
+        UserError: when there is no such collection, it is unfinished, has no labels, lacks files, or a part
+            of it is empty.
     """
 
     def __init__(self, root: str = "", *, folder: str, **kwargs):
@@ -33,29 +37,51 @@ class ProtectedCollection(ImageDataset):
 
 
 def read_protected_items(folder: str | Path) -> dict[str, list[tuple]]:
-    """fastreid's items of a protected collection: "train", "query" and "gallery" → (path, identity, camera) of each."""
+    """fastreid's items of a protected collection: "train", "query" and "gallery" → (path, identity, camera)
+    of each."""
     # here, because the collection's modules load data sets through this package
-    from ..collection.manifest import MANIFEST, PARTS, read_manifest
+    from ..manifest import MANIFEST, PARTS, read_manifest
 
     if not str(folder) or not Path(folder).expanduser().is_dir():
-        raise UserError(f"DATASETS.PROTECTED is {str(folder)!r}, which is no folder; give one that tools/anonymize.py made of a data set")
+        raise UserError(
+            f"DATASETS.PROTECTED is {str(folder)!r}, which is no folder; give one that tools/anonymize.py "
+            "made of a data set"
+        )
     folder = Path(folder).expanduser()
     manifest = read_manifest(folder / MANIFEST)
     if not manifest.complete:
-        raise UserError(f"{folder} (DATASETS.PROTECTED) is unfinished; run the same tools/anonymize.py command again to finish it")
+        raise UserError(
+            f"{folder} (DATASETS.PROTECTED) is unfinished; run the same tools/anonymize.py command again "
+            "to finish it"
+        )
     prefix = manifest.header.get("label_prefix")
     if not isinstance(prefix, str) or not all("labels" in entry for entry in manifest.entries.values()):
-        raise UserError(f"{folder} (DATASETS.PROTECTED) has no labels: protect the data set by its name (tools/anonymize.py --input "
-                        "Market1501), or read a folder in Market-1501 naming with MarketFolder (DATASETS.FOLDER)")  # fmt: skip
+        raise UserError(
+            f"{folder} (DATASETS.PROTECTED) has no labels: protect the data set by its name "
+            "(tools/anonymize.py --input "
+            "Market1501), or read a folder in Market-1501 naming with MarketFolder (DATASETS.FOLDER)"
+        )
     if lost := [path for path in manifest.entries if not (folder / path).is_file()]:
-        raise UserError(f"{folder} (DATASETS.PROTECTED) lacks {lost[0]}{f' and {len(lost) - 1:,} more' if lost[1:] else ''} of its "
-                        "manifest; run the same tools/anonymize.py command again to make what is lost")  # fmt: skip
+        raise UserError(
+            f"{folder} (DATASETS.PROTECTED) lacks "
+            f"{lost[0]}{f' and {len(lost) - 1:,} more' if lost[1:] else ''} of its "
+            "manifest; run the same tools/anonymize.py command again to make what is lost"
+        )
     items: dict[str, list[tuple]] = {part: [] for part in PARTS}
     for path, entry in manifest.entries.items():
         for part, *label in entry["labels"]:
-            items[part].append((str(folder / path), *(f"{prefix}{value}" if part == "train" and prefix else value for value in label)))
+            items[part].append(
+                (
+                    str(folder / path),
+                    *(f"{prefix}{value}" if part == "train" and prefix else value for value in label),
+                )
+            )
     if empty := [part for part in PARTS if not items[part]]:
         raise UserError(f"{folder} (DATASETS.PROTECTED) holds no {' and no '.join(empty)} images")
     if manifest.failed:
-        logger.warning("%s lacks %d of the raw data set's images, which could not be protected", folder, len(manifest.failed))
+        logger.warning(
+            "%s lacks %d of the raw data set's images, which could not be protected",
+            folder,
+            len(manifest.failed),
+        )
     return items

@@ -1,4 +1,5 @@
-"""The validation split: some identities of the training set, part of their images as queries, the rest as gallery."""
+"""The validation split: some identities of the training set, part of their images as queries, the rest as
+gallery."""
 
 from __future__ import annotations
 
@@ -8,25 +9,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import UserError
+from ..core.errors import UserError
 
 Item = tuple[str, Hashable, Hashable]  # image path, identity, camera: fastreid's training items
 
 
 class Split(NamedTuple):
-    """A training set taken apart. ``train`` keeps fastreid's items; validation identities and cameras are whole numbers from 0."""
+    """A training set taken apart. ``train`` keeps fastreid's items; validation identities and cameras are
+    whole numbers from 0."""
 
     train: list[Item]
     query: list[tuple[str, int, int]]
     gallery: list[tuple[str, int, int]]
 
 
-def split_training_set(items: Sequence[Item], fraction: float = 0.2, query_fraction: float = 0.2, seed: int = 0) -> Split:
+def split_training_set(
+    items: Sequence[Item], fraction: float = 0.2, query_fraction: float = 0.2, seed: int = 0
+) -> Split:
     """Split training items by identity, and the validation part into query and gallery.
 
-    Identities are drawn at random until they hold ``fraction`` of the images; only identities seen by two cameras or more are drawn, as
-    the others cannot be queried. Then images are drawn as queries, each only if the gallery keeps an image of the same person under
-    another camera for it and for the queries drawn before. The result depends on the set of items and the seed, not on their order.
+    Identities are drawn at random until they hold ``fraction`` of the images; only identities seen by two
+    cameras or more are drawn, as the others cannot be queried. Then images are drawn as queries, each only if
+    the gallery keeps an image of the same person under another camera for it and for the queries drawn
+    before. The result depends on the set of items and the seed, not on their order.
 
     Args:
         items: (path, identity, camera) of every training image.
@@ -44,7 +49,10 @@ def split_training_set(items: Sequence[Item], fraction: float = 0.2, query_fract
     draw = np.random.default_rng(seed)
     seen_twice = [pid for pid, images in of_identity.items() if len({camera for _, _, camera in images}) > 1]
     if not seen_twice:
-        raise UserError(f"no validation split: none of the {len(of_identity)} training identities has images under two cameras")
+        raise UserError(
+            f"no validation split: none of the {len(of_identity)} training identities has images under two "
+            "cameras"
+        )
 
     chosen: set[Hashable] = set()
     count, wanted = 0, fraction * len(items)
@@ -55,21 +63,31 @@ def split_training_set(items: Sequence[Item], fraction: float = 0.2, query_fract
         count += len(of_identity[seen_twice[index]])
     train = [item for item in items if item[1] not in chosen]
     if len({pid for _, pid, _ in train}) < 2:
-        raise UserError(f"no validation split: of {len(of_identity)} training identities, {len(chosen)} would be taken for validation; "
-                        "two at least must be left to train on (DATASETS.VALIDATION.FRACTION)")  # fmt: skip
+        raise UserError(
+            f"no validation split: of {len(of_identity)} training identities, {len(chosen)} would be taken "
+            "for validation; "
+            "two at least must be left to train on (DATASETS.VALIDATION.FRACTION)"
+        )
 
     validation = [item for item in items if item[1] in chosen]
     queries = _draw_queries(validation, round(query_fraction * len(validation)), draw)
     pids = {pid: number for number, pid in enumerate(sorted(chosen, key=str))}
-    cameras = {camera: number for number, camera in enumerate(sorted({camera for _, _, camera in items}, key=str))}
+    cameras = {
+        camera: number for number, camera in enumerate(sorted({camera for _, _, camera in items}, key=str))
+    }
     numbered = [(path, pids[pid], cameras[camera]) for path, pid, camera in validation]
     taken = set(queries)
-    return Split(train, [numbered[i] for i in queries], [item for i, item in enumerate(numbered) if i not in taken])
+    return Split(
+        train, [numbered[i] for i in queries], [item for i, item in enumerate(numbered) if i not in taken]
+    )
 
 
 def _draw_queries(validation: list[Item], wanted: int, draw: np.random.Generator) -> list[int]:
-    """Indices of the images taken as queries: at least one, each with a match under another camera left in the gallery."""
-    gallery: dict[Hashable, Counter] = defaultdict(Counter)  # images left in the gallery, by identity and camera
+    """Indices of the images taken as queries: at least one, each with a match under another camera left in
+    the gallery."""
+    gallery: dict[Hashable, Counter] = defaultdict(
+        Counter
+    )  # images left in the gallery, by identity and camera
     for _, pid, camera in validation:
         gallery[pid][camera] += 1
     cameras_of = defaultdict(set)  # cameras of the queries, by identity

@@ -1,7 +1,8 @@
 """A desensitizer by name and config, and the registry that others add theirs to.
 
-A registered operator is a function ``f(images, ...)`` from N×3×H×W RGB 0–255, float or uint8, to the same. Its other parameters say
-by their names what it wants: ``scale`` (H / 256, to multiply lengths in pixels by), ``seeds`` (one per image, or None), and any
+A registered operator is a function ``f(images, ...)`` from N×3×H×W RGB 0–255, float or uint8, to the same.
+Its other parameters say by their names what it wants: ``scale`` (H / 256, to multiply lengths in pixels by),
+    ``seeds`` (one per image, or None), and any
 option, that is any key of PRIVACY.DESENSITIZER in lower case, keys of your own included.
 
 Example:
@@ -23,8 +24,8 @@ from typing import Any
 from fastreid.utils.registry import Registry
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..registry import lookup
+from ..core.errors import UserError
+from ..core.registry import lookup
 from . import operations
 
 REFERENCE_HEIGHT = 256
@@ -53,14 +54,16 @@ def noise(images: Tensor, seeds: Sequence[int] | Tensor | None, noise_std: float
 
 @DESENSITIZER_REGISTRY.register()
 def mask(images: Tensor, mask_region: Sequence[float] | None) -> Tensor:
-    """Mid grey over ``mask_region`` (top, left, height, width) in fractions of the sides; empty or None: over everything."""
+    """Mid grey over ``mask_region`` (top, left, height, width) in fractions of the sides; empty or None: over
+    everything."""
     return operations.mask_out(images, mask_region or None)
 
 
 class Desensitizer(nn.Module):
     """Desensitizes batches with one registered operator; has no parameters.
 
-    Lengths are given for an image 256 high and scale with the height: at 128×64, ``blur_sigma=12`` blurs with sigma 6.
+    Lengths are given for an image 256 high and scale with the height: at 128×64, ``blur_sigma=12`` blurs with
+    sigma 6.
 
     Args:
         name: "blur", "pixelate", "noise", "mask", or a name in ``DESENSITIZER_REGISTRY``.
@@ -68,7 +71,8 @@ class Desensitizer(nn.Module):
         pixel_block: Side of a pixelation block, in pixels at a height of 256.
         pixel_reduce: "mean" or "corner", the colour of a block.
         noise_std: Standard deviation of the noise, as a fraction of the value range.
-        mask_region: (top, left, height, width) of the mask as fractions of the sides; None or empty: everything.
+        mask_region: (top, left, height, width) of the mask as fractions of the sides; None or empty:
+            everything.
         options: Options of an operator of your own.
 
     Raises:
@@ -111,8 +115,13 @@ class Desensitizer(nn.Module):
         wanted = _parameters(self.operator)
         unknown = set(options) - set(wanted)
         if unknown:
-            raise UserError(f"the desensitizer {name} has no option {', '.join(sorted(unknown))}; it knows {', '.join(wanted)}")
-        missing = {option for option, required in wanted.items() if required} - set(available) - set(PER_BATCH)
+            raise UserError(
+                f"the desensitizer {name} has no option {', '.join(sorted(unknown))}; it knows "
+                f"{', '.join(wanted)}"
+            )
+        missing = (
+            {option for option, required in wanted.items() if required} - set(available) - set(PER_BATCH)
+        )
         if missing:
             keys = ", ".join(f"PRIVACY.DESENSITIZER.{option.upper()}" for option in sorted(missing))
             raise UserError(f"the desensitizer {name} needs {keys}, which the config does not have")
@@ -147,10 +156,14 @@ class Desensitizer(nn.Module):
             The desensitized images: same shape and range, uint8 for uint8, else float32.
         """
         available = {"scale": images.shape[2] / REFERENCE_HEIGHT, "seeds": seeds}
-        return self.operator(images, **self.options, **{option: available[option] for option in self.per_batch})
+        return self.operator(
+            images, **self.options, **{option: available[option] for option in self.per_batch}
+        )
 
     def extra_repr(self) -> str:
-        return ", ".join([repr(self.name), *(f"{option}={value!r}" for option, value in self.options.items())])
+        return ", ".join(
+            [repr(self.name), *(f"{option}={value!r}" for option, value in self.options.items())]
+        )
 
 
 def _parameters(operator: Callable[..., Tensor]) -> dict[str, bool]:

@@ -1,7 +1,8 @@
 """Blur, pixelation, noise and mask as pure functions on batches.
 
-Every function takes N×3×H×W RGB images of 0–255 on any device, works in float32 there, also under autocast, and returns what it
-was given: uint8 (rounded, halves to the even level) for uint8, float32 (not rounded) for any float type.
+Every function takes N×3×H×W RGB images of 0–255 on any device, works in float32 there, also under autocast,
+and returns what it was given: uint8 (rounded, halves to the even level) for uint8, float32 (not rounded) for
+any float type.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ MID_GREY = 127.5
 
 
 def _on_batches(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Check the batch, run the function on float32 images outside autocast, and return the kind of numbers that came in."""
+    """Check the batch, run the function on float32 images outside autocast, and return the kind of numbers
+    that came in."""
 
     @wraps(function)
     def wrapper(images: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -37,9 +39,9 @@ def _on_batches(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Blur with a Gaussian.
 
-    The kernel is separable, cut off at 4 sigma (radius ``int(4 * sigma + 0.5)``) and renormalized. Borders are mirrored without
-    repeating the edge pixel (OpenCV's BORDER_REFLECT_101, scipy's "mirror"), as often as the radius asks for, so that any sigma
-    works on any size.
+    The kernel is separable, cut off at 4 sigma (radius ``int(4 * sigma + 0.5)``) and renormalized. Borders
+    are mirrored without repeating the edge pixel (OpenCV's BORDER_REFLECT_101, scipy's "mirror"), as often as
+    the radius asks for, so that any sigma works on any size.
 
     Args:
         images: N×3×H×W RGB, 0–255, float or uint8.
@@ -57,7 +59,8 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """
     check_sigma(sigma)
     height, width = images.shape[2:]
-    # Matrix products, because cuDNN convolutions run in TF32 by default, and because a matrix row can mirror any number of times.
+    # Matrix products, because cuDNN convolutions run in TF32 by default, and because a matrix row can mirror
+    # any number of times.
     rows, columns = (_blur_matrix(side, float(sigma)).to(images.device) for side in (height, width))
     return rows @ images @ columns.T
 
@@ -69,7 +72,8 @@ def _blur_matrix(side: int, sigma: float) -> Tensor:
     offsets = np.arange(-radius, radius + 1)
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
     kernel /= kernel.sum()
-    # Mirrored without the edge pixels, a line repeats with period 2·side − 2; a single pixel only meets itself.
+    # Mirrored without the edge pixels, a line repeats with period 2·side − 2; a single pixel only meets
+    # itself.
     period = max(2 * side - 2, 1)
     sources = (np.arange(side)[:, None] + offsets) % period
     sources = np.minimum(sources, period - sources) if side > 1 else sources
@@ -82,12 +86,14 @@ def _blur_matrix(side: int, sigma: float) -> Tensor:
 def pixelate(images: Tensor, block: int, reduce: str = "mean") -> Tensor:
     """Give every block of pixels one colour.
 
-    Blocks are laid from the top left corner; the last row and column of blocks are smaller where ``block`` does not divide the size.
+    Blocks are laid from the top left corner; the last row and column of blocks are smaller where ``block``
+    does not divide the size.
 
     Args:
         images: N×3×H×W RGB, 0–255, float or uint8.
         block: Side of a block in pixels; the paper's pixelation is 24 at a height of 256.
-        reduce: "mean" of the block, or its top-left pixel, "corner", as the paper's reference implementation does.
+        reduce: "mean" of the block, or its top-left pixel, "corner", as the paper's reference implementation
+            does.
 
     Returns:
         The pixelated images, same shape and kind.
@@ -119,8 +125,9 @@ def gaussian_noise(images: Tensor, std: float, seeds: Sequence[int] | Tensor | N
     Args:
         images: N×3×H×W RGB, 0–255, float or uint8.
         std: Standard deviation as a fraction of the value range: 0.5, the paper's, is 127.5 levels.
-        seeds: One whole number per image. The noise of an image then depends on its seed and its size only, not on its batch, and is
-            drawn on the CPU, so that it is the same on every device. None draws from the default generator of the images' device.
+        seeds: One whole number per image. The noise of an image then depends on its seed and its size only,
+            not on its batch, and is drawn on the CPU, so that it is the same on every device. None draws from
+            the default generator of the images' device.
 
     Returns:
         The noisy images, same shape and kind.
@@ -130,7 +137,8 @@ def gaussian_noise(images: Tensor, std: float, seeds: Sequence[int] | Tensor | N
 
     Example:
         >>> grey = torch.full((2, 3, 8, 4), 127.5)
-        >>> alone, together = gaussian_noise(grey[:1], 0.1, seeds=[7]), gaussian_noise(grey, 0.1, seeds=[3, 7])
+        >>> alone = gaussian_noise(grey[:1], 0.1, seeds=[7])
+        >>> together = gaussian_noise(grey, 0.1, seeds=[3, 7])
         >>> bool((alone[0] == together[1]).all())
         True
     """
@@ -152,12 +160,13 @@ def gaussian_noise(images: Tensor, std: float, seeds: Sequence[int] | Tensor | N
 def mask_out(images: Tensor, region: Sequence[float] | None = None) -> Tensor:
     """Cover a rectangle, or the whole image, with mid grey: 127.5, which is 128 in uint8.
 
-    Mid grey is 0 in the networks' range of [−1, 1], and the level from which the expected error to an unknown image is smallest.
+    Mid grey is 0 in the networks' range of [−1, 1], and the level from which the expected error to an unknown
+    image is smallest.
 
     Args:
         images: N×3×H×W RGB, 0–255, float or uint8.
-        region: (top, left, height, width) as fractions of the image's sides; every pixel that the rectangle touches is covered.
-            None covers everything.
+        region: (top, left, height, width) as fractions of the image's sides; every pixel that the rectangle
+            touches is covered. None covers everything.
 
     Returns:
         The masked images, same shape and kind.
@@ -178,7 +187,8 @@ def mask_out(images: Tensor, region: Sequence[float] | None = None) -> Tensor:
 
 
 def _span(start: float, length: float, side: int) -> slice:
-    """The pixels of a side that an interval in fractions touches, at least one; 1e-6 pixels forgive sums such as 0.1 + 0.2."""
+    """The pixels of a side that an interval in fractions touches, at least one; 1e-6 pixels forgive sums such
+    as 0.1 + 0.2."""
     first = min(int(start * side + 1e-6), side - 1)
     last = int(np.ceil((start + length) * side - 1e-6))
     return slice(first, max(last, first + 1))
@@ -215,6 +225,16 @@ def check_region(region: Sequence[float] | None) -> None:
     fits = len(region) == 4
     if fits:
         top, left, height, width = region
-        fits = top >= 0 and left >= 0 and height > 0 and width > 0 and top + height <= 1 + 1e-9 and left + width <= 1 + 1e-9
+        fits = (
+            top >= 0
+            and left >= 0
+            and height > 0
+            and width > 0
+            and top + height <= 1 + 1e-9
+            and left + width <= 1 + 1e-9
+        )
     if not fits:
-        raise ValueError(f"the mask's region must be (top, left, height, width) in fractions of the image, not {tuple(region)}")
+        raise ValueError(
+            "the mask's region must be (top, left, height, width) in fractions of the image, not "
+            f"{tuple(region)}"
+        )

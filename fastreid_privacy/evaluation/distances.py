@@ -1,7 +1,9 @@
-"""Distances of queries to a gallery, a block of queries at a time: features in memory or on the disk, on the CPU or a GPU.
+"""Distances of queries to a gallery, a block of queries at a time: features in memory or on the disk, on the
+CPU or a GPU.
 
-The gallery is read in parts that are converted, scaled and multiplied one after the other, so features kept as float16, or mapped from a
-file, are never converted as a whole, and beside one block of distances only one part of the gallery is held.
+The gallery is read in parts that are converted, scaled and multiplied one after the other, so features kept
+as float16, or mapped from a file, are never converted as a whole, and beside one block of distances only one
+part of the gallery is held.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config_checks import resolve_device
-from ..errors import UserError
+from ..config import resolve_device
+from ..core.errors import UserError
 
 METRICS = ("cosine", "euclidean")
 BLOCK_BYTES = 256 * 2**20  # of distances
-PART_BYTES = 16 * 2**20  # of the gallery, as float32: parts that stay in a processor's cache multiply faster than the whole
+PART_BYTES = (
+    16 * 2**20
+)  # of the gallery, as float32: parts that stay in a processor's cache multiply faster than the whole
 LONGEST = 2.0**126  # squared: the squared distance of two such features is still a float32
 
 
@@ -42,7 +46,8 @@ class Features:
         device: where parts are wanted.
 
     Raises:
-        UserError: when they are not N×D with at least one row, or hold values that are not finite or too large to be squared.
+        UserError: when they are not N×D with at least one row, or hold values that are not finite or too
+            large to be squared.
     """
 
     def __init__(self, rows: np.ndarray | Tensor, side: str, device: torch.device):
@@ -56,15 +61,19 @@ class Features:
             raise UserError(f"{side} features are of type {rows.dtype}: real numbers are needed")
         if self._rows.ndim != 2 or not all(self._rows.shape):
             raise UserError(
-                f"{side} features have shape {tuple(self._rows.shape)}: at least one row of at least one dimension is needed, N×D"
+                f"{side} features have shape {tuple(self._rows.shape)}: at least one row of at least one "
+                "dimension is needed, N×D"
             )
         self.device, self.dimension = device, self._rows.shape[1]
         self.part = max(1, PART_BYTES // (4 * self.dimension))
-        self.squared_lengths = torch.cat([self.read(start).square_().sum(1) for start in range(0, len(self), self.part)])
+        self.squared_lengths = torch.cat(
+            [self.read(start).square_().sum(1) for start in range(0, len(self), self.part)]
+        )
         bad = (~(self.squared_lengths <= LONGEST)).nonzero()[:, 0].tolist()  # NaN is not ≤ either
         if bad:
             raise UserError(
-                f"{len(bad)} of {len(self)} {side} features hold NaN, infinite or overflowing values, the first at index {bad[0]}: "
+                f"{len(bad)} of {len(self)} {side} features hold NaN, infinite or overflowing values, the "
+                f"first at index {bad[0]}: "
                 "look at the weights and at that image"
             )
 
@@ -72,7 +81,8 @@ class Features:
         return len(self._rows)
 
     def read(self, start: int, stop: int | None = None, unit_length: bool = False) -> Tensor:
-        """Rows from ``start``, by default one part of them, as a new float32 tensor on the device; scaled to length 1 where asked.
+        """Rows from ``start``, by default one part of them, as a new float32 tensor on the device; scaled to
+        length 1 where asked.
 
         Features of zeros stay as they are.
         """
@@ -87,12 +97,15 @@ class Features:
         return rows
 
     def repeated(self) -> tuple[Tensor, Tensor]:
-        """Indices of the rows that equal an earlier one, and for each the index of the first row that it equals."""
+        """Indices of the rows that equal an earlier one, and for each the index of the first row that it
+        equals."""
         columns = np.unique(np.linspace(0, self.dimension - 1, 8).astype(int))
         picked = self._rows[:, columns]
         picked = picked.float().cpu().numpy() if isinstance(picked, Tensor) else picked.astype(np.float32)
         # Equal rows have equal keys; few others share one, and only rows that do are compared as a whole.
-        keys = picked.view(np.int32).astype(np.int64) @ (2 * np.random.default_rng(0).integers(2**61, size=len(columns)) + 1)
+        keys = picked.view(np.int32).astype(np.int64) @ (
+            2 * np.random.default_rng(0).integers(2**61, size=len(columns)) + 1
+        )
         _, group, sizes = np.unique(keys, return_inverse=True, return_counts=True)
         first: dict[bytes, int] = {}
         pairs = []
@@ -120,17 +133,20 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.features)
 
-    def distances(self, queries: Sequence[Features], block_bytes: int | None = None) -> Iterator[tuple[int, Tensor]]:
-        """Distances of the queries of several sets, one set after the other: every part of the gallery serves a block of all of them.
+    def distances(
+        self, queries: Sequence[Features], block_bytes: int | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Distances of the queries of several sets, one set after the other: every part of the gallery serves
+        a block of all of them.
 
         Args:
             queries: Q×D each, of the gallery's dimension and device.
             block_bytes: memory for one block; by default 256 MiB.
 
         Yields:
-            The place of a block's first query among all, and the block, rows×G float32 on the device: the negative cosine or the squared
-            Euclidean distance. Equal gallery features are at equal distances. The block is overwritten by the next one, and may be by
-            whoever gets it.
+            The place of a block's first query among all, and the block, rows×G float32 on the device: the
+            negative cosine or the squared Euclidean distance. Equal gallery features are at equal distances.
+            The block is overwritten by the next one, and may be by whoever gets it.
         """
         total = sum(map(len, queries))
         most = max(1, int(block_bytes or BLOCK_BYTES) // (4 * len(self)))
@@ -139,7 +155,9 @@ class Gallery:
         for start in range(0, total, rows):
             block = buffer[: min(rows, total - start)]
             self._fill(block, *_read_stacked(queries, start, start + len(block), self.metric))
-            if len(self.copies):  # a matrix product rounds equal columns differently, depending on where they stand
+            if len(
+                self.copies
+            ):  # a matrix product rounds equal columns differently, depending on where they stand
                 block[:, self.copies] = block[:, self.originals]
             yield start, block
 
@@ -152,12 +170,17 @@ class Gallery:
                 if self.metric == "cosine":
                     torch.mm(queries, part.T, out=columns)
                 else:
-                    torch.add(squared_lengths[:, None], gallery.squared_lengths[start : start + len(part)], out=columns)
+                    torch.add(
+                        squared_lengths[:, None],
+                        gallery.squared_lengths[start : start + len(part)],
+                        out=columns,
+                    )
                     columns.addmm_(queries, part.T)
 
 
 def _read_stacked(sets: Sequence[Features], start: int, stop: int, metric: str) -> tuple[Tensor, Tensor]:
-    """Queries from several sets, already times the factor that their products have in a distance, and their squared lengths."""
+    """Queries from several sets, already times the factor that their products have in a distance, and their
+    squared lengths."""
     rows, lengths, offset = [], [], 0
     for features in sets:
         first, last = max(start - offset, 0), min(stop - offset, len(features))

@@ -10,23 +10,26 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from ..errors import UserError
+from ..core.errors import UserError
 
 DATA_RANGE = 255.0
 SMALLEST_SIDE = 11  # of SSIM's Gaussian window, sigma 1.5
 
 
 def psnr_of_mse(mse: float) -> float:
-    """PSNR in dB of a mean squared error of values 0–255: 10·log10(255² / mse); infinite for an error of zero."""
+    """PSNR in dB of a mean squared error of values 0–255: 10·log10(255² / mse); infinite for an error of
+    zero."""
     return 10 * math.log10(DATA_RANGE**2 / mse) if mse > 0 else math.inf
 
 
 @dataclass
 class ImageQuality:
-    """PSNR, SSIM and LPIPS over all images of one domain, gathered batch by batch; each evaluation has its own.
+    """PSNR, SSIM and LPIPS over all images of one domain, gathered batch by batch; each evaluation has its
+    own.
 
-    Only sums are kept, so accumulators of several processes can be sent, and merged, at the cost of eight numbers. ``lpips`` gives the N
-    distances of a batch to its originals, or is None; it is neither sent nor merged.
+    Only sums are kept, so accumulators of several processes can be sent, and merged, at the cost of eight
+    numbers. ``lpips`` gives the N distances of a batch to its originals, or is None; it is neither sent nor
+    merged.
 
     Example:
         >>> quality = ImageQuality()
@@ -60,17 +63,26 @@ class ImageQuality:
             UserError: when the shapes differ or the images are smaller than SSIM's window.
         """
         if images.shape != reference.shape or images.ndim != 4:
-            raise UserError(f"image quality compares N×3×H×W batches of one shape: got {tuple(images.shape)} and {tuple(reference.shape)}")
+            raise UserError(
+                f"image quality compares N×3×H×W batches of one shape: got {tuple(images.shape)} and "
+                f"{tuple(reference.shape)}"
+            )
         if min(images.shape[2:]) < SMALLEST_SIDE:
             height, width = images.shape[2:]
             raise UserError(
-                f"SSIM needs at least {SMALLEST_SIDE}×{SMALLEST_SIDE} pixels, these are {height}×{width}: raise INPUT.SIZE_TEST"
+                f"SSIM needs at least {SMALLEST_SIDE}×{SMALLEST_SIDE} pixels, these are {height}×{width}: "
+                "raise INPUT.SIZE_TEST"
             )
         images, reference = images.float(), reference.float()
-        # SSIM takes squares of means from means of squares: bfloat16, and the TF32 that cuDNN may choose, lose the digits that count.
+        # SSIM takes squares of means from means of squares: bfloat16, and the TF32 that cuDNN may choose,
+        # lose the digits that count.
         with torch.autocast(images.device.type, enabled=False), torch.backends.cudnn.flags(enabled=False):
-            psnr = peak_signal_noise_ratio(images, reference, data_range=DATA_RANGE, reduction="none", dim=(1, 2, 3))
-            ssim = structural_similarity_index_measure(images, reference, data_range=DATA_RANGE, reduction="none")
+            psnr = peak_signal_noise_ratio(
+                images, reference, data_range=DATA_RANGE, reduction="none", dim=(1, 2, 3)
+            )
+            ssim = structural_similarity_index_measure(
+                images, reference, data_range=DATA_RANGE, reduction="none"
+            )
         differ = torch.isfinite(psnr)
         self.images += len(images)
         self.values += images.numel()
@@ -91,10 +103,11 @@ class ImageQuality:
         """The figures over all images so far.
 
         Returns:
-            "PSNR": dB, of the mean squared error over the whole set, as the paper gives it; None, as JSON knows no infinity, when nothing
-            differs from the originals. "PSNR_per_image": dB, mean over the images that differ from their original; None when none does.
-            "identical_images": how many do not, and are not in that mean. "SSIM": mean over all images. "LPIPS": mean over all
-            images, 0 or more, smaller is more alike; None where it was not measured of all.
+            "PSNR": dB, of the mean squared error over the whole set, as the paper gives it; None, as JSON
+            knows no infinity, when nothing differs from the originals. "PSNR_per_image": dB, mean over the
+            images that differ from their original; None when none does. "identical_images": how many do not,
+            and are not in that mean. "SSIM": mean over all images. "LPIPS": mean over all images, 0 or more,
+            smaller is more alike; None where it was not measured of all.
 
         Raises:
             UserError: when there were no images.

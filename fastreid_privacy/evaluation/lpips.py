@@ -1,4 +1,5 @@
-"""LPIPS, the learned perceptual distance of two images, where AlexNet's ImageNet weights are at hand; nothing is ever downloaded."""
+"""LPIPS, the learned perceptual distance of two images, where AlexNet's ImageNet weights are at hand; nothing
+is ever downloaded."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from torch import Tensor
 from torchmetrics.functional.image.lpips import _NoTrainLpips
 from torchvision.models import AlexNet_Weights
 
-from ..compat.files import load_safely
-from ..errors import UserError
+from ..compat.checkpoints import load_safely
+from ..core.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ FIX = "give torchvision's AlexNet file (alexnet-owt-*.pth) with TEST.LPIPS_WEIGH
 
 
 class Lpips:
-    """LPIPS with AlexNet, version 0.1, as torchmetrics computes it; its linear weights come with torchmetrics.
+    """LPIPS with AlexNet, version 0.1, as torchmetrics computes it; its linear weights come with
+    torchmetrics.
 
     Args:
         weights: torchvision's AlexNet weights, a file of ``torch.save``.
@@ -37,15 +39,22 @@ class Lpips:
 
     def __init__(self, weights: str | Path, device: str | torch.device = "cpu"):
         features = read_alexnet(weights)
-        # torchmetrics' public class downloads the weights that this one leaves random; drawing them must not move a run's random numbers.
+        # torchmetrics' public class downloads the weights that this one leaves random; drawing them must not
+        # move a run's random numbers.
         with torch.random.fork_rng(devices=[]):
             self._network = _NoTrainLpips(net="alex", pnet_rand=True)
         own = self._network.net.state_dict()  # "slice2.3.weight" is AlexNet's "features.3.weight"
         named = {name: features.get(f"features.{name.partition('.')[2]}") for name in own}
-        wrong = [name for name, value in named.items() if not isinstance(value, Tensor) or value.shape != own[name].shape]
+        wrong = [
+            name
+            for name, value in named.items()
+            if not isinstance(value, Tensor) or value.shape != own[name].shape
+        ]
         if wrong:
             name = f"features.{wrong[0].partition('.')[2]}"
-            raise UserError(f"{weights} does not hold AlexNet's weights ({name} is missing or of another shape); {FIX}")
+            raise UserError(
+                f"{weights} does not hold AlexNet's weights ({name} is missing or of another shape); {FIX}"
+            )
         self._network.net.load_state_dict(named)
         self._network.to(device)
 
@@ -61,7 +70,10 @@ class Lpips:
             N float32, 0 for equal images.
         """
         images, reference = (batch.float() / 127.5 - 1 for batch in (images, reference))
-        with torch.autocast(images.device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with (
+            torch.autocast(images.device.type, enabled=False),
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+        ):
             return self._network(images, reference).flatten()
 
 
@@ -76,9 +88,13 @@ def read_alexnet(path: str | Path) -> dict[str, Tensor]:
     try:
         weights = load_safely(path)
     except Exception as error:  # a damaged file can end in any exception of zipfile, pickle and torch
-        raise UserError(f"{path} holds no weights that can be read ({type(error).__name__}); {FIX}") from error
+        raise UserError(
+            f"{path} holds no weights that can be read ({type(error).__name__}); {FIX}"
+        ) from error
     if not isinstance(weights, dict):
-        raise UserError(f"{path} does not hold AlexNet's weights (it holds a {type(weights).__name__}); {FIX}")
+        raise UserError(
+            f"{path} does not hold AlexNet's weights (it holds a {type(weights).__name__}); {FIX}"
+        )
     return weights
 
 
@@ -88,7 +104,8 @@ def cached_alexnet() -> Path:
 
 
 def lpips_of_config(cfg: CfgNode) -> Lpips | None:
-    """LPIPS with the weights of ``TEST.LPIPS_WEIGHTS``, or else those in torch hub's cache; None, and one line in the log, without any.
+    """LPIPS with the weights of ``TEST.LPIPS_WEIGHTS``, or else those in torch hub's cache; None, and one
+    line in the log, without any.
 
     Raises:
         UserError: when the file that is named cannot serve, or images are too small for it.
@@ -97,7 +114,8 @@ def lpips_of_config(cfg: CfgNode) -> Lpips | None:
 
 
 def check_lpips(cfg: CfgNode) -> None:
-    """Find out before training whether the weights that ``TEST.LPIPS_WEIGHTS`` names can serve; an empty one is never wrong.
+    """Find out before training whether the weights that ``TEST.LPIPS_WEIGHTS`` names can serve; an empty one
+    is never wrong.
 
     Raises:
         UserError: as :func:`lpips_of_config`.
@@ -109,8 +127,11 @@ def check_lpips(cfg: CfgNode) -> None:
 
 def _check_side(side: int) -> None:
     if side < SMALLEST_SIDE:
-        raise UserError(f"LPIPS needs sides of at least {SMALLEST_SIDE} pixels, INPUT.SIZE_TEST has {side}: raise it, or leave "
-                        "TEST.LPIPS_WEIGHTS empty")  # fmt: skip
+        raise UserError(
+            f"LPIPS needs sides of at least {SMALLEST_SIDE} pixels, INPUT.SIZE_TEST has {side}: raise it, "
+            "or leave "
+            "TEST.LPIPS_WEIGHTS empty"
+        )
 
 
 @functools.cache  # one network for all evaluations of a run, and one line in its log

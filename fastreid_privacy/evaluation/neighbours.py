@@ -1,7 +1,7 @@
 """The nearest images of each image, exact, by FAISS: what query expansion and re-ranking start from.
 
-Both sides are read in parts, so features kept as float16, or mapped from a file, are never converted as a whole, and no matrix of all
-distances is made.
+Both sides are read in parts, so features kept as float16, or mapped from a file, are never converted as a
+whole, and no matrix of all distances is made.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .distances import METRICS, choose_device
 
 QUERY_BYTES, GALLERY_BYTES = 64 * 2**20, 256 * 2**20  # of one part, as float32
@@ -34,14 +34,15 @@ def nearest(
         queries: Q×D finite features of any float type; a memory-mapped array is read part by part.
         gallery: G×D.
         k: how many, 1–G.
-        device: where they are searched: "cpu", "cuda" or "cuda:N"; "auto": a GPU where there is one. The CPU does it where FAISS was built
-            without GPUs, and where k is above 2,048.
+        device: where they are searched: "cpu", "cuda" or "cuda:N"; "auto": a GPU where there is one. The CPU
+            does it where FAISS was built without GPUs, and where k is above 2,048.
         metric: "euclidean" (squared) or "cosine".
         query_bytes, gallery_bytes: memory for one part of each side as float32.
 
     Returns:
-        Distances Q×k float32, ascending: squared Euclidean, or 1 − cosine (features of zeros have a cosine of 0). Gallery indices Q×k
-        int64. Equal distances are in gallery order; where place k is shared, which of these images is left out is not defined.
+        Distances Q×k float32, ascending: squared Euclidean, or 1 − cosine (features of zeros have a cosine of
+        0). Gallery indices Q×k int64. Equal distances are in gallery order; where place k is shared, which of
+        these images is left out is not defined.
 
     Raises:
         UserError: for an unknown metric or device, sides of different dimensions, or k outside 1–G.
@@ -54,9 +55,15 @@ def nearest(
         raise UserError(f"unknown retrieval metric {metric!r}: choose {' or '.join(METRICS)}")
     queries, gallery = as_array(queries), as_array(gallery)
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
-        raise UserError(f"neighbours are searched among Q×D and G×D features of one model: got {queries.shape} and {gallery.shape}")
+        raise UserError(
+            f"neighbours are searched among Q×D and G×D features of one model: got {queries.shape} and "
+            f"{gallery.shape}"
+        )
     if not 1 <= k <= len(gallery):
-        raise UserError(f"{k} neighbours of each image were asked for among {len(gallery)} images: give 1 to {len(gallery)}")
+        raise UserError(
+            f"{k} neighbours of each image were asked for among {len(gallery)} images: give 1 to "
+            f"{len(gallery)}"
+        )
     search = _search_of(device, k, metric)
     distances = np.empty((len(queries), k), dtype=np.float32)
     indices = np.empty((len(queries), k), dtype=np.int64)
@@ -82,7 +89,8 @@ def nearest(
 
 
 def as_array(features: np.ndarray | Tensor) -> np.ndarray:
-    """Features as an array on the CPU in their own type, without a copy where possible; numpy has no bfloat16, which becomes float32."""
+    """Features as an array on the CPU in their own type, without a copy where possible; numpy has no
+    bfloat16, which becomes float32."""
     if not isinstance(features, Tensor):
         return np.asarray(features)
     features = features.detach().cpu()
@@ -90,7 +98,8 @@ def as_array(features: np.ndarray | Tensor) -> np.ndarray:
 
 
 def as_float32(rows: np.ndarray, metric: str) -> np.ndarray:
-    """Some rows as a contiguous float32 array, of length 1 where the metric is the cosine; rows of zeros stay."""
+    """Some rows as a contiguous float32 array, of length 1 where the metric is the cosine; rows of zeros
+    stay."""
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     if metric == "cosine":
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
@@ -104,4 +113,6 @@ def _search_of(device: str, k: int, metric: str):
     if chosen.type != "cuda" or k > MOST_ON_GPU or not faiss.get_num_gpus():
         return lambda queries, gallery, count: faiss.knn(queries, gallery, count, kind)
     resources, number = faiss.StandardGpuResources(), -1 if chosen.index is None else chosen.index
-    return lambda queries, gallery, count: faiss.knn_gpu(resources, queries, gallery, count, metric=kind, device=number)
+    return lambda queries, gallery, count: faiss.knn_gpu(
+        resources, queries, gallery, count, metric=kind, device=number
+    )

@@ -1,7 +1,8 @@
 """The places of true matches in a ranking, without ranking anything else.
 
-The place of a match is the number of gallery images before it. So each query's distances are sorted by themselves, which costs a fraction
-of sorting indices along, and the matches are looked up in them; gallery indices are compared only where distances are equal.
+The place of a match is the number of gallery images before it. So each query's distances are sorted by
+themselves, which costs a fraction of sorting indices along, and the matches are looked up in them; gallery
+indices are compared only where distances are equal.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TILE_BYTES = {"cpu": 2**20, "cuda": 2**26}  # of distances sorted at a time: on the CPU by each thread, in its cache
+TILE_BYTES = {
+    "cpu": 2**20,
+    "cuda": 2**26,
+}  # of distances sorted at a time: on the CPU by each thread, in its cache
 
 
 def places_of_matches(distances: Tensor, matches: Tensor) -> Tensor:
@@ -35,7 +39,8 @@ def places_of_matches(distances: Tensor, matches: Tensor) -> Tensor:
 
 
 def _sorted_by_numpy(values: Tensor) -> Tensor:
-    """Each row in ascending order; numpy uses the processor's vector instructions, torch sorts indices along."""
+    """Each row in ascending order; numpy uses the processor's vector instructions, torch sorts indices
+    along."""
     return torch.from_numpy(np.sort(values.numpy(), axis=1))
 
 

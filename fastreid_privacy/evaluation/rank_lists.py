@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset, default_collate
 
-from ..images import to_pictures
+from ..core.images import to_pictures
 from .ranking import Ranking
 
 LARGEST_HEIGHT = 128  # pixels; larger pictures are stored smaller
@@ -18,7 +18,11 @@ BATCH = 32
 
 
 def picture_rank_lists(
-    rankings: Mapping[str, Ranking], shown: Sequence[int], dataset: Dataset, num_query: int, images_of: Callable[[dict], dict[str, Tensor]]
+    rankings: Mapping[str, Ranking],
+    shown: Sequence[int],
+    dataset: Dataset,
+    num_query: int,
+    images_of: Callable[[dict], dict[str, Tensor]],
 ) -> dict[str, np.ndarray]:
     """Make the images of the rankings' ``best`` once more; an evaluation keeps features only.
 
@@ -30,13 +34,17 @@ def picture_rank_lists(
         images_of: a batch of items to {domain: N×3×H×W, 0–255}.
 
     Returns:
-        For each pair, "OI-PI": RGB uint8 n×(1+k)×H×W×3, each query and its k best gallery images, black where the gallery has fewer; and
-        "OI-PI.matches": int8 n×k, 1 for a true match, 0 for another person, −1 where there is no image.
+        For each pair, "OI-PI": RGB uint8 n×(1+k)×H×W×3, each query and its k best gallery images, black where
+        the gallery has fewer; and "OI-PI.matches": int8 n×k, 1 for a true match, 0 for another person, −1
+        where there is no image.
     """
     if not len(shown):
         return {}
     queries = np.array(shown)[:, None]
-    lists = {pair: np.hstack([queries, np.where(ranking.best < 0, -1, ranking.best + num_query)]) for pair, ranking in rankings.items()}
+    lists = {
+        pair: np.hstack([queries, np.where(ranking.best < 0, -1, ranking.best + num_query)])
+        for pair, ranking in rankings.items()
+    }
     needed = np.unique(np.concatenate([indices.ravel() for indices in lists.values()]))
     needed = needed[needed >= 0].tolist()
     pictures, people = _pictures(needed, dataset, images_of)
@@ -50,11 +58,16 @@ def picture_rank_lists(
         images[:, 0] = pictures[query][places[:, 0]]
         images[indices < 0] = 0
         same = people[places[:, 1:]] == people[places[:, :1]]
-        result[pair], result[f"{pair}.matches"] = images, np.where(indices[:, 1:] < 0, -1, same).astype(np.int8)
+        result[pair], result[f"{pair}.matches"] = (
+            images,
+            np.where(indices[:, 1:] < 0, -1, same).astype(np.int8),
+        )
     return result
 
 
-def _pictures(indices: Sequence[int], dataset: Dataset, images_of: Callable[[dict], dict[str, Tensor]]) -> tuple[dict, np.ndarray]:
+def _pictures(
+    indices: Sequence[int], dataset: Dataset, images_of: Callable[[dict], dict[str, Tensor]]
+) -> tuple[dict, np.ndarray]:
     """The images of these items in every domain, uint8 N×H×W×3, and their identities."""
     made: dict[str, list[np.ndarray]] = {}
     people = []

@@ -1,4 +1,5 @@
-"""What comes between features and rankings: metric, query expansion, re-ranking, verification; fastreid's ``TEST`` options."""
+"""What comes between features and rankings: metric, query expansion, re-ranking, verification; fastreid's
+``TEST`` options."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 
 from fastreid.config import CfgNode
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .distances import METRICS
 
 
@@ -18,8 +19,8 @@ class RankingOptions:
     Attributes:
         metric: "cosine" (of the angle; features need no normalisation) or "euclidean".
         expansion: arguments of alpha query expansion (``times``, ``k``, ``alpha``), or None.
-        rerank: arguments of k-reciprocal re-ranking (``k1``, ``k2``, ``weight`` of the original distance, 0.3 unless given),
-            or None.
+        rerank: arguments of k-reciprocal re-ranking (``k1``, ``k2``, ``weight`` of the original distance, 0.3
+            unless given), or None.
         roc: whether to measure verification, TPR at small FPRs, too.
 
     Raises:
@@ -36,7 +37,10 @@ class RankingOptions:
             raise UserError(f"unknown retrieval metric {self.metric!r}: choose {' or '.join(METRICS)}")
         weight = (self.rerank or {}).get("weight", 0)
         if not 0 <= weight <= 1:
-            raise UserError(f"the original distance's weight in re-ranking is {weight}; it must lie between 0 and 1 (TEST.RERANK.LAMBDA)")
+            raise UserError(
+                f"the original distance's weight in re-ranking is {weight}; it must lie between 0 and 1 "
+                "(TEST.RERANK.LAMBDA)"
+            )
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> RankingOptions:

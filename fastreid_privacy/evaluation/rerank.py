@@ -1,7 +1,8 @@
-"""k-reciprocal re-ranking (fastreid's ``TEST.RERANK``): the Jaccard distance of the neighbourhoods of two images, in linear memory.
+"""k-reciprocal re-ranking (fastreid's ``TEST.RERANK``): the Jaccard distance of the neighbourhoods of two
+images, in linear memory.
 
-Each image is encoded as a sparse vector over all images: its weights on those that are mutually near. Only queries are compared with the
-gallery, a few at a time.
+Each image is encoded as a sparse vector over all images: its weights on those that are mutually near. Only
+queries are compared with the gallery, a few at a time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .neighbours import as_array, as_float32, nearest
 
 PAIR_BYTES = 64 * 2**20  # of the features whose distances are computed at once
@@ -21,14 +22,16 @@ PAIR_BYTES = 64 * 2**20  # of the features whose distances are computed at once
 class JaccardDistances:
     """The Jaccard distances of queries to a gallery. What is ranked is (1 − λ)·Jaccard + λ·original distance.
 
-    Fewer than ``k1`` images are all neighbours of each other. (fastreid takes the last image for each that is missing.)
+    Fewer than ``k1`` images are all neighbours of each other. (fastreid takes the last image for each that is
+    missing.)
 
     Args:
         query: Q×D finite features of any float type.
         gallery: G×D.
         k1: images in a list of nearest ones, among which the image itself counts; at least 1.
         k2: how many of them an encoding is averaged over, at most k1; 1: none.
-        metric: "euclidean", or "cosine": features are compared at unit length, as fastreid does where ``TEST.METRIC`` is cosine.
+        metric: "euclidean", or "cosine": features are compared at unit length, as fastreid does where
+            ``TEST.METRIC`` is cosine.
         device: where neighbours are searched, as of :func:`nearest`.
 
     Raises:
@@ -41,7 +44,8 @@ class JaccardDistances:
                [1., 1., 1., 0., 0., 0.]], dtype=float32)
 
     Reference:
-        Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017, sections 3.2–3.4.
+        Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017, sections
+        3.2–3.4.
     """
 
     def __init__(
@@ -55,7 +59,10 @@ class JaccardDistances:
         device: str = "auto",
     ):
         if k1 < 1 or k2 < 1:
-            raise UserError(f"re-ranking was asked for with k1 {k1} and k2 {k2} (TEST.RERANK.K1, K2): give at least 1 for both")
+            raise UserError(
+                f"re-ranking was asked for with k1 {k1} and k2 {k2} (TEST.RERANK.K1, K2): give at least 1 "
+                "for both"
+            )
         images = np.concatenate([as_array(query), as_array(gallery)])
         neighbours = nearest(images, images, min(k1, len(images)), device, metric=metric)[1].astype(np.int32)
         encodings = _encodings(images, neighbours, k1, metric)
@@ -63,7 +70,9 @@ class JaccardDistances:
             averaged = neighbours[:, :k2]
             encodings = _rows_of(averaged, np.float32(1 / averaged.shape[1])) @ encodings
         self._queries = encodings[: len(query)]
-        self._images_with = encodings[len(query) :].T.tocsr()  # for each image, the gallery images that have it in their encoding
+        self._images_with = encodings[
+            len(query) :
+        ].T.tocsr()  # for each image, the gallery images that have it in their encoding
         self._gallery_size = len(gallery)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
@@ -80,9 +89,12 @@ class JaccardDistances:
 
 
 def _encodings(images: np.ndarray, neighbours: np.ndarray, k1: int, metric: str) -> csr_array:
-    """Weights of each image on its expanded reciprocal neighbours, N×N float32, each row summing to 1 (sections 3.2 and 3.3)."""
+    """Weights of each image on its expanded reciprocal neighbours, N×N float32, each row summing to 1
+    (sections 3.2 and 3.3)."""
     reciprocal = _reciprocal(neighbours)
-    closest = _reciprocal(neighbours[:, : int(np.around(k1 / 2)) + 1])  # half of the list and the image itself
+    closest = _reciprocal(
+        neighbours[:, : int(np.around(k1 / 2)) + 1]
+    )  # half of the list and the image itself
     enough = 2 / 3 * np.diff(closest.indptr)
     closest_of = closest.T.tocsr()
     parts = []
@@ -111,7 +123,8 @@ def _reciprocal(neighbours: np.ndarray) -> csr_array:
 
 
 def _row_blocks(sizes: np.ndarray, row_bytes: int) -> Iterator[slice]:
-    """Consecutive rows whose pairs fit PAIR_BYTES; an expansion may bring along about as many again, or more where images repeat."""
+    """Consecutive rows whose pairs fit PAIR_BYTES; an expansion may bring along about as many again, or more
+    where images repeat."""
     rows = max(1, int(PAIR_BYTES / (row_bytes * 2 * max(sizes.mean(), 1))))
     for start in range(0, len(sizes), rows):
         yield slice(start, min(start + rows, len(sizes)))

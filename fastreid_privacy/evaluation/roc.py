@@ -1,4 +1,5 @@
-"""Verification (fastreid's ``TEST.ROC``): how many true pairs are accepted when hardly any false pair may be."""
+"""Verification (fastreid's ``TEST.ROC``): how many true pairs are accepted when hardly any false pair may
+be."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ ONE_IN = (10_000, 1_000, 100)  # false pairs of which one is accepted: FPR 1e-4,
 class RocCounter:
     """TPR at small FPRs over all pairs of a query and a gallery image, exact, from blocks of their distances.
 
-    A pair is accepted where its distance is not above a threshold, which is the highest one at which at most the given share of false pairs
-    is accepted. Pairs at an equal distance are accepted together, or not at all: where the share would be exceeded by false pairs at one
-    distance, no true pair at this distance is accepted either. With fewer false pairs than the share counts in (10,000 for 1e-4), none is
-    accepted.
+    A pair is accepted where its distance is not above a threshold, which is the highest one at which at most
+    the given share of false pairs is accepted. Pairs at an equal distance are accepted together, or not at
+    all: where the share would be exceeded by false pairs at one distance, no true pair at this distance is
+    accepted either. With fewer false pairs than the share counts in (10,000 for 1e-4), none is accepted.
 
-    All distances of true pairs are kept, and of false pairs the smallest 1 %. (fastreid 1.4.0 takes the label of false pairs for that of
-    true ones.)
+    All distances of true pairs are kept, and of false pairs the smallest 1 %. (fastreid 1.4.0 takes the label
+    of false pairs for that of true ones.)
 
     Args:
         false_pairs_at_most: an upper bound on their number, for instance Q·G; the closer, the less is kept.
@@ -39,7 +40,8 @@ class RocCounter:
         """Add pairs.
 
         Args:
-            true: distances of pairs of one identity, any number, not NaN. Pairs that do not count are left out by the caller.
+            true: distances of pairs of one identity, any number, not NaN. Pairs that do not count are left
+                out by the caller.
             false: distances of pairs of different identities.
 
         Raises:
@@ -61,7 +63,8 @@ class RocCounter:
         """The figures over all pairs so far.
 
         Returns:
-            "TPR@FPR=1e-04", "TPR@FPR=1e-03" and "TPR@FPR=1e-02" in percent (0–100); None where there were no true or no false pairs.
+            "TPR@FPR=1e-04", "TPR@FPR=1e-03" and "TPR@FPR=1e-02" in percent (0–100); None where there were no
+            true or no false pairs.
         """
         true = np.concatenate(self._true or [np.empty(0)])
         nearest = np.sort(np.concatenate(self._nearest or [np.empty(0)]))
@@ -70,5 +73,7 @@ class RocCounter:
             # The first false pair that must not be accepted, and with it every pair from its distance on.
             refused = self._false_pairs // one_in
             some = len(true) and self._false_pairs
-            figures[f"TPR@FPR={1 / one_in:.0e}"] = 100 * float(np.mean(true < nearest[refused])) if some else None
+            figures[f"TPR@FPR={1 / one_in:.0e}"] = (
+                100 * float(np.mean(true < nearest[refused])) if some else None
+            )
         return figures

@@ -32,7 +32,8 @@ class Group:
 
     @property
     def run(self) -> str:
-        """The run whose anonymizer makes the images and whose Re-ID accuracy stands beside, as a reproduction names its folders."""
+        """The run whose anonymizer makes the images and whose Re-ID accuracy stands beside, as a reproduction
+        names its folders."""
         return f"{self.model}_{self.operator}" if self.operator else "upper_bound"
 
     @property

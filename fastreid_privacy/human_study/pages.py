@@ -1,7 +1,9 @@
-"""Writing a study: one self-contained page for each participant, and key.json, which says what the pages must not.
+"""Writing a study: one self-contained page for each participant, and key.json, which says what the pages must
+not.
 
-One page each, instead of one for all: a page holds only the images of its participant (a few MB), and nobody can look up others' pairs.
-A page names pairs by random letters; which answer is right, and which model made an image, stands in key.json alone.
+One page each, instead of one for all: a page holds only the images of its participant (a few MB), and nobody
+can look up others' pairs. A page names pairs by random letters; which answer is right, and which model made
+an image, stands in key.json alone.
 """
 
 from __future__ import annotations
@@ -15,24 +17,32 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import UserError
-from ..files import write_atomically
+from ..core.errors import UserError
+from ..core.files import write_atomically
 from ..report.page import render
 from .groups import Group
-from .images import Studio, checkpoint_of, missing_runs, shown_images
 from .pairs import Pair, deal, draw_pairs
+from .study_images import Studio, checkpoint_of, missing_runs, shown_images
 
 SCHEMA = 1
 KEY_FILE = "key.json"
 
 
 def make_study(
-    runs: Path, output: Path, groups: Sequence[Group], *, pairs: int = 100, participants: int = 10, seed: int = 0, device: str = "auto"
+    runs: Path,
+    output: Path,
+    groups: Sequence[Group],
+    *,
+    pairs: int = 100,
+    participants: int = 10,
+    seed: int = 0,
+    device: str = "auto",
 ) -> list[Path]:
     """Draw the pairs of every group, make their images, and write the pages and the key.
 
     Args:
-        runs: folder of the runs of one seed of a reproduction: ``base_<operator>``, ``full_<operator>``, ``upper_bound``.
+        runs: folder of the runs of one seed of a reproduction: ``base_<operator>``, ``full_<operator>``,
+            ``upper_bound``.
         output: a folder that is new or empty.
         groups: which rows of table 2.
         pairs: of each group; even, and a multiple of ``participants``.
@@ -43,17 +53,23 @@ def make_study(
         The pages.
 
     Raises:
-        UserError: for numbers that cannot be shared, runs without a checkpoint, too few images, or a folder that is not empty or cannot be
-            written to.
+        UserError: for numbers that cannot be shared, runs without a checkpoint, too few images, or a folder
+            that is not empty or cannot be written to.
     """
     if pairs < 2 or pairs % 2 or participants < 1 or pairs % participants:
-        raise UserError(f"--pairs {pairs} cannot be shared by {participants} participants with as many of one person as of two: give an "
-                        "even number that is a multiple of --participants")  # fmt: skip
+        raise UserError(
+            f"--pairs {pairs} cannot be shared by {participants} participants with as many of one person "
+            "as of two: give an "
+            "even number that is a multiple of --participants"
+        )
     if seed < 0:
         raise UserError(f"--seed is {seed}; give a whole number from 0")
     _check_new(output)
     if missing := missing_runs(runs, groups):
-        raise UserError(f"{runs} has no checkpoint of {', '.join(missing)}: run tools/reproduce.py first, or choose others with --groups")
+        raise UserError(
+            f"{runs} has no checkpoint of {', '.join(missing)}: run tools/reproduce.py first, or choose "
+            "others with --groups"
+        )
     images = shown_images(checkpoint_of(runs / groups[0].run))
     studio = Studio(runs, [path for path, _, _ in images], device)
     dealt = _deal_groups(images, groups, pairs, participants, seed)
@@ -66,15 +82,28 @@ def make_study(
             for group, pair in [share[index] for index in rng.permutation(len(share))]:
                 name = "".join(rng.choice(list("abcdefghijkmnpqrstuvwxyz"), 10))
                 shown = [
-                    _picture(studio, group, domain, index, pictures) for domain, index in zip(group.pair.split("-"), pair[:2], strict=True)
+                    _picture(studio, group, domain, index, pictures)
+                    for domain, index in zip(group.pair.split("-"), pair[:2], strict=True)
                 ]
                 trials.append([name, *(shown if rng.random() < 0.5 else shown[::-1])])
                 files = [Path(images[index][0]).name for index in pair[:2]]
-                entries[name] = {"participant": number, "group": group.name, "same": pair.same, "images": files}
+                entries[name] = {
+                    "participant": number,
+                    "group": group.name,
+                    "same": pair.same,
+                    "images": files,
+                }
                 progress.update()
             contents.append((trials, list(pictures)))
     study = _fingerprint(entries, contents)
-    key = {"schema": SCHEMA, "study": study, "seed": seed, "participants": participants, "runs": str(runs.resolve()), "pairs": entries}
+    key = {
+        "schema": SCHEMA,
+        "study": study,
+        "seed": seed,
+        "participants": participants,
+        "runs": str(runs.resolve()),
+        "pairs": entries,
+    }
     pages = [output / f"participant_{number:02}.html" for number in range(1, participants + 1)]
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -82,7 +111,9 @@ def make_study(
             _write_page(page, study, number, *content)
         write_atomically(output / KEY_FILE, lambda file: file.write(json.dumps(key, indent=1).encode()))
     except OSError as error:
-        raise UserError(f"the study cannot be written to {output}: {error.strerror}; choose another --output") from None
+        raise UserError(
+            f"the study cannot be written to {output}: {error.strerror}; choose another --output"
+        ) from None
     return pages
 
 
@@ -90,13 +121,18 @@ def _check_new(output: Path) -> None:
     try:
         taken = output.exists() and (not output.is_dir() or any(output.iterdir()))
     except OSError as error:
-        raise UserError(f"{output} cannot be looked into: {error.strerror}; choose another --output") from None
+        raise UserError(
+            f"{output} cannot be looked into: {error.strerror}; choose another --output"
+        ) from None
     if taken:
-        raise UserError(f"{output} is there already and not empty; choose another --output, answers may belong to it")
+        raise UserError(
+            f"{output} is there already and not empty; choose another --output, answers may belong to it"
+        )
 
 
 def _fingerprint(entries: dict[str, dict], contents: Sequence[tuple[list[list], list[bytes]]]) -> str:
-    """Of all that is asked and shown: studies of one seed on images of other models have other answers, and must not be taken for one."""
+    """Of all that is asked and shown: studies of one seed on images of other models have other answers, and
+    must not be taken for one."""
     digest = hashlib.sha256(json.dumps([entries, [trials for trials, _ in contents]]).encode())
     for _, pictures in contents:
         for picture in pictures:
@@ -104,13 +140,18 @@ def _fingerprint(entries: dict[str, dict], contents: Sequence[tuple[list[list], 
     return digest.hexdigest()[:16]
 
 
-def _deal_groups(images, groups: Sequence[Group], pairs: int, participants: int, seed: int) -> list[list[tuple[Group, Pair]]]:
-    """For each participant (group, pair) of all groups; a group's pairs depend on the seed and its name alone."""
+def _deal_groups(
+    images, groups: Sequence[Group], pairs: int, participants: int, seed: int
+) -> list[list[tuple[Group, Pair]]]:
+    """For each participant (group, pair) of all groups; a group's pairs depend on the seed and its name
+    alone."""
     dealt: list[list[tuple[Group, Pair]]] = [[] for _ in range(participants)]
     pids, camids = [pid for _, pid, _ in images], [camera for _, _, camera in images]
     for group in groups:
         rng = np.random.default_rng([seed, *group.name.encode()])
-        for share, drawn in zip(dealt, deal(draw_pairs(pids, camids, pairs, rng), participants, rng), strict=True):
+        for share, drawn in zip(
+            dealt, deal(draw_pairs(pids, camids, pairs, rng), participants, rng), strict=True
+        ):
             share += [(group, pair) for pair in drawn]
     return dealt
 
@@ -120,8 +161,15 @@ def _picture(studio: Studio, group: Group, domain: str, index: int, pictures: di
     return pictures.setdefault(studio.image(group, domain, index), len(pictures))
 
 
-def _write_page(path: Path, study: str, participant: int, trials: list[list], pictures: Sequence[bytes]) -> None:
-    data = {"study": study, "participant": participant, "trials": trials, "images": [base64.b64encode(png).decode() for png in pictures]}
+def _write_page(
+    path: Path, study: str, participant: int, trials: list[list], pictures: Sequence[bytes]
+) -> None:
+    data = {
+        "study": study,
+        "participant": participant,
+        "trials": trials,
+        "images": [base64.b64encode(png).decode() for png in pictures],
+    }
     text = json.dumps(data).replace("</", "<\\/")
     page = render("page.html", Path(__file__).parent, data=text, participant=participant, count=len(trials))
     write_atomically(path, lambda file: file.write(page.encode()))

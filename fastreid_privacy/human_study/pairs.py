@@ -8,24 +8,28 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import UserError
+from ..core.errors import UserError
 
 TRIES = 100  # draws for a person's next pair
 
 
 class Pair(NamedTuple):
-    """Two images: indices into the test images. In a group of two domains the first is shown raw and the second protected."""
+    """Two images: indices into the test images. In a group of two domains the first is shown raw and the
+    second protected."""
 
     first: int
     second: int
     same: bool
 
 
-def draw_pairs(pids: Sequence[int], camids: Sequence[int], count: int, rng: np.random.Generator) -> list[Pair]:
-    """Half as many pairs of one person as pairs, the others of two people; the two images always from different cameras.
+def draw_pairs(
+    pids: Sequence[int], camids: Sequence[int], count: int, rng: np.random.Generator
+) -> list[Pair]:
+    """Half as many pairs of one person as pairs, the others of two people; the two images always from
+    different cameras.
 
-    So neither the camera nor the number of either answer is a cue. People take turns, so that nobody is shown much more often than others.
-    No two images are paired twice.
+    So neither the camera nor the number of either answer is a cue. People take turns, so that nobody is shown
+    much more often than others. No two images are paired twice.
 
     Args:
         pids: identity of each image; 0 and below, distractors and junk, are not shown.
@@ -42,23 +46,42 @@ def draw_pairs(pids: Sequence[int], camids: Sequence[int], count: int, rng: np.r
             images[pid][camera].append(index)
     seen: set[frozenset[int]] = set()
     people = [pid for pid in images if len(images[pid]) > 1]
-    same = _draw(count // 2, people, lambda pid: _of_one_person(images[pid], rng), seen, rng, "one person under two cameras")
-    others = _draw(count // 2, list(images), lambda pid: _of_two_people(images, pid, rng), seen, rng, "two people under two cameras")
+    same = _draw(
+        count // 2,
+        people,
+        lambda pid: _of_one_person(images[pid], rng),
+        seen,
+        rng,
+        "one person under two cameras",
+    )
+    others = _draw(
+        count // 2,
+        list(images),
+        lambda pid: _of_two_people(images, pid, rng),
+        seen,
+        rng,
+        "two people under two cameras",
+    )
     return [*(Pair(*pair, True) for pair in same), *(Pair(*pair, False) for pair in others)]
 
 
 def _draw(count, people, draw, seen, rng, what) -> list[tuple[int, int]]:
-    """``count`` pairs that were not seen before, people taking turns; whoever has no further pair is passed over."""
+    """``count`` pairs that were not seen before, people taking turns; whoever has no further pair is passed
+    over."""
     pairs: list[tuple[int, int]] = []
     while len(pairs) < count:
         before = len(pairs)
         for pid in rng.permutation(people)[: count - before].tolist():
-            pair = next((pair for _ in range(TRIES) if (pair := draw(pid)) and frozenset(pair) not in seen), None)
+            pair = next(
+                (pair for _ in range(TRIES) if (pair := draw(pid)) and frozenset(pair) not in seen), None
+            )
             if pair:
                 seen.add(frozenset(pair))
                 pairs.append(pair)
         if len(pairs) == before:
-            raise UserError(f"the test set has no {count} different pairs of images of {what}: ask for fewer with --pairs")
+            raise UserError(
+                f"the test set has no {count} different pairs of images of {what}: ask for fewer with --pairs"
+            )
     return pairs
 
 
@@ -67,7 +90,9 @@ def _of_one_person(cameras: dict[int, list[int]], rng: np.random.Generator) -> t
     return int(rng.choice(cameras[first])), int(rng.choice(cameras[second]))
 
 
-def _of_two_people(images: dict[int, dict[int, list[int]]], pid: int, rng: np.random.Generator) -> tuple[int, int] | None:
+def _of_two_people(
+    images: dict[int, dict[int, list[int]]], pid: int, rng: np.random.Generator
+) -> tuple[int, int] | None:
     camera = int(rng.choice(sorted(images[pid])))
     other = int(rng.choice(sorted(images)))
     cameras = sorted(set(images[other]) - {camera})
@@ -77,7 +102,8 @@ def _of_two_people(images: dict[int, dict[int, list[int]]], pid: int, rng: np.ra
 
 
 def deal(pairs: Sequence[Pair], participants: int, rng: np.random.Generator) -> list[list[Pair]]:
-    """Share the pairs of a group equally; each participant gets as many of either kind as the others, give or take one.
+    """Share the pairs of a group equally; each participant gets as many of either kind as the others, give or
+    take one.
 
     Args:
         pairs: a multiple of ``participants``.

@@ -1,4 +1,5 @@
-"""Scoring a study: the accuracy of each group with confidence intervals, the paper's and the Re-ID model's beside it."""
+"""Scoring a study: the accuracy of each group with confidence intervals, the paper's and the Re-ID model's
+beside it."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from ..errors import UserError
-from ..report import read_results
+from ..core.errors import UserError
+from ..results.results_json import read_results
 from .groups import GROUPS, Group
 from .pages import KEY_FILE, SCHEMA
 
@@ -43,8 +44,8 @@ def read_answers(files: Sequence[Path], key: Mapping) -> dict[int, dict[str, boo
         {participant: {pair: whether the answer was "same"}}.
 
     Raises:
-        UserError: for a file that is missing or damaged, of another study, twice of one participant, or with pairs or answers that its page
-            does not have.
+        UserError: for a file that is missing or damaged, of another study, twice of one participant, or with
+            pairs or answers that its page does not have.
     """
     answers: dict[int, dict[str, bool]] = {}
     sources: dict[int, Path] = {}
@@ -54,24 +55,36 @@ def read_answers(files: Sequence[Path], key: Mapping) -> dict[int, dict[str, boo
         if content.get("study") != key["study"]:
             raise UserError(f"{file} is of the study {content.get('study')}, not of this one, {key['study']}")
         if type(participant) is not int or not 1 <= participant <= key["participants"]:
-            raise UserError(f"{file} is of participant {participant!r}; this study has 1 to {key['participants']}")
+            raise UserError(
+                f"{file} is of participant {participant!r}; this study has 1 to {key['participants']}"
+            )
         if participant in answers:
-            raise UserError(f"{file} and {sources[participant]} are both of participant {participant}: give one of them")
+            raise UserError(
+                f"{file} and {sources[participant]} are both of participant {participant}: give one of them"
+            )
         if not isinstance(given, dict):
             raise UserError(f"{file} holds no answers")
         for pair, entry in given.items():
             if key["pairs"].get(pair, {}).get("participant") != participant:
-                raise UserError(f"{file} answers the pair {pair!r}, which participant {participant} was not shown")
+                raise UserError(
+                    f"{file} answers the pair {pair!r}, which participant {participant} was not shown"
+                )
             if not isinstance(entry, dict) or entry.get("answer") not in ANSWERS:
                 raise UserError(f"{file} answers the pair {pair!r} neither with same nor with different")
-        answers[participant], sources[participant] = {pair: entry["answer"] == "same" for pair, entry in given.items()}, file
+        answers[participant], sources[participant] = (
+            {pair: entry["answer"] == "same" for pair, entry in given.items()},
+            file,
+        )
     return answers
 
 
 def missing_answers(key: Mapping, answers: Mapping[int, Mapping[str, bool]]) -> dict[int, int]:
-    """{participant: pairs without an answer} of those who have any, participants of whom there is no file included."""
+    """{participant: pairs without an answer} of those who have any, participants of whom there is no file
+    included."""
     asked = Counter(entry["participant"] for entry in key["pairs"].values())
-    missing = {participant: count - len(answers.get(participant, ())) for participant, count in sorted(asked.items())}
+    missing = {
+        participant: count - len(answers.get(participant, ())) for participant, count in sorted(asked.items())
+    }
     return {participant: count for participant, count in missing.items() if count}
 
 
@@ -84,9 +97,11 @@ def score_study(key: Mapping, answers: Mapping[int, Mapping[str, bool]], seed: i
         seed: of the bootstrap.
 
     Returns:
-        For each group of the study: "answered" and "missing" (pairs), "correct", "accuracy" in percent with "low" and "high", its 95 %
-        Wilson interval, which takes answers as independent; "participants_low" and "participants_high", the 95 % interval of a bootstrap
-        over participants, who differ (None with fewer than two); "said_same", percent. Accuracy and intervals are None without an answer.
+        For each group of the study: "answered" and "missing" (pairs), "correct", "accuracy" in percent with
+            "low" and "high", its 95 %
+        Wilson interval, which takes answers as independent; "participants_low" and "participants_high", the
+        95 % interval of a bootstrap over participants, who differ (None with fewer than two); "said_same",
+        percent. Accuracy and intervals are None without an answer.
     """
     right: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
     said_same: Counter[str] = Counter()
@@ -103,7 +118,11 @@ def score_study(key: Mapping, answers: Mapping[int, Mapping[str, bool]], seed: i
         score = {"answered": answered, "missing": count - answered, "correct": correct}
         if answered:
             interval = binomtest(correct, answered).proportion_ci(0.95, method="wilson")
-            score |= {"accuracy": 100 * correct / answered, "low": 100 * interval.low, "high": 100 * interval.high}
+            score |= {
+                "accuracy": 100 * correct / answered,
+                "low": 100 * interval.low,
+                "high": 100 * interval.high,
+            }
             score["said_same"] = 100 * said_same[group] / answered
         else:
             score |= dict.fromkeys(("accuracy", "low", "high", "said_same"))
@@ -113,7 +132,8 @@ def score_study(key: Mapping, answers: Mapping[int, Mapping[str, bool]], seed: i
 
 
 def _over_participants(of_people: Sequence[Sequence[bool]], seed: int) -> tuple[float | None, float | None]:
-    """The 95 % interval of the accuracy when participants are drawn again, with replacement; (None, None) with fewer than two."""
+    """The 95 % interval of the accuracy when participants are drawn again, with replacement; (None, None)
+    with fewer than two."""
     if len(of_people) < 2:
         return None, None
     correct, answered = (np.array([measure(answers) for answers in of_people]) for measure in (sum, len))
@@ -123,7 +143,8 @@ def _over_participants(of_people: Sequence[Sequence[bool]], seed: int) -> tuple[
 
 
 def reid_rank1(runs: Path, group: Group) -> float | None:
-    """Rank-1 of the group's Re-ID model on its pair of domains, percent, or None where its results.json is not there.
+    """Rank-1 of the group's Re-ID model on its pair of domains, percent, or None where its results.json is
+    not there.
 
     Raises:
         UserError: when there is one that cannot be read.

@@ -1,4 +1,5 @@
-"""The networks of the method: pix2pix generators and discriminators, and the registries that others add theirs to."""
+"""The networks of the method: pix2pix generators and discriminators, and the registries that others add
+theirs to."""
 
 from .patchgan import PatchDiscriminator
 from .registry import DISCRIMINATOR_REGISTRY, GENERATOR_REGISTRY, build_discriminator, build_generator

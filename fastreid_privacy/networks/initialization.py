@@ -10,7 +10,8 @@ def initialize(module: nn.Module) -> None:
 
     Use with ``network.apply(initialize)``.
 
-    Reference: Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, CVPR 2017, appendix 6.2.
+    Reference: Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, CVPR 2017,
+    appendix 6.2.
     """
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(module.weight, 0.0, 0.02)

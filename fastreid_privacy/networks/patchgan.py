@@ -1,4 +1,5 @@
-"""The conditional PatchGAN of pix2pix, which judges every 70×70 patch of an image for itself (paper, eqs. 1, 2, 5 and 6)."""
+"""The conditional PatchGAN of pix2pix, which judges every 70×70 patch of an image for itself (paper, eqs. 1,
+2, 5 and 6)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .initialization import initialize
 from .registry import DISCRIMINATOR_REGISTRY
 
@@ -16,10 +17,12 @@ MAX_WIDENING = 8
 
 @DISCRIMINATOR_REGISTRY.register()
 class PatchDiscriminator(nn.Module):
-    """PatchGAN discriminator: (condition, image), both N×3×H×W in [−1, 1] → N×1×h×w logits, positive for "real".
+    """PatchGAN discriminator: (condition, image), both N×3×H×W in [−1, 1] → N×1×h×w logits, positive for
+    "real".
 
-    ``layers`` 4×4 convolutions of stride 2, then two of stride 1, with BatchNorm except on the first and the last and LeakyReLU(0.2)
-    between them. With 3 layers a logit sees 70×70 pixels, and h, w are H // 8 − 2, W // 8 − 2.
+    ``layers`` 4×4 convolutions of stride 2, then two of stride 1, with BatchNorm except on the first and the
+    last and LeakyReLU(0.2) between them. With 3 layers a logit sees 70×70 pixels, and h, w are H // 8 − 2, W
+    // 8 − 2.
 
     Args:
         in_channels: Channels of condition and image together.
@@ -41,11 +44,16 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         self.min_side = 3 * 2**layers
         channels = [width * min(2**level, MAX_WIDENING) for level in range(layers + 1)]
-        stages: list[nn.Module] = [nn.Conv2d(in_channels, channels[0], kernel_size=4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        stages: list[nn.Module] = [
+            nn.Conv2d(in_channels, channels[0], kernel_size=4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+        ]
         for level in range(1, layers + 1):
             stride = 2 if level < layers else 1
             stages += [
-                nn.Conv2d(channels[level - 1], channels[level], kernel_size=4, stride=stride, padding=1, bias=False),
+                nn.Conv2d(
+                    channels[level - 1], channels[level], kernel_size=4, stride=stride, padding=1, bias=False
+                ),
                 nn.BatchNorm2d(channels[level]),
                 nn.LeakyReLU(0.2),
             ]
@@ -63,7 +71,8 @@ class PatchDiscriminator(nn.Module):
         height, width = image.shape[-2:]
         if min(height, width) < self.min_side:
             raise UserError(
-                f"images of {height}×{width} are too small for the discriminator: both sides of INPUT.SIZE_TRAIN must be at least "
+                f"images of {height}×{width} are too small for the discriminator: both sides of "
+                "INPUT.SIZE_TRAIN must be at least "
                 f"{self.min_side} pixels"
             )
         return self.stages(torch.cat([condition, image], dim=1))

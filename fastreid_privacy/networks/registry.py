@@ -2,10 +2,11 @@
 
 A registered class is built by its own ``from_options``, the one place where a network meets the config:
 
-- generator: ``from_options(options, size)`` with the config node ``PRIVACY.ANONYMIZER`` or ``PRIVACY.RECOVERY`` and the training
-  size (height, width) in pixels; its ``forward`` maps N×3×H×W in [−1, 1] to the same shape and range;
-- discriminator: ``from_options(options)`` with the node ``PRIVACY.DISCRIMINATOR``; its ``forward(condition, image)`` maps two
-  N×3×H×W in [−1, 1] to logits of any shape, positive for "real".
+- generator: ``from_options(options, size)`` with the config node ``PRIVACY.ANONYMIZER`` or
+  ``PRIVACY.RECOVERY`` and the training size (height, width) in pixels; its ``forward`` maps N×3×H×W in [−1,
+  1] to the same shape and range;
+- discriminator: ``from_options(options)`` with the node ``PRIVACY.DISCRIMINATOR``; its ``forward(condition,
+  image)`` maps two N×3×H×W in [−1, 1] to logits of any shape, positive for "real".
 
 Example:
     >>> from types import SimpleNamespace
@@ -27,7 +28,7 @@ from typing import Any
 from fastreid.utils.registry import Registry
 from torch import nn
 
-from ..registry import lookup
+from ..core.registry import lookup
 
 GENERATOR_REGISTRY = Registry("GENERATOR")
 DISCRIMINATOR_REGISTRY = Registry("DISCRIMINATOR")
@@ -37,21 +38,24 @@ def build_generator(options: Any, size: tuple[int, int]) -> nn.Module:
     """Build the generator that a config node names.
 
     Args:
-        options: ``cfg.PRIVACY.ANONYMIZER`` or ``cfg.PRIVACY.RECOVERY``, or any object with the attributes that the network reads
-            (``NAME``, for the U-Net also ``WIDTH`` and ``DEPTH``).
+        options: ``cfg.PRIVACY.ANONYMIZER`` or ``cfg.PRIVACY.RECOVERY``, or any object with the attributes
+            that the network reads (``NAME``, for the U-Net also ``WIDTH`` and ``DEPTH``).
         size: Training size (height, width) in pixels, as ``INPUT.SIZE_TRAIN``.
 
     Raises:
         UserError: The name is not registered, or the network cannot take the size.
     """
-    return lookup(GENERATOR_REGISTRY, options.NAME, "PRIVACY.ANONYMIZER.NAME or PRIVACY.RECOVERY.NAME").from_options(options, size)
+    return lookup(
+        GENERATOR_REGISTRY, options.NAME, "PRIVACY.ANONYMIZER.NAME or PRIVACY.RECOVERY.NAME"
+    ).from_options(options, size)
 
 
 def build_discriminator(options: Any) -> nn.Module:
     """Build the discriminator that a config node names.
 
     Args:
-        options: ``cfg.PRIVACY.DISCRIMINATOR``, or any object with the attributes that the network reads (``NAME``, ``WIDTH``).
+        options: ``cfg.PRIVACY.DISCRIMINATOR``, or any object with the attributes that the network reads
+            (``NAME``, ``WIDTH``).
 
     Raises:
         UserError: The name is not registered.

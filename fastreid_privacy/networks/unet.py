@@ -1,7 +1,9 @@
-"""The pix2pix U-Net, generator of both the anonymizer and the recovery decoder (paper, sections 3.1, 3.2 and 4.2).
+"""The pix2pix U-Net, generator of both the anonymizer and the recovery decoder (paper, sections 3.1, 3.2 and
+4.2).
 
-Every down layer halves the image, every up layer doubles it and sees, besides the layer below, the features of the same size
-from the way down. Those skips are what lets an anonymized image carry the detail that recovery needs.
+Every down layer halves the image, every up layer doubles it and sees, besides the layer below, the features
+of the same size from the way down. Those skips are what lets an anonymized image carry the detail that
+recovery needs.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .initialization import initialize
 from .registry import GENERATOR_REGISTRY
 
@@ -44,9 +46,14 @@ def check_size(height: int, width: int, depth: int) -> None:
     smaller = "×".join(str(max(side // step, 1) * step) for side in (height, width))
     larger = "×".join(str(max(-(-side // step), 1) * step) for side in (height, width))
     fitting = halvings(height, width)
-    shallower = f", or set PRIVACY.ANONYMIZER.DEPTH and PRIVACY.RECOVERY.DEPTH to at most {fitting}" if fitting >= MIN_DEPTH else ""
+    shallower = (
+        f", or set PRIVACY.ANONYMIZER.DEPTH and PRIVACY.RECOVERY.DEPTH to at most {fitting}"
+        if fitting >= MIN_DEPTH
+        else ""
+    )
     raise UserError(
-        f"images of {height}×{width} cannot be halved {depth} times by the U-Net: set INPUT.SIZE_TRAIN and INPUT.SIZE_TEST to "
+        f"images of {height}×{width} cannot be halved {depth} times by the U-Net: set INPUT.SIZE_TRAIN and "
+        "INPUT.SIZE_TEST to "
         f"{' or '.join(dict.fromkeys([smaller, larger]))}{shallower}"
     )
 
@@ -55,9 +62,9 @@ def check_size(height: int, width: int, depth: int) -> None:
 class UNetGenerator(nn.Module):
     """U-Net generator: N×3×H×W in [−1, 1] → N×3×H×W in [−1, 1].
 
-    4×4 convolutions of stride 2 with BatchNorm, LeakyReLU(0.2) on the way down and ReLU on the way up, Tanh at the end; no dropout.
-    The first and the innermost down layer have no norm: the first sees the image itself, and the innermost may be a single value per
-    image, which a norm over a batch of one would erase.
+    4×4 convolutions of stride 2 with BatchNorm, LeakyReLU(0.2) on the way down and ReLU on the way up, Tanh
+    at the end; no dropout. The first and the innermost down layer have no norm: the first sees the image
+    itself, and the innermost may be a single value per image, which a norm over a batch of one would erase.
 
     Args:
         width: Channels of the first layer; layer i has ``width * min(2**i, 8)``.
@@ -68,7 +75,8 @@ class UNetGenerator(nn.Module):
     Raises:
         UserError: ``depth`` is under 2, or (from ``forward``) the image does not fit it.
 
-    Reference: Isola et al., CVPR 2017, appendix 6.1; depth 7 at 256×128 as the paper's section 4.2 follows it.
+    Reference: Isola et al., CVPR 2017, appendix 6.1; depth 7 at 256×128 as the paper's section 4.2 follows
+    it.
 
     Example:
         >>> UNetGenerator(width=8, depth=6)(torch.zeros(1, 3, 128, 64)).shape
@@ -79,7 +87,8 @@ class UNetGenerator(nn.Module):
         super().__init__()
         if depth < MIN_DEPTH:
             raise UserError(
-                f"the U-Net's depth is {depth}: PRIVACY.ANONYMIZER.DEPTH and PRIVACY.RECOVERY.DEPTH must be 0 (as often as both sides "
+                f"the U-Net's depth is {depth}: PRIVACY.ANONYMIZER.DEPTH and PRIVACY.RECOVERY.DEPTH must "
+                "be 0 (as often as both sides "
                 f"halve) or at least {MIN_DEPTH}"
             )
         self.depth = depth
@@ -91,14 +100,18 @@ class UNetGenerator(nn.Module):
             below = channels[level]
             above = in_channels if first else channels[level - 1]
             self.down.append(_layer(nn.Conv2d, above, below, norm=not (first or innermost)))
-            # An up layer sees the layer below it and the skip of the same size; the innermost has nothing below.
+            # An up layer sees the layer below it and the skip of the same size; the innermost has nothing
+            # below.
             arriving = below if innermost else 2 * below
-            self.up.append(_layer(nn.ConvTranspose2d, arriving, out_channels if first else above, norm=not first))
+            self.up.append(
+                _layer(nn.ConvTranspose2d, arriving, out_channels if first else above, norm=not first)
+            )
         self.apply(initialize)
 
     @classmethod
     def from_options(cls, options: Any, size: tuple[int, int]) -> UNetGenerator:
-        """Build from a config node with ``WIDTH`` and ``DEPTH`` (0: as often as both sides halve) for images of (height, width)."""
+        """Build from a config node with ``WIDTH`` and ``DEPTH`` (0: as often as both sides halve) for images
+        of (height, width)."""
         height, width = size
         depth = options.DEPTH or max(halvings(height, width), MIN_DEPTH)
         generator = cls(width=options.WIDTH, depth=depth)

@@ -1,4 +1,5 @@
-"""The pictures of the report: sample images row by row, and the training curve with the checks of supervision upgradation."""
+"""The pictures of the report: sample images row by row, and the training curve with the checks of supervision
+upgradation."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..files import write_atomically
-from .inputs import DOMAINS, checked_images
+from ..core.domains import DOMAINS
+from ..core.files import write_atomically
+from ..results.stored import checked_images
 
 GRID_DPI = 128  # a power of two: pixels / dpi · dpi is exact, so a figure has exactly the size asked for
 GRID_LABEL, GRID_GAP = 144, 6  # pixels: the column of row labels, the space around pictures
@@ -24,17 +26,38 @@ CHECK_PANELS = {  # name: ((key of a check, name in the legend), …), label of 
     "psnr": ((("psnr_protected", "protected"), ("psnr_desensitized", "desensitized")), "PSNR, dB"),
     "ssim": ((("ssim_protected", "protected"), ("ssim_desensitized", "desensitized")), "SSIM"),
 }
-LEGEND = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "fontsize": 8.5, "frameon": False,
-          "handlelength": 2.2, "columnspacing": 1.2}  # fmt: skip
+LEGEND = {
+    "loc": "lower left",
+    "bbox_to_anchor": (0, 1),
+    "borderaxespad": 0.2,
+    "fontsize": 8.5,
+    "frameon": False,
+    "handlelength": 2.2,
+    "columnspacing": 1.2,
+}
 
-# Okabe and Ito's colours, told apart with all common colour-vision deficiencies; black and yellow left out for light and dark pages
-BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
+# Okabe and Ito's colours, told apart with all common colour-vision deficiencies; black and yellow left out
+# for light and dark pages
+BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+)
 LIGHT = {"ink": "#24292f", "paper": "#ffffff", "grid": "#d8dee4", "blue": BLUE}
-DARK = {"ink": "#d0d7de", "paper": "#16191d", "grid": "#353b43", "blue": "#5aa9e6"}  # Okabe and Ito's blue is too dark there
+DARK = {
+    "ink": "#d0d7de",
+    "paper": "#16191d",
+    "grid": "#353b43",
+    "blue": "#5aa9e6",
+}  # Okabe and Ito's blue is too dark there
 
 
 def image_grid(images: Mapping[str, np.ndarray], path: str | Path) -> None:
-    """Write the pictures as a PNG: a labelled row for each domain (raw, desensitized, protected, recovered), a column for each person.
+    """Write the pictures as a PNG: a labelled row for each domain (raw, desensitized, protected, recovered),
+    a column for each person.
 
     Small pictures are enlarged by whole factors, each pixel repeated, to about 256 pixels height.
 
@@ -49,16 +72,29 @@ def image_grid(images: Mapping[str, np.ndarray], path: str | Path) -> None:
     count, height, width = next(iter(images.values())).shape[:3]
     scale = max(1, round(256 / height))
     cell_height, cell_width = height * scale + GRID_GAP, width * scale + GRID_GAP
-    canvas = np.full((len(images) * cell_height + GRID_GAP, GRID_LABEL + count * cell_width + GRID_GAP, 3), 255, np.uint8)
+    canvas = np.full(
+        (len(images) * cell_height + GRID_GAP, GRID_LABEL + count * cell_width + GRID_GAP, 3), 255, np.uint8
+    )
     figure = Figure((canvas.shape[1] / GRID_DPI, canvas.shape[0] / GRID_DPI), dpi=GRID_DPI, facecolor="white")
     for row, (domain, batch) in enumerate(images.items()):
         top = GRID_GAP + row * cell_height
         for column, picture in enumerate(batch):
             left = GRID_LABEL + GRID_GAP + column * cell_width
-            canvas[top : top + height * scale, left : left + width * scale] = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+            canvas[top : top + height * scale, left : left + width * scale] = picture.repeat(
+                scale, axis=0
+            ).repeat(scale, axis=1)
         middle = 1 - (top + height * scale / 2) / canvas.shape[0]
         label = f"{DOMAINS[domain]}\n{domain}"
-        figure.text(GRID_LABEL / canvas.shape[1], middle, label, ha="right", va="center", fontsize=10, color=LIGHT["ink"], linespacing=1.6)
+        figure.text(
+            GRID_LABEL / canvas.shape[1],
+            middle,
+            label,
+            ha="right",
+            va="center",
+            fontsize=10,
+            color=LIGHT["ink"],
+            linespacing=1.6,
+        )
     figure.figimage(canvas)
     save_figure(figure, Path(path), GRID_DPI)
 
@@ -66,7 +102,9 @@ def image_grid(images: Mapping[str, np.ndarray], path: str | Path) -> None:
 def save_figure(figure: Figure, path: Path, dpi: int) -> None:
     """Write a figure as PNG, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None}))
+    write_atomically(
+        path, lambda file: figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+    )
 
 
 def _positive(value: object) -> float:
@@ -85,7 +123,8 @@ def loss_names(metrics: Sequence[Mapping]) -> list[str]:
 
 
 def iterations_per_epoch(metrics: Sequence[Mapping], checks: Sequence[Mapping]) -> int | None:
-    """The length of an epoch, from the log lines that carry a check's rank-1: they stand at iteration epoch · length.
+    """The length of an epoch, from the log lines that carry a check's rank-1: they stand at iteration epoch ·
+    length.
 
     Returns:
         The one length that fits every such line; None where no line or more than one length does.
@@ -94,18 +133,27 @@ def iterations_per_epoch(metrics: Sequence[Mapping], checks: Sequence[Mapping]) 
     for entry in metrics:
         if "validation/rank1" in entry:
             same = [check["epoch"] for check in checks if check.get("rank1") == entry["validation/rank1"]]
-            fitting = {entry["iteration"] // epoch for epoch in same if entry["iteration"] and entry["iteration"] % epoch == 0}
+            fitting = {
+                entry["iteration"] // epoch
+                for epoch in same
+                if entry["iteration"] and entry["iteration"] % epoch == 0
+            }
             lengths = fitting if lengths is None else lengths & fitting
     return lengths.pop() if lengths and len(lengths) == 1 else None
 
 
 def training_curve(
-    metrics: Sequence[Mapping], checks: Sequence[Mapping], path: str | Path, iters_per_epoch: int | None, dark: bool = False
+    metrics: Sequence[Mapping],
+    checks: Sequence[Mapping],
+    path: str | Path,
+    iters_per_epoch: int | None,
+    dark: bool = False,
 ) -> None:
-    """Draw losses (log scale) over the checks: validation rank-1 with the one to beat, PSNR and SSIM of protected and desensitized.
+    """Draw losses (log scale) over the checks: validation rank-1 with the one to beat, PSNR and SSIM of
+    protected and desensitized.
 
-    The rank-1 is that of OI→PI, or of OI→OI for a model without protected images, whose checks have no PSNR and SSIM: those panels are
-    left out. Each upgrade and fall back is marked.
+    The rank-1 is that of OI→PI, or of OI→OI for a model without protected images, whose checks have no PSNR
+    and SSIM: those panels are left out. Each upgrade and fall back is marked.
 
     Args:
         metrics: entries of ``read_metrics``; may be empty.
@@ -119,13 +167,19 @@ def training_curve(
     """
     names = loss_names(metrics)
     panels = ["loss"] if names else []
-    panels += [name for name, (keys, _) in CHECK_PANELS.items() if any(check.get(key) is not None for check in checks for key, _ in keys)]
+    panels += [
+        name
+        for name, (keys, _) in CHECK_PANELS.items()
+        if any(check.get(key) is not None for check in checks for key, _ in keys)
+    ]
     if not panels:
         raise ValueError("neither losses nor checks to draw")
     theme = DARK if dark else LIGHT
     heights = [PANEL_HEIGHTS[panel] for panel in panels]
     figure = Figure((CURVE_WIDTH, sum(heights)), facecolor=theme["paper"], layout="constrained")
-    axes = dict(zip(panels, figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0], strict=True))
+    axes = dict(
+        zip(panels, figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0], strict=True)
+    )
     for panel, axis in axes.items():
         if panel == "loss":
             _draw_losses(axis, metrics, names, iters_per_epoch or 1, theme)
@@ -134,7 +188,9 @@ def training_curve(
         _style(axis, theme)
     over_epochs = [axis for panel, axis in axes.items() if panel != "loss" or iters_per_epoch]
     _mark_decisions(over_epochs, axes, checks)
-    ends = [check["epoch"] for check in checks] + ([(metrics[-1]["iteration"] + 1) / iters_per_epoch] if names and iters_per_epoch else [])
+    ends = [check["epoch"] for check in checks] + (
+        [(metrics[-1]["iteration"] + 1) / iters_per_epoch] if names and iters_per_epoch else []
+    )
     for axis in over_epochs:
         axis.set_xlim(0, max(ends) * 1.02)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -149,33 +205,59 @@ def training_curve(
     save_figure(figure, Path(path), CURVE_DPI)
 
 
-def _draw_losses(axis, metrics: Sequence[Mapping], names: Sequence[str], iters_per_epoch: int, theme: Mapping[str, str]) -> None:
+def _draw_losses(
+    axis, metrics: Sequence[Mapping], names: Sequence[str], iters_per_epoch: int, theme: Mapping[str, str]
+) -> None:
     # a colour for each image network, several for Re-ID; the kinds of loss differ in line style too
     colours = {"anonymization": (theme["blue"],), "recovery": (VERMILLION,), "": (GREEN, ORANGE, PURPLE, SKY)}
-    styles = {family: cycle((colour, line) for line, colour in product(("-", "--", ":", "-."), colours[family])) for family in colours}
+    styles = {
+        family: cycle((colour, line) for line, colour in product(("-", "--", ":", "-."), colours[family]))
+        for family in colours
+    }
     for name in names:
         logged = [entry for entry in metrics if name in entry]  # validation figures have lines of their own
         position = [(entry["iteration"] + 1) / iters_per_epoch for entry in logged]
-        colour, line, width = (theme["ink"], "-", 2.0) if name == "total_loss" else (*next(styles[_family(name)]), 1.4)
+        colour, line, width = (
+            (theme["ink"], "-", 2.0) if name == "total_loss" else (*next(styles[_family(name)]), 1.4)
+        )
         label = "total" if name == "total_loss" else name.removeprefix("loss_").replace("_", " ")
         marker = "o" if len(logged) == 1 else None  # a line of one point is invisible
-        axis.plot(position, [_positive(entry[name]) for entry in logged], line, color=colour, lw=width, marker=marker, label=label)
+        axis.plot(
+            position,
+            [_positive(entry[name]) for entry in logged],
+            line,
+            color=colour,
+            lw=width,
+            marker=marker,
+            label=label,
+        )
     axis.set(yscale="log", ylabel="loss")
 
 
-def _draw_checks(axis, checks: Sequence[Mapping], keys: Sequence[tuple[str, str]], label: str, theme: Mapping[str, str]) -> None:
+def _draw_checks(
+    axis, checks: Sequence[Mapping], keys: Sequence[tuple[str, str]], label: str, theme: Mapping[str, str]
+) -> None:
     epochs = [check["epoch"] for check in checks]
     pair = "OI→PI" if any("psnr_protected" in check for check in checks) else "OI→OI"
     for (key, name), (colour, style) in zip(keys, ((theme["blue"], "o-"), (ORANGE, "s--")), strict=True):
         if any(check.get(key) is not None for check in checks):
             values = [math.nan if check.get(key) is None else check[key] for check in checks]
-            axis.plot(epochs, values, style, color=colour, lw=1.6, ms=4, label=f"rank-1 {pair}" if key == "rank1" else name)
+            axis.plot(
+                epochs,
+                values,
+                style,
+                color=colour,
+                lw=1.6,
+                ms=4,
+                label=f"rank-1 {pair}" if key == "rank1" else name,
+            )
     axis.set_ylabel(label)
     axis.margins(y=0.15)
 
 
 def _mark_decisions(over_epochs: Sequence, axes: Mapping, checks: Sequence[Mapping]) -> None:
-    """A vertical line on every panel for each upgrade and fall back; on that of rank-1 also a triangle, up or down, named in its legend."""
+    """A vertical line on every panel for each upgrade and fall back; on that of rank-1 also a triangle, up or
+    down, named in its legend."""
     named = axes.get("rank1")
     for decision, colour, style, shape in (("upgrade", GREEN, "-", "^"), ("fall back", VERMILLION, ":", "v")):
         epochs = [check["epoch"] for check in checks if check.get("decision") == decision]

@@ -1,4 +1,5 @@
-"""report.html: one self-contained page (pictures inline, no script, nothing fetched) from the files of an output folder."""
+"""report.html: one self-contained page (pictures inline, no script, nothing fetched) from the files of an
+output folder."""
 
 from __future__ import annotations
 
@@ -9,11 +10,14 @@ from pathlib import Path
 
 import yaml
 
-from ..errors import UserError
-from ..files import write_atomically
+from ..core.domains import DOMAINS
+from ..core.errors import UserError
+from ..core.files import write_atomically
+from ..results.results_json import config_value, read_results
+from ..results.stored import load_rank_lists, load_samples
+from ..results.training_log import read_metrics
 from . import tables
 from .figures import image_grid, iterations_per_epoch, loss_names, training_curve
-from .inputs import DOMAINS, config_value, load_rank_lists, load_samples, read_metrics, read_results
 from .page import data_uri, rank_lists, render
 from .pictures import image_strip, png_bytes
 
@@ -28,20 +32,29 @@ def results_files(output_dir: str | Path) -> list[Path]:
     """
     folder = Path(output_dir)
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; give the OUTPUT_DIR of a run, the folder that holds results.json")
-    files = [path for path in [folder / "results.json", *sorted(folder.glob("results_*.json"))] if path.is_file()]
+        raise UserError(
+            f"{folder} is no folder; give the OUTPUT_DIR of a run, the folder that holds results.json"
+        )
+    files = [
+        path for path in [folder / "results.json", *sorted(folder.glob("results_*.json"))] if path.is_file()
+    ]
     if not files:
-        raise UserError(f"{folder} holds no results.json; tools/train_net.py writes it when it evaluates on a test set (also --eval-only)")
+        raise UserError(
+            f"{folder} holds no results.json; tools/train_net.py writes it when it evaluates on a test set "
+            "(also --eval-only)"
+        )
     return files
 
 
 def write_report(output_dir: str | Path) -> Path:
-    """Write OUTPUT_DIR/report.html, and its pictures as PNG files into OUTPUT_DIR/figures, from what the folder holds.
+    """Write OUTPUT_DIR/report.html, and its pictures as PNG files into OUTPUT_DIR/figures, from what the
+    folder holds.
 
     What is missing (log, sample images, checks) is left out, and the page says so.
 
     Args:
-        output_dir: with results.json or results_<name>.json; beside them metrics.json and figures/samples.npz where there are any.
+        output_dir: with results.json or results_<name>.json; beside them metrics.json and figures/samples.npz
+            where there are any.
 
     Returns:
         The path of report.html, which is written whole or not at all.
@@ -65,15 +78,23 @@ def write_report(output_dir: str | Path) -> Path:
         run.update(_training(run["results"], metrics, folder, f"_{index + 1}" if index else ""))
     title = " · ".join(section["dataset"] for section in sections)
     page = render(
-        "template.html", sections=sections, runs=runs, tables=tables, domains=DOMAINS, legend=tables.legend(everything), title=title,
+        "template.html",
+        sections=sections,
+        runs=runs,
+        tables=tables,
+        domains=DOMAINS,
+        legend=tables.legend(everything),
+        title=title,
         page_title=f"Report: {title}",
-    )  # fmt: skip
+    )
     write_atomically(folder / "report.html", lambda file: file.write(page.encode()))
     return folder / "report.html"
 
 
 def _trained_alike(first: Mapping, second: Mapping) -> bool:
-    return all(first.get(key) == second.get(key) for key in ("config", "checkpoint", "seed", "version", "checks"))
+    return all(
+        first.get(key) == second.get(key) for key in ("config", "checkpoint", "seed", "version", "checks")
+    )
 
 
 def _section(results: Mapping, path: Path, folder: Path) -> dict:
@@ -85,11 +106,16 @@ def _section(results: Mapping, path: Path, folder: Path) -> dict:
         "dataset": dataset,
         "run": _what_was_run(results, dataset),
         "headline": _headline(results),
-        "retrieval": [(pair, list(rows)) for pair, rows in groupby(tables.retrieval_table(results), key=lambda row: row.where)],
+        "retrieval": [
+            (pair, list(rows))
+            for pair, rows in groupby(tables.retrieval_table(results), key=lambda row: row.where)
+        ],
         "excluded": tables.excluded_queries(results),
         "comparison": tables.comparison_rows(results),
         "verification": (verification := tables.verification_table(results)),
-        "verification_heads": [metric.removeprefix("TPR@") for metric in (verification[0].values if verification else ())],
+        "verification_heads": [
+            metric.removeprefix("TPR@") for metric in (verification[0].values if verification else ())
+        ],
         "quality": (quality := tables.quality_table(results)),
         "lpips": tables.has_lpips(quality),
         **_pictures(folder, name),
@@ -101,7 +127,13 @@ def _what_was_run(results: Mapping, dataset: str) -> list[tuple[str, str]]:
 
     def config(key: str) -> str:
         value = config_value(results, key)
-        return " × ".join(map(str, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)
+        return (
+            " × ".join(map(str, value))
+            if isinstance(value, list | tuple)
+            else ""
+            if value is None
+            else str(value)
+        )
 
     protection = config_value(results, "PRIVACY.PROTECTION")
     backbone = config("MODEL.BACKBONE.NAME").removeprefix("build_").removesuffix("_backbone")
@@ -126,31 +158,56 @@ def _what_was_run(results: Mapping, dataset: str) -> list[tuple[str, str]]:
 
 
 def _headline(results: Mapping) -> list[dict]:
-    """The figures to see first: rank-1 of the four settings, then how far protected and recovered images are from raw ones."""
+    """The figures to see first: rank-1 of the four settings, then how far protected and recovered images are
+    from raw ones."""
     rows = tables.retrieval_table(results)
     ours = {row.where: row for row in rows if row.kind == "ours"}
     base = {row.where: row for row in rows if row.kind == "baseline"}
     tiles = []
-    for pair in [pair for pair in ("OI-OI", "OI-PI", "PI-OI", "PI-PI") if pair in ours] + (["OI-DI"] if "OI-PI" not in ours else []):
+    for pair in [pair for pair in ("OI-OI", "OI-PI", "PI-OI", "PI-PI") if pair in ours] + (
+        ["OI-DI"] if "OI-PI" not in ours else []
+    ):
         if pair in ours:
-            notes = [f"{tables.number(ours[pair].share, 1)} % of the upper bound"] if ours[pair].share is not None else []
+            notes = (
+                [f"{tables.number(ours[pair].share, 1)} % of the upper bound"]
+                if ours[pair].share is not None
+                else []
+            )
             notes += [f"Base {tables.number(base[pair].values['Rank-1'], 1)}"] if pair in base else []
             value = tables.number(ours[pair].values["Rank-1"], 1)
-            tiles.append({"label": f"{tables.arrow(pair)} rank-1", "value": value, "unit": "%", "notes": notes})
+            tiles.append(
+                {"label": f"{tables.arrow(pair)} rank-1", "value": value, "unit": "%", "notes": notes}
+            )
     quality = {row.where: row.values["PSNR"] for row in tables.quality_table(results) if row.kind == "ours"}
     for domain in ("protected", "recovered"):
         if domain in quality:
-            notes = [f"desensitized {tables.number(quality['desensitized'], 2)}"] if "desensitized" in quality else []
-            tiles.append({"label": f"{domain} PSNR", "value": tables.number(quality[domain], 2), "unit": "dB", "notes": notes})
+            notes = (
+                [f"desensitized {tables.number(quality['desensitized'], 2)}"]
+                if "desensitized" in quality
+                else []
+            )
+            tiles.append(
+                {
+                    "label": f"{domain} PSNR",
+                    "value": tables.number(quality[domain], 2),
+                    "unit": "dB",
+                    "notes": notes,
+                }
+            )
     return tiles
 
 
 def _pictures(folder: Path, name: str) -> dict:
-    """One strip of sample images for each domain, and the rank lists; both also go to figures/ as files with labels."""
+    """One strip of sample images for each domain, and the rank lists; both also go to figures/ as files with
+    labels."""
     images = load_samples(folder, name)
     suffix = f"_{name}" if name else ""
     shown = rank_lists(load_rank_lists(folder, name), folder / "figures" / f"rank_lists{suffix}")
-    pictures = {"rank_lists": shown, "stored_rank_lists": f"figures/rank_lists{suffix}.npz", "stored": f"figures/samples{suffix}.npz"}
+    pictures = {
+        "rank_lists": shown,
+        "stored_rank_lists": f"figures/rank_lists{suffix}.npz",
+        "stored": f"figures/samples{suffix}.npz",
+    }
     if images is None:
         return {**pictures, "strips": [], "count": 0}
     image_grid(images, folder / "figures" / f"samples{suffix}.png")
@@ -161,7 +218,10 @@ def _pictures(folder: Path, name: str) -> dict:
 def _training(results: Mapping, metrics: Sequence[Mapping], folder: Path, suffix: str) -> dict:
     """Checks, training curve in light and dark, and the config."""
     checks = results.get("checks") or []
-    counts = {decision: sum(check.get("decision") == decision for check in checks) for decision in ("upgrade", "fall back")}
+    counts = {
+        decision: sum(check.get("decision") == decision for check in checks)
+        for decision in ("upgrade", "fall back")
+    }
     caption = ["Losses on a logarithmic scale."] if loss_names(metrics) else []
     caption += ["Vertical lines: upgrades and fall backs of the supervision."] if any(counts.values()) else []
     return {
@@ -173,14 +233,19 @@ def _training(results: Mapping, metrics: Sequence[Mapping], folder: Path, suffix
         "curve": curves(results, metrics, folder / "figures" / f"training_curve{suffix}.png"),
         "curve_caption": " ".join(caption),
         "has_log": bool(loss_names(metrics)),
-        "base_validation": ((results.get("baseline") or {}).get("validation") or {}).get("OI-DI", {}).get("Rank-1"),
+        "base_validation": ((results.get("baseline") or {}).get("validation") or {})
+        .get("OI-DI", {})
+        .get("Rank-1"),
         # through JSON, because YAML would write Python's own types with tags
-        "config": yaml.safe_dump(json.loads(json.dumps(results.get("config") or {})), sort_keys=True, allow_unicode=True, width=100),
+        "config": yaml.safe_dump(
+            json.loads(json.dumps(results.get("config") or {})), sort_keys=True, allow_unicode=True, width=100
+        ),
     }
 
 
 def curves(results: Mapping, metrics: Sequence[Mapping], path: Path) -> dict[str, str]:
-    """The training curve for light and dark pages, as files (``<stem>.png``, ``<stem>_dark.png``) and inline; {} of nothing to draw."""
+    """The training curve for light and dark pages, as files (``<stem>.png``, ``<stem>_dark.png``) and inline;
+    {} of nothing to draw."""
     checks = results.get("checks") or []
     if not checks and not loss_names(metrics):
         return {}

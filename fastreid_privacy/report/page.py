@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from .inputs import MATCHES
+from ..results.stored import MATCHES
 from .pictures import png_bytes, rank_list_picture, save_png
 from .tables import arrow
 
@@ -17,13 +17,16 @@ OPEN_PAIR = "OI-PI"  # the pair of domains whose rank lists are unfolded, where 
 
 
 def render(template: str, folder: Path | None = None, **values: object) -> str:
-    """Fill in one of this package's templates, or of a folder whose templates may build on these; values are escaped, a missing one is an
-    error."""
+    """Fill in one of this package's templates, or of a folder whose templates may build on these; values are
+    escaped, a missing one is an error."""
     folders = [folder, Path(__file__).parent] if folder else [Path(__file__).parent]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(folders),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
+    )
     return environment.get_template(template).render(**values)
 
 
@@ -50,7 +53,9 @@ def rank_lists(lists: Mapping[str, np.ndarray] | None, path: Path) -> list[dict]
         save_png(rank_list_picture(images, matches), path.with_name(f"{path.name}_{pair}.png"))
         rows = [_cells(*row) for row in zip(images, matches, strict=True)]
         query, gallery = pair.split("-")
-        shown.append({"arrow": arrow(pair), "query": query, "gallery": gallery, "open": pair == opened, "rows": rows})
+        shown.append(
+            {"arrow": arrow(pair), "query": query, "gallery": gallery, "open": pair == opened, "rows": rows}
+        )
     return shown
 
 
@@ -59,5 +64,12 @@ def _cells(images: np.ndarray, matches: np.ndarray) -> list[dict]:
     for place, (image, match) in enumerate(zip(images[1:], matches, strict=True), 1):
         if match >= 0:  # a small gallery has no image for the last places
             kind, mark, alt = ("same", "✓", "the same person") if match else ("other", "✗", "another person")
-            cells.append({"kind": kind, "picture": data_uri(png_bytes(image)), "alt": f"place {place}: {alt}", "mark": f"{place} {mark}"})
+            cells.append(
+                {
+                    "kind": kind,
+                    "picture": data_uri(png_bytes(image)),
+                    "alt": f"place {place}: {alt}",
+                    "mark": f"{place} {mark}",
+                }
+            )
     return cells

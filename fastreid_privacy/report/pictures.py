@@ -1,6 +1,7 @@
 """Pictures put together from stored images: the columns of the paper's figures, and rank lists.
 
-What surrounds the images is transparent and its text grey, so that a file looks right on light and on dark pages.
+What surrounds the images is transparent and its text grey, so that a file looks right on light and on dark
+pages.
 """
 
 from __future__ import annotations
@@ -16,15 +17,23 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from ..files import write_atomically
+from ..core.files import write_atomically
 from .figures import GREEN, VERMILLION
 
 INK = "#7a7d81"  # contrast 4.1 on white as on the dark page
 COLUMN_HEIGHT, RANK_HEIGHT = 256, 128  # pixels: small images are enlarged to about this
 GAP, GROUP_GAP, BLOCK_GAP = 4, 14, 36  # pixels between columns, groups of columns, blocks
-HEADING, LETTER, LINE = 24, 30, 40  # pixels: text above groups, text above columns, height of a line of either
+HEADING, LETTER, LINE = (
+    24,
+    30,
+    40,
+)  # pixels: text above groups, text above columns, height of a line of either
 FRAME, INSET, DASH = 5, 3, 12  # pixels: frame of a ranked image, space inside it, length of a dash
-RANK_GAP, RANK_LABEL, RANK_LINE = 8, 18, 28  # pixels: space between tiles, text beneath them and height of its line
+RANK_GAP, RANK_LABEL, RANK_LINE = (
+    8,
+    18,
+    28,
+)  # pixels: space between tiles, text beneath them and height of its line
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,8 @@ def image_strip(batch: np.ndarray) -> np.ndarray:
 
 
 def enlarged(image: np.ndarray, height: int) -> Image.Image:
-    """A uint8 H×W×3 image enlarged by the whole factor that comes closest to a height, each pixel repeated."""
+    """A uint8 H×W×3 image enlarged by the whole factor that comes closest to a height, each pixel
+    repeated."""
     scale = max(1, round(height / image.shape[0]))
     return Image.fromarray(image.repeat(scale, axis=0).repeat(scale, axis=1))
 
@@ -77,7 +87,9 @@ def _font(pixels: int) -> ImageFont.FreeTypeFont:
 
 
 def _fitting(text: str, pixels: int, width: int) -> ImageFont.FreeTypeFont:
-    return next((_font(size) for size in range(pixels, 6, -1) if _font(size).getlength(text) <= width), _font(6))
+    return next(
+        (_font(size) for size in range(pixels, 6, -1) if _font(size).getlength(text) <= width), _font(6)
+    )
 
 
 def columns_picture(columns: Sequence[Column], blocks: int = 1) -> Image.Image:
@@ -100,32 +112,49 @@ def columns_picture(columns: Sequence[Column], blocks: int = 1) -> Image.Image:
             position += tile[0] + (GAP if column.group == columns[index - 1].group else GROUP_GAP)
         lefts.append(position)
     width = lefts[-1] + tile[0]
-    canvas = Image.new("RGBA", (blocks * (width + BLOCK_GAP) - BLOCK_GAP, 2 * LINE + rows * (tile[1] + GAP) - GAP), (0, 0, 0, 0))
+    canvas = Image.new(
+        "RGBA",
+        (blocks * (width + BLOCK_GAP) - BLOCK_GAP, 2 * LINE + rows * (tile[1] + GAP) - GAP),
+        (0, 0, 0, 0),
+    )
     draw = ImageDraw.Draw(canvas)
     for block in range(blocks):
         left = block * (width + BLOCK_GAP)
         _draw_headings(draw, columns, [left + each for each in lefts], tile[0])
         for column, offset in zip(columns, lefts, strict=True):
             for row, image in enumerate(column.images[block * rows : (block + 1) * rows]):
-                canvas.paste(enlarged(image, COLUMN_HEIGHT), (left + offset, 2 * LINE + row * (tile[1] + GAP)))
+                canvas.paste(
+                    enlarged(image, COLUMN_HEIGHT), (left + offset, 2 * LINE + row * (tile[1] + GAP))
+                )
     return canvas
 
 
-def _draw_headings(draw: ImageDraw.ImageDraw, columns: Sequence[Column], lefts: Sequence[int], width: int) -> None:
+def _draw_headings(
+    draw: ImageDraw.ImageDraw, columns: Sequence[Column], lefts: Sequence[int], width: int
+) -> None:
     for group, members in groupby(range(len(columns)), key=lambda index: columns[index].group):
         members = list(members)
         start, end = lefts[members[0]], lefts[members[-1]] + width
-        draw.text(((start + end) / 2, LINE / 2 - 3), group, INK, _fitting(group, HEADING, end - start), anchor="mm")
+        draw.text(
+            ((start + end) / 2, LINE / 2 - 3), group, INK, _fitting(group, HEADING, end - start), anchor="mm"
+        )
         if len(members) > 1:
             draw.line((start, LINE - 4, end - 1, LINE - 4), INK, 2)
     for index, left in enumerate(lefts):
-        draw.text((left + width / 2, 1.5 * LINE), letter(index), INK, _fitting(letter(index), LETTER, width), anchor="mm")
+        draw.text(
+            (left + width / 2, 1.5 * LINE),
+            letter(index),
+            INK,
+            _fitting(letter(index), LETTER, width),
+            anchor="mm",
+        )
 
 
 def rank_list_picture(images: np.ndarray, matches: np.ndarray) -> Image.Image:
     """A row for each query: the query, then its gallery images in frames with their places beneath.
 
-    A true match has a whole green frame and ✓, another person a dashed vermillion frame and ✗; places without an image stay empty.
+    A true match has a whole green frame and ✓, another person a dashed vermillion frame and ✗; places without
+    an image stay empty.
 
     Args:
         images: RGB uint8 n×(1+k)×H×W×3.
@@ -138,7 +167,9 @@ def rank_list_picture(images: np.ndarray, matches: np.ndarray) -> Image.Image:
     border = FRAME + INSET
     tile = (picture.width + 2 * border, picture.height + 2 * border)
     step = (tile[0] + RANK_GAP, tile[1] + RANK_LINE + RANK_GAP)
-    canvas = Image.new("RGBA", (images.shape[1] * step[0] - RANK_GAP, len(images) * step[1] - RANK_GAP), (0, 0, 0, 0))
+    canvas = Image.new(
+        "RGBA", (images.shape[1] * step[0] - RANK_GAP, len(images) * step[1] - RANK_GAP), (0, 0, 0, 0)
+    )
     draw = ImageDraw.Draw(canvas)
     for row, (pictures, found) in enumerate(zip(images, matches, strict=True)):
         for place, image in enumerate(pictures):
@@ -155,7 +186,9 @@ def rank_list_picture(images: np.ndarray, matches: np.ndarray) -> Image.Image:
     return canvas
 
 
-def _draw_frame(draw: ImageDraw.ImageDraw, left: int, top: int, width: int, height: int, dashed: bool) -> None:
+def _draw_frame(
+    draw: ImageDraw.ImageDraw, left: int, top: int, width: int, height: int, dashed: bool
+) -> None:
     right, bottom = left + width - 1, top + height - 1
     draw.rectangle((left, top, right, bottom), outline=VERMILLION if dashed else GREEN, width=FRAME)
     if dashed:  # what is between two dashes is taken away again

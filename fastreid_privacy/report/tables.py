@@ -1,7 +1,7 @@
 """results.json as tables: retrieval, verification, image quality, checks of supervision upgradation.
 
-Every figure is shown as it stands in results.json. The only number formed here is the share: rank-1 in percent of the upper bound's
-rank-1 OI→OI, the one figure that compares across data sets and training budgets.
+Every figure is shown as it stands in results.json. The only number formed here is the share: rank-1 in
+percent of the upper bound's rank-1 OI→OI, the one figure that compares across data sets and training budgets.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..config_checks import paper_results
-from ..evaluation.results import PAIRS, QUALITY_DOMAINS
-from .inputs import DOMAINS, config_value
+from ..config import paper_results
+from ..core.domains import DOMAINS, PAIRS, QUALITY_DOMAINS
+from ..results.results_json import config_value
 
 RETRIEVAL_METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 QUALITY_METRICS = ("PSNR", "PSNR_per_image", "SSIM", "LPIPS")
@@ -20,10 +20,15 @@ TPR = "TPR@FPR="  # how the figures of verification begin, 1e-04 and so on behin
 NO_LPIPS = "LPIPS: not available; it is measured where AlexNet's weights are at hand (TEST.LPIPS_WEIGHTS)."
 # key in results.json, heading, decimals
 CHECK_COLUMNS = (
-    ("epoch", "epoch", 0), ("rank1", "rank-1", 1), ("best", "to beat", 1),
-    ("psnr_protected", "PSNR protected", 2), ("psnr_desensitized", "PSNR desensitized", 2),
-    ("ssim_protected", "SSIM protected", 3), ("ssim_desensitized", "SSIM desensitized", 3), ("decision", "decision", 0),
-)  # fmt: skip
+    ("epoch", "epoch", 0),
+    ("rank1", "rank-1", 1),
+    ("best", "to beat", 1),
+    ("psnr_protected", "PSNR protected", 2),
+    ("psnr_desensitized", "PSNR desensitized", 2),
+    ("ssim_protected", "SSIM protected", 3),
+    ("ssim_desensitized", "SSIM desensitized", 3),
+    ("decision", "decision", 0),
+)
 COMPARISON_TITLE = "Rank-1 minus Base's, points; 95 % interval of the paired bootstrap over queries"
 
 
@@ -53,19 +58,30 @@ def method_name(results: Mapping) -> str:
         lacking += [] if config_value(results, "PRIVACY.LAMBDA_REC", 1.0) else ["recovery"]
         if lacking:
             return f"Without {' and '.join(lacking)}"
-    return {"none": "Upper bound", "conventional": "Base", "learned": "Full method"}.get(protection, "This model")
+    return {"none": "Upper bound", "conventional": "Base", "learned": "Full method"}.get(
+        protection, "This model"
+    )
 
 
 def legend(everything: Sequence[Mapping]) -> str:
-    """What stands behind the domains of these results; where a protected collection was tested on, its files are what the model sees as
-    raw."""
+    """What stands behind the domains of these results; where a protected collection was tested on, its files
+    are what the model sees as raw."""
     seen = {domain for results in everything for pair in results["retrieval"] for domain in pair.split("-")}
-    stored = "as stored in the protected collection" if any(item.get("dataset") == "ProtectedCollection" for item in everything) else ""
-    return ", ".join(f"{domain} {stored or name if domain == 'OI' else name}" for domain, name in DOMAINS.items() if domain in seen)
+    stored = (
+        "as stored in the protected collection"
+        if any(item.get("dataset") == "ProtectedCollection" for item in everything)
+        else ""
+    )
+    return ", ".join(
+        f"{domain} {stored or name if domain == 'OI' else name}"
+        for domain, name in DOMAINS.items()
+        if domain in seen
+    )
 
 
 def share_of(rank1: float | None, upper_rank1: float | None) -> float | None:
-    """Rank-1 in percent of the upper bound's rank-1; None where either is missing or the upper bound's is 0."""
+    """Rank-1 in percent of the upper bound's rank-1; None where either is missing or the upper bound's is
+    0."""
     return 100.0 * rank1 / upper_rank1 if rank1 is not None and upper_rank1 else None
 
 
@@ -76,12 +92,19 @@ def _figures(results: Mapping | None, pair: str) -> Mapping | None:
 def _models(results: Mapping, pair: str) -> list[tuple[str, str, Mapping]]:
     """Kind, name and figures of ours, Base and the upper bound on a pair, of those that have any.
 
-    The upper bound serves models of every desensitizer: what it says of desensitized images counts only where they are of the same one.
+    The upper bound serves models of every desensitizer: what it says of desensitized images counts only where
+    they are of the same one.
     """
     upper = results.get("upper_bound") or {}
-    if "DI" in pair.split("-") and config_value(upper, "PRIVACY.DESENSITIZER") != config_value(results, "PRIVACY.DESENSITIZER"):
+    if "DI" in pair.split("-") and config_value(upper, "PRIVACY.DESENSITIZER") != config_value(
+        results, "PRIVACY.DESENSITIZER"
+    ):
         upper = None
-    models = (("ours", method_name(results), results), ("baseline", "Base", results.get("baseline")), ("upper_bound", "Upper bound", upper))
+    models = (
+        ("ours", method_name(results), results),
+        ("baseline", "Base", results.get("baseline")),
+        ("upper_bound", "Upper bound", upper),
+    )
     return [(kind, name, figures) for kind, name, model in models if (figures := _figures(model, pair))]
 
 
@@ -90,10 +113,12 @@ def _upper_rank1(results: Mapping) -> float | None:
 
 
 def retrieval_table(results: Mapping) -> list[Row]:
-    """Our figures of every pair, each followed by Base's, the upper bound's and the paper's where there are any.
+    """Our figures of every pair, each followed by Base's, the upper bound's and the paper's where there are
+    any.
 
     Args:
-        results: a results dict of schema 1; ``baseline`` and ``upper_bound`` are results dicts themselves, or missing.
+        results: a results dict of schema 1; ``baseline`` and ``upper_bound`` are results dicts themselves, or
+            missing.
     """
     paper, upper_rank1 = paper_results(results.get("config") or {}), _upper_rank1(results)
     rows = []
@@ -103,16 +128,32 @@ def retrieval_table(results: Mapping) -> list[Row]:
             rows.append(Row(pair, name, kind, values, share_of(values["Rank-1"], upper_rank1)))
         values = {metric: paper.get((pair, metric)) for metric in RETRIEVAL_METRICS}
         if any(value is not None for value in values.values()):
-            rows.append(Row(pair, "Paper", "paper", values, share_of(values["Rank-1"], paper.get(("upper_bound", "Rank-1")))))
+            rows.append(
+                Row(
+                    pair,
+                    "Paper",
+                    "paper",
+                    values,
+                    share_of(values["Rank-1"], paper.get(("upper_bound", "Rank-1"))),
+                )
+            )
     return rows
 
 
 def quality_table(results: Mapping) -> list[Row]:
-    """PSNR over the set, mean PSNR of the images (dB), SSIM and LPIPS of each domain against raw images, the paper's beneath."""
+    """PSNR over the set, mean PSNR of the images (dB), SSIM and LPIPS of each domain against raw images, the
+    paper's beneath."""
     quality, paper = results.get("image_quality") or {}, paper_results(results.get("config") or {})
     rows = []
     for domain in (name for name in QUALITY_DOMAINS if quality.get(name)):
-        rows.append(Row(domain, method_name(results), "ours", {metric: quality[domain].get(metric) for metric in QUALITY_METRICS}))
+        rows.append(
+            Row(
+                domain,
+                method_name(results),
+                "ours",
+                {metric: quality[domain].get(metric) for metric in QUALITY_METRICS},
+            )
+        )
         values = {metric: paper.get((domain, metric)) for metric in QUALITY_METRICS}
         if any(value is not None for value in values.values()):
             rows.append(Row(domain, "Paper", "paper", values))
@@ -125,11 +166,22 @@ def has_lpips(rows: Sequence[Row]) -> bool:
 
 
 def verification_table(results: Mapping) -> list[Row]:
-    """TPR at small FPRs (percent) of every pair that has any, ours, Base's and the upper bound's; each row has the same metrics."""
-    everything = [(pair, name, kind, figures) for pair in _pairs(results) for kind, name, figures in _models(results, pair)]
+    """TPR at small FPRs (percent) of every pair that has any, ours, Base's and the upper bound's; each row
+    has the same metrics."""
+    everything = [
+        (pair, name, kind, figures)
+        for pair in _pairs(results)
+        for kind, name, figures in _models(results, pair)
+    ]
     found = [entry for entry in everything if any(metric.startswith(TPR) for metric in entry[3])]
-    metrics = sorted({metric for *_, figures in found for metric in figures if metric.startswith(TPR)}, key=_false_positive_rate)
-    return [Row(pair, name, kind, {metric: figures.get(metric) for metric in metrics}) for pair, name, kind, figures in found]
+    metrics = sorted(
+        {metric for *_, figures in found for metric in figures if metric.startswith(TPR)},
+        key=_false_positive_rate,
+    )
+    return [
+        Row(pair, name, kind, {metric: figures.get(metric) for metric in metrics})
+        for pair, name, kind, figures in found
+    ]
 
 
 def _false_positive_rate(metric: str) -> tuple[float, str]:
@@ -141,11 +193,15 @@ def _false_positive_rate(metric: str) -> tuple[float, str]:
 
 def _pairs(results: Mapping) -> list[str]:
     retrieval = results["retrieval"]
-    return [*(pair for pair in PAIRS if pair in retrieval), *(pair for pair in retrieval if pair not in PAIRS)]
+    return [
+        *(pair for pair in PAIRS if pair in retrieval),
+        *(pair for pair in retrieval if pair not in PAIRS),
+    ]
 
 
 def comparison_rows(results: Mapping) -> list[list[str]]:
-    """Pair, rank-1 minus Base's in points, and the 95 % interval of the paired bootstrap over queries, as text."""
+    """Pair, rank-1 minus Base's in points, and the 95 % interval of the paired bootstrap over queries, as
+    text."""
     return [
         [arrow(pair), f"{gain['difference']:+.1f}", f"{gain['low']:+.1f} to {gain['high']:+.1f}"]
         for pair, gain in (results.get("versus_baseline") or {}).items()
@@ -154,7 +210,11 @@ def comparison_rows(results: Mapping) -> list[list[str]]:
 
 def excluded_queries(results: Mapping) -> dict[str, int]:
     """{pair: queries that had no true match under another camera}, pairs without such queries left out."""
-    return {pair: entry["excluded_queries"] for pair, entry in results["retrieval"].items() if entry.get("excluded_queries")}
+    return {
+        pair: entry["excluded_queries"]
+        for pair, entry in results["retrieval"].items()
+        if entry.get("excluded_queries")
+    }
 
 
 def number(value: float | str | None, decimals: int) -> str:
@@ -173,7 +233,9 @@ def retrieval_cells(row: Row) -> list[str]:
 
 def quality_cells(row: Row, lpips: bool = False) -> list[str]:
     """PSNR and PSNR per image (dB, two decimals), SSIM and, where it is asked for, LPIPS (three)."""
-    return [number(row.values[metric], 2 if metric.startswith("PSNR") else 3) for metric in quality_metrics(lpips)]
+    return [
+        number(row.values[metric], 2 if metric.startswith("PSNR") else 3) for metric in quality_metrics(lpips)
+    ]
 
 
 def quality_metrics(lpips: bool) -> tuple[str, ...]:

@@ -47,13 +47,21 @@ def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str]
     verification = verification_table(results)
     yield (
         "Verification, TPR in percent where at most the given share of false pairs is accepted (FPR)",
-        ["", "", *(metric.removeprefix("TPR@") for metric in (verification[0].values if verification else ()))],
+        [
+            "",
+            "",
+            *(metric.removeprefix("TPR@") for metric in (verification[0].values if verification else ())),
+        ],
         rows_of(verification, lambda row: [number(value, 1) for value in row.values.values()]),
     )
     quality = quality_table(results)
     lpips = has_lpips(quality)
     headings = [QUALITY_HEADINGS.get(metric, metric) for metric in quality_metrics(lpips)]
-    yield "Image quality against raw images", ["", "", *headings], rows_of(quality, lambda row: quality_cells(row, lpips))
+    yield (
+        "Image quality against raw images",
+        ["", "", *headings],
+        rows_of(quality, lambda row: quality_cells(row, lpips)),
+    )
     checks = shown = results.get("checks") or []
     if len(checks) > TERMINAL_CHECKS and not all_checks:
         shown = [check for check in checks[:-1] if check.get("decision") != "keep"] + checks[-1:]
@@ -67,13 +75,19 @@ def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str]
 
 def _notes(results: Mapping) -> list[str]:
     excluded = ", ".join(f"{count} in {arrow(pair)}" for pair, count in excluded_queries(results).items())
-    return [legend([results])] + ([f"queries without a true match under another camera, left out: {excluded}"] if excluded else [])
+    return [legend([results])] + (
+        [f"queries without a true match under another camera, left out: {excluded}"] if excluded else []
+    )
 
 
 def _heading(results: Mapping) -> str:
     details = ("checkpoint", "storage", "seed", "version")
-    return "; ".join([f"{method_name(results)} on {results.get('dataset', 'an unnamed data set')}",
-                      *(f"{name} {results[name]}" for name in details if results.get(name) not in (None, ""))])  # fmt: skip
+    return "; ".join(
+        [
+            f"{method_name(results)} on {results.get('dataset', 'an unnamed data set')}",
+            *(f"{name} {results[name]}" for name in details if results.get(name) not in (None, "")),
+        ]
+    )
 
 
 def format_terminal(results: Mapping) -> str:
@@ -82,7 +96,8 @@ def format_terminal(results: Mapping) -> str:
     for title, headings, cells in _tables(results, all_checks=False):
         if cells:
             align = ["left" if heading in ("", "decision") else "right" for heading in headings]
-            parts.append(f"{title}\n{tabulate(cells, headings, tablefmt='simple', colalign=align, disable_numparse=True)}")
+            table = tabulate(cells, headings, tablefmt="simple", colalign=align, disable_numparse=True)
+            parts.append(f"{title}\n{table}")
     return "\n\n".join([*parts, "\n".join(_notes(results))])
 
 
@@ -97,5 +112,6 @@ def format_markdown(results: Mapping) -> str:
         if cells:
             align = ["left" if heading in ("", "decision") else "right" for heading in headings]
             cells = [[safe(cell) for cell in line] for line in cells]
-            parts.append(f"{title}:\n\n{tabulate(cells, headings, tablefmt='github', colalign=align, disable_numparse=True)}")
+            table = tabulate(cells, headings, tablefmt="github", colalign=align, disable_numparse=True)
+            parts.append(f"{title}:\n\n{table}")
     return "\n\n".join([*parts, "\n".join(map(safe, _notes(results)))]) + "\n"

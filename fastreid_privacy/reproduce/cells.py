@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..report.inputs import read_results
 from ..report.tables import arrow, number, share_of
+from ..results.results_json import read_results
 from . import paper
 from .plan import Run
 from .reproduction import read_plan
@@ -23,20 +23,40 @@ TITLES = {
     4: "Re-ID performance on recovered images",
     5: "Re-ID performance of query→gallery",
 }
-METRICS = {1: ("Rank-1", "mAP"), 3: ("PSNR", "SSIM"), 4: ("Rank-1", "mAP"), 5: ("Rank-1", "Rank-5", "mAP", "mINP")}
+METRICS = {
+    1: ("Rank-1", "mAP"),
+    3: ("PSNR", "SSIM"),
+    4: ("Rank-1", "mAP"),
+    5: ("Rank-1", "Rank-5", "mAP", "mINP"),
+}
 UNITS = {3: "PSNR in dB (of the mean squared error over the set), SSIM from 0 to 1."}
 PERCENT = "Percent; share: rank-1 in percent of the own upper bound's rank-1 OI→OI."
 OPERATOR_TITLES = {"blur": "Blurring", "pixelate": "Pixelation", "noise": "Gaussian noise", "": "Raw images"}
 DECIMALS = {"PSNR": 2, "SSIM": 3}  # percent have one
-MODELS = {"base": "Base", "wo_upgrade": "Ours (w/o U)", "full": "Ours", "upper_bound": "Upper", "raw_agw": "AGW"}
-# Rows of each operator, then of the raw images: model (as paper.py and tables.csv name it), pair or image domain, kind of run, label.
+MODELS = {
+    "base": "Base",
+    "wo_upgrade": "Ours (w/o U)",
+    "full": "Ours",
+    "upper_bound": "Upper",
+    "raw_agw": "AGW",
+}
+# Rows of each operator, then of the raw images: model (as paper.py and tables.csv name it), pair or image
+# domain, kind of run, label.
 OPERATOR_ROWS = {
     1: (("raw_agw", "DI-DI", "raw_agw", "Base"), ("raw_agw", "PI-PI", "raw_agw", "Ours")),
     3: tuple(("full", domain, "full", "Ours") for domain in ("recovered", "protected", "desensitized")),
-    4: (("raw_agw", "OI-OI", "upper_bound", "AGW"), ("raw_agw", "RI-RI", "raw_agw", "AGW"),
-        ("full", "OI-OI", "full", "Ours"), ("full", "RI-RI", "full", "Ours")),
-    5: tuple((model, pair, model, MODELS[model]) for model in ("base", "wo_upgrade", "full") for pair in paper.PAIRS),
-}  # fmt: skip
+    4: (
+        ("raw_agw", "OI-OI", "upper_bound", "AGW"),
+        ("raw_agw", "RI-RI", "raw_agw", "AGW"),
+        ("full", "OI-OI", "full", "Ours"),
+        ("full", "RI-RI", "full", "Ours"),
+    ),
+    5: tuple(
+        (model, pair, model, MODELS[model])
+        for model in ("base", "wo_upgrade", "full")
+        for pair in paper.PAIRS
+    ),
+}
 RAW_ROWS = {
     1: (("raw_agw", "OI-OI", "upper_bound", "Raw"),),
     3: (),
@@ -150,7 +170,11 @@ class Results:
         found = {}
         for seed in self.seeds:
             results = self.of(Run(kind, seed, "" if kind == "upper_bound" else operator)) or {}
-            figures = (results.get("retrieval") or {}).get(where) or (results.get("image_quality") or {}).get(where) or {}
+            figures = (
+                (results.get("retrieval") or {}).get(where)
+                or (results.get("image_quality") or {}).get(where)
+                or {}
+            )
             if figures.get(metric) is not None:
                 found[seed] = figures[metric]
         return found
@@ -173,7 +197,11 @@ def _table(table: int, plan: Mapping, results: Results) -> Table:
     compared = dataset if dataset in paper.DATASETS else paper.DATASETS[0]
     theirs = paper.figures(compared)
     specs = [*((operator, OPERATOR_ROWS[table]) for operator in plan["operators"]), ("", RAW_ROWS[table])]
-    groups = [(OPERATOR_TITLES[operator], list(_rows(table, operator, rows, results, theirs))) for operator, rows in specs if rows]
+    groups = [
+        (OPERATOR_TITLES[operator], list(_rows(table, operator, rows, results, theirs)))
+        for operator, rows in specs
+        if rows
+    ]
     metrics = METRICS[table] if table == 3 else (METRICS[table][0], "share", *METRICS[table][1:])
     built = Table(table, TITLES[table], metrics, groups, "")
     caption = _caption(built, plan, compared)
@@ -183,24 +211,36 @@ def _table(table: int, plan: Mapping, results: Results) -> Table:
         for _, where, kind, _ in rows:
             excluded[where] |= set(results.values(kind, operator, where, "excluded_queries").values()) - {0}
     if any(excluded.values()):
-        counts = ", ".join(f"{' or '.join(map(str, sorted(numbers)))} in {arrow(pair)}" for pair, numbers in excluded.items() if numbers)
+        counts = ", ".join(
+            f"{' or '.join(map(str, sorted(numbers)))} in {arrow(pair)}"
+            for pair, numbers in excluded.items()
+            if numbers
+        )
         notes.append(f"Queries without a true match under another camera, left out: {counts}.")
     if table == 4:
         operator = OPERATOR_TITLES[paper.TABLE_4_OPERATOR[compared]]
-        notes.append("The paper's table 4 does not name its operator; its figures of Ours OI→OI are those of its table 5 under "
-                     f"{operator}, so they stand there.")  # fmt: skip
+        notes.append(
+            "The paper's table 4 does not name its operator; its figures of Ours OI→OI are those of its "
+            "table 5 under "
+            f"{operator}, so they stand there."
+        )
     elif any(figure.paper is None and figure.values for row in built.rows for figure in row.figures.values()):
-        notes.append("Where the paper's column has –, the paper has no figure, or none that can be told from its text.")
+        notes.append(
+            "Where the paper's column has –, the paper has no figure, or none that can be told from its text."
+        )
     return Table(table, TITLES[table], metrics, groups, caption, notes)
 
 
-def _rows(table: int, operator: str, specs: Sequence[tuple], results: Results, theirs: Mapping[paper.Key, float]) -> Iterator[Row]:
+def _rows(
+    table: int, operator: str, specs: Sequence[tuple], results: Results, theirs: Mapping[paper.Key, float]
+) -> Iterator[Row]:
     upper = results.values("upper_bound", "", "OI-OI", "Rank-1")
     paper_upper = theirs[5, "", "upper_bound", "OI-OI", "Rank-1"]
     for model, where, kind, label in specs:
         key = (table, operator, model, where)
         figures = {
-            metric: Figure(metric, results.values(kind, operator, where, metric), theirs.get((*key, metric))) for metric in METRICS[table]
+            metric: Figure(metric, results.values(kind, operator, where, metric), theirs.get((*key, metric)))
+            for metric in METRICS[table]
         }
         if "Rank-1" in figures:
             rank1 = figures["Rank-1"]
@@ -214,7 +254,8 @@ def schedule_note(plan: Mapping) -> str:
     """What plan.json says of a shortened schedule; "" for a whole one."""
     if plan["budget"] == 1:
         return ""
-    return f"schedule scaled to {plan['epochs']} of {plan['epochs_of_config']} epochs (--budget {plan['budget']:g})"
+    epochs = f"{plan['epochs']} of {plan['epochs_of_config']} epochs"
+    return f"schedule scaled to {epochs} (--budget {plan['budget']:g})"
 
 
 def _caption(table: Table, plan: Mapping, compared: str) -> str:

@@ -14,7 +14,8 @@ TITLES = {"Market1501": "Market-1501", "MSMT17": "MSMT17", "CUHK03": "CUHK03"}
 PAIRS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI")  # query, gallery: the order of table 5's rows
 METRICS = ("Rank-1", "Rank-5", "mAP", "mINP")
 
-# Table 5: for each operator and model one row per pair of PAIRS: rank-1, rank-5, mAP, mINP of each of DATASETS.
+# Table 5: for each operator and model one row per pair of PAIRS: rank-1, rank-5, mAP, mINP of each of
+# DATASETS.
 TABLE_5 = {
     "blur": {
         "base": (
@@ -77,10 +78,24 @@ TABLE_5 = {
         ),
     },
 }
-UPPER_BOUND = (95.7, 98.4, 88.6, 66.7, 68.6, 79.7, 49.8, 15.0, 67.3, 82.8, 65.8, 54.6)  # OI-OI, as the rows above
+UPPER_BOUND = (
+    95.7,
+    98.4,
+    88.6,
+    66.7,
+    68.6,
+    79.7,
+    49.8,
+    15.0,
+    67.3,
+    82.8,
+    65.8,
+    54.6,
+)  # OI-OI, as the rows above
 
-# Table 1: AGW trained on raw images, seeing desensitized (DI-DI) and protected images (PI-PI): rank-1, mAP of each of DATASETS.
-# None: the figure cannot be told from the text of the published file, in which a column slipped (also below).
+# Table 1: AGW trained on raw images, seeing desensitized (DI-DI) and protected images (PI-PI): rank-1, mAP of
+# each of DATASETS. None: the figure cannot be told from the text of the published file, in which a column
+# slipped (also below).
 TABLE_1 = {
     "blur": {"DI-DI": (20.6, 8.7, 3.9, 1.4, 1.9, 2.5), "PI-PI": (18.4, 7.6, 8.3, 2.6, 3.9, 3.9)},
     "pixelate": {"DI-DI": (20.2, 9.1, 1.8, 0.7, 2.1, 2.3), "PI-PI": (17.5, 7.7, 6.7, 2.1, 1.3, 1.6)},
@@ -102,15 +117,20 @@ TABLE_3 = {
     "noise": (26.80, 0.92, 27.80, 0.92, 23.00, 0.91),
 }
 
-# Table 4: rank-1, mAP on raw and on recovered images of each of DATASETS, and the operator of the model: the paper does not name it, but
-# "Ours" on raw images is what table 5 has for this operator.
+# Table 4: rank-1, mAP on raw and on recovered images of each of DATASETS, and the operator of the model: the
+# paper does not name it, but "Ours" on raw images is what table 5 has for this operator.
 TABLE_4 = {
-    "upper_bound": {"OI-OI": (95.7, 88.6, 68.6, 49.8, 67.3, 65.8), "RI-RI": (93.8, 84.0, 63.2, 43.1, 64.6, 62.2)},
+    "upper_bound": {
+        "OI-OI": (95.7, 88.6, 68.6, 49.8, 67.3, 65.8),
+        "RI-RI": (93.8, 84.0, 63.2, 43.1, 64.6, 62.2),
+    },
     "full": {"OI-OI": (91.7, 78.2, 48.6, 29.8, 38.8, 42.4), "RI-RI": (90.4, 75.5, 49.8, 29.5, 33.3, 33.1)},
 }
 TABLE_4_OPERATOR = MappingProxyType({"Market1501": "noise", "MSMT17": "pixelate", "CUHK03": "pixelate"})
 
-Key = tuple[int, str, str, str, str]  # table, operator ("" for the upper bound), model, pair or image domain, metric
+Key = tuple[
+    int, str, str, str, str
+]  # table, operator ("" for the upper bound), model, pair or image domain, metric
 
 
 def figures(dataset: str) -> dict[Key, float]:
@@ -120,9 +140,14 @@ def figures(dataset: str) -> dict[Key, float]:
         dataset: one of ``DATASETS``.
 
     Returns:
-        {(table, operator, model, pair or image domain, metric): figure}; without those that are missing in ``TABLE_1`` and ``TABLE_3``.
+        {(table, operator, model, pair or image domain, metric): figure}; without those that are missing in
+        ``TABLE_1`` and ``TABLE_3``.
     """
-    return {key: value for key, value in _figures(DATASETS.index(dataset), TABLE_4_OPERATOR[dataset]) if value is not None}
+    return {
+        key: value
+        for key, value in _figures(DATASETS.index(dataset), TABLE_4_OPERATOR[dataset])
+        if value is not None
+    }
 
 
 def _figures(column: int, operator_of_table_4: str) -> Iterator[tuple[Key, float | None]]:
@@ -150,11 +175,15 @@ def _figures(column: int, operator_of_table_4: str) -> Iterator[tuple[Key, float
     for model, rows in TABLE_4.items():
         for pair, row in rows.items():
             for metric, value in cells(row, short):
-                yield (4, operator_of_table_4, "raw_agw" if model == "upper_bound" else model, pair, metric), value
+                yield (
+                    (4, operator_of_table_4, "raw_agw" if model == "upper_bound" else model, pair, metric),
+                    value,
+                )
 
 
 def entries(dataset: str, model: str, operator: str = "") -> list[list]:
-    """What the report of one run shows beside it, in the form of the config key ``TEST.PAPER_RESULTS``; empty for other data sets.
+    """What the report of one run shows beside it, in the form of the config key ``TEST.PAPER_RESULTS``; empty
+    for other data sets.
 
     Args:
         dataset: of the run.
@@ -164,9 +193,17 @@ def entries(dataset: str, model: str, operator: str = "") -> list[list]:
     if dataset not in DATASETS:
         return []
     found = figures(dataset)
-    shown = [[where, metric, value] for (table, o, m, where, metric), value in found.items() if (table, o, m) == (5, operator, model)]
+    shown = [
+        [where, metric, value]
+        for (table, o, m, where, metric), value in found.items()
+        if (table, o, m) == (5, operator, model)
+    ]
     if model == "full":
-        shown += [[where, metric, value] for (table, o, _, where, metric), value in found.items() if (table, o) == (3, operator)]
+        shown += [
+            [where, metric, value]
+            for (table, o, _, where, metric), value in found.items()
+            if (table, o) == (3, operator)
+        ]
     if model != "upper_bound":
         shown.append(["upper_bound", "Rank-1", found[5, "", "upper_bound", "OI-OI", "Rank-1"]])
     return shown

@@ -8,7 +8,8 @@ from pathlib import Path
 
 TABLES = (1, 3, 4, 5)
 OPERATORS = ("blur", "pixelate", "noise")
-# A training step of each kind beside the upper bound's, measured on a CPU; the test of a finished model costs far less than an epoch.
+# A training step of each kind beside the upper bound's, measured on a CPU; the test of a finished model costs
+# far less than an epoch.
 WEIGHTS = {"upper_bound": 1.0, "base": 1.9, "wo_upgrade": 3.8, "full": 3.8, "raw_agw": 0.05}
 
 
@@ -17,8 +18,9 @@ class Run:
     """One training, or one test of a finished model.
 
     Attributes:
-        kind: "upper_bound" (AGW on raw images), "base" (raw and desensitized images), "wo_upgrade" (the method without supervision
-            upgradation), "full" (the method), or "raw_agw" (the upper bound's Re-ID on images of a finished "full").
+        kind: "upper_bound" (AGW on raw images), "base" (raw and desensitized images), "wo_upgrade" (the
+            method without supervision upgradation), "full" (the method), or "raw_agw" (the upper bound's
+            Re-ID on images of a finished "full").
         seed: ``SEED``.
         operator: of ``OPERATORS``; "" for the upper bound.
     """
@@ -49,17 +51,25 @@ class Run:
 def plan_runs(tables: Sequence[int], operators: Sequence[str], seeds: Sequence[int]) -> list[Run]:
     """The runs that the tables need, each after those whose results it takes.
 
-    The upper bound is in every plan, as each model's own report shows rank-1 as shares of it, and so is Base beside the full model, whose
-    first upgrade is measured against it.
+    The upper bound is in every plan, as each model's own report shows rank-1 as shares of it, and so is Base
+    beside the full model, whose first upgrade is measured against it.
 
     Args:
         tables: of ``TABLES``.
         operators: of ``OPERATORS``.
         seeds: one reproduction each.
     """
-    kinds = ["base", *(["wo_upgrade"] if 5 in tables else []), "full", *(["raw_agw"] if {1, 4} & set(tables) else [])]
+    kinds = [
+        "base",
+        *(["wo_upgrade"] if 5 in tables else []),
+        "full",
+        *(["raw_agw"] if {1, 4} & set(tables) else []),
+    ]
     return [
         run
         for seed in seeds
-        for run in (Run("upper_bound", seed), *(Run(kind, seed, operator) for operator in operators for kind in kinds))
+        for run in (
+            Run("upper_bound", seed),
+            *(Run(kind, seed, operator) for operator in operators for kind in kinds),
+        )
     ]

@@ -1,4 +1,5 @@
-"""How AGW that was trained on raw images sees the images of a full model (tables 1 and 4): a common Re-ID model as an attacker has it.
+"""How AGW that was trained on raw images sees the images of a full model (tables 1 and 4): a common Re-ID
+model as an attacker has it.
 
 python -m fastreid_privacy.reproduce.raw_agw FULL_DIR UPPER_BOUND_DIR DEVICE
 """
@@ -14,22 +15,24 @@ import torch
 from fastreid.evaluation import inference_on_dataset
 from torch import nn
 
-from .. import __version__, compat
-from ..checkpoint import read_checkpoint
-from ..checkpoint_files import some_of
+from .. import compat
+from ..checkpoints.reading import read_checkpoint
+from ..checkpoints.rebuilding import rebuild
 from ..config import parse_config
-from ..errors import UserError, exit_code
-from ..evaluate_only import NOT_REID, rebuild
-from ..evaluation.results import build_results, results_path, save_results
-from ..report.inputs import read_results
-from ..trainer import DomainExtractor, PrivacyTrainer
+from ..core.errors import UserError, exit_code, some_of
+from ..core.version import __version__
+from ..model.parts import NOT_REID
+from ..results.results_json import build_results, read_results, results_path, save_results
+from ..training.testing import DomainExtractor
+from ..training.trainer import PrivacyTrainer
 
 PAIRS = ("OI-OI", "DI-DI", "PI-PI", "RI-RI")  # query and gallery of the same kind of image
 FOLDER = "raw_agw"  # below the full model's
 
 
 def put_in_reid(model: nn.Module, weights: Mapping[str, torch.Tensor], path: str) -> None:
-    """Replace the Re-ID part of a model: all that is neither a generator nor a discriminator and that retrieval uses.
+    """Replace the Re-ID part of a model: all that is neither a generator nor a discriminator and that
+    retrieval uses.
 
     Args:
         model: changed in place.
@@ -42,7 +45,10 @@ def put_in_reid(model: nn.Module, weights: Mapping[str, torch.Tensor], path: str
     own = {name: value for name, value in model.state_dict().items() if name.split(".")[0] not in NOT_REID}
     unfit = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
     if unfit:
-        raise UserError(f"{path} has another Re-ID model than the full one ({some_of(unfit)}): both must be trained with one config")
+        raise UserError(
+            f"{path} has another Re-ID model than the full one ({some_of(unfit)}): both must be trained "
+            "with one config"
+        )
     model.load_state_dict({name: weights[name] for name in own}, strict=False)
 
 
@@ -55,7 +61,8 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
         device: torch device.
 
     Returns:
-        ``full/raw_agw/results.json`` (schema 1); its retrieval has the pairs ``PAIRS``, and ``reid_checkpoint`` names the Re-ID's file.
+        ``full/raw_agw/results.json`` (schema 1); its retrieval has the pairs ``PAIRS``, and
+        ``reid_checkpoint`` names the Re-ID's file.
 
     Raises:
         UserError: for a folder without results or checkpoint, and for models that do not fit each other.
@@ -64,7 +71,7 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
     checkpoint, reid = (read_checkpoint(file) for file in files)
     cfg = parse_config(checkpoint["config"], str(files[0]))
     cfg.MODEL.DEVICE, cfg.OUTPUT_DIR, cfg.TEST.PAPER_RESULTS = device, str(full / FOLDER), []
-    compat.loader_device = device
+    compat.load_batches_onto(device)
     cfg, model = rebuild(cfg, checkpoint["model"], files[0])
     put_in_reid(model, reid["model"], str(files[1]))
     (dataset,) = cfg.DATASETS.TESTS
@@ -78,8 +85,10 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.errors.exit_code`)."""
-    parser = argparse.ArgumentParser(prog="python -m fastreid_privacy.reproduce.raw_agw", description=__doc__.partition("\n")[0])
+    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fastreid_privacy.reproduce.raw_agw", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("full", type=Path, metavar="FULL_DIR")
     parser.add_argument("upper_bound", type=Path, metavar="UPPER_BOUND_DIR")
     parser.add_argument("device", metavar="DEVICE")

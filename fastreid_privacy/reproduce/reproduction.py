@@ -10,19 +10,25 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 from ..config import METHOD_KEYS, RUN_KEYS, comparable, differing, load_config
-from ..errors import UserError
-from ..files import write_atomically
+from ..core.errors import UserError
+from ..core.files import write_atomically
 from . import paper
 from .plan import OPERATORS, TABLES, Run, plan_runs
 from .schedule import scaled_schedule
 
 PLAN_FILE = "plan.json"
 PLAN_SCHEMA = 1
-# What makes a run one or the other of a reproduction. Everything else of the method (σ of the blur, thresholds, …) is shared.
+# What makes a run one or the other of a reproduction. Everything else of the method (σ of the blur,
+# thresholds, …) is shared.
 MADE_BY_RUN = (
-    "PRIVACY.PROTECTION", "PRIVACY.DESENSITIZER.NAME", "PRIVACY.UPGRADE.ENABLED", "PRIVACY.UPGRADE.BASELINE_RANK1", "PRIVACY.UPPER_BOUND",
-    "TEST.PAPER_RESULTS", "SEED",
-)  # fmt: skip
+    "PRIVACY.PROTECTION",
+    "PRIVACY.DESENSITIZER.NAME",
+    "PRIVACY.UPGRADE.ENABLED",
+    "PRIVACY.UPGRADE.BASELINE_RANK1",
+    "PRIVACY.UPPER_BOUND",
+    "TEST.PAPER_RESULTS",
+    "SEED",
+)
 OWN_FLAGS = {"OUTPUT_DIR": "--output-dir", "SEED": "--seeds"}
 
 
@@ -40,7 +46,8 @@ class Reproduction:
         schedule: the keys that ``budget`` changes (filled in).
 
     Raises:
-        UserError: for a config that cannot be trained or has no recovery, a method key among the overrides, or several test sets.
+        UserError: for a config that cannot be trained or has no recovery, a method key among the overrides,
+            or several test sets.
     """
 
     config_file: str
@@ -57,14 +64,22 @@ class Reproduction:
         refuse_own_keys(self.overrides[0::2])
         self.config = cfg = load_config(self.config_file, self.overrides)
         if len(cfg.DATASETS.TESTS) != 1:
-            raise UserError(f"DATASETS.TESTS is {cfg.DATASETS.TESTS}; the tables are of one test set: give DATASETS.TESTS with one name")
+            raise UserError(
+                f"DATASETS.TESTS is {cfg.DATASETS.TESTS}; the tables are of one test set: give "
+                "DATASETS.TESTS with one name"
+            )
         if cfg.PRIVACY.LAMBDA_REC == 0:
-            raise UserError(f"{self.config_file} trains without recovery (PRIVACY.LAMBDA_REC 0), but the paper's method recovers: give "
-                            "a config with recovery, such as privacy_agw.yml beside it")  # fmt: skip
+            raise UserError(
+                f"{self.config_file} trains without recovery (PRIVACY.LAMBDA_REC 0), but the paper's "
+                "method recovers: give "
+                "a config with recovery, such as privacy_agw.yml beside it"
+            )
         self.dataset = cfg.DATASETS.TESTS[0]
         self.schedule = scaled_schedule(cfg.SOLVER, cfg.TEST.EVAL_PERIOD, self.budget)
         self.epochs = int(self.schedule.get("SOLVER.MAX_EPOCH", cfg.SOLVER.MAX_EPOCH))
-        self.output_dir = Path(self.output_dir or Path("output", Path(self.config_file).resolve().parent.name, "reproduce")).resolve()
+        self.output_dir = Path(
+            self.output_dir or Path("output", Path(self.config_file).resolve().parent.name, "reproduce")
+        ).resolve()
 
     @property
     def runs(self) -> list[Run]:
@@ -76,14 +91,19 @@ class Reproduction:
         return Path(self.output_dir) / run.folder
 
     def options(self, run: Run) -> list[str]:
-        """The KEY VALUE words of the training command of a run. Base's and the upper bound's results are named by their path."""
+        """The KEY VALUE words of the training command of a run. Base's and the upper bound's results are
+        named by their path."""
         seed = Path(self.output_dir) / f"seed{run.seed}"
         values = {
             **self.schedule,
             "PRIVACY.PROTECTION": {"upper_bound": "none", "base": "conventional"}.get(run.kind, "learned"),
             "PRIVACY.UPGRADE.ENABLED": run.kind == "full",
-            "PRIVACY.UPGRADE.BASELINE_RANK1": seed / f"base_{run.operator}" / "results.json" if run.kind == "full" else "auto",
-            "PRIVACY.UPPER_BOUND": seed / "upper_bound" / "results.json" if run.kind in ("wo_upgrade", "full") else "",
+            "PRIVACY.UPGRADE.BASELINE_RANK1": seed / f"base_{run.operator}" / "results.json"
+            if run.kind == "full"
+            else "auto",
+            "PRIVACY.UPPER_BOUND": seed / "upper_bound" / "results.json"
+            if run.kind in ("wo_upgrade", "full")
+            else "",
             "TEST.PAPER_RESULTS": paper.entries(self.dataset, run.kind, run.operator),
             "SEED": run.seed,
             "OUTPUT_DIR": self.folder(run),
@@ -110,7 +130,8 @@ class Reproduction:
         """plan.json: what was asked, together with what earlier calls asked of the same folder.
 
         Raises:
-            UserError: when the folder holds a reproduction of another config or budget, or a plan.json that cannot be read.
+            UserError: when the folder holds a reproduction of another config or budget, or a plan.json that
+                cannot be read.
         """
         shared = self.config.clone()
         shared.defrost()
@@ -119,26 +140,49 @@ class Reproduction:
             shared[section][name] = type(shared[section][name])(value)
         settings = json.loads(json.dumps(comparable(shared, (*MADE_BY_RUN, *RUN_KEYS))))
         record = {
-            "schema": PLAN_SCHEMA, "config": str(self.config_file), "overrides": list(self.overrides), "dataset": self.dataset,
-            "budget": self.budget, "epochs": self.epochs, "epochs_of_config": self.config.SOLVER.MAX_EPOCH,
-            "tables": sorted(self.tables), "operators": list(self.operators), "seeds": sorted(self.seeds), "settings": settings,
-        }  # fmt: skip
+            "schema": PLAN_SCHEMA,
+            "config": str(self.config_file),
+            "overrides": list(self.overrides),
+            "dataset": self.dataset,
+            "budget": self.budget,
+            "epochs": self.epochs,
+            "epochs_of_config": self.config.SOLVER.MAX_EPOCH,
+            "tables": sorted(self.tables),
+            "operators": list(self.operators),
+            "seeds": sorted(self.seeds),
+            "settings": settings,
+        }
         path = Path(self.output_dir) / PLAN_FILE
         if path.exists():
             earlier = read_plan(self.output_dir)
-            kinds = {"budget": int | float, "settings": dict, "tables": list, "seeds": list, "operators": list}
+            kinds = {
+                "budget": int | float,
+                "settings": dict,
+                "tables": list,
+                "seeds": list,
+                "operators": list,
+            }
             if damaged := [key for key, kind in kinds.items() if not isinstance(earlier.get(key), kind)]:
-                raise UserError(f"{path} is damaged ({', '.join(damaged)}); move it away or choose another --output-dir")
+                raise UserError(
+                    f"{path} is damaged ({', '.join(damaged)}); move it away or choose another --output-dir"
+                )
             if earlier["budget"] != self.budget:
-                raise UserError(f"{self.output_dir} holds a reproduction with --budget {earlier['budget']:g}; give the same, or another "
-                                "--output-dir")  # fmt: skip
+                raise UserError(
+                    f"{self.output_dir} holds a reproduction with --budget {earlier['budget']:g}; give the "
+                    "same, or another "
+                    "--output-dir"
+                )
             changed = differing(earlier["settings"], settings)
             if changed:
-                raise UserError(f"{self.output_dir} holds a reproduction of another config than {self.config_file} "
-                                f"({'; '.join(changed[:3])}); choose another --output-dir")  # fmt: skip
+                raise UserError(
+                    f"{self.output_dir} holds a reproduction of another config than {self.config_file} "
+                    f"({'; '.join(changed[:3])}); choose another --output-dir"
+                )
             for key in ("tables", "seeds"):
                 record[key] = sorted({*record[key], *earlier[key]})
-            record["operators"] = [name for name in OPERATORS if name in {*record["operators"], *earlier["operators"]}]
+            record["operators"] = [
+                name for name in OPERATORS if name in {*record["operators"], *earlier["operators"]}
+            ]
         return record
 
     def save_plan(self) -> None:
@@ -157,8 +201,11 @@ def refuse_own_keys(keys: Sequence[str]) -> None:
         if key in OWN_FLAGS:
             raise UserError(f"{key} is set by this command for each run; give {OWN_FLAGS[key]} instead")
         if any(key == name or key.startswith(f"{name}.") for name in METHOD_KEYS):
-            raise UserError(f"{key} is part of what the runs of a reproduction differ in, and cannot be given for all; set it in the "
-                            "config file where it is the same for every run")  # fmt: skip
+            raise UserError(
+                f"{key} is part of what the runs of a reproduction differ in, and cannot be given for all; "
+                "set it in the "
+                "config file where it is the same for every run"
+            )
 
 
 def read_plan(output_dir: str | Path) -> dict:
@@ -171,9 +218,16 @@ def read_plan(output_dir: str | Path) -> dict:
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} does not exist: {output_dir} holds no reproduction (tools/reproduce.py makes one)") from None
+        raise UserError(
+            f"{path} does not exist: {output_dir} holds no reproduction (tools/reproduce.py makes one)"
+        ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); move it away or choose another --output-dir") from None
+        raise UserError(
+            f"{path} cannot be read ({error}); move it away or choose another --output-dir"
+        ) from None
     if not isinstance(plan, dict) or plan.get("schema") != PLAN_SCHEMA:
-        raise UserError(f"{path} is no plan of a reproduction of schema {PLAN_SCHEMA}; move it away or choose another --output-dir")
+        raise UserError(
+            f"{path} is no plan of a reproduction of schema {PLAN_SCHEMA}; move it away or choose another "
+            "--output-dir"
+        )
     return plan

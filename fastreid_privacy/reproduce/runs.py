@@ -1,4 +1,5 @@
-"""Making the runs of a plan: everything checked first, each run a process of its own, what is finished left alone."""
+"""Making the runs of a plan: everything checked first, each run a process of its own, what is finished left
+alone."""
 
 from __future__ import annotations
 
@@ -14,12 +15,13 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from ..comparison import check_outputs
 from ..config import RUN_KEYS, comparable, differing
+from ..core.errors import UserError
 from ..data.loaders import validation_split
-from ..errors import UserError
-from ..preflight import check_writable, preflight
-from ..report.inputs import read_metrics, read_results
+from ..results.results_json import read_results
+from ..results.training_log import read_metrics
+from ..training.preflight import check_writable, preflight
+from ..training.siblings import check_outputs
 from .plan import WEIGHTS, Run
 from .reproduction import Reproduction
 
@@ -45,9 +47,14 @@ def is_finished(reproduction: Reproduction, run: Run) -> bool:
     theirs = comparable(config, NOT_COMPARED)
     changed = differing(theirs, comparable(reproduction.config_of(run), NOT_COMPARED))
     if changed:
-        raise UserError(f"{file} is of another run than {run.name} of this plan ({'; '.join(changed[:3])}); move it away, or choose "
-                        "another --output-dir")  # fmt: skip
-    return not run.trains or (file.parent / "report.html").is_file()  # the last file that a training run writes
+        raise UserError(
+            f"{file} is of another run than {run.name} of this plan ({'; '.join(changed[:3])}); move it "
+            "away, or choose "
+            "another --output-dir"
+        )
+    return (
+        not run.trains or (file.parent / "report.html").is_file()
+    )  # the last file that a training run writes
 
 
 def check_plan(reproduction: Reproduction) -> list[Run]:
@@ -66,8 +73,16 @@ def check_plan(reproduction: Reproduction) -> list[Run]:
         if run.kind in checked:
             check_outputs(reproduction.config_of(run), resume=True)
         else:
-            preflight(argparse.Namespace(config_file=reproduction.config_file, opts=options, num_gpus=reproduction.processes,
-                                         num_machines=1, eval_only=False, resume=True))  # fmt: skip
+            preflight(
+                argparse.Namespace(
+                    config_file=reproduction.config_file,
+                    opts=options,
+                    num_gpus=reproduction.processes,
+                    num_machines=1,
+                    eval_only=False,
+                    resume=True,
+                )
+            )
             checked.add(run.kind)
     return missing
 
@@ -84,7 +99,8 @@ def _lock(file: BinaryIO) -> bool:
 
 @contextmanager
 def locked(folder: Path, patience: float = 5.0) -> Iterator[int | None]:
-    """Hold a folder for this process and the runs that it starts, which keep it if this process dies before them.
+    """Hold a folder for this process and the runs that it starts, which keep it if this process dies before
+    them.
 
     Args:
         patience: seconds to wait for one who holds it: a killed process takes a moment to be gone.
@@ -105,12 +121,17 @@ def locked(folder: Path, patience: float = 5.0) -> Iterator[int | None]:
             if time.monotonic() < deadline:
                 time.sleep(0.1)
                 continue
-            raise UserError(f"{folder} is in use: another reproduction, or a run that one has left, is still writing to it; wait for it or "
-                            "end it")  # fmt: skip
+            raise UserError(
+                f"{folder} is in use: another reproduction, or a run that one has left, is still writing "
+                "to it; wait for it or "
+                "end it"
+            )
         yield file.fileno()
 
 
-def make_runs(reproduction: Reproduction, missing: list[Run], lock: int | None, after_each: Callable[[], object]) -> None:
+def make_runs(
+    reproduction: Reproduction, missing: list[Run], lock: int | None, after_each: Callable[[], object]
+) -> None:
     """Make the missing runs one after the other, with a bar over the whole plan.
 
     Args:
@@ -128,19 +149,30 @@ def make_runs(reproduction: Reproduction, missing: list[Run], lock: int | None, 
     iterations = reproduction.epochs * (len(validation_split(cfg).train) // cfg.SOLVER.IMS_PER_BATCH)
     done = sum(WEIGHTS[run.kind] for run in plan if run not in missing)
     with tqdm(
-        total=sum(WEIGHTS[run.kind] for run in plan), initial=done, smoothing=0, miniters=0, mininterval=0.5 if sys.stderr.isatty() else 60,
+        total=sum(WEIGHTS[run.kind] for run in plan),
+        initial=done,
+        smoothing=0,
+        miniters=0,
+        mininterval=0.5 if sys.stderr.isatty() else 60,
         bar_format="{desc} |{bar}| {percentage:3.0f} % [{elapsed}, {remaining} left]",
-    ) as bar:  # fmt: skip
+    ) as bar:
         for run in missing:
             title = f"run {plan.index(run) + 1} of {len(plan)}, {run.name}"
             before = bar.n
 
             def show(fraction: float, title: str = title, before: float = before, run: Run = run) -> None:
                 epoch = min(int(fraction * reproduction.epochs) + 1, reproduction.epochs)
-                bar.set_description_str(f"{title}, epoch {epoch} of {reproduction.epochs}" if run.trains else title, refresh=False)
+                bar.set_description_str(
+                    f"{title}, epoch {epoch} of {reproduction.epochs}" if run.trains else title, refresh=False
+                )
                 bar.update(max(before + fraction * WEIGHTS[run.kind] - bar.n, 0))
 
-            _make(reproduction, run, lock, lambda run=run, show=show: show(_progress(reproduction.folder(run), iterations)))
+            _make(
+                reproduction,
+                run,
+                lock,
+                lambda run=run, show=show: show(_progress(reproduction.folder(run), iterations)),
+            )
             show(1.0)
             after_each()
 
@@ -156,9 +188,25 @@ def command(reproduction: Reproduction, run: Run) -> list[str]:
     if not run.trains:
         upper_bound = reproduction.folder(Run("upper_bound", run.seed))
         module = f"{__package__}.raw_agw"
-        return [sys.executable, "-m", module, str(reproduction.folder(run).parent), str(upper_bound), reproduction.config.MODEL.DEVICE]
-    return [sys.executable, "-c", TRAIN, "--resume", "--config-file", str(reproduction.config_file),
-            "--num-gpus", str(reproduction.processes), *reproduction.options(run)]  # fmt: skip
+        return [
+            sys.executable,
+            "-m",
+            module,
+            str(reproduction.folder(run).parent),
+            str(upper_bound),
+            reproduction.config.MODEL.DEVICE,
+        ]
+    return [
+        sys.executable,
+        "-c",
+        TRAIN,
+        "--resume",
+        "--config-file",
+        str(reproduction.config_file),
+        "--num-gpus",
+        str(reproduction.processes),
+        *reproduction.options(run),
+    ]
 
 
 def _make(reproduction: Reproduction, run: Run, lock: int | None, show: Callable[[], None]) -> None:
@@ -168,9 +216,12 @@ def _make(reproduction: Reproduction, run: Run, lock: int | None, show: Callable
     with log.open("ab") as output:
         start = output.tell()
         process = subprocess.Popen(
-            command(reproduction, run), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            command(reproduction, run),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
             pass_fds=[] if lock is None else [lock],
-        )  # fmt: skip
+        )
     try:
         while process.poll() is None:
             show()
@@ -185,8 +236,11 @@ def _make(reproduction: Reproduction, run: Run, lock: int | None, show: Callable
     if process.returncode == 130:
         raise KeyboardInterrupt
     if process.returncode:
-        raise UserError(f"run {run.name} failed with exit code {process.returncode}: {last_error(log, start)} (its log: {log}). The same "
-                        "command goes on from what is finished")  # fmt: skip
+        raise UserError(
+            f"run {run.name} failed with exit code {process.returncode}: {last_error(log, start)} (its "
+            f"log: {log}). The same "
+            "command goes on from what is finished"
+        )
 
 
 def last_error(log: Path, start: int = 0) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 def scaled_schedule(solver: Mapping, eval_period: int, budget: float) -> dict[str, object]:
     """The config keys of a schedule of ``budget`` times as many epochs.
 
-    Epochs are rounded (half up, at least 1), everything else is rounded down, so that a decay of the learning rate before the last epoch
-    stays before it and there are no fewer checks than in the whole schedule. Decays that would come before the first epoch are dropped: the
-    whole training would be at the decayed rate. Warm-up, checks and checkpoints keep at least one epoch where they had one.
+    Epochs are rounded (half up, at least 1), everything else is rounded down, so that a decay of the learning
+    rate before the last epoch stays before it and there are no fewer checks than in the whole schedule.
+    Decays that would come before the first epoch are dropped: the whole training would be at the decayed
+    rate. Warm-up, checks and checkpoints keep at least one epoch where they had one.
 
     Args:
         solver: ``cfg.SOLVER``.

@@ -10,9 +10,9 @@ The way of one answer, and the file of each stage::
     index_file    the one file that an index is kept in
     query         pictures → rankings
     strip         queries and ranked pictures as one picture
-    command_line  tools/retrieve.py build and query
 
-The joint model knows raw and protected images, so the gallery and the query may be of either kind, and a gallery may mix them.
+The joint model knows raw and protected images, so the gallery and the query may be of either kind, and a
+gallery may mix them.
 """
 
 from .build import build_index
@@ -22,5 +22,14 @@ from .index_file import read_index, write_index
 from .query import Answer, answers_strip, ask
 
 __all__ = [
-    "KINDS", "Answer", "Extractor", "GalleryIndex", "answers_strip", "ask", "build_index", "load_extractor", "read_index", "write_index",
-]  # fmt: skip
+    "KINDS",
+    "Answer",
+    "Extractor",
+    "GalleryIndex",
+    "answers_strip",
+    "ask",
+    "build_index",
+    "load_extractor",
+    "read_index",
+    "write_index",
+]

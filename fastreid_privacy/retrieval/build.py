@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import UserError
+from ..core.errors import UserError
 from ..evaluation.neighbours import as_float32
 from .extract import Extractor
 from .gallery import gallery_features, gallery_files
@@ -21,7 +21,8 @@ def build_index(
     protect: bool = False,
     batch_size: int = 64,
 ) -> GalleryIndex:
-    """Index the pictures of a folder, at any depth; files that cannot be read are in ``left_out`` of the result.
+    """Index the pictures of a folder, at any depth; files that cannot be read are in ``left_out`` of the
+    result.
 
     Beside the features, which every kind is made from, only one batch is in memory.
 
@@ -37,20 +38,26 @@ def build_index(
         batch_size: images at a time.
 
     Raises:
-        UserError: for a folder without readable images, too few images for the kind, or a model without what is asked of it.
+        UserError: for a folder without readable images, too few images for the kind, or a model without what
+            is asked of it.
     """
     root, metric = Path(gallery).absolute(), metric or extract.metric
     paths = gallery_files(root)
     check_kind(kind, len(paths))
     index = GalleryIndex(None, "flat", metric, [], root, extract.fingerprint, protect)
-    for read, features, reasons in gallery_features(root, paths, extract, protect=protect, batch_size=batch_size):
+    for read, features, reasons in gallery_features(
+        root, paths, extract, protect=protect, batch_size=batch_size
+    ):
         index.left_out.update(reasons)
         if read:
             index.searched = index.searched or flat_index(features.shape[1], metric)
             index.searched.add(as_float32(features, metric))
             index.paths += read
     if not index.paths:
-        raise UserError(f"gallery {root}: none of its {len(paths)} images can be read; the first: {index.left_out[paths[0]]}")
+        raise UserError(
+            f"gallery {root}: none of its {len(paths)} images can be read; the first: "
+            f"{index.left_out[paths[0]]}"
+        )
     if kind != "flat":
         flat, index.kind = index.searched, kind
         index.searched, index.settings = inexact_index(flat, kind)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,11 +12,12 @@ from fastreid.data.transforms import build_transforms
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from ..checkpoint import read_checkpoint
+from ..checkpoints.fingerprints import reid_fingerprint
+from ..checkpoints.reading import read_checkpoint
+from ..checkpoints.rebuilding import rebuild
 from ..config import parse_config, resolve_device
-from ..errors import UserError
-from ..evaluate_only import NOT_REID, rebuild
-from ..meta_arch import PrivacyStages, path_seeds
+from ..core.errors import UserError
+from ..model.meta_arch import PrivacyStages, path_seeds
 
 
 def open_picture(path: str | Path) -> Image.Image:
@@ -53,14 +52,19 @@ class Extractor:
 
     def __init__(self, model: PrivacyStages, cfg: CfgNode, fingerprint: str):
         self.model, self.fingerprint = model, fingerprint
-        self.flip, self.metric, self.workers = cfg.TEST.FLIP.ENABLED, cfg.TEST.METRIC, cfg.DATALOADER.NUM_WORKERS
+        self.flip, self.metric, self.workers = (
+            cfg.TEST.FLIP.ENABLED,
+            cfg.TEST.METRIC,
+            cfg.DATALOADER.NUM_WORKERS,
+        )
         self.size = tuple(cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else cfg.INPUT.SIZE_TEST)
         self.transform = build_transforms(cfg, is_train=False)
         self.anonymizes = cfg.PRIVACY.PROTECTION != "none"
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Features for retrieval, as the evaluation has them: the mean over an image and its mirror image where ``TEST.FLIP`` says so.
+        """Features for retrieval, as the evaluation has them: the mean over an image and its mirror image
+        where ``TEST.FLIP`` says so.
 
         Args:
             images: N×3×H×W, RGB 0–255, uint8 or float, on any device; H×W is best ``size``.
@@ -85,9 +89,15 @@ class Extractor:
             UserError: when the model was trained without protected images.
         """
         if not self.anonymizes:
-            raise UserError("this checkpoint holds no anonymizer (PRIVACY.PROTECTION none): leave out --protect")
+            raise UserError(
+                "this checkpoint holds no anonymizer (PRIVACY.PROTECTION none): leave out --protect"
+            )
         images = images.to(self.model.device, torch.float32)
-        return self.model.protect(images) if self.model.protection == "learned" else self.model.desensitize(images, path_seeds(paths))
+        return (
+            self.model.protect(images)
+            if self.model.protection == "learned"
+            else self.model.desensitize(images, path_seeds(paths))
+        )
 
 
 def load_extractor(path: str | Path, device: str = "auto") -> Extractor:
@@ -102,7 +112,8 @@ def load_extractor(path: str | Path, device: str = "auto") -> Extractor:
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
 
     Raises:
-        UserError: when the file is missing, is no checkpoint of this package, or lacks networks that its config names.
+        UserError: when the file is missing, is no checkpoint of this package, or lacks networks that its
+            config names.
     """
     path, device = Path(path), resolve_device(device)
     if not path.is_file():
@@ -110,25 +121,15 @@ def load_extractor(path: str | Path, device: str = "auto") -> Extractor:
     checkpoint = read_checkpoint(path)
     weights, config = checkpoint["model"], checkpoint.get("config")
     if not isinstance(config, str) or not config:
-        raise UserError(f"{path} carries no config, so its model cannot be rebuilt; name a checkpoint that fastreid_privacy trained")
+        raise UserError(
+            f"{path} carries no config, so its model cannot be rebuilt; name a checkpoint that "
+            "fastreid_privacy trained"
+        )
     cfg = parse_config(config, str(path))
     cfg.MODEL.DEVICE = device
     cfg, model = rebuild(cfg, weights, path)
     if not isinstance(model, PrivacyStages):
-        raise UserError(f"{path} holds a {cfg.MODEL.META_ARCHITECTURE}, which is no model of fastreid_privacy")
+        raise UserError(
+            f"{path} holds a {cfg.MODEL.META_ARCHITECTURE}, which is no model of fastreid_privacy"
+        )
     return Extractor(model, cfg, reid_fingerprint(weights, cfg))
-
-
-def reid_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
-    """SHA-256 of all that a feature depends on: the Re-ID tensors with their names, and the preprocessing of the config.
-
-    The image networks do not count: checkpoints that differ only there give comparable features.
-    """
-    seen = {"size": list(cfg.INPUT.SIZE_TEST), "crop": cfg.INPUT.CROP, "flip": cfg.TEST.FLIP.ENABLED,
-            "mean": list(cfg.MODEL.PIXEL_MEAN), "std": list(cfg.MODEL.PIXEL_STD)}  # fmt: skip
-    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode())
-    for name in sorted(weights):
-        if name.partition(".")[0] not in NOT_REID:
-            digest.update(name.encode())
-            digest.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ..data.datasets import IMAGE_ENDINGS
-from ..errors import UserError
+from ..core.errors import UserError
+from ..core.folders import IMAGE_ENDINGS
 from .extract import Extractor, open_picture
 
 
 def gallery_files(root: Path) -> list[str]:
-    """Images of a folder at any depth, as sorted paths relative to it with "/" between the parts; hidden files are left out.
+    """Images of a folder at any depth, as sorted paths relative to it with "/" between the parts; hidden
+    files are left out.
 
     Raises:
         UserError: when it is no folder or holds no image.
@@ -55,7 +56,11 @@ def _batch(items: list[tuple[str, Tensor | str]]) -> tuple[list[str], Tensor | N
     """Paths and images of what could be read, and the reason for each path that could not."""
     images = [image for _, image in items if isinstance(image, Tensor)]
     read = [path for path, image in items if isinstance(image, Tensor)]
-    return read, torch.stack(images) if images else None, {path: reason for path, reason in items if isinstance(reason, str)}
+    return (
+        read,
+        torch.stack(images) if images else None,
+        {path: reason for path, reason in items if isinstance(reason, str)},
+    )
 
 
 def gallery_features(
@@ -71,14 +76,16 @@ def gallery_features(
         batch_size: images at a time.
 
     Yields:
-        For each batch, in the order of ``paths``: the n paths that could be read, their features n×D float32, and the reason for each path
-        that could not.
+        For each batch, in the order of ``paths``: the n paths that could be read, their features n×D float32,
+        and the reason for each path that could not.
 
     Raises:
         UserError: when features are not finite.
     """
     workers = min(extract.workers, os.cpu_count() or 1, -(-len(paths) // batch_size) - 1)
-    loader = DataLoader(_Pictures(root, paths, extract.transform), batch_size, num_workers=workers, collate_fn=_batch)
+    loader = DataLoader(
+        _Pictures(root, paths, extract.transform), batch_size, num_workers=workers, collate_fn=_batch
+    )
     with tqdm(total=len(paths), unit=" images", desc="features", disable=None) as progress:
         for read, images, reasons in loader:
             features = np.empty((0, 0), np.float32)
@@ -86,6 +93,9 @@ def gallery_features(
                 features = extract(extract.protect(images, read) if protect else images).numpy()
                 bad = np.flatnonzero(~np.isfinite(features).all(1))
                 if len(bad):
-                    raise UserError(f"the features of {root / read[bad[0]]} are not finite: the checkpoint's weights are broken")
+                    raise UserError(
+                        f"the features of {root / read[bad[0]]} are not finite: the checkpoint's weights "
+                        "are broken"
+                    )
             progress.update(len(read) + len(reasons))
             yield read, features, reasons

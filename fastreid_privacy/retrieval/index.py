@@ -1,4 +1,5 @@
-"""FAISS indexes of gallery features, and searching them: exact (flat), compressed (ivfpq), a graph of neighbours (hnsw).
+"""FAISS indexes of gallery features, and searching them: exact (flat), compressed (ivfpq), a graph of
+neighbours (hnsw).
 
 Every kind begins as a flat index, filled batch by batch; the others are made from it when it is complete.
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from ..errors import UserError
+from ..core.errors import UserError
 from ..evaluation.distances import METRICS
 from ..evaluation.neighbours import as_float32
 
@@ -53,32 +54,46 @@ class GalleryIndex:
     settings: dict[str, int] = field(default_factory=dict)
     measured: dict[str, float] = field(default_factory=dict)
 
-    def search(self, features: np.ndarray, top: int, effort: int | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The nearest gallery images of each query, the best first; equal scores of a flat index in the order of ``paths``.
+    def search(
+        self, features: np.ndarray, top: int, effort: int | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The nearest gallery images of each query, the best first; equal scores of a flat index in the order
+        of ``paths``.
 
         Args:
             features: Q×D, as the extractor gives them.
             top: how many; at most all are given. An inexact kind may find fewer.
-            effort: ``nprobe`` of ivfpq (cells that are looked through) or ``ef`` of hnsw (candidates that are kept); the stored one by
-                default.
+            effort: ``nprobe`` of ivfpq (cells that are looked through) or ``ef`` of hnsw (candidates that are
+                kept); the stored one by default.
 
         Returns:
-            For each query the scores (cosine, or Euclidean distance; estimates from compressed features for ivfpq), float32, and the
-            indices, int64.
+            For each query the scores (cosine, or Euclidean distance; estimates from compressed features for
+            ivfpq), float32, and the indices, int64.
 
         Raises:
             UserError: for features of another dimension.
         """
         if features.shape[1] != self.searched.d:
-            raise UserError(f"the query has {features.shape[1]} dimensions, the index {self.searched.d}: build it again with this model")
+            raise UserError(
+                f"the query has {features.shape[1]} dimensions, the index {self.searched.d}: build it "
+                "again with this model"
+            )
         queries, top = as_float32(features, self.metric), min(top, len(self.paths))
         if self.kind == "flat":
-            found = [pair for start in range(0, len(queries), BLOCK) for pair in _exact(self.searched, queries[start : start + BLOCK], top)]
+            found = [
+                pair
+                for start in range(0, len(queries), BLOCK)
+                for pair in _exact(self.searched, queries[start : start + BLOCK], top)
+            ]
         else:
             parameters = search_parameters(self.kind, effort or self.settings[EFFORT[self.kind]])
             found = list(zip(*self.searched.search(queries, top, params=parameters), strict=True))
         found = [(scores[indices >= 0], indices[indices >= 0]) for scores, indices in found]
-        return found if self.metric == "cosine" else [(np.sqrt(np.maximum(scores, 0)), indices) for scores, indices in found]
+        return (
+            found
+            if self.metric == "cosine"
+            else [(np.sqrt(np.maximum(scores, 0)), indices) for scores, indices in found]
+        )
 
 
 def flat_index(dimension: int, metric: str) -> faiss.IndexFlat:
@@ -106,8 +121,11 @@ def check_kind(kind: str, count: int) -> None:
     if kind not in KINDS:
         raise UserError(f"unknown kind of index {kind!r}: choose one of {', '.join(KINDS)}")
     if kind == "ivfpq" and count < LEAST_IVFPQ:
-        raise UserError(f"an ivfpq index is trained on at least {LEAST_IVFPQ} images, and there are {count}: choose --kind flat, which is "
-                        "exact and fast enough for so few")  # fmt: skip
+        raise UserError(
+            f"an ivfpq index is trained on at least {LEAST_IVFPQ} images, and there are {count}: choose "
+            "--kind flat, which is "
+            "exact and fast enough for so few"
+        )
 
 
 def inexact_index(flat: faiss.IndexFlat, kind: str) -> tuple[faiss.Index, dict[str, int]]:
@@ -115,7 +133,8 @@ def inexact_index(flat: faiss.IndexFlat, kind: str) -> tuple[faiss.Index, dict[s
 
     Args:
         flat: complete.
-        kind: "ivfpq": features are compressed to D/4 bytes and lie in about 4√N cells; "hnsw": they stay whole, in a graph.
+        kind: "ivfpq": features are compressed to D/4 bytes and lie in about 4√N cells; "hnsw": they stay
+            whole, in a graph.
 
     Returns:
         the index and its parameters, with the effort of a search under the name of ``EFFORT``.
@@ -134,7 +153,9 @@ def inexact_index(flat: faiss.IndexFlat, kind: str) -> tuple[faiss.Index, dict[s
     parts = next(parts for parts in range(max(1, dimension // 4), 0, -1) if dimension % parts == 0)
     quantizer = faiss.IndexFlat(dimension, metric)
     index = faiss.IndexIVFPQ(quantizer, dimension, cells, parts, CODE_BITS, metric)
-    index.pq.cp.min_points_per_centroid = 1  # what is searched is what was trained on: few points per code lose nothing
+    index.pq.cp.min_points_per_centroid = (
+        1  # what is searched is what was trained on: few points per code lose nothing
+    )
     index.train(features)
     index.add(features)
     return index, {"cells": cells, "bytes": parts, "nprobe": max(1, min(cells, max(8, cells // 16)))}
@@ -142,17 +163,24 @@ def inexact_index(flat: faiss.IndexFlat, kind: str) -> tuple[faiss.Index, dict[s
 
 def search_parameters(kind: str, effort: int) -> faiss.SearchParameters:
     """FAISS's parameters for the effort of one search, ``EFFORT``."""
-    return faiss.SearchParametersHNSW(efSearch=effort) if kind == "hnsw" else faiss.SearchParametersIVF(nprobe=effort)
+    return (
+        faiss.SearchParametersHNSW(efSearch=effort)
+        if kind == "hnsw"
+        else faiss.SearchParametersIVF(nprobe=effort)
+    )
 
 
 def _exact(index: faiss.IndexFlat, queries: np.ndarray, top: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The ``top`` best of a flat index by score, then by index, which FAISS's own selection does not promise among equals."""
+    """The ``top`` best of a flat index by score, then by index, which FAISS's own selection does not promise
+    among equals."""
     larger = index.metric_type == faiss.METRIC_INNER_PRODUCT
     scores, indices = index.search(queries, min(top + 1, index.ntotal))
     answers = []
     for row, query in enumerate(queries):
         found, places = scores[row], indices[row]
-        if len(found) > top and found[top] == found[top - 1]:  # equals beyond the end: fetch them all, then choose
+        if (
+            len(found) > top and found[top] == found[top - 1]
+        ):  # equals beyond the end: fetch them all, then choose
             just_beyond = np.nextafter(found[top], np.float32(-np.inf if larger else np.inf))
             _, found, places = index.range_search(query[None], float(just_beyond))
         order = np.lexsort((places, -found if larger else found))[:top]

@@ -1,6 +1,8 @@
-"""The one file that an index is kept in: a ZIP archive of index.json (everything but the features) and index.faiss, as FAISS writes it.
+"""The one file that an index is kept in: a ZIP archive of index.json (everything but the features) and
+index.faiss, as FAISS writes it.
 
-One file cannot be torn apart, ZIP's checksums show damage before FAISS reads anything, and nothing in it is code.
+One file cannot be torn apart, ZIP's checksums show damage before FAISS reads anything, and nothing in it is
+code.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from pathlib import Path
 
 import faiss
 
-from ..errors import UserError
-from ..files import write_atomically
+from ..core.errors import UserError
+from ..core.files import write_atomically
 from .index import KINDS, GalleryIndex
 
 VERSION = 1
@@ -38,8 +40,13 @@ def write_index(index: GalleryIndex, path: str | Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, write)
-    except (OSError, RuntimeError) as error:  # FAISS turns what its writer meets, such as a full disk, into a RuntimeError
-        raise UserError(f"index {path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # FAISS turns what its writer meets, such as a full disk, into a RuntimeError
+        raise UserError(
+            f"index {path} cannot be written: {getattr(error, 'strerror', None) or error}"
+        ) from None
 
 
 def read_index(path: str | Path) -> GalleryIndex:
@@ -55,19 +62,31 @@ def read_index(path: str | Path) -> GalleryIndex:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
             if broken:
-                raise UserError(f"index {path} is damaged (the checksum of {broken} is wrong): build it again")
+                raise UserError(
+                    f"index {path} is damaged (the checksum of {broken} is wrong): build it again"
+                )
             described = json.loads(archive.read("index.json"))
             if described["version"] != VERSION:
-                raise UserError(f"index {path} is of version {described['version']}; this program reads version {VERSION}: build it again")
+                raise UserError(
+                    f"index {path} is of version {described['version']}; this program reads version "
+                    f"{VERSION}: build it again"
+                )
             with archive.open("index.faiss") as member:
                 searched = faiss.read_index(faiss.PyCallbackIOReader(member.read))
-        index = GalleryIndex(searched, root=Path(described["root"]), **{name: described[name] for name in FIELDS})
+        index = GalleryIndex(
+            searched, root=Path(described["root"]), **{name: described[name] for name in FIELDS}
+        )
         dimension = described["dimension"]
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path} is damaged or no index of tools/retrieve.py ({type(error).__name__}: {error})") from None
+        raise UserError(
+            f"{path} is damaged or no index of tools/retrieve.py ({type(error).__name__}: {error})"
+        ) from None
     if (searched.ntotal, searched.d) != (len(index.paths), dimension) or index.kind not in KINDS:
-        raise UserError(f"index {path} contradicts itself: {len(index.paths)} paths and {dimension} dimensions in index.json, "
-                        f"{searched.ntotal} and {searched.d} in index.faiss: build it again")  # fmt: skip
+        raise UserError(
+            f"index {path} contradicts itself: {len(index.paths)} paths and {dimension} dimensions in "
+            "index.json, "
+            f"{searched.ntotal} and {searched.d} in index.faiss: build it again"
+        )
     return index

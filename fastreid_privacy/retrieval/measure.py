@@ -1,4 +1,5 @@
-"""How near an inexact index comes to the exact search, and what each costs in memory and time, on this machine."""
+"""How near an inexact index comes to the exact search, and what each costs in memory and time, on this
+machine."""
 
 from __future__ import annotations
 
@@ -24,8 +25,9 @@ def compare_with_exact(index: faiss.Index, flat: faiss.IndexFlat, kind: str, eff
         effort: of its searches.
 
     Returns:
-        ``queries``; ``recall@1`` and ``recall@10``: the share, 0–1, of the exact search's best 1 and 10 that ``index`` finds among its
-        best 1 and 10; ``megabytes`` (2^20 bytes) and ``milliseconds`` (median of single queries) of it, and ``flat_…`` of the exact one.
+        ``queries``; ``recall@1`` and ``recall@10``: the share, 0–1, of the exact search's best 1 and 10 that
+        ``index`` finds among its best 1 and 10; ``megabytes`` (2^20 bytes) and ``milliseconds`` (median of
+        single queries) of it, and ``flat_…`` of the exact one.
     """
     features = stored_features(flat)
     sample = np.unique(np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(int))
@@ -39,7 +41,9 @@ def compare_with_exact(index: faiss.Index, flat: faiss.IndexFlat, kind: str, eff
         "recall@10": _recall(found, exact, kept),
         "megabytes": megabytes(index),
         "flat_megabytes": megabytes(flat),
-        "milliseconds": _milliseconds(lambda query: index.search(query, DEPTH, params=parameters), queries[:TIMED]),
+        "milliseconds": _milliseconds(
+            lambda query: index.search(query, DEPTH, params=parameters), queries[:TIMED]
+        ),
         "flat_milliseconds": _milliseconds(lambda query: flat.search(query, DEPTH), queries[:TIMED]),
     }
 
@@ -57,8 +61,12 @@ def megabytes(index: faiss.Index) -> float:
 
 
 def _without_itself(indices: np.ndarray, sample: np.ndarray) -> list[list[int]]:
-    """Answers of one image more than wanted, without the image that asked, or without the last one where that is not among them."""
-    return [[place for place in row.tolist() if place != own][: len(row) - 1] for row, own in zip(indices, sample, strict=True)]
+    """Answers of one image more than wanted, without the image that asked, or without the last one where that
+    is not among them."""
+    return [
+        [place for place in row.tolist() if place != own][: len(row) - 1]
+        for row, own in zip(indices, sample, strict=True)
+    ]
 
 
 def _recall(found: list[list[int]], exact: list[list[int]], depth: int) -> float:
@@ -79,11 +87,16 @@ def _milliseconds(search, queries: np.ndarray) -> float:
 def describe(measured: dict[str, float], kind: str, settings: dict[str, int]) -> str:
     """The figures of :func:`compare_with_exact` as lines for a terminal."""
     shown = ", ".join(f"{name} {value}" for name, value in settings.items())
-    return "\n".join((
-        f"{'':8}{'recall@1':>10}{'recall@10':>11}{'size':>13}{'one query':>13}",
-        f"{kind:8}{measured['recall@1']:>10.3f}{measured['recall@10']:>11.3f}{measured['megabytes']:>9.1f} MiB"
-        f"{measured['milliseconds']:>10.2f} ms",
-        f"{'flat':8}{1:>10.3f}{1:>11.3f}{measured['flat_megabytes']:>9.1f} MiB{measured['flat_milliseconds']:>10.2f} ms",
-        f"{measured['queries']} images of the gallery as queries, each without itself, on this machine; {shown}; "
-        f"a higher --{EFFORT[kind]} at query finds more",
-    ))  # fmt: skip
+    return "\n".join(
+        (
+            f"{'':8}{'recall@1':>10}{'recall@10':>11}{'size':>13}{'one query':>13}",
+            f"{kind:8}{measured['recall@1']:>10.3f}{measured['recall@10']:>11.3f}"
+            f"{measured['megabytes']:>9.1f} MiB"
+            f"{measured['milliseconds']:>10.2f} ms",
+            f"{'flat':8}{1:>10.3f}{1:>11.3f}{measured['flat_megabytes']:>9.1f} "
+            f"MiB{measured['flat_milliseconds']:>10.2f} ms",
+            f"{measured['queries']} images of the gallery as queries, each without itself, on this "
+            f"machine; {shown}; "
+            f"a higher --{EFFORT[kind]} at query finds more",
+        )
+    )

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..errors import UserError
-from ..images import to_pictures
+from ..core.errors import UserError
+from ..core.images import to_pictures
 from .extract import Extractor, open_picture
 from .index import GalleryIndex
 from .strip import MOST, Tile, draw_strip, same_person
@@ -33,7 +33,8 @@ class Answer:
 
     @property
     def same_person(self) -> list[bool | None]:
-        """Of each image whether it shows the query's person, by Market-1501's names; None where these do not say."""
+        """Of each image whether it shows the query's person, by Market-1501's names; None where these do not
+        say."""
         return [same_person(self.query.name, path) for path in self.paths]
 
 
@@ -59,8 +60,11 @@ def ask(
         UserError: for another model than the index's, or a query that cannot be read.
     """
     if extract.fingerprint != index.fingerprint:
-        raise UserError("the index was built with another Re-ID model than this checkpoint's, so features cannot be compared: name the "
-                        f"checkpoint that built it, or build the index of {index.root} again")  # fmt: skip
+        raise UserError(
+            "the index was built with another Re-ID model than this checkpoint's, so features cannot be "
+            "compared: name the "
+            f"checkpoint that built it, or build the index of {index.root} again"
+        )
     files = [Path(image) for image in images]
     features = np.concatenate([extract(_as_seen(path, extract, protect)).numpy() for path in files])
     if not np.isfinite(features).all():
@@ -73,7 +77,12 @@ def ask(
 
 
 def answers_strip(
-    answers: Sequence[Answer], index: GalleryIndex, extract: Extractor, root: str | Path, *, protect: bool = False
+    answers: Sequence[Answer],
+    index: GalleryIndex,
+    extract: Extractor,
+    root: str | Path,
+    *,
+    protect: bool = False,
 ) -> tuple[Image.Image, list[str]]:
     """The answers as one picture, a row each. What stood as protected for the search is shown protected.
 
@@ -85,7 +94,8 @@ def answers_strip(
         protect: whether the queries went through the anonymizer.
 
     Returns:
-        the RGB picture, and the gallery images that are missing in it because ``root`` has no readable file of that name.
+        the RGB picture, and the gallery images that are missing in it because ``root`` has no readable file
+        of that name.
     """
     root, missing, rows = Path(root), [], []
     for answer in answers:

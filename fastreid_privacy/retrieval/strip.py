@@ -1,4 +1,5 @@
-"""Queries and what was found for them as one picture: a row for each query, the query on the left, the ranked images beside it."""
+"""Queries and what was found for them as one picture: a row for each query, the query on the left, the ranked
+images beside it."""
 
 from __future__ import annotations
 
@@ -14,7 +15,11 @@ from ..report.figures import GREEN, LIGHT, VERMILLION
 PER_LINE = 10  # ranked images beside each other
 MOST = 100  # ranked images of one query that are drawn
 TILE = (128, 256)  # width, height, pixels, of a picture
-FRAME, GAP, MARGIN = 5, 10, 16  # pixels: the mark of truth around a picture, the space between tiles, around everything
+FRAME, GAP, MARGIN = (
+    5,
+    10,
+    16,
+)  # pixels: the mark of truth around a picture, the space between tiles, around everything
 CAPTION = 42  # pixels: two lines of text under a picture
 FONTS = {"title": ("bold", 14), "mark": ("bold", 18), "name": ("normal", 12)}  # weight, pixels
 GREY, MUTED = "#c9ced4", "#6e7781"
@@ -68,7 +73,10 @@ def draw_strip(rows: Sequence[tuple[Tile, Sequence[Tile]]]) -> Image.Image:
     columns = 1 + max(1, min(PER_LINE, max(len(ranked) for _, ranked in rows)))
     step_x, step_y = TILE[0] + 2 * FRAME + GAP, TILE[1] + 2 * FRAME + CAPTION + GAP
     lines = [max(1, -(-min(len(ranked), MOST) // PER_LINE)) for _, ranked in rows]
-    size = (2 * MARGIN + columns * step_x + GAP, 2 * MARGIN + sum(lines) * step_y - GAP + (len(rows) - 1) * GAP)
+    size = (
+        2 * MARGIN + columns * step_x + GAP,
+        2 * MARGIN + sum(lines) * step_y - GAP + (len(rows) - 1) * GAP,
+    )
     canvas = Image.new("RGB", size, LIGHT["paper"])
     draw = ImageDraw.Draw(canvas)
     fonts = {use: ImageFont.truetype(_font_file(weight), pixels) for use, (weight, pixels) in FONTS.items()}
@@ -85,16 +93,30 @@ def draw_strip(rows: Sequence[tuple[Tile, Sequence[Tile]]]) -> Image.Image:
 
 
 def _font_file(weight: str) -> str:
-    return font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans", weight=weight))  # comes with matplotlib
+    return font_manager.findfont(
+        font_manager.FontProperties(family="DejaVu Sans", weight=weight)
+    )  # comes with matplotlib
 
 
-def _draw_tile(canvas: Image.Image, draw: ImageDraw.ImageDraw, fonts: dict, tile: Tile, left: int, top: int) -> None:
+def _draw_tile(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, fonts: dict, tile: Tile, left: int, top: int
+) -> None:
     width, height = TILE[0] + 2 * FRAME, TILE[1] + 2 * FRAME
     if tile.same_person is not None:
-        draw.rectangle((left, top, left + width - 1, top + height - 1), fill=GREEN if tile.same_person else VERMILLION)
+        draw.rectangle(
+            (left, top, left + width - 1, top + height - 1), fill=GREEN if tile.same_person else VERMILLION
+        )
     if tile.picture is None:
-        draw.rectangle((left + FRAME, top + FRAME, left + width - FRAME - 1, top + height - FRAME - 1), fill=GREY)
-        draw.text((left + width / 2, top + height / 2), "missing", fill=LIGHT["ink"], font=fonts["title"], anchor="mm")
+        draw.rectangle(
+            (left + FRAME, top + FRAME, left + width - FRAME - 1, top + height - FRAME - 1), fill=GREY
+        )
+        draw.text(
+            (left + width / 2, top + height / 2),
+            "missing",
+            fill=LIGHT["ink"],
+            font=fonts["title"],
+            anchor="mm",
+        )
     else:
         picture = ImageOps.pad(tile.picture, TILE, Image.Resampling.LANCZOS, color=LIGHT["grid"])
         canvas.paste(picture, (left + FRAME, top + FRAME))

@@ -1,16 +1,17 @@
-"""Videos in and out: the people in the boxes of each frame are protected and put back, and recovered from the protected video.
+"""Videos in and out: the people in the boxes of each frame are protected and put back, and recovered from
+there.
 
 The way of one frame::
 
-    stream          a video file as upright RGB frames with their times, and back: lossless (FFV1) or lossy (H.264)
+    stream          a video file as upright RGB frames with their times, and back: FFV1 or H.264
     boxes           where people are: a MOT file, or the boxes that a protected video's manifest keeps
     detector        where people are: a torchvision detector with the user's weights
     regions         boxes cut out, sent through a network at its own size, and put back
     run             the three together: a video that appears whole, and its manifest
-    protect         raw → protected: ``tools/anonymize.py``
-    recover         protected → recovered, compared with the raw video if it is there: ``tools/recover.py``
+    protect         raw → protected
+    recover         protected → recovered, compared with the raw video if it is there
 
-A protected video is a collection of one file: its folder has the manifest of ``collection``, whose line also has the boxes.
+A protected video is a collection of one file: its folder has a manifest, whose line also has the boxes.
 """
 
 from .boxes import MotBoxes

@@ -10,24 +10,32 @@ from pathlib import Path
 
 import numpy as np
 
-from ..collection.picture import read_bytes
-from ..errors import UserError
+from ..core.errors import UserError
+from ..core.pictures import read_bytes
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels from 0; right and bottom are not inside."""
 
 
 def whole_pixels(left: float, top: float, right: float, bottom: float, width: int, height: int) -> Box | None:
-    """The pixels that a rectangle touches, inside a frame of ``width`` × ``height``; None where it lies outside."""
-    box = max(0, math.floor(left)), max(0, math.floor(top)), min(width, math.ceil(right)), min(height, math.ceil(bottom))
+    """The pixels that a rectangle touches, inside a frame of ``width`` × ``height``; None where it lies
+    outside."""
+    box = (
+        max(0, math.floor(left)),
+        max(0, math.floor(top)),
+        min(width, math.ceil(right)),
+        min(height, math.ceil(bottom)),
+    )
     return box if box[0] < box[2] and box[1] < box[3] else None
 
 
 class MotBoxes:
-    """Boxes of a MOT file: a line for each, ``frame, identity, left, top, width, height`` and whatever follows; frames count from 1.
+    """Boxes of a MOT file: a line for each, ``frame, identity, left, top, width, height`` and whatever
+    follows; frames count from 1.
 
-    Every line counts, whatever its confidence or class: a box too many hides a stranger's car, one too few shows a person. Tools differ in
-    whether the first pixel is 0 or 1, so a box reaches one pixel further to the left and to the top.
+    Every line counts, whatever its confidence or class: a box too many hides a stranger's car, one too few
+    shows a person. Tools differ in whether the first pixel is 0 or 1, so a box reaches one pixel further to
+    the left and to the top.
 
     Args:
         path: of the file.
@@ -57,11 +65,20 @@ class MotBoxes:
         words = text.replace(",", " ").split()
         try:
             frame, _, left, top, width, height = (float(word) for word in words[:6])
-            if not all(map(math.isfinite, (frame, left + width, top + height))) or frame < 1 or frame % 1 or width <= 0 or height <= 0:
+            if (
+                not all(map(math.isfinite, (frame, left + width, top + height)))
+                or frame < 1
+                or frame % 1
+                or width <= 0
+                or height <= 0
+            ):
                 raise ValueError
         except ValueError:
-            raise UserError(f"line {number} of --boxes {self.path} is {text.strip()[:80]!r}; a MOT line is frame, identity, left, top, "
-                            "width, height in pixels, with frames from 1 and sides above 0") from None  # fmt: skip
+            raise UserError(
+                f"line {number} of --boxes {self.path} is {text.strip()[:80]!r}; a MOT line is frame, "
+                "identity, left, top, "
+                "width, height in pixels, with frames from 1 and sides above 0"
+            ) from None
         return int(frame), left - 1, top - 1, left + width, top + height
 
     def __call__(self, number: int, pixels: np.ndarray) -> list[Box]:
@@ -71,7 +88,8 @@ class MotBoxes:
         return [box for box in boxes if box]
 
     def check(self, frames: int, video: Path) -> None:
-        """Refuse boxes of frames that the video does not have: the file belongs to another one, or to other numbers.
+        """Refuse boxes of frames that the video does not have: the file belongs to another one, or to other
+        numbers.
 
         Raises:
             UserError: naming such a frame.
@@ -79,13 +97,20 @@ class MotBoxes:
         beyond = sorted(number for number in self.of_frame if number > frames)
         if beyond:
             more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
-            raise UserError(f"--boxes {self.path} has boxes of frame {beyond[0]}{more}, but {video} has {frames:,} frames; do they "
-                            "belong together?")  # fmt: skip
+            raise UserError(
+                f"--boxes {self.path} has boxes of frame {beyond[0]}{more}, but {video} has {frames:,} "
+                "frames; do they "
+                "belong together?"
+            )
 
 
 def rows(numbered: Iterable[tuple[int, Sequence[Box]]]) -> list[list[int]]:
     """Boxes as a manifest keeps them: [frame, left, top, width, height] each."""
-    return [[number, left, top, right - left, bottom - top] for number, boxes in numbered for left, top, right, bottom in boxes]
+    return [
+        [number, left, top, right - left, bottom - top]
+        for number, boxes in numbered
+        for left, top, right, bottom in boxes
+    ]
 
 
 class ManifestBoxes:
@@ -105,7 +130,12 @@ class ManifestBoxes:
                 raise ValueError
             for number, left, top, width, height in entry["boxes"]:
                 whole = all(type(value) is int for value in (number, left, top, width, height))
-                if not whole or not 1 <= number <= entry["frames"] or min(width, height) < 1 or min(left, top) < 0:
+                if (
+                    not whole
+                    or not 1 <= number <= entry["frames"]
+                    or min(width, height) < 1
+                    or min(left, top) < 0
+                ):
                     raise ValueError
                 if left + width > entry["width"] or top + height > entry["height"]:
                     raise ValueError

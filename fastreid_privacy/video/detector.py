@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torchvision
 
-from ..compat.files import load_safely
-from ..errors import UserError, brief
+from ..compat.checkpoints import load_safely
+from ..core.errors import UserError, brief
 from .boxes import Box, whole_pixels
 
 PERSON = 1  # its class in COCO, which torchvision's detectors are trained on
@@ -26,7 +26,8 @@ class PersonDetector:
     """People found by a torchvision detector. Whom it misses stays as they are in the protected video.
 
     Args:
-        path: a file of the model's weights, as torchvision publishes them; it is read without running code, and never downloaded.
+        path: a file of the model's weights, as torchvision publishes them; it is read without running code,
+            and never downloaded.
         model: torchvision's name of the model.
         min_score: boxes with a lower score do not count.
         device: to run on.
@@ -38,23 +39,43 @@ class PersonDetector:
         UserError: for an unknown model, and a file that does not hold its weights.
     """
 
-    def __init__(self, path: str | Path, model: str = DEFAULT_MODEL, min_score: float = 0.5, device: str = "cpu"):
+    def __init__(
+        self, path: str | Path, model: str = DEFAULT_MODEL, min_score: float = 0.5, device: str = "cpu"
+    ):
         if model not in detector_names():
-            raise UserError(f"--detector-model {model} is not known to torchvision {torchvision.__version__}; known: "
-                            f"{', '.join(detector_names())}")  # fmt: skip
+            raise UserError(
+                f"--detector-model {model} is not known to torchvision {torchvision.__version__}; known: "
+                f"{', '.join(detector_names())}"
+            )
         if not 0 <= min_score <= 1:
             raise UserError(f"--min-score is {min_score}; a score lies between 0 and 1")
         if not Path(path).is_file():
-            raise UserError(f"--detector {path} does not exist; download the weights of {model} from torchvision's list and name the file")
-        self.network = torchvision.models.get_model(model, weights=None, weights_backbone=None).requires_grad_(False).eval().to(device)
+            raise UserError(
+                f"--detector {path} does not exist; download the weights of {model} from torchvision's "
+                "list and name the file"
+            )
+        self.network = (
+            torchvision.models.get_model(model, weights=None, weights_backbone=None)
+            .requires_grad_(False)
+            .eval()
+            .to(device)
+        )
         try:
             self.network.load_state_dict(load_safely(path))
-        except Exception as error:  # a damaged or foreign file can end in any exception of zipfile, pickle and torch
-            raise UserError(f"--detector {path} does not hold the weights of {model} ({brief(error)}); "
-                            "name its model with --detector-model") from None  # fmt: skip
+        except (
+            Exception
+        ) as error:  # a damaged or foreign file can end in any exception of zipfile, pickle and torch
+            raise UserError(
+                f"--detector {path} does not hold the weights of {model} ({brief(error)}); "
+                "name its model with --detector-model"
+            ) from None
         self.min_score, self.device = min_score, device
         with open(path, "rb") as file:
-            self.about = {"boxes": model, "boxes_sha256": hashlib.file_digest(file, "sha256").hexdigest(), "min_score": min_score}
+            self.about = {
+                "boxes": model,
+                "boxes_sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+                "min_score": min_score,
+            }
 
     @torch.no_grad()
     def __call__(self, number: int, pixels: np.ndarray) -> list[Box]:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
-from ..anonymizer import ImageMap
+from ..checkpoints.image_maps import ImageMap
 from ..collection.compare import compare
-from ..collection.manifest import Manifest, unchanged
 from ..collection.pipeline import side_by_side
 from ..collection.protect import BatchOf
 from ..collection.recover import begin_recovery
 from ..collection.source import targets
-from ..errors import UserError
+from ..core.errors import UserError
+from ..manifest import Manifest, unchanged
 from .boxes import ManifestBoxes
 from .regions import recover_regions, region
 from .run import VideoWork, make_video
@@ -22,7 +22,12 @@ from .stream import ENDINGS, LOSSLESS, Frame, VideoWriter, about_video, read_fra
 
 
 def recover_video(
-    protected: str | Path, output: str | Path, image_map: ImageMap, *, batch_size: int = 32, workers: int | None = None
+    protected: str | Path,
+    output: str | Path,
+    image_map: ImageMap,
+    *,
+    batch_size: int = 32,
+    workers: int | None = None,
 ) -> Manifest:
     """Recover what is in the boxes of a protected video; it is written without loss.
 
@@ -44,10 +49,15 @@ def recover_video(
     (entry,) = collection.entries.values()
     source, boxes = protected / entry["path"], ManifestBoxes(entry)
     if not unchanged(protected, entry):
-        raise UserError(f"{source} is not what was written: it is missing, or its SHA-256 differs from the manifest's")
+        raise UserError(
+            f"{source} is not what was written: it is missing, or its SHA-256 differs from the manifest's"
+        )
     about = about_video(source)
     if (about.width, about.height) != (entry["width"], entry["height"]):
-        raise UserError(f"{source} is {about.width}×{about.height}, but its manifest says {entry['width']}×{entry['height']}")
+        raise UserError(
+            f"{source} is {about.width}×{about.height}, but its manifest says "
+            f"{entry['width']}×{entry['height']}"
+        )
     network = BatchOf(image_map, batch_size)
 
     def work(frames: list[Frame]) -> list[Frame]:
@@ -58,14 +68,18 @@ def recover_video(
 
     def finish(made: dict, writer: VideoWriter) -> None:
         if made["frames"] != entry["frames"]:
-            raise UserError(f"{source} has {made['frames']:,} frames, but its manifest says {entry['frames']:,}")
+            raise UserError(
+                f"{source} has {made['frames']:,} frames, but its manifest says {entry['frames']:,}"
+            )
 
     path = targets([entry["path"]], ENDINGS[LOSSLESS])[entry["path"]]
     video = VideoWork(source, path, {**header, "video": True}, about, entry["frames"], work, finish)
     return make_video(video, output, workers=workers or os.cpu_count() or 1, describe="recovering")
 
 
-def compare_videos(recovered: str | Path, raw: str | Path, entry: dict, workers: int | None = None) -> Iterator[dict]:
+def compare_videos(
+    recovered: str | Path, raw: str | Path, entry: dict, workers: int | None = None
+) -> Iterator[dict]:
     """Compare what is in the boxes of two videos.
 
     Args:
@@ -85,15 +99,21 @@ def compare_videos(recovered: str | Path, raw: str | Path, entry: dict, workers:
 
     def measure(pair: tuple[Frame | None, Frame | None]) -> list[dict]:
         if None in pair:
-            raise UserError(f"{raw} and {recovered} differ in their number of frames; is it the video that was protected?")
+            raise UserError(
+                f"{raw} and {recovered} differ in their number of frames; is it the video that was protected?"
+            )
         ours, theirs = pair
         if ours.pixels.shape != theirs.pixels.shape:
             sizes = ["{1}×{0}".format(*frame.pixels.shape) for frame in (theirs, ours)]
             raise UserError(f"{raw} is {sizes[0]}, but the video that was protected is {sizes[1]}")
         return [
-            {"frame": ours.number, "box": box, **compare(region(ours.pixels, box), region(theirs.pixels, box))}
+            {
+                "frame": ours.number,
+                "box": box,
+                **compare(region(ours.pixels, box), region(theirs.pixels, box)),
+            }
             for box in boxes(ours.number, ours.pixels)
-        ]  # fmt: skip
+        ]
 
     pairs = zip_longest(read_frames(recovered), read_frames(raw))
     for figures in side_by_side(pairs, measure, workers or os.cpu_count() or 1):

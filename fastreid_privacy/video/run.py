@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from ..collection.manifest import JOURNAL, Manifest, file_hash, write_manifest
 from ..collection.pipeline import side_by_side
 from ..collection.run import HOPELESS, Journal, open_output, still_there
-from ..errors import UserError
-from ..files import remove_unfinished, write_atomically
+from ..core.errors import UserError
+from ..core.files import remove_unfinished, write_atomically
+from ..manifest import JOURNAL, Manifest, file_hash, write_manifest
 from .stream import DEFAULT_CRF, LOSSLESS, About, Frame, VideoWriter, read_frames
 
 FRAMES_AT_ONCE = 8  # of a chunk, so that a few chunks of large frames fit the memory
@@ -30,8 +30,8 @@ class VideoWork:
         about: size and times of both.
         frames: how many the source should have.
         work: gives each frame of a chunk its boxes and changes what is in them.
-        finish: gets the line of the manifest, and the writer, when all frames are written; adds to the line, and raises UserError when the
-            video must not appear.
+        finish: gets the line of the manifest, and the writer, when all frames are written; adds to the line,
+            and raises UserError when the video must not appear.
         codec, crf: of the video to write.
     """
 
@@ -47,7 +47,8 @@ class VideoWork:
 
 
 def make_video(video: VideoWork, output: Path, *, workers: int, describe: str) -> Manifest:
-    """Make a video from another, unless it is there already; a killed run begins again and ends with the same bytes.
+    """Make a video from another, unless it is there already; a killed run begins again and ends with the same
+    bytes.
 
     Args:
         video: what is done.
@@ -59,7 +60,8 @@ def make_video(video: VideoWork, output: Path, *, workers: int, describe: str) -
         What manifest.jsonl holds now.
 
     Raises:
-        UserError: as :func:`open_output`, when the source is damaged, or when a full or read-only disk ends the run.
+        UserError: as :func:`open_output`, when the source is damaged, or when a full or read-only disk ends
+            the run.
     """
     with open_output(output, video.header) as earlier:
         return _make(video, output, earlier, workers, describe)
@@ -69,16 +71,25 @@ def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int, descr
     done = still_there(output, earlier, {video.path})
     target = output / video.path
     if not done and (target.is_symlink() or target.exists()):
-        raise UserError(f"{target} is there already, and no run of this command wrote it; choose another --output")
+        raise UserError(
+            f"{target} is there already, and no run of this command wrote it; choose another --output"
+        )
     remove_unfinished(output)
     with Journal(output / JOURNAL, earlier.header, done.values()) as journal:
         if not done:
-            entry = {"path": video.path, "width": video.about.width, "height": video.about.height, "frames": 0}
+            entry = {
+                "path": video.path,
+                "width": video.about.width,
+                "height": video.about.height,
+                "frames": 0,
+            }
             try:
                 write_atomically(target, lambda file: _write(file, video, entry, journal, workers, describe))
             except OSError as error:
                 if error.errno in HOPELESS:
-                    raise UserError(f"{target} cannot be written: {error.strerror}; run the same command again") from None
+                    raise UserError(
+                        f"{target} cannot be written: {error.strerror}; run the same command again"
+                    ) from None
                 raise
             done = {video.path: entry}
         write_manifest(output, earlier.header, done.values(), {})
@@ -86,7 +97,9 @@ def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int, descr
     return Manifest(earlier.header, done, {}, True)
 
 
-def _write(file: BinaryIO, video: VideoWork, entry: dict, journal: Journal, workers: int, describe: str) -> None:
+def _write(
+    file: BinaryIO, video: VideoWork, entry: dict, journal: Journal, workers: int, describe: str
+) -> None:
     writer = VideoWriter(file, video.about, video.codec, video.crf)
     with tqdm(total=video.frames, unit=" frames", desc=describe, disable=None) as progress:
         for frames in side_by_side(_chunks(video.source), video.work, workers):

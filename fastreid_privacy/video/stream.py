@@ -13,17 +13,19 @@ import av
 import numpy as np
 from PIL import Image
 
-from ..collection.picture import over_white
 from ..collection.run import HOPELESS
-from ..errors import UserError
+from ..core.errors import UserError
+from ..core.images import LARGEST
+from ..core.pictures import over_white
 from ..evaluation.image_quality import psnr_of_mse
-from ..images import LARGEST
 from .boxes import Box
 
 FORMATS = (  # libav's names; what is a list of other files is not among them
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,mjpeg,flv,ogg,asf,nut,gif,apng,ivf,yuv4mpegpipe,wav"
 )
-THREADS = 4  # of a codec, whatever the machine has: the bytes of a video must not depend on the number of cores
+THREADS = (
+    4  # of a codec, whatever the machine has: the bytes of a video must not depend on the number of cores
+)
 LOSSLESS, LOSSY = "ffv1", "h264"
 ENDINGS = {LOSSLESS: ".mkv", LOSSY: ".mp4"}
 DEFAULT_CRF = 18  # of H.264: 0 to 51, larger is smaller and worse
@@ -48,7 +50,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class About:
-    """What is to be known of a video before its frames: upright size, frames a second, and the unit of times in seconds."""
+    """What is to be known of a video before its frames: upright size, frames a second, and the unit of times
+    in seconds."""
 
     width: int
     height: int
@@ -69,7 +72,9 @@ def about_video(path: str | Path) -> About:
         if first is None:
             raise UserError(f"{path} holds no frame")
         if first.width * first.height > LARGEST:
-            raise UserError(f"{path} has frames of {first.width:,}×{first.height:,} pixels, more than {LARGEST:,}")
+            raise UserError(
+                f"{path} has frames of {first.width:,}×{first.height:,} pixels, more than {LARGEST:,}"
+            )
         height, width = _upright(first).shape[:2]
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         others = [item.type for item in container.streams if item is not stream]
@@ -80,16 +85,21 @@ def count_frames(path: str | Path) -> int:
     """How many frames a video's packets announce, without decoding them.
 
     Raises:
-        UserError: when the file says that there are more: some are lost, and boxes would come to lie on the wrong frames.
+        UserError: when the file says that there are more: some are lost, and boxes would come to lie on the
+            wrong frames.
     """
     with _open(path) as container:
         stream = _video(container)
         packets = shown = 0
         for packet in container.demux(stream):
-            packets += packet.pts is not None or packet.dts is not None or packet.size > 0  # the last one only says that it is the last
+            packets += (
+                packet.pts is not None or packet.dts is not None or packet.size > 0
+            )  # the last one only says that it is the last
             shown += packet.size > 0 and not packet.is_discard
         if stream.frames and packets < stream.frames:
-            raise UserError(f"{path} is damaged: it says that it has {stream.frames:,} frames, but {packets:,} are there")
+            raise UserError(
+                f"{path} is damaged: it says that it has {stream.frames:,} frames, but {packets:,} are there"
+            )
         return shown
 
 
@@ -97,7 +107,8 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
     """The frames of a video's first video stream, turned upright as players turn them.
 
     Raises:
-        UserError: when a frame is damaged or has another size than the first one; the frames before it have been given.
+        UserError: when a frame is damaged or has another size than the first one; the frames before it have
+            been given.
     """
     with _open(path) as container:
         stream = _video(container)
@@ -109,7 +120,10 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
             pixels = _upright(frame)
             size = size or pixels.shape
             if pixels.shape != size:
-                raise UserError(f"frame {number} of {path} is {pixels.shape[1]}×{pixels.shape[0]}, the first one {size[1]}×{size[0]}")
+                raise UserError(
+                    f"frame {number} of {path} is {pixels.shape[1]}×{pixels.shape[0]}, the first one "
+                    f"{size[1]}×{size[0]}"
+                )
             start = frame.pts if start is None else start
             time = last + step if frame.pts is None or start is None else frame.pts - start
             last = max(time, last + 1)  # broken files repeat a time
@@ -136,7 +150,9 @@ class VideoWriter:
             # 4:2:0, which all players show, knows no odd sides
             options = {"crf": str(crf), "x264-params": "rc-lookahead=10"}
             kind = "yuv444p" if about.width % 2 or about.height % 2 else "yuv420p"
-        self.stream = self.container.add_stream("ffv1" if self.lossless else "libx264", rate=about.rate, options=options)
+        self.stream = self.container.add_stream(
+            "ffv1" if self.lossless else "libx264", rate=about.rate, options=options
+        )
         self.stream.width, self.stream.height, self.stream.pix_fmt = about.width, about.height, kind
         context = self.stream.codec_context
         context.time_base, context.thread_count = about.time_base, THREADS
@@ -169,7 +185,9 @@ class VideoWriter:
             if isinstance(error, OSError) and error.errno in HOPELESS:
                 raise
             size = f"{self.stream.width}×{self.stream.height}"
-            raise UserError(f"{name}, {size} pixels, cannot be written by this codec ({error.strerror})") from None
+            raise UserError(
+                f"{name}, {size} pixels, cannot be written by this codec ({error.strerror})"
+            ) from None
 
 
 class Kept:
@@ -197,8 +215,12 @@ class Kept:
             self._compare(self.decoder.decode(None))
 
     def figures(self) -> dict[str, float | None]:
-        """PSNR in dB of the stored frames against those before compression, inside the boxes and in all; None where nothing differs."""
-        return {name: psnr_of_mse(self.errors[name] / self.values[name]) if self.errors[name] else None for name in self.errors}
+        """PSNR in dB of the stored frames against those before compression, inside the boxes and in all; None
+        where nothing differs."""
+        return {
+            name: psnr_of_mse(self.errors[name] / self.values[name]) if self.errors[name] else None
+            for name in self.errors
+        }
 
     def _compare(self, decoded) -> None:
         for stored in decoded:
@@ -215,19 +237,27 @@ class Kept:
 def _open(path: str | Path) -> av.container.InputContainer:
     try:
         # Named as a file, whatever colons are in it; a playlist or a pattern would read other files.
-        container = av.open(f"file:{path}", options={"format_whitelist": FORMATS, "protocol_whitelist": "file"})
+        container = av.open(
+            f"file:{path}", options={"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+        )
     except (av.FFmpegError, OSError) as error:
         raise UserError(f"{path} is no video that can be read ({error.strerror or error})") from None
     if _video(container) is None:
         container.close()
         raise UserError(f"{path} holds no video")
-    _video(container).thread_type = "NONE"  # libav's own threads could wait for ever for Python's lock to say what is wrong
+    _video(
+        container
+    ).thread_type = "NONE"  # libav's own threads could wait for ever for Python's lock to say what is wrong
     return container
 
 
 def _video(container: av.container.InputContainer) -> av.VideoStream | None:
     """The first stream of moving pictures: not a cover."""
-    moving = (stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic)
+    moving = (
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & av.stream.Disposition.attached_pic
+    )
     return next(moving, None)
 
 
@@ -252,7 +282,8 @@ def _decoded(path: str | Path, container: av.container.InputContainer) -> Iterat
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """uint8 H×W×3; transparent pixels over white; a phone's display matrix says how often a quarter is turned."""
+    """uint8 H×W×3; transparent pixels over white; a phone's display matrix says how often a quarter is
+    turned."""
     if any(component.is_alpha for component in frame.format.components):
         pixels = over_white(Image.fromarray(frame.to_ndarray(format="rgba")))
     else:

@@ -1,14 +1,20 @@
 #!/usr/bin/env python3
-"""What somebody recovers who has no key but pairs of raw and protected files: a U-Net learns the way back, and is measured on other pairs.
+"""What somebody recovers who has no key but pairs of raw and protected files: a U-Net learns the way back,
+and is measured on other pairs.
 
-The attacker of PixelFade (ACM MM 2024): a U-Net, Adam of learning rate 1e-3, L1 loss; README.md beside this file.
+The attacker of PixelFade (ACM MM 2024): a U-Net, Adam of learning rate 1e-3, L1 loss; README.md beside this
+file.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from fastreid_privacy.errors import UserError, exit_code, say  # before torch, as everywhere: importing the package makes fastreid work
+from fastreid_privacy.core.errors import (
+    UserError,
+    exit_code,
+    say,
+)  # before torch, as everywhere: importing the package makes fastreid work
 
 # isort: split
 import numpy as np
@@ -17,19 +23,20 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from fastreid_privacy.collection import folder_source, read_picture
-from fastreid_privacy.collection.picture import resize
+from fastreid_privacy.collection import folder_source
 from fastreid_privacy.collection.source import targets
 from fastreid_privacy.config import resolve_device
+from fastreid_privacy.core.images import to_levels, to_pictures, to_unit
+from fastreid_privacy.core.pictures import read_picture, resize
 from fastreid_privacy.evaluation.image_quality import ImageQuality
-from fastreid_privacy.images import to_levels, to_pictures, to_unit
 from fastreid_privacy.networks import UNetGenerator, halvings
 
 SHOWN = 6  # people in the picture that is written
 
 
 class Pairs(Dataset):
-    """Protected and raw files of the same path and stem, both at the size of the protected ones: two uint8 3×H×W tensors, RGB.
+    """Protected and raw files of the same path and stem, both at the size of the protected ones: two uint8
+    3×H×W tensors, RGB.
 
     Args:
         raw: folder.
@@ -44,7 +51,9 @@ class Pairs(Dataset):
         stored = targets(folder_source(protected).paths, "")
         alone = [path for path, name in stored.items() if name not in originals]
         if alone:
-            raise UserError(f"{raw} holds no raw file of {alone[0]}{f' and {len(alone) - 1:,} more' if alone[1:] else ''}")
+            raise UserError(
+                f"{raw} holds no raw file of {alone[0]}{f' and {len(alone) - 1:,} more' if alone[1:] else ''}"
+            )
         self.files = [(protected / path, originals[name]) for path, name in stored.items()]
 
     def __len__(self) -> int:
@@ -65,7 +74,9 @@ def train(network: torch.nn.Module, pairs: Pairs, epochs: int, batch_size: int, 
     for epoch in tqdm(range(epochs), unit=" epochs", desc="attacking", disable=None):
         total = 0.0
         for seen, wanted in loader:
-            loss = (network(to_unit(seen.to(device).float())) - to_unit(wanted.to(device).float())).abs().mean()
+            loss = (
+                (network(to_unit(seen.to(device).float())) - to_unit(wanted.to(device).float())).abs().mean()
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -75,8 +86,11 @@ def train(network: torch.nn.Module, pairs: Pairs, epochs: int, batch_size: int, 
 
 
 @torch.no_grad()
-def measure(network: torch.nn.Module, pairs: Pairs, batch_size: int, device: str) -> tuple[dict, dict, np.ndarray]:
-    """Quality of the protected images as they are and of the attacked ones, both against the raw ones; and some of each, side by side."""
+def measure(
+    network: torch.nn.Module, pairs: Pairs, batch_size: int, device: str
+) -> tuple[dict, dict, np.ndarray]:
+    """Quality of the protected images as they are and of the attacked ones, both against the raw ones; and
+    some of each, side by side."""
 
     def guess(seen: torch.Tensor) -> torch.Tensor:
         return to_levels(network(to_unit(seen.to(device).float()))).round().clamp(0, 255).cpu()
@@ -97,7 +111,9 @@ def attack(options: argparse.Namespace) -> None:
     known, unknown = Pairs(options.raw, options.protected), Pairs(options.test_raw, options.test_protected)
     height, width = known[0][0].shape[1:]
     if halvings(height, width) < 2:
-        raise UserError(f"protected images of {width}×{height} cannot be halved twice, as the attacker's U-Net needs")
+        raise UserError(
+            f"protected images of {width}×{height} cannot be halved twice, as the attacker's U-Net needs"
+        )
     torch.manual_seed(options.seed)
     network = UNetGenerator(width=options.width, depth=halvings(height, width)).to(device)
     train(network, known, options.epochs, options.batch_size, device)
@@ -112,14 +128,20 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="attack.py", description=__doc__.splitlines()[0])
     parser.add_argument("--raw", type=Path, required=True, help="folder of raw images that the attacker has")
     parser.add_argument("--protected", type=Path, required=True, help="folder of their protected files")
-    parser.add_argument("--test-raw", type=Path, required=True, help="folder of raw images to measure the attack with")
+    parser.add_argument(
+        "--test-raw", type=Path, required=True, help="folder of raw images to measure the attack with"
+    )
     parser.add_argument("--test-protected", type=Path, required=True, help="folder of their protected files")
     parser.add_argument("--epochs", type=int, default=100, help="passes over the pairs (default 100)")
     parser.add_argument("--batch-size", type=int, default=32, help="default 32")
-    parser.add_argument("--width", type=int, default=64, help="channels of the U-Net's first layer (default 64)")
+    parser.add_argument(
+        "--width", type=int, default=64, help="channels of the U-Net's first layer (default 64)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="default 0")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--picture", type=Path, help="PNG to write: raw, protected and attacked images, one row each")
+    parser.add_argument(
+        "--picture", type=Path, help="PNG to write: raw, protected and attacked images, one row each"
+    )
     return exit_code(lambda: attack(parser.parse_args(arguments)), "interrupted")
 
 

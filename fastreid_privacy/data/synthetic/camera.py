@@ -1,4 +1,5 @@
-"""Taking the picture: where people walk before a camera, the detector's box, and what lens, sensor and compression do to it."""
+"""Taking the picture: where people walk before a camera, the detector's box, and what lens, sensor and
+compression do to it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from .scene import KINDS, OCCLUDERS, draw_occluder, panorama
 
 @dataclass(frozen=True)
 class Track:
-    """One walk of somebody past a camera: what its images share. ``azimuth`` as in :class:`Pose`; ``place`` in crop widths.
+    """One walk of somebody past a camera: what its images share. ``azimuth`` as in :class:`Pose`; ``place``
+    in crop widths.
 
     ``weather`` multiplies red, green and blue: sun, cloud, evening.
     """
@@ -30,7 +32,8 @@ class Track:
 
 @dataclass
 class Camera:
-    """A camera and its scene. Sizes in pixels; blur and noise are of the finished picture, noise in levels of 255."""
+    """A camera and its scene. Sizes in pixels; blur and noise are of the finished picture, noise in levels of
+    255."""
 
     height: int
     width: int
@@ -54,12 +57,15 @@ class Camera:
 
     def __post_init__(self) -> None:
         levels = np.arange(256, dtype=np.float32)[:, None] / 255
-        toned = (np.clip(levels * self.gains, 0, 1) ** self.gamma - 0.5) * self.contrast + 0.5 + self.brightness
+        toned = (
+            (np.clip(levels * self.gains, 0, 1) ** self.gamma - 0.5) * self.contrast + 0.5 + self.brightness
+        )
         self._table = np.clip(np.rint(toned * 255), 0, 255).astype(np.uint8)[None]
 
     @classmethod
     def sample(cls, seed: int, index: int, height: int, width: int) -> Camera:
-        """The camera ``index`` (from 0) of the data set ``seed``; the first six see six kinds of scene, whatever the seed."""
+        """The camera ``index`` (from 0) of the data set ``seed``; the first six see six kinds of scene,
+        whatever the seed."""
         rng = np.random.default_rng([seed, 1, index])
         order = np.random.default_rng([seed, 2]).permutation(len(KINDS))
         kind = KINDS[order[index % len(KINDS)]]
@@ -67,13 +73,25 @@ class Camera:
         horizon = float(rng.uniform(0.42, 0.62))
         warmth, tint = rng.normal(0, 0.085), rng.normal(0, 0.035)
         return cls(
-            height=height, width=width, scale=scale, kind=kind, horizon=horizon,
-            walkway=float(rng.uniform(0, math.pi)), pitch=float(rng.uniform(0.08, 0.22)), taper=float(rng.uniform(0.0, 0.22)),
-            light=float(rng.uniform(-1, 1)), gains=np.clip(np.array([1 + warmth, 1 + tint, 1 - warmth]), 0.75, 1.3).astype(np.float32),
-            gamma=float(np.exp(rng.normal(0, 0.20))), contrast=float(rng.uniform(0.85, 1.1)), brightness=float(rng.uniform(-0.05, 0.05)),
-            saturation=float(rng.uniform(0.65, 1.1)), blur=float(rng.uniform(0.0, 0.7)), noise=float(rng.uniform(1.0, 3.5)),
-            quality=int(rng.integers(84, 95)), background=panorama(rng, kind, height * scale, width * scale, horizon),
-        )  # fmt: skip
+            height=height,
+            width=width,
+            scale=scale,
+            kind=kind,
+            horizon=horizon,
+            walkway=float(rng.uniform(0, math.pi)),
+            pitch=float(rng.uniform(0.08, 0.22)),
+            taper=float(rng.uniform(0.0, 0.22)),
+            light=float(rng.uniform(-1, 1)),
+            gains=np.clip(np.array([1 + warmth, 1 + tint, 1 - warmth]), 0.75, 1.3).astype(np.float32),
+            gamma=float(np.exp(rng.normal(0, 0.20))),
+            contrast=float(rng.uniform(0.85, 1.1)),
+            brightness=float(rng.uniform(-0.05, 0.05)),
+            saturation=float(rng.uniform(0.65, 1.1)),
+            blur=float(rng.uniform(0.0, 0.7)),
+            noise=float(rng.uniform(1.0, 3.5)),
+            quality=int(rng.integers(84, 95)),
+            background=panorama(rng, kind, height * scale, width * scale, horizon),
+        )
 
     def track(self, rng: np.random.Generator) -> Track:
         """How somebody passes: along the walkway in either direction, more or less straight."""
@@ -81,10 +99,16 @@ class Camera:
         light, warmth = float(np.exp(rng.normal(0, 0.13))), float(rng.normal(0, 0.045))
         weather = (light * (1 + warmth), light, light * (1 - warmth))
         return Track(
-            float(azimuth), float(rng.uniform(0.3, 10.7)), float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0.88, 0.94)), weather
+            float(azimuth),
+            float(rng.uniform(0.3, 10.7)),
+            float(rng.uniform(0, 2 * math.pi)),
+            float(rng.uniform(0.88, 0.94)),
+            weather,
         )
 
-    def shoot(self, rng: np.random.Generator, person: Identity | None, track: Track, missed_by: float = 0.0) -> np.ndarray:
+    def shoot(
+        self, rng: np.random.Generator, person: Identity | None, track: Track, missed_by: float = 0.0
+    ) -> np.ndarray:
         """Take one picture.
 
         Args:
@@ -108,35 +132,60 @@ class Camera:
             self._passer_by(rng, canvas, feet, size * high)
         if person is not None:
             pose = Pose(
-                track.azimuth + float(rng.normal(0, 0.12)), track.phase + float(rng.uniform(0, 2 * math.pi)), feet, size * high,
-                self.pitch, self.taper, float(rng.normal(0, 0.012)),
-            )  # fmt: skip
+                track.azimuth + float(rng.normal(0, 0.12)),
+                track.phase + float(rng.uniform(0, 2 * math.pi)),
+                feet,
+                size * high,
+                self.pitch,
+                self.taper,
+                float(rng.normal(0, 0.012)),
+            )
             self._draw(rng, canvas, person, pose)
         if rng.random() < 0.14:
             draw_occluder(canvas, rng, OCCLUDERS[int(rng.integers(len(OCCLUDERS)))])
-        return self._expose(rng, cv2.resize(canvas, (self.width, self.height), interpolation=cv2.INTER_AREA), track.weather)
+        return self._expose(
+            rng, cv2.resize(canvas, (self.width, self.height), interpolation=cv2.INTER_AREA), track.weather
+        )
 
-    def _backdrop(self, rng: np.random.Generator, track: Track, high: int, wide: int, size: float) -> np.ndarray:
+    def _backdrop(
+        self, rng: np.random.Generator, track: Track, high: int, wide: int, size: float
+    ) -> np.ndarray:
         zoom = 0.92 / size
         rows, columns = round(high * zoom), round(wide * zoom)
         x = round((track.place + rng.normal(0, 0.12)) * wide)
         x = int(np.clip(x, 0, self.background.shape[1] - columns))
         y = int(np.clip(round(0.25 * high + rng.normal(0, 0.04) * high), 0, self.background.shape[0] - rows))
-        return cv2.resize(self.background[y : y + rows, x : x + columns], (wide, high), interpolation=cv2.INTER_LINEAR)
+        return cv2.resize(
+            self.background[y : y + rows, x : x + columns], (wide, high), interpolation=cv2.INTER_LINEAR
+        )
 
-    def _passer_by(self, rng: np.random.Generator, canvas: np.ndarray, feet: tuple[float, float], height: float) -> None:
+    def _passer_by(
+        self, rng: np.random.Generator, canvas: np.ndarray, feet: tuple[float, float], height: float
+    ) -> None:
         """Somebody else at the edge of the box, farther away."""
         side = 1 if rng.random() < 0.5 else -1
         scale = float(rng.uniform(0.62, 0.92))
-        place = (feet[0] + side * canvas.shape[1] * float(rng.uniform(0.32, 0.6)), feet[1] - (1 - scale) * 0.35 * height)
-        pose = Pose(float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0, 2 * math.pi)), place, height * scale, self.pitch, self.taper)
+        place = (
+            feet[0] + side * canvas.shape[1] * float(rng.uniform(0.32, 0.6)),
+            feet[1] - (1 - scale) * 0.35 * height,
+        )
+        pose = Pose(
+            float(rng.uniform(0, 2 * math.pi)),
+            float(rng.uniform(0, 2 * math.pi)),
+            place,
+            height * scale,
+            self.pitch,
+            self.taper,
+        )
         self._draw(rng, canvas, sample_identity(rng), pose)
 
     def _draw(self, rng: np.random.Generator, canvas: np.ndarray, person: Identity, pose: Pose) -> None:
         fold_at = int(rng.integers(0, 200)), int(rng.integers(0, 200))
         draw_person(canvas, person, pose, self.light, fold_at)
 
-    def _expose(self, rng: np.random.Generator, image: np.ndarray, weather: tuple[float, float, float]) -> np.ndarray:
+    def _expose(
+        self, rng: np.random.Generator, image: np.ndarray, weather: tuple[float, float, float]
+    ) -> np.ndarray:
         """Lens, light, sensor. H×W×3 RGB uint8 → the same."""
         if self.blur > 0.2:
             image = cv2.GaussianBlur(image, (0, 0), self.blur * self.height / 128)

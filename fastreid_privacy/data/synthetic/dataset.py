@@ -13,7 +13,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 from tqdm import tqdm
 
-from ...errors import UserError
+from ...core.errors import UserError
 from .camera import Camera
 from .identity import CUES, sample_identity
 
@@ -25,7 +25,15 @@ DISTRACTOR_SHARE = 0.08
 
 
 def check_parameters(
-    *, train_identities: int, test_identities: int, cameras: int, images_per_camera: int, height: int, width: int, seed: int, cues: str
+    *,
+    train_identities: int,
+    test_identities: int,
+    cameras: int,
+    images_per_camera: int,
+    height: int,
+    width: int,
+    seed: int,
+    cues: str,
 ) -> None:
     """Refuse parameters that give no usable data set.
 
@@ -43,7 +51,10 @@ def check_parameters(
     }
     for key, (value, lowest, why) in bounds.items():
         if not isinstance(value, int) or value < lowest:
-            raise UserError(f"DATASETS.SYNTHETIC.{key} is {value!r}; it must be a whole number of at least {lowest}: {why}")
+            raise UserError(
+                f"DATASETS.SYNTHETIC.{key} is {value!r}; it must be a whole number of at least {lowest}: "
+                f"{why}"
+            )
     if cues not in CUES:
         raise UserError(f"DATASETS.SYNTHETIC.CUES is {cues!r}; allowed: {', '.join(CUES)}")
 
@@ -53,13 +64,20 @@ def _counts(seed: int, pid: int, cameras: int, images_per_camera: int) -> dict[i
     rng = np.random.default_rng([seed, 3, pid])
     seen = int(rng.integers(max(2, round(0.6 * cameras)), cameras + 1))
     chosen = sorted(int(camera) for camera in rng.permutation(cameras)[:seen])
-    return {camera: int(rng.integers(max(2, images_per_camera - 1), images_per_camera + 1)) for camera in chosen}
+    return {
+        camera: int(rng.integers(max(2, images_per_camera - 1), images_per_camera + 1)) for camera in chosen
+    }
 
 
 def _plan(seed: int, pids: range, cameras: int, images_per_camera: int) -> list[tuple[int, int, int]]:
     """(pid, camera, image number) of all images to be drawn."""
     counts = {pid: _counts(seed, pid, cameras, images_per_camera) for pid in pids}
-    return [(pid, camera, number) for pid in pids for camera, count in counts[pid].items() for number in range(count)]
+    return [
+        (pid, camera, number)
+        for pid in pids
+        for camera, count in counts[pid].items()
+        for number in range(count)
+    ]
 
 
 def _name(pid: int, camera: int, frame: int, number: int) -> str:
@@ -68,20 +86,31 @@ def _name(pid: int, camera: int, frame: int, number: int) -> str:
 
 
 def generate(
-    folder: Path, *, train_identities: int, test_identities: int, cameras: int, images_per_camera: int, height: int, width: int, seed: int,
+    folder: Path,
+    *,
+    train_identities: int,
+    test_identities: int,
+    cameras: int,
+    images_per_camera: int,
+    height: int,
+    width: int,
+    seed: int,
     cues: str = "all",
-) -> None:  # fmt: skip
-    """Render and write a data set, unless ``folder`` exists. The same parameters give the same files, byte for byte.
+) -> None:
+    """Render and write a data set, unless ``folder`` exists. The same parameters give the same files, byte
+    for byte.
 
-    The images are written to a temporary folder beside ``folder`` that is renamed when the last one is there, so ``folder`` is either
-    complete or absent; of several processes that write at once, the first to finish gives the folder and the others discard theirs.
+    The images are written to a temporary folder beside ``folder`` that is renamed when the last one is there,
+    so ``folder`` is either complete or absent; of several processes that write at once, the first to finish
+    gives the folder and the others discard theirs.
 
     Args:
         folder: what to make, with ``bounding_box_train``, ``query`` and ``bounding_box_test`` inside.
         train_identities: number of identities to train on.
         test_identities: number of other identities to test on.
         cameras: number of cameras; an identity is seen by 60 % of them at least, and by two.
-        images_per_camera: largest number of images of an identity under a camera (or one less, but two at least).
+        images_per_camera: largest number of images of an identity under a camera (or one less, but two at
+            least).
         height: of the images, pixels.
         width: of the images, pixels.
         seed: of everything random.
@@ -91,9 +120,15 @@ def generate(
         UserError: for parameters out of range, or where nothing can be written.
     """
     check_parameters(
-        train_identities=train_identities, test_identities=test_identities, cameras=cameras, images_per_camera=images_per_camera,
-        height=height, width=width, seed=seed, cues=cues,
-    )  # fmt: skip
+        train_identities=train_identities,
+        test_identities=test_identities,
+        cameras=cameras,
+        images_per_camera=images_per_camera,
+        height=height,
+        width=width,
+        seed=seed,
+        cues=cues,
+    )
     folder = Path(folder)
     if folder.is_dir():
         return
@@ -122,22 +157,39 @@ def generate(
 
 
 def _images(
-    seed: int, train_pids: range, test_pids: range, cameras: int, images_per_camera: int, height: int, width: int, cues: str
+    seed: int,
+    train_pids: range,
+    test_pids: range,
+    cameras: int,
+    images_per_camera: int,
+    height: int,
+    width: int,
+    cues: str,
 ) -> Iterator[tuple[str, bytes]]:
     """(name inside the data set's folder, JPEG file) of all images, with a progress bar."""
     views = [Camera.sample(seed, index, height, width) for index in range(cameras)]
     train, test = (_plan(seed, pids, cameras, images_per_camera) for pids in (train_pids, test_pids))
     distractors = max(1, round(DISTRACTOR_SHARE * len(test)))
-    with tqdm(total=len(train) + len(test) + distractors, desc="rendering SyntheticPedestrians", unit="image", mininterval=1.0) as progress:
+    with tqdm(
+        total=len(train) + len(test) + distractors,
+        desc="rendering SyntheticPedestrians",
+        unit="image",
+        mininterval=1.0,
+    ) as progress:
         for part, plan in ((TRAIN, train), (GALLERY, test)):
             for pid, camera, number in plan:
                 person = sample_identity(np.random.default_rng([seed, 4, pid]), cues)
                 track_rng = np.random.default_rng([seed, 5, pid, camera])
                 track = views[camera].track(track_rng)
                 first_frame = int(track_rng.integers(1, 90_000))
-                picture = views[camera].shoot(np.random.default_rng([seed, 6, pid, camera, number]), person, track)
+                picture = views[camera].shoot(
+                    np.random.default_rng([seed, 6, pid, camera, number]), person, track
+                )
                 where = QUERY if part == GALLERY and number == 0 else part
-                yield f"{where}/{_name(pid, camera, first_frame + 25 * number, 1 + number % 3)}", views[camera].encode(picture)
+                yield (
+                    f"{where}/{_name(pid, camera, first_frame + 25 * number, 1 + number % 3)}",
+                    views[camera].encode(picture),
+                )
                 progress.update()
         for index in range(distractors):
             rng = np.random.default_rng([seed, 7, index])
@@ -154,8 +206,8 @@ def _images(
 class SyntheticPedestrians(ImageDataset):
     """Rendered pedestrians, written under ``root`` at first use.
 
-    Training items hold strings (``syntheticpedestrians_12``, ``syntheticpedestrians_0``), query and gallery items whole numbers; cameras
-    count from 0; files are in sorted order. Distractors have pid 0.
+    Training items hold strings (``syntheticpedestrians_12``, ``syntheticpedestrians_0``), query and gallery
+    items whole numbers; cameras count from 0; files are in sorted order. Distractors have pid 0.
 
     Args:
         root: fastreid's data set folder.
@@ -167,13 +219,29 @@ class SyntheticPedestrians(ImageDataset):
     dataset_name = "syntheticpedestrians"
 
     def __init__(
-        self, root: str | Path = "datasets", *, train_identities: int = 100, test_identities: int = 50, cameras: int = 6,
-        images_per_camera: int = 6, height: int = 128, width: int = 64, seed: int = 0, cues: str = "all", **kwargs,
-    ) -> None:  # fmt: skip
+        self,
+        root: str | Path = "datasets",
+        *,
+        train_identities: int = 100,
+        test_identities: int = 50,
+        cameras: int = 6,
+        images_per_camera: int = 6,
+        height: int = 128,
+        width: int = 64,
+        seed: int = 0,
+        cues: str = "all",
+        **kwargs,
+    ) -> None:
         parameters = {
-            "train_identities": train_identities, "test_identities": test_identities, "cameras": cameras,
-            "images_per_camera": images_per_camera, "height": height, "width": width, "seed": seed, "cues": cues,
-        }  # fmt: skip
+            "train_identities": train_identities,
+            "test_identities": test_identities,
+            "cameras": cameras,
+            "images_per_camera": images_per_camera,
+            "height": height,
+            "width": width,
+            "seed": seed,
+            "cues": cues,
+        }
         check_parameters(**parameters)
         self.folder = Path(root) / folder_name(**parameters)
         generate(self.folder, **parameters)
@@ -184,13 +252,27 @@ class SyntheticPedestrians(ImageDataset):
         for path in sorted((self.folder / part).glob("*.jpg")):
             pid, camera = map(int, re.match(r"(\d+)_c(\d+)s", path.name).groups())
             prefix = f"{self.dataset_name}_"
-            items.append((str(path), f"{prefix}{pid}", f"{prefix}{camera - 1}") if part == TRAIN else (str(path), pid, camera - 1))
+            items.append(
+                (str(path), f"{prefix}{pid}", f"{prefix}{camera - 1}")
+                if part == TRAIN
+                else (str(path), pid, camera - 1)
+            )
         return items
 
 
 def folder_name(
-    *, train_identities: int, test_identities: int, cameras: int, images_per_camera: int, height: int, width: int, seed: int, cues: str
+    *,
+    train_identities: int,
+    test_identities: int,
+    cameras: int,
+    images_per_camera: int,
+    height: int,
+    width: int,
+    seed: int,
+    cues: str,
 ) -> str:
     """The folder of a data set: its parameters and the version of the renderer."""
     people = f"{train_identities}+{test_identities}x{cameras}x{images_per_camera}"
-    return f"SyntheticPedestrians-v{VERSION}-{people}-{height}x{width}-s{seed}" + ("" if cues == "all" else f"-{cues}")
+    return f"SyntheticPedestrians-v{VERSION}-{people}-{height}x{width}-s{seed}" + (
+        "" if cues == "all" else f"-{cues}"
+    )

@@ -1,7 +1,8 @@
 """Who somebody is: everything about a rendered person that stays the same under all cameras.
 
-Two cues tell identities apart. Garment *colours* come from short palettes that many identities share, so a colour narrows the search and
-does not end it. *Details* (pattern, print, bag, hair, face, shoes, hat, build) are what blurring takes away.
+Two cues tell identities apart. Garment *colours* come from short palettes that many identities share, so a
+colour narrows the search and does not end it. *Details* (pattern, print, bag, hair, face, shoes, hat, build)
+are what blurring takes away.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ Colour = tuple[int, int, int]
 CUES = ("all", "colour", "detail")
 
 UPPER_PALETTE: tuple[tuple[Colour, float], ...] = (
-    ((58, 58, 62), 0.28), ((184, 182, 176), 0.26), ((122, 122, 124), 0.20), ((66, 80, 116), 0.14), ((148, 84, 80), 0.12),
-)  # fmt: skip
+    ((58, 58, 62), 0.28),
+    ((184, 182, 176), 0.26),
+    ((122, 122, 124), 0.20),
+    ((66, 80, 116), 0.14),
+    ((148, 84, 80), 0.12),
+)
 LOWER_PALETTE: tuple[tuple[Colour, float], ...] = (((50, 50, 56), 0.50), ((72, 84, 112), 0.50))
 # The one set of clothes that everybody wears where only details may tell identities apart.
 FIXED_UPPER: Colour = (122, 122, 124)
@@ -33,20 +38,45 @@ UPPER_CUTS = ("t-shirt", "sleeves", "jacket", "coat")
 LOWER_CUTS = ("trousers", "shorts", "skirt")
 
 _BAG_COLOURS: tuple[Colour, ...] = ((28, 28, 32), (74, 62, 54), (52, 60, 84), (120, 58, 52), (60, 84, 70))
-_HAIR_COLOURS: tuple[Colour, ...] = ((26, 22, 22), (44, 32, 26), (88, 60, 40), (156, 122, 78), (130, 128, 126))
-_SKINS: tuple[Colour, ...] = ((236, 200, 176), (222, 178, 148), (196, 148, 116), (150, 104, 78), (104, 72, 54))
+_HAIR_COLOURS: tuple[Colour, ...] = (
+    (26, 22, 22),
+    (44, 32, 26),
+    (88, 60, 40),
+    (156, 122, 78),
+    (130, 128, 126),
+)
+_SKINS: tuple[Colour, ...] = (
+    (236, 200, 176),
+    (222, 178, 148),
+    (196, 148, 116),
+    (150, 104, 78),
+    (104, 72, 54),
+)
 _SHOES: tuple[Colour, ...] = ((26, 26, 28), (180, 178, 174), (84, 62, 48), (110, 110, 114))
 # How a pattern's two colours differ, in levels: light and dark, or two hues.
-_CONTRASTS: tuple[Colour, ...] = ((120, 120, 120), (-120, -120, -120), (130, -45, -45), (-55, 20, 125), (100, 80, -90), (-80, 70, -55))
-_PRINT_COLOURS: tuple[Colour, ...] = ((232, 230, 224), (24, 24, 26), (200, 58, 50), (222, 180, 60), (60, 110, 178))
+_CONTRASTS: tuple[Colour, ...] = (
+    (120, 120, 120),
+    (-120, -120, -120),
+    (130, -45, -45),
+    (-55, 20, 125),
+    (100, 80, -90),
+    (-80, 70, -55),
+)
+_PRINT_COLOURS: tuple[Colour, ...] = (
+    (232, 230, 224),
+    (24, 24, 26),
+    (200, 58, 50),
+    (222, 180, 60),
+    (60, 110, 178),
+)
 
 
 @dataclass(frozen=True)
 class Pattern:
     """The weave of a garment: ``period`` is in body heights, ``fill`` the second colour's share of a period.
 
-    ``contrast`` is the second colour minus the first. Their average over the cloth is the garment's colour, so that from afar, or blurred,
-    a striped shirt looks like a plain one of the same palette entry.
+    ``contrast`` is the second colour minus the first. Their average over the cloth is the garment's colour,
+    so that from afar, or blurred, a striped shirt looks like a plain one of the same palette entry.
     """
 
     kind: str = "plain"
@@ -57,7 +87,8 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Logo:
-    """A print: ``size`` in body heights, ``across`` its place from −1 (right side of the body) to 1 (left)."""
+    """A print: ``size`` in body heights, ``across`` its place from −1 (right side of the body) to 1
+    (left)."""
 
     kind: str = "none"
     colour: Colour = (232, 230, 224)
@@ -98,12 +129,17 @@ class Identity:
 
 def _pick(rng: np.random.Generator, items: Sequence, weights: Sequence[float] | None = None):
     """One of ``items``; an index is drawn because numpy would turn tuples and strings into arrays."""
-    return items[int(rng.choice(len(items), p=None if weights is None else np.asarray(weights) / np.sum(weights)))]
+    return items[
+        int(rng.choice(len(items), p=None if weights is None else np.asarray(weights) / np.sum(weights)))
+    ]
 
 
 def _shifted(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
     """The colour a little lighter or darker: two garments of one palette entry are not of one dye."""
-    return tuple(int(np.clip(channel + shift, 8, 246)) for channel, shift in zip(colour, rng.normal(0, spread, 3), strict=True))
+    return tuple(
+        int(np.clip(channel + shift, 8, 246))
+        for channel, shift in zip(colour, rng.normal(0, spread, 3), strict=True)
+    )
 
 
 def _pattern(rng: np.random.Generator, kinds: Sequence[str], weights: Sequence[float]) -> Pattern:
@@ -116,8 +152,8 @@ def sample_identity(rng: np.random.Generator, cues: str = "all") -> Identity:
 
     Args:
         rng: the identity's own generator; the same generator state gives the same identity.
-        cues: ``all``; ``colour``: details are one fixed design, only palette colours of the garments differ; ``detail``: garments have
-            one fixed pair of colours, only details differ.
+        cues: ``all``; ``colour``: details are one fixed design, only palette colours of the garments differ;
+            ``detail``: garments have one fixed pair of colours, only details differ.
 
     Returns:
         The identity.
@@ -137,7 +173,11 @@ def sample_identity(rng: np.random.Generator, cues: str = "all") -> Identity:
         upper_cut=_pick(rng, UPPER_CUTS, (0.30, 0.48, 0.16, 0.06)),
         lower_cut=lower_cut,
         upper_pattern=_pattern(rng, PATTERNS, (0.08, 0.18, 0.13, 0.14, 0.12, 0.12, 0.12, 0.11)),
-        lower_pattern=_pattern(rng, ("plain", "seam", "checks", "grid", "stripes", "diagonal"), (0.28, 0.22, 0.14, 0.12, 0.12, 0.12)),
+        lower_pattern=_pattern(
+            rng,
+            ("plain", "seam", "checks", "grid", "stripes", "diagonal"),
+            (0.28, 0.22, 0.14, 0.12, 0.12, 0.12),
+        ),
         inner=_pick(rng, ((196, 194, 188), (52, 52, 56), (130, 72, 68), (84, 100, 136))),
         logo=Logo(
             _pick(rng, LOGOS, (0.16, 0.12, 0.12, 0.12, 0.12, 0.12, 0.12, 0.12)),

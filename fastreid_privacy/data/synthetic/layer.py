@@ -21,7 +21,8 @@ class Layer:
         self.mask = np.zeros((height, width), np.uint8)
 
     def fill(self, outline: np.ndarray, paint: Colour | np.ndarray, edge: Colour | None = None) -> None:
-        """Fill an outline (N×2 int32) with a colour, or with what a picture of the canvas' size shows there."""
+        """Fill an outline (N×2 int32) with a colour, or with what a picture of the canvas' size shows
+        there."""
         cv2.fillPoly(self.mask, [outline], 255)
         if isinstance(paint, tuple):
             cv2.fillPoly(self.image, [outline], paint)
@@ -38,7 +39,16 @@ class Layer:
         if edge is not None:
             cv2.polylines(self.image, [outline], True, edge, 1)
 
-    def ellipse(self, x: float, y: float, half_width: float, half_height: float, colour: Colour, start: int = 0, end: int = 360) -> None:
+    def ellipse(
+        self,
+        x: float,
+        y: float,
+        half_width: float,
+        half_height: float,
+        colour: Colour,
+        start: int = 0,
+        end: int = 360,
+    ) -> None:
         """Fill an ellipse or a sector of it (degrees, clockwise from the right)."""
         centre, axes = (round(x), round(y)), (max(1, round(half_width)), max(1, round(half_height)))
         cv2.ellipse(self.mask, centre, axes, 0, start, end, 255, -1)

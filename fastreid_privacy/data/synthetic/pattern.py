@@ -12,7 +12,8 @@ from .identity import Colour, Logo, Pattern
 UNIT = 320
 """Pixels of a pattern image per body height."""
 CLOTH_WIDTH, CLOTH_HEIGHT = 0.56, 0.66
-"""Size of a pattern image in body heights; the garment's origin (collar or belt) is the middle of its top edge."""
+"""Size of a pattern image in body heights; the garment's origin (collar or belt) is the middle of its top
+edge."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -38,11 +39,15 @@ def cloth(colour: Colour, pattern: Pattern) -> np.ndarray:
             where = (rows // period + columns // period) % 2 == 0
         case "dots":
             offset = (rows // period % 2) * (period // 2)
-            where = (rows % period - period / 2) ** 2 + ((columns + offset) % period - period / 2) ** 2 < (0.3 * period) ** 2
+            where = (rows % period - period / 2) ** 2 + ((columns + offset) % period - period / 2) ** 2 < (
+                0.3 * period
+            ) ** 2
         case "grid":
             where = (rows % period < max(2, inked // 2)) | (columns % period < max(2, inked // 2))
         case "zigzag":
-            where = (rows + np.abs(columns % (2 * period) - period)) % round(1.2 * period) < round(1.2 * inked)
+            where = (rows + np.abs(columns % (2 * period) - period)) % round(1.2 * period) < round(
+                1.2 * inked
+            )
         case "seam":
             where = np.abs(np.abs(columns) - 0.075 * UNIT) < 0.008 * UNIT
         case _:
@@ -50,13 +55,17 @@ def cloth(colour: Colour, pattern: Pattern) -> np.ndarray:
     share, contrast = float(where.mean()), np.array(pattern.contrast, float)
     first = np.array(colour) - share * contrast
     # a colour that would leave the range moves back, and its partner with it
-    first += np.clip(-np.minimum(first, first + contrast), 0, None) - np.clip(np.maximum(first, first + contrast) - 250, 0, None)
+    first += np.clip(-np.minimum(first, first + contrast), 0, None) - np.clip(
+        np.maximum(first, first + contrast) - 250, 0, None
+    )
     if pattern.kind == "plain":
         first, contrast = np.array(colour, float), np.zeros(3)
     return np.clip(np.rint(first + where[:, :, None] * contrast), 0, 255).astype(np.uint8)
 
 
-def print_logo(image: np.ndarray, logo: Logo, centre: tuple[float, float], size: float, squeeze: float) -> None:
+def print_logo(
+    image: np.ndarray, logo: Logo, centre: tuple[float, float], size: float, squeeze: float
+) -> None:
     """Draw a print on the chest or back, in place.
 
     Args:
@@ -77,15 +86,25 @@ def print_logo(image: np.ndarray, logo: Logo, centre: tuple[float, float], size:
         case "square":
             cv2.rectangle(image, (x - wide, y - half), (x + wide, y + half), colour, -1)
         case "triangle":
-            cv2.fillConvexPoly(image, np.array([(x - wide, y + half), (x + wide, y + half), (x, y - half)], np.int32), colour)
+            cv2.fillConvexPoly(
+                image, np.array([(x - wide, y + half), (x + wide, y + half), (x, y - half)], np.int32), colour
+            )
         case "cross":
             arm = max(1, half // 3)
             cv2.rectangle(image, (x - wide, y - arm), (x + wide, y + arm), colour, -1)
-            cv2.rectangle(image, (x - max(1, wide // 3), y - half), (x + max(1, wide // 3), y + half), colour, -1)
+            cv2.rectangle(
+                image, (x - max(1, wide // 3), y - half), (x + max(1, wide // 3), y + half), colour, -1
+            )
         case "text":
             for line in (-0.7, 0.0, 0.7):
                 top = int(y + line * half)
-                cv2.rectangle(image, (x - wide, top), (x + int(wide * (0.9 - 0.5 * abs(line))), top + max(1, half // 4)), colour, -1)
+                cv2.rectangle(
+                    image,
+                    (x - wide, top),
+                    (x + int(wide * (0.9 - 0.5 * abs(line))), top + max(1, half // 4)),
+                    colour,
+                    -1,
+                )
         case "number":
             bar = max(2, wide // 3)
             cv2.rectangle(image, (x - wide, y - half), (x - wide + bar, y + half), colour, -1)
@@ -103,5 +122,7 @@ def folds(height: int, width: int) -> np.ndarray:
     coarse = rng.normal(0, 1, (max(2, height // 20), max(2, width // 9))).astype(np.float32)
     fine = rng.normal(0, 1, (max(2, height // 6), max(2, width // 7))).astype(np.float32)
     size = (width, height)
-    field = 7 * cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC) + 4 * cv2.resize(fine, size, interpolation=cv2.INTER_CUBIC)
+    field = 7 * cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC) + 4 * cv2.resize(
+        fine, size, interpolation=cv2.INTER_CUBIC
+    )
     return cv2.cvtColor(np.clip(128 + field, 70, 180).astype(np.uint8), cv2.COLOR_GRAY2RGB)

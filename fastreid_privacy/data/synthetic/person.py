@@ -36,7 +36,9 @@ class Drawing:
         self.belt = self.bones.point(0, 0, self.bones.hip_height + 0.02)
         self.upper = self._lay(cloth(person.upper, person.upper_pattern), self.collar)
         self.lower = self._lay(cloth(person.lower, person.lower_pattern), self.belt)
-        self.upper_far, self.lower_far = (cv2.convertScaleAbs(image, alpha=0.8) for image in (self.upper, self.lower))
+        self.upper_far, self.lower_far = (
+            cv2.convertScaleAbs(image, alpha=0.8) for image in (self.upper, self.lower)
+        )
 
     def _lay(self, fabric: np.ndarray, origin: Joint) -> np.ndarray:
         """The cloth hung from ``origin`` as the body turns; H×W×3 uint8 of the canvas' size."""
@@ -44,11 +46,16 @@ class Drawing:
         # a turned torso shows less of its width
         squeeze = 0.72 + 0.28 * abs(self.bones.facing)
         skew = self.pose.sway
-        matrix = np.array([
-            [scale * squeeze, -skew * scale, origin.x - scale * squeeze * CLOTH_WIDTH * UNIT / 2], [0, scale, origin.y],
-        ])  # fmt: skip
+        matrix = np.array(
+            [
+                [scale * squeeze, -skew * scale, origin.x - scale * squeeze * CLOTH_WIDTH * UNIT / 2],
+                [0, scale, origin.y],
+            ]
+        )
         height, width = self.layer.mask.shape
-        return cv2.warpAffine(fabric, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.warpAffine(
+            fabric, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
 
     def draw(self) -> Layer:
         """Paint all parts, the far ones first."""
@@ -61,10 +68,15 @@ class Drawing:
         parts.append((0.001, self._head))
         if self.person.hair in ("long", "ponytail"):
             parts.append((-0.1 * self.bones.facing, self._long_hair))
-        bag = {"backpack": self._backpack, "shoulder": self._shoulder_bag, "hand": self._hand_bag}.get(self.person.bag)
+        bag = {"backpack": self._backpack, "shoulder": self._shoulder_bag, "hand": self._hand_bag}.get(
+            self.person.bag
+        )
         if bag is not None:
             side = 1 if self.person.bag_left else -1
-            depth = {"backpack": -0.12 * self.bones.facing, "shoulder": self.bones.arms[side][0].depth - 0.001}
+            depth = {
+                "backpack": -0.12 * self.bones.facing,
+                "shoulder": self.bones.arms[side][0].depth - 0.001,
+            }
             parts.append((depth.get(self.person.bag, self.bones.arms[side][0].depth - 0.002), bag))
         for _, paint in sorted(parts, key=lambda part: part[0]):
             paint()
@@ -85,7 +97,11 @@ class Drawing:
             layer.fill(capsule(knee, ankle, 0.038 * wide, 0.028 * wide), cloth_image, edge)
         layer.fill(capsule(hip, knee, 0.056 * wide, 0.040 * wide), cloth_image, edge)
         toe, heel = self.bones.toes[side], self.bones.heels[side]
-        layer.fill(capsule(heel, toe, 0.024 * size, 0.018 * size), _toned(person.shoes, 0.85 if far else 1.0), _toned(person.shoes, 0.5))
+        layer.fill(
+            capsule(heel, toe, 0.024 * size, 0.018 * size),
+            _toned(person.shoes, 0.85 if far else 1.0),
+            _toned(person.shoes, 0.5),
+        )
 
     def _torso(self) -> None:
         person, size, bones, layer = self.person, self.size, self.bones, self.layer
@@ -93,21 +109,36 @@ class Drawing:
         edge = _toned(person.upper, 0.6)
         if person.lower_cut == "skirt":
             self._ring([(0.56, 0.085, 0.075), (0.34, 0.115, 0.12)], self.lower, _toned(person.lower, 0.6))
-        hem = {"coat": bones.hip_height - 0.16, "jacket": bones.hip_height - 0.02}.get(person.upper_cut, bones.hip_height + 0.005)
+        hem = {"coat": bones.hip_height - 0.16, "jacket": bones.hip_height - 0.02}.get(
+            person.upper_cut, bones.hip_height + 0.005
+        )
         flare = 0.095 if person.upper_cut == "coat" else 0.08
-        rings = [(0.85, 0.04, 0.04), (0.822, person.shoulders * 0.93, 0.055), (0.70, 0.093, 0.07), (0.60, 0.08, 0.065), (hem, flare, 0.078)]
+        rings = [
+            (0.85, 0.04, 0.04),
+            (0.822, person.shoulders * 0.93, 0.055),
+            (0.70, 0.093, 0.07),
+            (0.60, 0.08, 0.065),
+            (hem, flare, 0.078),
+        ]
         self._ring([(up, side * broad, front * broad) for up, side, front in rings], self.upper, edge)
         if person.upper_cut in ("jacket", "coat") and bones.facing > 0.2:
             top, bottom = bones.point(0.06, 0, 0.83), bones.point(0.07, 0, hem + 0.02)
-            layer.fill(capsule(top, bottom, 0.028 * size * bones.facing, 0.034 * size * bones.facing), person.inner, edge)
+            layer.fill(
+                capsule(top, bottom, 0.028 * size * bones.facing, 0.034 * size * bones.facing),
+                person.inner,
+                edge,
+            )
         on_show = bones.facing > 0.3 or (person.logo.on_back and bones.facing < -0.3)
         if person.logo.kind != "none" and on_show:
             left = person.logo.across * 0.06 * broad
             place = bones.point(math.copysign(0.05, bones.facing), left, 0.735)
-            print_logo(layer.image, person.logo, (place.x, place.y), person.logo.size * size, abs(bones.facing))
+            print_logo(
+                layer.image, person.logo, (place.x, place.y), person.logo.size * size, abs(bones.facing)
+            )
 
     def _ring(self, sections: list[tuple[float, float, float]], paint: np.ndarray, edge: Colour) -> None:
-        """Fill the outline through cross sections (height, half width from the front, half width from the side)."""
+        """Fill the outline through cross sections (height, half width from the front, half width from the
+        side)."""
         left, right = [], []
         for up, side, front in sections:
             middle = self.bones.point(0, 0, up)
@@ -128,7 +159,9 @@ class Drawing:
         if person.upper_cut == "t-shirt":
             layer.fill(capsule(elbow, hand, 0.022 * wide, 0.017 * wide), skin)
             layer.fill(capsule(shoulder, elbow, 0.026 * wide, 0.022 * wide), skin)
-            middle = Joint((shoulder.x * 0.4 + elbow.x * 0.6), (shoulder.y * 0.4 + elbow.y * 0.6), shoulder.depth)
+            middle = Joint(
+                (shoulder.x * 0.4 + elbow.x * 0.6), (shoulder.y * 0.4 + elbow.y * 0.6), shoulder.depth
+            )
             layer.fill(capsule(shoulder, middle, 0.036 * wide, 0.034 * wide), cloth_image, edge)
         else:
             layer.fill(capsule(elbow, hand, 0.029 * wide, 0.023 * wide), cloth_image, edge)
@@ -140,7 +173,9 @@ class Drawing:
         facing, turned = bones.facing, bones.turned
         head = bones.point(0.012, 0, 0.928)
         half_width, half_height = (0.046 + 0.008 * abs(turned)) * size, 0.064 * size
-        layer.fill(capsule(bones.point(0, 0, 0.84), head, 0.030 * size, 0.026 * size), _toned(person.skin, 0.82))
+        layer.fill(
+            capsule(bones.point(0, 0, 0.84), head, 0.030 * size, 0.026 * size), _toned(person.skin, 0.82)
+        )
         hair = person.skin if person.hair == "bald" else person.hair_colour
         grown = {"curly": 1.28, "bald": 1.0}.get(person.hair, 1.08)
         layer.ellipse(head.x, head.y - 0.006 * size, half_width * grown, half_height * min(grown, 1.14), hair)
@@ -149,7 +184,13 @@ class Drawing:
             middle = head.x + turned * half_width * 0.36
             layer.ellipse(middle, head.y + 0.012 * size, shown, half_height * 0.84, person.skin)
             if person.beard:
-                layer.ellipse(middle, head.y + 0.034 * size, shown * 0.85, half_height * 0.45, _toned(person.hair_colour, 1.1))
+                layer.ellipse(
+                    middle,
+                    head.y + 0.034 * size,
+                    shown * 0.85,
+                    half_height * 0.45,
+                    _toned(person.hair_colour, 1.1),
+                )
             if facing > 0.1:
                 spread, eyes = shown * 0.46, head.y - 0.004 * size
                 for side in (-1, 1):
@@ -157,14 +198,32 @@ class Drawing:
                     layer.ellipse(place, eyes, 0.008 * size, 0.006 * size, (40, 30, 30))
                     if person.glasses:
                         layer.ellipse(place, eyes, 0.017 * size, 0.013 * size, (30, 30, 34))
-                layer.ellipse(middle + turned * 0.006 * size, head.y + 0.037 * size, 0.014 * size, 0.004 * size, (140, 70, 66))
+                layer.ellipse(
+                    middle + turned * 0.006 * size,
+                    head.y + 0.037 * size,
+                    0.014 * size,
+                    0.004 * size,
+                    (140, 70, 66),
+                )
         if person.hair == "bun":
-            layer.ellipse(head.x - turned * 0.04 * size, head.y - 0.07 * size, 0.026 * size, 0.026 * size, hair)
+            layer.ellipse(
+                head.x - turned * 0.04 * size, head.y - 0.07 * size, 0.026 * size, 0.026 * size, hair
+            )
         if person.hat != "none":
-            layer.ellipse(head.x, head.y - 0.014 * size, half_width * 1.16, half_height * 1.02, person.hat_colour, 180, 360)
+            layer.ellipse(
+                head.x,
+                head.y - 0.014 * size,
+                half_width * 1.16,
+                half_height * 1.02,
+                person.hat_colour,
+                180,
+                360,
+            )
             if person.hat == "cap" and facing > -0.5:
                 brim = _toned(person.hat_colour, 0.7)
-                layer.ellipse(head.x + turned * half_width, head.y - 0.014 * size, half_width * 0.9, 0.011 * size, brim)
+                layer.ellipse(
+                    head.x + turned * half_width, head.y - 0.014 * size, half_width * 0.9, 0.011 * size, brim
+                )
 
     def _long_hair(self) -> None:
         person, bones, size = self.person, self.bones, self.size
@@ -186,7 +245,9 @@ class Drawing:
             layer.ellipse(pocket.x, pocket.y, half * 0.7, 0.045 * size, dark)
         if bones.facing > 0.1:
             for side in (-1, 1):
-                self._strap(bones.point(0.03, side * 0.065, 0.835), bones.point(0.07, side * 0.075, 0.66), dark)
+                self._strap(
+                    bones.point(0.03, side * 0.065, 0.835), bones.point(0.07, side * 0.075, 0.66), dark
+                )
 
     def _strap(self, start: Joint, end: Joint, colour: Colour) -> None:
         ends = (round(start.x), round(start.y)), (round(end.x), round(end.y))
@@ -202,7 +263,9 @@ class Drawing:
         self._strap(across, bones.point(0, out, 0.55), dark)
         half_width, half_height = bones.half_width(0.05, 0.085), 0.055 * size
         corners = [(-1, -0.8), (1, -0.8), (1.1, 1), (-1.1, 1)]
-        outline = np.rint(np.array([(bag.x + half_width * x, bag.y + half_height * y) for x, y in corners])).astype(np.int32)
+        outline = np.rint(
+            np.array([(bag.x + half_width * x, bag.y + half_height * y) for x, y in corners])
+        ).astype(np.int32)
         self.layer.fill(outline, person.bag_colour, dark)
 
     def _hand_bag(self) -> None:
@@ -212,13 +275,17 @@ class Drawing:
         half_width, half_height = bones.half_width(0.035, 0.08), 0.06 * size
         top = hand.y + 0.03 * size
         corners = [(-0.9, 0), (0.9, 0), (1, 2), (-1, 2)]
-        outline = np.rint(np.array([(hand.x + half_width * x, top + half_height * y) for x, y in corners])).astype(np.int32)
+        outline = np.rint(
+            np.array([(hand.x + half_width * x, top + half_height * y) for x, y in corners])
+        ).astype(np.int32)
         self.layer.fill(outline, person.bag_colour, dark)
         handle = max(2, round(half_width * 0.5)), max(2, round(0.03 * size))
         cv2.ellipse(self.layer.image, (round(hand.x), round(top)), handle, 0, 180, 360, dark, 2)
 
 
-def draw_person(canvas: np.ndarray, person: Identity, pose: Pose, light: float, fold_at: tuple[int, int]) -> None:
+def draw_person(
+    canvas: np.ndarray, person: Identity, pose: Pose, light: float, fold_at: tuple[int, int]
+) -> None:
     """Draw a person with their shadow on a canvas, in place.
 
     Args:
@@ -231,7 +298,10 @@ def draw_person(canvas: np.ndarray, person: Identity, pose: Pose, light: float, 
     height, width = canvas.shape[:2]
     shadow = np.full((height, width), 255, np.uint8)
     x, y = pose.feet
-    beside, axes = round(x - light * 0.10 * pose.height), (round(0.20 * pose.height), round(0.035 * pose.height))
+    beside, axes = (
+        round(x - light * 0.10 * pose.height),
+        (round(0.20 * pose.height), round(0.035 * pose.height)),
+    )
     cv2.ellipse(shadow, (beside, round(y)), axes, 0, 0, 360, 150, -1)
     top = max(0, min(height, round(y - 0.12 * pose.height)))
     if top < height:

@@ -17,12 +17,25 @@ _TONES = {
     "plaza": ((186, 188, 192), (178, 172, 160)),
     "station": ((204, 204, 196), (112, 108, 108)),
 }
-_THINGS = ((58, 58, 64), (170, 44, 42), (46, 84, 134), (206, 202, 194), (176, 150, 64), (62, 92, 60), (112, 82, 60), (88, 90, 96))
+_THINGS = (
+    (58, 58, 64),
+    (170, 44, 42),
+    (46, 84, 134),
+    (206, 202, 194),
+    (176, 150, 64),
+    (62, 92, 60),
+    (112, 82, 60),
+    (88, 90, 96),
+)
 
 
-def smooth_noise(rng: np.random.Generator, height: int, width: int, cell: float, strength: float) -> np.ndarray:
+def smooth_noise(
+    rng: np.random.Generator, height: int, width: int, cell: float, strength: float
+) -> np.ndarray:
     """Cloudy noise of ``cell`` pixels and standard deviation about ``strength``; H×W×1 float32."""
-    small = rng.normal(0, strength, (max(2, round(height / cell)), max(2, round(width / cell)))).astype(np.float32)
+    small = rng.normal(0, strength, (max(2, round(height / cell)), max(2, round(width / cell)))).astype(
+        np.float32
+    )
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)[:, :, None]
 
 
@@ -48,7 +61,14 @@ def panorama(rng: np.random.Generator, kind: str, height: int, width: int, horiz
     image[line:] += np.linspace(-26, 18, high - line, dtype=np.float32)[:, None, None]
     image += smooth_noise(rng, high, wide, width / 2, 12) + smooth_noise(rng, high, wide, width / 14, 5)
     image = np.clip(image, 0, 255).astype(np.uint8)
-    backs = {"street": _facade, "park": _trees, "shop": _windows, "wall": _bricks, "plaza": _columns, "station": _panels}
+    backs = {
+        "street": _facade,
+        "park": _trees,
+        "shop": _windows,
+        "wall": _bricks,
+        "plaza": _columns,
+        "station": _panels,
+    }
     backs[kind](rng, image, line, height)
     _ground(rng, image, line, height, kind)
     _clutter(rng, image, line, height)
@@ -56,7 +76,12 @@ def panorama(rng: np.random.Generator, kind: str, height: int, width: int, horiz
 
 
 def _tone(rng: np.random.Generator, colour: tuple[int, int, int], spread: float) -> tuple[int, ...]:
-    return tuple(int(channel) for channel in np.clip(np.array(colour) + rng.normal(0, spread) + rng.normal(0, spread / 3, 3), 5, 250))
+    return tuple(
+        int(channel)
+        for channel in np.clip(
+            np.array(colour) + rng.normal(0, spread) + rng.normal(0, spread / 3, 3), 5, 250
+        )
+    )
 
 
 def _thing(rng: np.random.Generator, spread: float) -> tuple[int, ...]:
@@ -91,12 +116,16 @@ def _windows(rng: np.random.Generator, image: np.ndarray, line: int, unit: int) 
     while x < image.shape[1]:
         pane = int(unit * rng.uniform(0.35, 0.8))
         low = line - int(0.08 * unit)
-        cv2.rectangle(image, (x + unit // 30, int(0.18 * unit)), (x + pane, low), _tone(rng, (128, 132, 128), 30), -1)
+        cv2.rectangle(
+            image, (x + unit // 30, int(0.18 * unit)), (x + pane, low), _tone(rng, (128, 132, 128), 30), -1
+        )
         for _ in range(7):
             left, top = x + int(rng.uniform(0.1, 0.8) * pane), int(rng.uniform(0.3, 0.85) * low)
             size = (int(unit * rng.uniform(0.04, 0.16)), int(unit * rng.uniform(0.05, 0.2)))
             colour = _thing(rng, 14)
-            cv2.rectangle(image, (left, top), (min(left + size[0], x + pane), min(top + size[1], low)), colour, -1)
+            cv2.rectangle(
+                image, (left, top), (min(left + size[0], x + pane), min(top + size[1], low)), colour, -1
+            )
         cv2.rectangle(image, (x, 0), (x + pane, int(0.16 * unit)), _thing(rng, 10), -1)
         x += pane + unit // 20
 
@@ -121,7 +150,9 @@ def _columns(rng: np.random.Generator, image: np.ndarray, line: int, unit: int) 
         cv2.rectangle(image, (x, 0), (x + unit // 8, line), _tone(rng, (208, 206, 198), 8), -1)
         x += gap + unit // 8
     for row in (0.55, 0.75):
-        cv2.rectangle(image, (0, int(row * line)), (image.shape[1], int(row * line) + unit // 40), (90, 96, 100), -1)
+        cv2.rectangle(
+            image, (0, int(row * line)), (image.shape[1], int(row * line) + unit // 40), (90, 96, 100), -1
+        )
 
 
 def _panels(rng: np.random.Generator, image: np.ndarray, line: int, unit: int) -> None:
@@ -139,7 +170,13 @@ def _ground(rng: np.random.Generator, image: np.ndarray, line: int, unit: int, k
     if kind == "park":
         for _ in range(900):
             x, y = int(rng.integers(0, wide)), int(rng.integers(line, high))
-            cv2.line(image, (x, y), (x + int(rng.integers(-4, 5)), y - unit // 50), _tone(rng, (104, 130, 72), 14), 3)
+            cv2.line(
+                image,
+                (x, y),
+                (x + int(rng.integers(-4, 5)), y - unit // 50),
+                _tone(rng, (104, 130, 72), 14),
+                3,
+            )
         return
     joint = tuple(int(channel * 0.84) for channel in _TONES[kind][1])
     step = unit / 14
@@ -150,7 +187,9 @@ def _ground(rng: np.random.Generator, image: np.ndarray, line: int, unit: int, k
     for x in range(-wide // 4, wide + wide // 4, unit // 3):
         cv2.line(image, (x, line), (int(x + (x - wide / 2) * 0.08), high), joint, 2)
     if kind == "street":
-        cv2.rectangle(image, (0, line + unit // 9), (wide, line + unit // 9 + unit // 40), (214, 212, 204), -1)
+        cv2.rectangle(
+            image, (0, line + unit // 9), (wide, line + unit // 9 + unit // 40), (214, 212, 204), -1
+        )
 
 
 def _clutter(rng: np.random.Generator, image: np.ndarray, line: int, unit: int) -> None:
@@ -162,12 +201,16 @@ def _clutter(rng: np.random.Generator, image: np.ndarray, line: int, unit: int) 
         kind = int(rng.integers(4))
         half = int(unit * (0.06, 0.012, 0.03, 0.34)[kind] * rng.uniform(0.8, 1.3))
         tall = int(unit * (0.22, 0.75, 0.6, 0.2)[kind] * rng.uniform(0.8, 1.2))
-        cv2.ellipse(image, (x + half // 2, base), (int(1.3 * half), max(2, unit // 50)), 0, 0, 360, (72, 70, 70), -1)
+        cv2.ellipse(
+            image, (x + half // 2, base), (int(1.3 * half), max(2, unit // 50)), 0, 0, 360, (72, 70, 70), -1
+        )
         cv2.rectangle(image, (x - half, base - tall), (x + half, base), colour, -1)
         if kind == 0:
             cv2.rectangle(image, (x - half, base - tall), (x + half, base - int(0.8 * tall)), dark, -1)
         elif kind == 1:
-            cv2.rectangle(image, (x - 5 * half, base - tall), (x + 5 * half, base - int(0.75 * tall)), dark, -1)
+            cv2.rectangle(
+                image, (x - 5 * half, base - tall), (x + 5 * half, base - int(0.75 * tall)), dark, -1
+            )
         elif kind == 3:
             low, high = base - tall, base - 2 * tall
             roof = [(x - half // 2, low), (x + half // 2, low), (x + half // 3, high), (x - half // 3, high)]
@@ -203,7 +246,9 @@ def draw_occluder(canvas: np.ndarray, rng: np.random.Generator, kind: str) -> No
         case "bush":
             for _ in range(26):
                 place = (int(rng.integers(-10, width + 10)), int(rng.uniform(low, 1.05 * height)))
-                cv2.circle(canvas, place, int(width * rng.uniform(0.05, 0.12)), _tone(rng, (70, 98, 56), 16), -1)
+                cv2.circle(
+                    canvas, place, int(width * rng.uniform(0.05, 0.12)), _tone(rng, (70, 98, 56), 16), -1
+                )
         case "railing":
             for y in (low, (low + height) // 2):
                 cv2.rectangle(canvas, (0, y), (width, y + height // 60), colour, -1)
@@ -213,8 +258,20 @@ def draw_occluder(canvas: np.ndarray, rng: np.random.Generator, kind: str) -> No
             radius = int(width * 0.24)
             for x in (edge - int(1.2 * radius), edge + int(1.2 * radius)):
                 cv2.circle(canvas, (x, height - radius), radius, (34, 34, 36), max(3, width // 40))
-            cv2.line(canvas, (edge - radius, height - radius), (edge + radius, height - 2 * radius), colour, max(4, width // 30))
-            cv2.line(canvas, (edge - radius, height - 2 * radius), (edge + radius, height - radius), colour, max(4, width // 30))
+            cv2.line(
+                canvas,
+                (edge - radius, height - radius),
+                (edge + radius, height - 2 * radius),
+                colour,
+                max(4, width // 30),
+            )
+            cv2.line(
+                canvas,
+                (edge - radius, height - 2 * radius),
+                (edge + radius, height - radius),
+                colour,
+                max(4, width // 30),
+            )
         case _:
             half = int(width * rng.uniform(0.06, 0.10))
             cv2.rectangle(canvas, (edge - half, low), (edge + half, height), colour, -1)

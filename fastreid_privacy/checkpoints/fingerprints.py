@@ -1,0 +1,58 @@
+"""What an image or a feature depends on, as one number: files that agree in it belong together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import torch
+from fastreid.config import CfgNode
+from torch import Tensor
+
+from ..model.parts import NOT_REID
+
+
+def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
+    """SHA-256 of all that a protected image depends on before it is stored: G_X's tensors with their names,
+    or the conventional operator's options, and the size of the images. Checkpoints of one training differ;
+    the parts that one checkpoint is split into agree.
+
+    Args:
+        weights: tensors by name, as a checkpoint has them; only ``anonymizer.*`` count.
+        cfg: the checkpoint's config.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    learned = cfg.PRIVACY.PROTECTION == "learned"
+    seen = {
+        "size": list(cfg.INPUT.SIZE_TEST),
+        "operator": cfg.PRIVACY.ANONYMIZER if learned else cfg.PRIVACY.DESENSITIZER,
+    }
+    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode())
+    for name in sorted(name for name in weights if learned and name.startswith("anonymizer.")):
+        digest.update(name.encode())
+        digest.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def reid_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
+    """SHA-256 of all that a feature depends on: the Re-ID tensors with their names, and the preprocessing of
+    the config.
+
+    The image networks do not count: checkpoints that differ only there give comparable features.
+    """
+    seen = {
+        "size": list(cfg.INPUT.SIZE_TEST),
+        "crop": cfg.INPUT.CROP,
+        "flip": cfg.TEST.FLIP.ENABLED,
+        "mean": list(cfg.MODEL.PIXEL_MEAN),
+        "std": list(cfg.MODEL.PIXEL_STD),
+    }
+    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode())
+    for name in sorted(weights):
+        if name.partition(".")[0] not in NOT_REID:
+            digest.update(name.encode())
+            digest.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

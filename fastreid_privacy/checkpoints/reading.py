@@ -1,0 +1,158 @@
+"""Checkpoint files: read without running code, and compared with a model before they change it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from fastreid.utils.file_io import PathManager
+from torch import nn
+
+from ..compat.checkpoints import load_safely
+from ..core.errors import UserError, some_of
+
+SAFETENSORS = ".safetensors"
+
+
+def read_checkpoint(path: str | Path, *, verify: bool = False) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU without running code from it.
+
+    Args:
+        path: written by this package or by plain fastreid, or a bare state dict; a ``.safetensors`` file of
+            ``tools/export.py``.
+        verify: also compare every byte with the checksums that ``torch.save`` wrote (torch does not).
+
+    Returns:
+        the file's content; ``"model"`` is the state dict, with tensors for values and no ``module.`` before
+        its keys.
+
+    Raises:
+        UserError: no such file, a damaged one, or one that is no checkpoint.
+    """
+    content = _read(path, verify=verify)
+    for key in ("model", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            break
+    else:
+        key, content = "model", {"model": content}
+    weights = content[key]
+    if (
+        not isinstance(weights, Mapping)
+        or not weights
+        or not all(isinstance(name, str) and _is_array(weights[name]) for name in weights)
+    ):
+        raise UserError(
+            f"{path} is no checkpoint: it holds no tensors by name (MODEL.WEIGHTS and --resume want a .pth "
+            "of fastreid)"
+        )
+    others = {name: value for name, value in content.items() if name not in ("model", key)}
+    prefix = "module." if all(name.startswith("module.") for name in weights) else ""
+    return {
+        "model": {name.removeprefix(prefix): torch.as_tensor(value) for name, value in weights.items()},
+        **others,
+    }
+
+
+def load_matching_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: str) -> str:
+    """Copy the tensors that fit the model by name and shape into it.
+
+    Args:
+        model: changed in place; what does not fit keeps its value.
+        weights: tensors by name.
+        path: of the file, for messages.
+
+    Returns:
+        one line: what was loaded, what was kept, which shapes differ, what of the file is unused; by
+            top-level module.
+
+    Raises:
+        UserError: less than half of the model's backbone (of the model, where nothing is called backbone)
+            fits.
+    """
+    own = model.state_dict()
+    fitting = {
+        name: value for name, value in weights.items() if name in own and own[name].shape == value.shape
+    }
+    needed = [name for name in own if name.startswith("backbone.")] or list(own)
+    found = sum(name in fitting for name in needed)
+    if 2 * found < len(needed):
+        bare = any(f"backbone.{name}" in own for name in weights)
+        fix = (
+            "a bare backbone's file is named with MODEL.BACKBONE.PRETRAIN_PATH"
+            if bare
+            else "mend MODEL.WEIGHTS or the config"
+        )
+        raise UserError(
+            f"{path} is of another model: {found} of {len(needed)} tensors of the backbone fit by name and "
+            "shape. "
+            f"The file has {some_of(list(weights))}; the model has {some_of(needed)}. Fix: {fix}"
+        )
+    model.load_state_dict(fitting, strict=False)
+    other = [name for name in weights if name in own and name not in fitting]
+    shapes = [f"{name} ({_size(weights[name])} in the file, {_size(own[name])} here)" for name in other]
+    parts = [
+        f"{len(fitting)} tensors loaded from {path}",
+        f"kept at their initial values: {_by_module(name for name in own if name not in weights)}",
+        f"kept, for their shapes differ: {', '.join(shapes) or 'none'}",
+        f"not used of the file: {_by_module(name for name in weights if name not in own)}",
+    ]
+    return "; ".join(parts)
+
+
+def _read(path: str | Path, *, verify: bool = False) -> Any:
+    if "://" in str(path):
+        path = PathManager.get_local_path(str(path))
+    if not Path(path).is_file():
+        raise UserError(
+            f"checkpoint {path} does not exist: give MODEL.WEIGHTS the path of a file, or leave it empty"
+        )
+    if Path(path).stat().st_size == 0:
+        raise UserError(f"{path} is empty")
+    try:
+        if str(path).endswith(SAFETENSORS):
+            return read_safetensors(Path(path).read_bytes())
+        if verify:
+            with zipfile.ZipFile(path) as archive:
+                broken = archive.testzip()
+            if broken:
+                raise ValueError(f"checksum of {broken} is wrong")
+        return load_safely(path)
+    except Exception as error:  # a damaged file can end in any exception of zipfile, pickle and torch
+        raise UserError(
+            f"{path} is damaged or no checkpoint ({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error
+
+
+def read_safetensors(content: bytes) -> dict[str, Any]:
+    """A part of a checkpoint, as ``custody`` writes it: ``model``, ``config``, ``version``, ``part`` and
+    ``fingerprint``.
+
+    Raises:
+        ValueError: when it is something else.
+    """
+    tensors = safetensors.torch.load(content)  # checks the header
+    length = int.from_bytes(content[:8], "little")
+    about = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    if about.get("format") != "fastreid_privacy":
+        raise ValueError("it is not written by fastreid_privacy")
+    return {"model": tensors, **{key: about[key] for key in ("config", "version", "part", "fingerprint")}}
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "biufc")
+
+
+def _by_module(names: Iterable[str]) -> str:
+    counts = Counter(name.partition(".")[0] for name in names)
+    return ", ".join(f"{module} ({count})" for module, count in counts.items()) or "none"
+
+
+def _size(tensor: torch.Tensor) -> str:
+    return "×".join(str(side) for side in tensor.shape) or "scalar"

@@ -1,0 +1,197 @@
+"""The command ``tools/anonymize.py``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..checkpoints.fingerprints import anonymizer_fingerprint
+from ..checkpoints.image_maps import ImageMap, load_anonymizer
+from ..collection.protect import protect_collection
+from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key, targets
+from ..config import load_config
+from ..core.errors import UserError, exit_code, say
+from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
+from ..keys.sealing import read_public_key, seal
+from ..manifest import MANIFEST
+from ..model.storage import ImageStorage
+from .options import add_run_options
+from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
+
+EMBEDDED = "SyntheticPedestrians"
+NAMED = 20  # files that a message lists
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when
+    interrupted."""
+    options = _parser().parse_args(arguments)
+    return exit_code(lambda: _anonymize(options), "interrupted; the same command continues")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="anonymize.py",
+        description="Protect a folder of images, a data set or a video. A killed run continues.",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="anonymizer.safetensors or .onnx of tools/export.py, or a checkpoint (model_best.pth)",
+    )
+    parser.add_argument(
+        "--input",
+        required=True,
+        help="folder of images, at any depth, name of a data set under FASTREID_DATASETS, or a video",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="folder for the protected files and manifest.jsonl: new, empty or continued",
+    )
+    parser.add_argument(
+        "--method",
+        help="learned (default), or a conventional operator, which needs no --weights: "
+        + ", ".join(sorted(DESENSITIZER_REGISTRY._obj_map)),
+    )
+    parser.add_argument(
+        "--format",
+        choices=("png", "jpg", *FORMATS),
+        help="of the files: png (default) or jpg; of a video: mkv (default) or mp4",
+    )
+    parser.add_argument("--quality", type=int, help="of jpg files, 1 to 100 (default 90)")
+    parser.add_argument(
+        "--pseudonymize",
+        type=Path,
+        metavar="KEYFILE",
+        help="rename files by a hash keyed with this file's content",
+    )
+    parser.add_argument(
+        "--seal",
+        type=Path,
+        metavar="PUBLIC_KEY",
+        help="store each raw file beside the protected one, encrypted to this key",
+    )
+    add_run_options(parser)
+    add_video_options(parser)
+    parser.add_argument(
+        "options",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="of the operator or the embedded data set: PRIVACY.DESENSITIZER.BLUR_SIGMA 8",
+    )
+    return parser
+
+
+def _anonymize(options: argparse.Namespace) -> None:
+    image_map, method = _image_map(options)
+    key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
+    public_key = read_public_key(options.seal) if options.seal else None
+    common = {
+        "batch_size": options.batch_size,
+        "workers": options.workers,
+        "pseudonym_key": key,
+        "seal": public_key and (lambda name, content: seal(name, content, public_key)),
+    }
+    if Path(options.input).is_file():
+        _warn_of_origin(options, image_map)
+        anonymize_video(options, image_map, method, **common)
+        return
+    refuse_video_options(options)
+    source = _source(options)
+    storage = _storage(options)
+    _warn(options, image_map, source, storage)
+    done = protect_collection(source, options.output, image_map, method=method, storage=storage, **common)
+    say(
+        f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}",
+        sys.stdout,
+    )
+    sources = {
+        target: path for path, target in targets(source.paths, ImageStorage(storage).extension, key).items()
+    }
+    report_failed({sources[target]: reason for target, reason in done.failed.items()}, "protected")
+
+
+def report_failed(failed: dict[str, str], what: str) -> None:
+    """Name the files that were left out, with the reason of each.
+
+    Raises:
+        UserError: when there are any.
+    """
+    if failed:
+        listed = [f"\n  {path}: {reason}" for path, reason in sorted(failed.items())[:NAMED]]
+        more = f"\n  and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
+        raise UserError(f"{len(failed):,} images were not {what}:{''.join(listed)}{more}")
+
+
+def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:
+    method = options.method or "learned"
+    if method == "learned":
+        if not options.weights:
+            raise UserError(
+                "--weights is missing: name the anonymizer, or a conventional operator with --method"
+            )
+        image_map = load_anonymizer(
+            options.weights, options.device, runtime=options.runtime, precision=options.precision
+        )
+        return image_map, "learned" if image_map.network is not None else image_map.operator.name
+    if options.weights:
+        raise UserError(f"--method {method} uses no weights: leave out --weights, or --method")
+    if options.runtime or options.precision != "float32":
+        raise UserError(f"--method {method} uses no network: leave out --runtime and --precision")
+    cfg = load_config("", ["PRIVACY.DESENSITIZER.NAME", method, *options.options])
+    operator = Desensitizer.from_config(cfg)
+    return ImageMap(
+        None, operator, ImageStorage("png"), None, fingerprint=anonymizer_fingerprint({}, _conventional(cfg))
+    ), method
+
+
+def _conventional(cfg):
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.PRIVACY.PROTECTION, cfg.INPUT.SIZE_TEST = "conventional", []  # images keep their own size
+    return cfg
+
+
+def _source(options: argparse.Namespace) -> Source:
+    if not Path(options.input).is_dir() and is_dataset(options.input):
+        return dataset_source(load_config("", options.options), options.input)
+    return folder_source(options.input)
+
+
+def _storage(options: argparse.Namespace) -> str:
+    if options.format in (None, "png"):
+        if options.quality is not None:
+            raise UserError("--quality is for --format jpg; png is lossless")
+        return "png"
+    return ImageStorage(f"jpeg{90 if options.quality is None else options.quality}").name
+
+
+def _warn(options: argparse.Namespace, image_map: ImageMap, source: Source, storage: str) -> None:
+    trained_for = image_map.storage.name
+    if image_map.network is not None and trained_for not in (storage, "none"):
+        say(
+            f"warning: this model was trained for {trained_for} files; recovery and Re-ID on {storage} "
+            "files are worse than they could be"
+        )
+    _warn_of_origin(options, image_map)
+    if source.others:
+        listed = ", ".join(source.others[:NAMED]) + (
+            f" and {len(source.others) - NAMED:,} more" if len(source.others) > NAMED else ""
+        )
+        say(f"left out, for they are no images: {listed}")
+
+
+def _warn_of_origin(options: argparse.Namespace, image_map: ImageMap) -> None:
+    embedded = options.input == EMBEDDED or any(
+        part.startswith(f"{EMBEDDED}-v") for part in Path(options.input).absolute().parts
+    )
+    if image_map.trained_on == (EMBEDDED,) and not embedded:
+        say(
+            "warning: this model was trained on rendered people only: on photographs it neither protects "
+            "nor recovers as measured; train "
+            "it on photographs first"
+        )

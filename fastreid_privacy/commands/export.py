@@ -1,0 +1,74 @@
+"""The command ``tools/export.py``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..checkpoints.splitting import export
+from ..core.errors import UserError, exit_code, say
+from ..keys.passphrase import read_passphrase
+from ..keys.sealing import new_identity
+from .options import add_passphrase_options
+
+WHO = {
+    "anonymizer": "for the camera side",
+    "recovery": "the key, for its holder alone",
+    "reid": "for researchers; plain fastreid reads the .pth",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when
+    interrupted."""
+    options = _parser().parse_args(arguments)
+    return exit_code(lambda: _export(options), "interrupted")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="export.py", description="Split a checkpoint into what its holders get, or make a key pair."
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--weights", type=Path, help="checkpoint to split, such as output/demo/model_best.pth")
+    what.add_argument(
+        "--new-identity", action="store_true", help="make identity.pub and identity.key, for sealed originals"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for the files")
+    parser.add_argument(
+        "--onnx", action="store_true", help="write each part of --weights as an ONNX graph, too"
+    )
+    parser.add_argument(
+        "--unencrypted",
+        action="store_true",
+        help="write the recovery key or the private key without a passphrase",
+    )
+    add_passphrase_options(parser)
+    return parser
+
+
+def _export(options: argparse.Namespace) -> None:
+    given = options.passphrase_env is not None or options.passphrase_fd is not None
+    if options.unencrypted and given:
+        raise UserError("--unencrypted needs no passphrase: leave out one of them")
+    if options.onnx and options.new_identity:
+        raise UserError("--onnx is for the parts of --weights: a key pair holds no network")
+    if options.unencrypted:
+        say("warning: whoever reads the unencrypted key file can use it")
+    if options.new_identity:
+        public, private = new_identity(
+            options.output, None if options.unencrypted else read_passphrase(options, confirm=True)
+        )
+        say(
+            f"{public}: for the camera side\n{private}: for the owner alone; without it nothing that is "
+            "sealed can be opened",
+            sys.stdout,
+        )
+        return
+    passphrase = None if options.unencrypted else lambda: read_passphrase(options, confirm=True)
+    written = export(options.weights, options.output, passphrase, onnx=options.onnx)
+    for part, who in WHO.items():
+        files = " and ".join(str(written[name]) for name in (part, f"{part}_onnx") if name in written)
+        say(f"{files}: {who}" if files else f"no {part}: the checkpoint holds none", sys.stdout)

@@ -1,0 +1,164 @@
+"""The command: ``make`` writes the pages of a study, ``score`` turns answers into a table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ..core.errors import UserError, exit_code
+from ..core.files import write_atomically
+from ..human_study.groups import GROUPS
+from ..human_study.pages import make_study
+from ..human_study.score import SCHEMA, missing_answers, read_answers, read_key, reid_rank1, score_study
+from ..report.tables import number
+
+HEADINGS = (
+    "Images",
+    "Pair",
+    "Accuracy",
+    "95 %, answers",
+    "95 %, people",
+    "Said same",
+    "Answers",
+    "Missing",
+    "Paper",
+    "Re-ID rank-1",
+)
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 2 after a message where the user has to mend something,
+    130 when interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="tools/human_study.py", description="Human verification, the paper's table 2."
+    )
+    commands = parser.add_subparsers(required=True, metavar="make | score")
+    make = commands.add_parser("make", help="write the pages of a study, one for each participant")
+    make.add_argument(
+        "--runs",
+        type=Path,
+        required=True,
+        help="the runs of one seed of a reproduction: output/Market/reproduce/seed0",
+    )
+    make.add_argument("--output", type=Path, required=True, help="a new folder for the pages and key.json")
+    make.add_argument(
+        "--groups", default=",".join(GROUPS), help=f"which rows of table 2 (default all): {', '.join(GROUPS)}"
+    )
+    make.add_argument("--pairs", type=int, default=100, help="of each group (default 100)")
+    make.add_argument(
+        "--participants", type=int, default=10, help="who share every group equally (default 10)"
+    )
+    make.add_argument("--seed", type=int, default=0, help="of the pairs and their order (default 0)")
+    make.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    make.set_defaults(action=_make)
+    score = commands.add_parser("score", help="score the answers of a study")
+    score.add_argument(
+        "answers", type=Path, nargs="+", metavar="ANSWERS", help="the files that the pages saved"
+    )
+    score.add_argument("--study", type=Path, required=True, help="the folder that make wrote")
+    score.add_argument("--output", type=Path, help="folder of the scores (default: the study's)")
+    score.set_defaults(action=_score)
+    args = parser.parse_args(argv)
+    return exit_code(
+        lambda: args.action(args),
+        "interrupted; a folder of pages without key.json is unfinished: remove it and make it again",
+    )
+
+
+def _make(args: argparse.Namespace) -> None:
+    names = [name.strip() for name in args.groups.split(",")]
+    if unknown := [name for name in names if name not in GROUPS]:
+        raise UserError(f"--groups has {unknown[0]!r}; known: {', '.join(GROUPS)}")
+    groups = [group for name, group in GROUPS.items() if name in names]
+    options = {
+        "pairs": args.pairs,
+        "participants": args.participants,
+        "seed": args.seed,
+        "device": args.device,
+    }
+    pages = make_study(args.runs, args.output, groups, **options)
+    print(
+        f"{len(pages)} pages of {args.pairs // args.participants * len(groups)} pairs: {pages[0]} … "
+        f"{pages[-1].name}"
+    )
+    print(f"Send each participant a page; keep {args.output / 'key.json'} to yourself. Then:")
+    print(f"python tools/human_study.py score --study {args.output} ANSWERS…")
+
+
+def _score(args: argparse.Namespace) -> None:
+    key = read_key(args.study)
+    answers = read_answers(args.answers, key)
+    scores = score_study(key, answers)
+    for name, score in scores.items():
+        score |= {"paper": GROUPS[name].paper, "reid_rank1": reid_rank1(Path(key["runs"]), GROUPS[name])}
+    folder = args.output or args.study
+    rows = [_row(name, score) for name, score in scores.items()]
+    notes = _notes(key, answers)
+    table = f"{tabulate(rows, HEADINGS, tablefmt='github', disable_numparse=True)}\n\n{notes}\n"
+    content = {
+        "schema": SCHEMA,
+        "study": key["study"],
+        "participants": sorted(answers),
+        "missing": missing_answers(key, answers),
+        "groups": scores,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            folder / "human_study_scores.json",
+            lambda file: file.write(json.dumps(content, indent=1).encode()),
+        )
+        write_atomically(
+            folder / "human_study_scores.md",
+            lambda file: file.write(f"# Human verification\n\n{table}".encode()),
+        )
+    except OSError as error:
+        raise UserError(
+            f"the scores cannot be written to {folder}: {error.strerror}; choose another --output"
+        ) from None
+    print(tabulate(rows, HEADINGS, disable_numparse=True))
+    print(f"\n{notes}\nscores: {folder / 'human_study_scores.json'}, {folder / 'human_study_scores.md'}")
+
+
+def _row(name: str, score: Mapping) -> list[str]:
+    def interval(low: str, high: str) -> str:
+        return "–" if score[low] is None else f"{score[low]:.1f}–{score[high]:.1f}"
+
+    group = GROUPS[name]
+    percent = [number(score[key], 1) for key in ("accuracy", "said_same", "paper", "reid_rank1")]
+    return [
+        group.title,
+        group.pair.replace("-", "→"),
+        percent[0],
+        interval("low", "high"),
+        interval("participants_low", "participants_high"),
+        percent[1],
+        str(score["answered"]),
+        str(score["missing"]),
+        percent[2],
+        percent[3],
+    ]
+
+
+def _notes(key: Mapping, answers: Mapping) -> str:
+    missing = missing_answers(key, answers)
+    silent = [str(participant) for participant in missing if participant not in answers]
+    partly = [
+        f"{count} of participant {participant}"
+        for participant, count in missing.items()
+        if participant in answers
+    ]
+    return (
+        "Accuracy in percent of the answers; 50 is chance, lower protects better. Intervals: Wilson's, as "
+        "if all answers were independent, "
+        "and of a bootstrap over participants. Paper: Market-1501, 100 answers for each row. Re-ID rank-1: "
+        "of the group's own model on "
+        f"query→gallery, – where {key['runs']} has no results.json of it. Answers of {len(answers)} of "
+        f"{key['participants']} participants"
+        + (f"; none of {', '.join(silent)}" if silent else "")
+        + (f"; missing: {', '.join(partly)}." if partly else ".")
+    )

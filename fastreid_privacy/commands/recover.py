@@ -1,0 +1,141 @@
+"""The command ``tools/recover.py``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..checkpoints.image_maps import load_recovery
+from ..collection.compare import compare_collection, figures_text, in_all, raw_files
+from ..collection.recover import finished_collection, recover_collection
+from ..collection.source import read_pseudonym_key, targets
+from ..collection.unseal import unseal_collection
+from ..core.errors import UserError, exit_code, say
+from ..keys.encryption import is_encrypted
+from ..keys.passphrase import read_passphrase
+from ..keys.sealing import read_identity
+from ..manifest import MANIFEST, Manifest
+from .anonymize import report_failed
+from .options import add_passphrase_options, add_run_options
+from .video import recover_video_of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when
+    interrupted."""
+    options = _parser().parse_args(arguments)
+    return exit_code(lambda: _recover(options), "interrupted; the same command continues")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recover.py",
+        description="Recover what tools/anonymize.py has protected. A killed run continues.",
+    )
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument(
+        "--key",
+        type=Path,
+        help="recovery.key or .onnx.key of tools/export.py, or a checkpoint (model_best.pth)",
+    )
+    how.add_argument(
+        "--identity",
+        type=Path,
+        metavar="PRIVATE_KEY",
+        help="open sealed originals with identity.key of tools/export.py",
+    )
+    parser.add_argument("--input", type=Path, required=True, help="folder that anonymize.py wrote")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="folder for the recovered images (png): new, empty or continued",
+    )
+    parser.add_argument(
+        "--verify",
+        type=Path,
+        metavar="RAW",
+        help="folder of the raw images, or raw video: print PSNR and SSIM of each",
+    )
+    parser.add_argument(
+        "--pseudonymize",
+        type=Path,
+        metavar="KEYFILE",
+        help="key of the names, for --verify where they are pseudonyms",
+    )
+    add_passphrase_options(parser)
+    add_run_options(parser)
+    return parser
+
+
+def _recover(options: argparse.Namespace) -> None:
+    if options.identity:
+        _unseal(options)
+        return
+    if options.pseudonymize and not options.verify:
+        raise UserError("--pseudonymize only finds raw images for --verify: leave it out")
+    collection = finished_collection(options.input)
+    key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
+    image_map = load_recovery(
+        options.key,
+        options.device,
+        lambda: read_passphrase(options),
+        runtime=options.runtime,
+        precision=options.precision,
+    )
+    if "video" in collection.header:
+        recover_video_of(options, collection, image_map)
+        return
+    wanted = targets(collection.entries, ".png").values()
+    originals = (
+        raw_files(options.verify, wanted, key if collection.header["pseudonyms"] else None)
+        if options.verify
+        else {}
+    )
+    done = recover_collection(
+        options.input, options.output, image_map, batch_size=options.batch_size, workers=options.workers
+    )
+    not_compared = _verify(options, done, originals) if options.verify else {}
+    say(
+        f"{len(done.entries):,} of {len(collection.entries):,} images recovered: {options.output / MANIFEST}",
+        sys.stdout,
+    )
+    if collection.failed:
+        say(
+            f"{len(collection.failed):,} images of the collection were never protected; "
+            f"{options.input / MANIFEST} names them"
+        )
+    report_failed(done.failed, "recovered")
+    report_failed(not_compared, "compared")
+
+
+def _verify(options: argparse.Namespace, done: Manifest, originals: dict[str, Path]) -> dict[str, str]:
+    """Print the figures of each image and of all; returns the reasons why some have none."""
+    compared, failed = [], {}
+    for figures in compare_collection(options.output, sorted(done.entries), originals, options.workers):
+        if "failed" in figures:
+            failed[figures["path"]] = figures["failed"]
+        else:
+            say(f"{figures_text(figures)}  {figures['path']}", sys.stdout)
+            compared.append(figures)
+    if compared:
+        say(f"{figures_text(in_all(compared))}  in all, {len(compared):,} images", sys.stdout)
+    return failed
+
+
+def _unseal(options: argparse.Namespace) -> None:
+    if options.verify or options.pseudonymize:
+        raise UserError(
+            "--verify and --pseudonymize go with --key: sealed originals are exact, and name themselves"
+        )
+    if options.runtime or options.precision != "float32":
+        raise UserError(
+            "--runtime and --precision go with --key: sealed originals are opened without a network"
+        )
+    encrypted = options.identity.is_file() and is_encrypted(options.identity.read_bytes())
+    identity = read_identity(options.identity, read_passphrase(options) if encrypted else None)
+    opened, failed = unseal_collection(options.input, options.output, identity)
+    say(f"{opened:,} sealed originals opened: {options.output}", sys.stdout)
+    report_failed(failed, "opened")

@@ -1,0 +1,178 @@
+"""The command: read what is asked, check all of it, make the runs that are missing, write the tables and the
+report."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core.errors import UserError, exit_code
+from ..reproduce.cells import schedule_note
+from ..reproduce.formats import html_tables, write_tables
+from ..reproduce.paper_report import write_paper_report
+from ..reproduce.plan import OPERATORS, TABLES
+from ..reproduce.reproduction import PLAN_FILE, Reproduction, read_plan
+from ..reproduce.runs import check_plan, locked, make_runs
+
+WRITTEN = (
+    "tables.md",
+    "tables.csv",
+    "tables.html",
+    "report.html",
+    "figures",
+)  # what a reproduction replaces in its own folder
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 2 after a message where the user has to mend something,
+    130 when interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="tools/reproduce.py",
+        description="Train and test every model that the asked tables of the paper's section 4 need, and "
+        "write the tables with the paper's "
+        "figures beside ours. Finished runs are left alone and interrupted ones continued: give the same "
+        "command again.",
+    )
+    parser.add_argument(
+        "--config-file",
+        required=True,
+        help="any config of the data set, such as configs/Market/privacy_agw.yml",
+    )
+    parser.add_argument("--tables", default="1,3,4,5", help="of 1, 3, 4, 5 (default: all)")
+    parser.add_argument(
+        "--operators", default=",".join(OPERATORS), help="of blur, pixelate, noise (default: all)"
+    )
+    parser.add_argument(
+        "--seeds",
+        default="0",
+        help="whole numbers; of several, tables show mean and standard deviation (default: 0)",
+    )
+    parser.add_argument(
+        "--budget",
+        default="1",
+        help="the fraction of the config's epochs to train, above 0 and at most 1 (default: 1)",
+    )
+    parser.add_argument("--output-dir", default="", help="default: output/<the config's folder>/reproduce")
+    parser.add_argument(
+        "--num-gpus",
+        type=int,
+        default=1,
+        help="processes of each training, as of tools/train_net.py (default: 1)",
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for every run"
+    )
+    args = parser.parse_args(argv)
+    logging.getLogger("fastreid_privacy").addHandler(logging.NullHandler())  # each run warns in its own log
+    previous = signal.signal(signal.SIGTERM, _stop)
+    try:
+        return exit_code(lambda: reproduce(asked(args)), "interrupted; the same command continues")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def asked(args: argparse.Namespace) -> Reproduction:
+    """The reproduction that a command line asks for.
+
+    Raises:
+        UserError: for a table, operator, seed or budget that cannot be, and for a config that cannot be
+            trained.
+    """
+    tables = parse_list(
+        "--tables",
+        args.tables,
+        tuple(map(str, TABLES)),
+        {"2": "table 2 needs people: tools/human_study.py makes it"},
+    )
+    try:
+        seeds = [int(word) for word in split_list("--seeds", args.seeds)]
+    except ValueError:
+        seeds = [-1]
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds is {args.seeds!r}; give whole numbers from 0, each once, as in 0,1,2")
+    try:
+        budget = float(args.budget)
+    except ValueError:
+        budget = 0.0
+    if not 0 < budget <= 1:
+        raise UserError(f"--budget is {args.budget}; give a fraction of the schedule above 0 and at most 1")
+    return Reproduction(
+        config_file=args.config_file,
+        overrides=args.opts,
+        tables=sorted(map(int, tables)),
+        operators=parse_list("--operators", args.operators, OPERATORS, {}),
+        seeds=sorted(seeds),
+        budget=budget,
+        output_dir=args.output_dir,
+        processes=args.num_gpus,
+    )
+
+
+def split_list(flag: str, text: str) -> list[str]:
+    """The words of a list with commas, each once.
+
+    Raises:
+        UserError: when a word is given twice or is empty.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(words) or len(set(words)) < len(words):
+        raise UserError(f"{flag} is {text!r}; give names with commas between them, each once")
+    return words
+
+
+def parse_list(flag: str, text: str, allowed: Sequence[str], reasons: dict[str, str]) -> list[str]:
+    """The words of a list, in the order of what is allowed.
+
+    Args:
+        reasons: why a word is not allowed, where there is more to say.
+
+    Raises:
+        UserError: naming the first word that is not allowed.
+    """
+    words = split_list(flag, text)
+    for word in words:
+        if word not in allowed:
+            raise UserError(
+                f"{flag} has {word!r}: {reasons.get(word, 'unknown')}; allowed: {', '.join(allowed)}"
+            )
+    return [word for word in allowed if word in words]
+
+
+def reproduce(reproduction: Reproduction) -> Path:
+    """Make what is missing of a reproduction, its tables after each run, its report at the end.
+
+    Returns:
+        its folder.
+
+    Raises:
+        UserError: for what cannot be run; whatever was finished before stays.
+    """
+    folder = Path(reproduction.output_dir)
+    others = [name for name in WRITTEN if (folder / name).exists()]
+    if others and not (folder / PLAN_FILE).exists():
+        raise UserError(
+            f"{folder} holds {others[0]} and no {PLAN_FILE}: it is no reproduction's; choose another "
+            "--output-dir"
+        )
+    reproduction.record()  # a folder of another reproduction is refused before anything is read or written
+    with locked(folder) as lock:
+        missing = check_plan(reproduction)
+        reproduction.save_plan()
+        runs = reproduction.runs
+        print(
+            f"{len(runs) - len(missing)} of {len(runs)} runs are finished; epochs of a training: "
+            f"{reproduction.epochs}; "
+            f"plan: {folder / PLAN_FILE}"
+        )
+        make_runs(reproduction, missing, lock, lambda: write_tables(folder))
+        files = write_tables(folder)
+        page = write_paper_report(folder, html_tables(folder), schedule_note(read_plan(folder)).capitalize())
+    print(f"tables: {', '.join(map(str, files))}\nreport: {page}")
+    return folder

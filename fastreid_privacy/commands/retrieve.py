@@ -1,0 +1,260 @@
+"""The command ``tools/retrieve.py``: ``build`` an index of a folder, ``query`` it with pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from ..core.errors import UserError, exit_code, say
+from ..core.files import write_atomically
+from ..evaluation.distances import METRICS
+from ..retrieval.build import build_index
+from ..retrieval.extract import Extractor, load_extractor
+from ..retrieval.index import EFFORT, KINDS, GalleryIndex
+from ..retrieval.index_file import read_index, write_index
+from ..retrieval.measure import describe, megabytes
+from ..retrieval.query import Answer, answers_strip, ask
+from ..retrieval.strip import MOST
+
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+NAMED = 20  # files that a warning lists
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when
+    interrupted."""
+    options = _parser().parse_args(arguments)
+    action = _build if options.command == "build" else _query
+    return exit_code(lambda: action(options), "interrupted; what was not finished was not written")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="retrieve.py", description="Find people in a folder of pictures, raw or protected."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--weights", type=Path, required=True, help="checkpoint, such as output/demo/model_best.pth"
+    )
+    shared.add_argument("--index", type=Path, required=True, help="the index file")
+    shared.add_argument(
+        "--protect", action="store_true", help="put the images through the checkpoint's anonymizer first"
+    )
+    shared.add_argument(
+        "--device", default="auto", help="auto (default: a GPU where there is one), cpu, cuda or cuda:N"
+    )
+    shared.add_argument("--force", action="store_true", help="replace files that exist")
+    build = commands.add_parser("build", parents=[shared], help="index a folder of pictures")
+    build.add_argument(
+        "--gallery", type=Path, required=True, help="folder of jpg, png and bmp files, at any depth"
+    )
+    build.add_argument(
+        "--kind", choices=KINDS, default="flat", help="flat: exact (default); ivfpq: small; hnsw: fast"
+    )
+    build.add_argument(
+        "--metric",
+        choices=METRICS,
+        default="",
+        help="default: the one the model was evaluated with (TEST.METRIC)",
+    )
+    build.add_argument("--batch-size", type=_positive, default=64, help="images at a time (default 64)")
+    query = commands.add_parser("query", parents=[shared], help="rank the gallery for pictures")
+    query.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE", help="pictures to search with, raw or protected"
+    )
+    query.add_argument(
+        "--top", type=_positive, default=10, help="how many of the gallery to give for each (default 10)"
+    )
+    query.add_argument(
+        "--output", type=Path, help="write queries and ranked pictures as one picture, .png or .jpg"
+    )
+    query.add_argument("--json", type=Path, help="write the rankings as JSON")
+    query.add_argument(
+        "--gallery", type=Path, help="the gallery's folder, if it was moved since the index was built"
+    )
+    query.add_argument(
+        "--nprobe", type=_positive, help="ivfpq: cells to look through (default: chosen at build)"
+    )
+    query.add_argument("--ef", type=_positive, help="hnsw: candidates to keep (default: chosen at build)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)  # argparse says what is no number
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _build(options: argparse.Namespace) -> None:
+    _check_target(options.index, options.force)
+    extract = _extractor(options.weights, options.device, options.protect)
+    start = time.perf_counter()
+    index = build_index(
+        options.gallery,
+        extract,
+        options.kind,
+        options.metric,
+        protect=options.protect,
+        batch_size=options.batch_size,
+    )
+    write_index(index, options.index)
+    seconds, files = time.perf_counter() - start, len(index.paths) + len(index.left_out)
+    say(
+        f"{len(index.paths):,} of {files:,} images of {index.root} indexed in {seconds:.1f} s "
+        f"({files / seconds:.0f} images/s): "
+        f"{index.kind}, {index.metric}{', protected first' if index.protected else ''}, {index.searched.d} "
+        "dimensions, "
+        f"{megabytes(index.searched):.1f} MiB",
+        sys.stdout,
+    )
+    if index.left_out:
+        say(
+            f"warning: {len(index.left_out):,} of {files:,} images are not in the index, for they cannot "
+            "be read:"
+        )
+        _say_some(list(index.left_out.values()))
+    if index.measured:
+        say(describe(index.measured, index.kind, index.settings), sys.stdout)
+    say(f"index: {options.index}", sys.stdout)
+
+
+def _query(options: argparse.Namespace) -> None:
+    for target in filter(None, (options.output, options.json)):
+        _check_target(target, options.force)
+    inputs = {path.resolve() for path in (options.index, options.weights, *map(Path, options.images))}
+    targets = [path.resolve() for path in (options.output, options.json) if path]
+    if len(set(targets)) < len(targets) or inputs & set(targets):
+        raise UserError(
+            "--output and --json must be files of their own, and none of the index, the weights and the "
+            "queries"
+        )
+    if options.output and options.output.suffix.lower() not in PICTURES:
+        raise UserError(
+            f"--output {options.output} is no picture's name; let it end in {', '.join(PICTURES)}"
+        )
+    index = read_index(options.index)
+    root = options.gallery.absolute() if options.gallery else index.root
+    if options.gallery and not root.is_dir():
+        raise UserError(f"gallery {root} is no folder")
+    effort = _effort(index, options)
+    extract = _extractor(
+        options.weights, options.device, options.protect or (index.protected and options.output is not None)
+    )
+    answers = ask(index, extract, options.images, top=options.top, protect=options.protect, effort=effort)
+    for answer in answers:
+        _print_answer(answer, index)
+    _say_what_lacks(options.top, answers, index)
+    if options.json:
+        _write(options.json, lambda file: file.write(_as_json(answers, index, options.protect)))
+        say(f"rankings: {options.json}", sys.stdout)
+    if options.output:
+        picture, missing = answers_strip(answers, index, extract, root, protect=options.protect)
+        _write(
+            options.output,
+            lambda file: picture.save(file, PICTURES[options.output.suffix.lower()], quality=95),
+        )
+        if missing:
+            say(
+                f"warning: grey in {options.output}, for {root} holds no readable picture of that name "
+                "(say with --gallery where the "
+                "folder is now):"
+            )
+            _say_some(missing)
+        if any(len(answer.paths) > MOST for answer in answers):
+            say(f"{options.output} shows the first {MOST} of each query", sys.stdout)
+        say(f"picture: {options.output}", sys.stdout)
+
+
+def _extractor(weights: Path, device: str, anonymizes: bool) -> Extractor:
+    extract = load_extractor(weights, device)
+    if anonymizes and not extract.anonymizes:
+        raise UserError(
+            f"{weights} holds no anonymizer, for it was trained without protected images: leave out --protect"
+        )
+    return extract
+
+
+def _effort(index: GalleryIndex, options: argparse.Namespace) -> int | None:
+    own = EFFORT.get(index.kind)
+    for name in EFFORT.values():
+        if name != own and getattr(options, name) is not None:
+            raise UserError(
+                f"--{name} does nothing for {options.index}, an index of kind {index.kind}: leave it out"
+            )
+    return getattr(options, own) if own else None
+
+
+def _print_answer(answer: Answer, index: GalleryIndex) -> None:
+    score = {"cosine": "cosine", "euclidean": "distance"}[index.metric]
+    say(f"\nquery {answer.query}\n{'rank':>5} {score:>9}  person     image", sys.stdout)
+    for rank, (value, path, same) in enumerate(
+        zip(answer.scores, answer.paths, answer.same_person, strict=True), start=1
+    ):
+        person = {True: "same", False: "different", None: "-"}[same]
+        say(f"{rank:5} {value:9.4f}  {person:9}  {path}", sys.stdout)
+
+
+def _say_what_lacks(top: int, answers: Sequence[Answer], index: GalleryIndex) -> None:
+    fewest = min(len(answer.paths) for answer in answers)
+    if top > len(index.paths):
+        say(f"\n--top {top} is more than the gallery's {len(index.paths)} images: all are ranked")
+    if fewest < min(top, len(index.paths)):
+        say(f"\nonly {fewest} images were found: raise --{EFFORT[index.kind]} to search more of the index")
+
+
+def _as_json(answers: Sequence[Answer], index: GalleryIndex, protect: bool) -> bytes:
+    """UTF-8: {"gallery", "kind", "metric", "gallery_protected", "query_protected", "queries": [{"query",
+    "ranks": [{"rank", "score", "image", "same_person"}, …]}, …]}."""
+    queries = []
+    for answer in answers:
+        found = enumerate(zip(answer.scores, answer.paths, answer.same_person, strict=True), start=1)
+        ranks = [
+            {"rank": rank, "score": score, "image": path, "same_person": same}
+            for rank, (score, path, same) in found
+        ]
+        queries.append({"query": str(answer.query), "ranks": ranks})
+    described = {
+        "gallery": str(index.root),
+        "kind": index.kind,
+        "metric": index.metric,
+        "gallery_protected": index.protected,
+        "query_protected": protect,
+        "queries": queries,
+    }
+    return json.dumps(described, indent=1).encode()
+
+
+def _check_target(path: Path, force: bool) -> None:
+    """Refuse, before anything is computed, a file that could not be written or must not be replaced."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file")
+    if path.exists() and not force:
+        raise UserError(f"{path} exists; choose another name, or --force to replace it")
+    nearest = next(
+        folder for folder in path.absolute().parents if folder.exists()
+    )  # missing folders are made when there is something
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UserError(f"{path} cannot be written: {nearest} is no folder that you may write to")
+
+
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, write)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _say_some(lines: Sequence[str]) -> None:
+    for line in lines[:NAMED]:
+        say(f"  {line}")
+    if len(lines) > NAMED:
+        say(f"  and {len(lines) - NAMED:,} more")

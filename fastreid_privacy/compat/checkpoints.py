@@ -1,0 +1,115 @@
+"""Reading checkpoints: everything that fastreid and this package write, and nothing that runs code."""
+
+from __future__ import annotations
+
+import codecs
+import collections
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yacs.config
+
+from .patching import replace
+
+
+def _allowed_globals() -> dict[tuple[str, str], Any]:
+    """(module, name) → the object, for all that a checkpoint may refer to."""
+    from fastreid.config import CfgNode
+
+    allowed: dict[tuple[str, str], Any] = {}
+
+    def allow(*objects: Any, module: str | None = None) -> None:
+        for item in objects:
+            allowed[
+                module or item.__module__, getattr(item, "__qualname__", getattr(item, "__name__", ""))
+            ] = item
+
+    allow(collections.OrderedDict, collections.defaultdict, collections.deque, collections.Counter)
+    allow(set, frozenset, bytearray, complex, slice, int, float, bool, str, bytes, list, dict, tuple)
+    allow(yacs.config.CfgNode, CfgNode)
+    # numpy 2 has moved its internals; files name either place.
+    scalar, reconstruct = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+    for module in ("numpy._core.multiarray", "numpy.core.multiarray"):
+        allow(scalar, reconstruct, module=module)
+    allow(np.ndarray, np.dtype, module="numpy")
+    allow(*(getattr(np.dtypes, name) for name in np.dtypes.__all__), module="numpy.dtypes")
+    allowed["_codecs", "encode"] = codecs.encode  # how pickle's protocol 2 writes bytes
+    # torch: tensors, parameters, sizes, devices and data types. Not torch.storage._load_from_bytes, which
+    # loads again, unchecked.
+    allow(
+        torch._utils._rebuild_tensor,
+        torch._utils._rebuild_tensor_v2,
+        torch._utils._rebuild_parameter,
+        module="torch._utils",
+    )
+    allow(torch.Size, torch.Tensor, torch.device, module="torch")
+    allow(torch.nn.Parameter, module="torch.nn.parameter")
+    allow(torch.storage.UntypedStorage, torch.storage.TypedStorage, module="torch.storage")
+    for name, item in vars(torch).items():
+        if isinstance(item, torch.dtype):
+            allowed["torch", name] = item
+    for item in torch.serialization.get_safe_globals():
+        if isinstance(item, tuple):
+            module, _, name = item[1].rpartition(".")
+            allowed[module, name] = item[0]
+        else:
+            allow(item)
+    return allowed
+
+
+class _SafeUnpickler(pickle.Unpickler):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._allowed = _allowed_globals()
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
+        try:
+            return self._allowed[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f"the file refers to {module}.{name}, which is neither a tensor nor plain data, and was "
+                "not loaded; "
+                "if it is yours and you trust the file, call "
+                f"torch.serialization.add_safe_globals([{name}]) first"
+            ) from None
+
+
+class _SafePickle:
+    """What ``torch.load`` uses of the pickle module."""
+
+    __name__ = "fastreid_privacy.compat.checkpoints"
+    Unpickler = _SafeUnpickler
+
+    @staticmethod
+    def load(file: Any, **kwargs: Any) -> Any:
+        return _SafeUnpickler(file, **kwargs).load()
+
+
+def load_safely(path: str | Path) -> Any:
+    """Read a file written by ``torch.save`` onto the CPU without running code from it.
+
+    torch's own ``weights_only=True`` is not enough: it refuses to fill a deque or a CfgNode even when it has
+    been told that they are safe.
+
+    Args:
+        path: the file.
+
+    Returns:
+        what was saved: tensors, numpy arrays and scalars, CfgNodes and Python's containers.
+
+    Raises:
+        pickle.UnpicklingError: the file refers to anything else; what torch raises for a damaged file.
+    """
+    return torch.load(path, map_location="cpu", pickle_module=_SafePickle, weights_only=False)
+
+
+def read_checkpoints_safely() -> None:
+    """fastreid/utils/checkpoint.py:216 calls ``torch.load`` with its defaults, which no longer read numpy
+    scalars, CfgNode or deque."""
+    from fastreid.utils.checkpoint import Checkpointer
+
+    replace(Checkpointer, "_load_file", lambda self, f: load_safely(f))

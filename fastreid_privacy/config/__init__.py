@@ -1,0 +1,33 @@
+"""The config: its keys, reading it strictly, refusing contradictions before anything is trained.
+
+``keys`` (every key with default, unit and choices), ``values`` (keys that have to be understood), ``checks``
+(what is refused), ``loading`` (from files, command lines and checkpoints), ``comparing`` (whether two runs
+may be compared), ``changing`` (a changed copy).
+"""
+
+from fastreid.config import CfgNode
+
+from .changing import changed, value_of
+from .comparing import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, comparable, differing, flat_keys
+from .keys import add_privacy_config, default_config
+from .loading import load_config, parse_config
+from .values import given_rank1, paper_results, resolve_device
+
+__all__ = [
+    "METHOD_KEYS",
+    "RESUMABLE_KEYS",
+    "RUN_KEYS",
+    "CfgNode",
+    "add_privacy_config",
+    "changed",
+    "comparable",
+    "default_config",
+    "differing",
+    "flat_keys",
+    "given_rank1",
+    "load_config",
+    "paper_results",
+    "parse_config",
+    "resolve_device",
+    "value_of",
+]

@@ -1,0 +1,153 @@
+"""Refusing, before anything is built, what a config asks for that cannot be trained or would silently do
+nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastreid.config import CfgNode
+
+from ..core.errors import UserError
+from .values import given_rank1, paper_results, resolve_device
+
+PROTECTIONS = ("none", "conventional", "learned")
+
+DISTILLATION = "no student is trained here (fastreid's Distiller reads it)"
+FOCAL_LOSS = "fastreid 1.4.0 has no focal loss among MODEL.LOSSES.NAME"
+MUST_KEEP_ITS_DEFAULT = {
+    "TEST.PRECISE_BN.ENABLED": "its passes over the data would move the class centers",
+    "DATASETS.COMBINEALL": "it would put test identities into training",
+    "SOLVER.WARMUP_ITERS": "give the warm-up in epochs with SOLVER.WARMUP_EPOCHS",
+    "SOLVER.WARMUP_METHOD": "the warm-up is linear, over SOLVER.WARMUP_EPOCHS",
+    "INPUT.CROP.ENABLED": "its size would contradict INPUT.SIZE_TRAIN, which the anonymizer is built for",
+    "INPUT.RPT.ENABLED": "patches of other people would reach the anonymizer; INPUT.REA reaches Re-ID only",
+    "DATALOADER.SET_WEIGHT": "the sampler that reads it, SetReWeightSampler, waits for a batch of a size "
+    "that it has ruled out",
+    "MODEL.QUEUE_SIZE": "no queue of features is kept (fastreid's MoCo reads it)",
+    "MODEL.LOSSES.FL.ALPHA": FOCAL_LOSS,
+    "MODEL.LOSSES.FL.GAMMA": FOCAL_LOSS,
+    "MODEL.LOSSES.FL.SCALE": FOCAL_LOSS,
+    "KD.MODEL_CONFIG": DISTILLATION,
+    "KD.MODEL_WEIGHTS": DISTILLATION,
+    "KD.EMA.ENABLED": DISTILLATION,
+    "KD.EMA.MOMENTUM": DISTILLATION,
+}
+
+
+def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
+    """Refuse what cannot be trained or would silently do nothing, and resolve ``MODEL.DEVICE``, before
+    anything is built.
+
+    Args:
+        cfg: to be checked; its ``MODEL.DEVICE`` is replaced.
+        defaults: the config without any change.
+
+    Raises:
+        UserError: naming the key, its value, and what is allowed.
+    """
+    cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
+    privacy, solver = cfg.PRIVACY, cfg.SOLVER
+
+    def allow(key: str, value, choices: Sequence) -> None:
+        if value not in choices:
+            raise UserError(f"{key} is {value}; allowed: {', '.join(map(str, choices))}")
+
+    def at_least(key: str, value, lowest) -> None:
+        if not value >= lowest:
+            raise UserError(f"{key} is {value}; it must be at least {lowest}")
+
+    allow("PRIVACY.PROTECTION", privacy.PROTECTION, PROTECTIONS)
+    allow("TEST.CHECKPOINT", cfg.TEST.CHECKPOINT, ("best", "final"))
+    allow("TEST.METRIC", cfg.TEST.METRIC, ("cosine", "euclidean"))
+    allow("TEST.FEATURES", cfg.TEST.FEATURES, ("float32", "float16"))
+    allow("SOLVER.SCHED", solver.SCHED, ("MultiStepLR", "CosineAnnealingLR"))
+    allow("PRIVACY.DESENSITIZER.PIXEL_REDUCE", privacy.DESENSITIZER.PIXEL_REDUCE, ("mean", "corner"))
+    for key, value in (
+        ("SOLVER.MAX_EPOCH", solver.MAX_EPOCH),
+        ("TEST.EVAL_PERIOD", cfg.TEST.EVAL_PERIOD),
+        ("SOLVER.CHECKPOINT_PERIOD", solver.CHECKPOINT_PERIOD),
+        ("SOLVER.KEEP_CHECKPOINTS", solver.KEEP_CHECKPOINTS),
+        ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH),
+        ("TEST.IMS_PER_BATCH", cfg.TEST.IMS_PER_BATCH),
+        ("TEST.AQE.QE_TIME", cfg.TEST.AQE.QE_TIME),
+        ("TEST.AQE.QE_K", cfg.TEST.AQE.QE_K),
+        ("TEST.RERANK.K1", cfg.TEST.RERANK.K1),
+        ("TEST.RERANK.K2", cfg.TEST.RERANK.K2),
+    ):
+        at_least(key, value, 1)
+    if not 0 <= cfg.TEST.AQE.ALPHA < math.inf:
+        raise UserError(f"TEST.AQE.ALPHA is {cfg.TEST.AQE.ALPHA}; it must be at least 0, and finite")
+    if not 0 <= cfg.TEST.RERANK.LAMBDA <= 1:
+        raise UserError(
+            f"TEST.RERANK.LAMBDA is {cfg.TEST.RERANK.LAMBDA}; it must lie between 0 (the Jaccard distance "
+            "alone) and 1"
+        )
+    if not solver.BASE_LR > 0:
+        raise UserError(f"SOLVER.BASE_LR is {solver.BASE_LR}; it must be above 0")
+    if len(solver.GAN_BETAS) != 2 or not all(0 <= beta < 1 for beta in solver.GAN_BETAS):
+        raise UserError(f"SOLVER.GAN_BETAS is {solver.GAN_BETAS}; give Adam's two betas, from 0 to below 1")
+    for key, value in (("SOLVER.WARMUP_FACTOR", solver.WARMUP_FACTOR), ("SOLVER.GAMMA", solver.GAMMA)):
+        if not 0 < value <= 1:
+            raise UserError(f"{key} is {value}; it must be above 0 and at most 1")
+    at_least("SOLVER.WARMUP_EPOCHS", solver.WARMUP_EPOCHS, 0)
+    at_least("DATALOADER.NUM_WORKERS", cfg.DATALOADER.NUM_WORKERS, 0)
+    at_least("PRIVACY.LAMBDA_L1", privacy.LAMBDA_L1, 0)
+    if not 0 <= privacy.LAMBDA_REC < math.inf:
+        raise UserError(
+            f"PRIVACY.LAMBDA_REC is {privacy.LAMBDA_REC}; it must be at least 0 (without recovery), and "
+            "finite"
+        )
+    at_least("PRIVACY.CENTER_LOSS.WEIGHT", privacy.CENTER_LOSS.WEIGHT, 0)
+    at_least("PRIVACY.CENTER_LOSS.LR", privacy.CENTER_LOSS.LR, 0)
+    if not 0 <= cfg.SEED < 2**32:
+        raise UserError(
+            f"SEED is {cfg.SEED}; it must be at least 0 and below {2**32}, as numpy's generators need"
+        )
+    if list(cfg.INPUT.SIZE_TRAIN) != list(cfg.INPUT.SIZE_TEST):
+        raise UserError(
+            f"INPUT.SIZE_TRAIN {cfg.INPUT.SIZE_TRAIN} and INPUT.SIZE_TEST {cfg.INPUT.SIZE_TEST} must be "
+            "equal: "
+            "the anonymizer and Re-ID see the same images in training and test"
+        )
+    paper_results(cfg)
+    _check_batch(cfg)
+    _check_upgrade(cfg)
+    _refuse_unsupported(cfg, defaults)
+
+
+def _check_batch(cfg: CfgNode) -> None:
+    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if cfg.DATALOADER.SAMPLER_TRAIN in ("NaiveIdentitySampler", "BalancedIdentitySampler") and (
+        instances < 2 or batch % instances
+    ):
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH {batch} is no multiple of DATALOADER.NUM_INSTANCE {instances} (at least "
+            "2): "
+            "a batch holds NUM_INSTANCE images of each identity"
+        )
+    validation = cfg.DATASETS.VALIDATION
+    for key in ("FRACTION", "QUERY_FRACTION"):
+        if not 0 < validation[key] < 1:
+            raise UserError(f"DATASETS.VALIDATION.{key} is {validation[key]}; it must lie between 0 and 1")
+
+
+def _check_upgrade(cfg: CfgNode) -> None:
+    if cfg.PRIVACY.PROTECTION == "learned" and cfg.PRIVACY.UPGRADE.ENABLED:
+        given_rank1(cfg)
+    if cfg.PRIVACY.UPPER_BOUND not in ("", "auto") and not Path(cfg.PRIVACY.UPPER_BOUND).is_file():
+        raise UserError(
+            f"PRIVACY.UPPER_BOUND is {cfg.PRIVACY.UPPER_BOUND}; give auto, nothing, or the path of an "
+            "upper bound's results.json"
+        )
+
+
+def _refuse_unsupported(cfg: CfgNode, defaults: CfgNode) -> None:
+    """fastreid options that nothing here reads, or that would break the method, are refused, not dropped."""
+    for key, reason in MUST_KEEP_ITS_DEFAULT.items():
+        value, default = cfg, defaults
+        for name in key.split("."):
+            value, default = value[name], default[name]
+        if value != default:
+            raise UserError(f"{key} {value} is not supported: {reason}. Leave it at its default, {default!r}")

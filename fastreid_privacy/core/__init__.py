@@ -1,0 +1,7 @@
+"""What everything stands on and what knows nothing of the method.
+
+``errors`` (messages for users, exit codes), ``files`` (written whole or not at all), ``lock`` (one process at
+a time), ``images`` (ranges of pixel values, 8 bits, PNG), ``pictures`` (image files as RGB pixels),
+``folders`` (which images a folder holds), ``domains`` (raw, protected, desensitized, recovered), ``registry``
+(names of parts).
+"""

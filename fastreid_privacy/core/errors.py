@@ -1,0 +1,69 @@
+"""What goes wrong on the user's side: one message that names the item and the fix, and no traceback."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+
+class UserError(RuntimeError):
+    """A mistake in the user's config, data or files.
+
+    The command-line tools print the message after ``error:`` and leave with exit code 2. What can be found
+    before training is found before anything is trained or written (``preflight``); what shows only while
+    running, as an image that cannot be decoded or a loss that diverges, leaves the checkpoints written by
+    then for ``--resume``.
+    """
+
+
+def user_message(error: Exception) -> str:
+    """The message of a user error, also when it comes out of a loader's worker, wrapped in its traceback."""
+    return re.split(r"(?:UserError|TrainingDiverged): ", str(error))[-1].strip()
+
+
+def brief(error: Exception) -> str:
+    """What an exception says, in one line of 200 characters at most."""
+    return " ".join(str(error).split())[:200]
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print to standard error or another stream; file names that are no Unicode are shown with escapes."""
+    stream = stream or sys.stderr
+    encoding = stream.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def exit_code(action: Callable[[], object], interrupted: str, os_errors: bool = True) -> int:
+    """Do what a command does and say on standard error what went wrong.
+
+    Args:
+        action: the command.
+        interrupted: what is said after Ctrl-C.
+        os_errors: whether the system's errors are the user's to mend, too: a full disk, a name that is too
+            long, a folder that may not be written to.
+
+    Returns:
+        0; 2 after ``error: …`` where the user has to mend something; 130 after Ctrl-C.
+    """
+    try:
+        action()
+    except UserError as error:
+        say(f"error: {user_message(error)}")
+        return 2
+    except OSError as error:
+        if not os_errors:
+            raise
+        say(f"error: {error.filename or 'writing'}: {error.strerror or error}")
+        return 2
+    except KeyboardInterrupt:
+        say(interrupted)
+        return 130
+    return 0
+
+
+def some_of(names: Sequence[str], shown: int = 4) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

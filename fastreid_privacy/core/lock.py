@@ -1,0 +1,56 @@
+"""The one lock: a folder that only one run writes to."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import UserError
+
+POLL_SECONDS = 0.1
+
+
+@contextmanager
+def locked(folder: Path, in_use: str, *, patience: float = 0.0) -> Iterator[int | None]:
+    """Hold a folder for this process, and for those that it starts with the descriptor, until the last of
+    them ends.
+
+    Args:
+        folder: that exists.
+        in_use: what the user is told when somebody else holds it.
+        patience: seconds to wait for that one: a killed process takes a moment to be gone.
+
+    Yields:
+        The descriptor, for ``pass_fds`` of a process that is to hold the folder too; None on systems without
+        such locks.
+
+    Raises:
+        UserError: ``in_use``.
+    """
+    if os.name != "posix":  # Windows opens no folders
+        yield None
+        return
+    import fcntl  # not on every system
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise UserError(in_use) from None
+                time.sleep(POLL_SECONDS)
+                continue
+            except (
+                OSError
+            ):  # some network file systems know no locks: two runs at once are the user's to avoid
+                pass
+            break
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,106 @@
+"""An image file of any kind as upright RGB pixels, or the reason why it is none."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .errors import UserError
+from .images import LARGEST
+
+ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # MPO, a phone's JPEG with previews behind it, is its first picture
+
+
+def read_picture(source: str | Path | bytes) -> np.ndarray:
+    """Pixels as a viewer shows them: EXIF rotation applied, transparency over white, 16 bits scaled to 8;
+    colour profiles are not applied.
+
+    Args:
+        source: of the file, or its content.
+
+    Returns:
+        uint8 H×W×3, RGB.
+
+    Raises:
+        UserError: the reason, without the path, when there is no such picture: empty, damaged, truncated,
+            animated, more than 100 million pixels, or values without a known range (32 bits).
+    """
+    content = source if isinstance(source, bytes) else read_bytes(source)
+    if not content:
+        raise UserError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # large images are measured below; broken tags do not harm pixels
+            with Image.open(io.BytesIO(content)) as file:
+                return _pixels(file)
+    except UserError:
+        raise
+    except UnidentifiedImageError:
+        raise UserError("it is no image file that can be read") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"it has more than {LARGEST:,} pixels") from None
+    except Exception as error:  # a damaged image can end in any exception of its decoder
+        raise UserError(f"it is damaged ({error})") from None
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        UserError: the reason, without the path, when it cannot be read or is no regular file (reading a pipe
+            would wait for ever).
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError("it is no regular file")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"it cannot be read: {error.strerror}") from None
+
+
+def _pixels(file: Image.Image) -> np.ndarray:
+    width, height = file.size
+    if width * height > LARGEST:
+        raise UserError(f"it has {width:,} × {height:,} pixels, more than {LARGEST:,}")
+    frames = getattr(file, "n_frames", 1)
+    if frames > 1 and file.format in ANIMATED:
+        raise UserError(
+            f"it holds {frames} pictures (an animation or pages): extract them, or protect it as a video"
+        )
+    file.load()
+    picture = ImageOps.exif_transpose(file)
+    if picture.mode.startswith("I;16"):
+        levels = np.asarray(picture).astype(np.float32) / 257
+        return np.repeat(levels.round().astype(np.uint8)[..., None], 3, axis=2)
+    if picture.mode in ("I", "F"):
+        raise UserError(
+            "its values have 32 bits, whose black and white are not known: convert it to 8 or 16 bits"
+        )
+    if picture.has_transparency_data:
+        return over_white(picture.convert("RGBA"))
+    return np.array(picture.convert("RGB"))
+
+
+def over_white(picture: Image.Image) -> np.ndarray:
+    """An RGBA picture as a viewer shows it on white, so that hidden pixels stay hidden: uint8 H×W×3."""
+    return np.array(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
+
+
+def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bicubic with antialiasing, as fastreid's test transform.
+
+    Args:
+        pixels: uint8 H×W×3.
+        size: (height, width).
+
+    Returns:
+        uint8 of that size; the same array where it has it already.
+    """
+    if pixels.shape[:2] == tuple(size):
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BICUBIC))

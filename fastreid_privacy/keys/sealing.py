@@ -1,0 +1,121 @@
+"""Sealed originals: raw files encrypted to a public key, so that whoever seals them cannot open them again.
+
+X25519 sealed boxes of libsodium (PyNaCl): each has a key pair of its own, whose private half is thrown away.
+The relative path of the raw file is inside.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey, PublicKey, SealedBox
+
+from ..core.errors import UserError
+from ..core.files import relative_path, write_private
+from .encryption import decrypt, encrypt, is_encrypted
+
+MAGIC = b"fastreid_privacy sealed 1\n"
+PUBLIC, PRIVATE = "identity.pub", "identity.key"
+PUBLIC_PREFIX, PRIVATE_PREFIX = "fastreid_privacy-public-", "fastreid_privacy-PRIVATE-"
+
+
+def new_identity(folder: str | Path, passphrase: str | None) -> tuple[Path, Path]:
+    """Make a key pair: ``identity.pub`` for the camera side, ``identity.key`` for the owner.
+
+    Args:
+        folder: for both; made where it is missing.
+        passphrase: encrypts the private key; None writes it unencrypted.
+
+    Raises:
+        UserError: when one is there already.
+    """
+    folder = Path(folder)
+    public, private = folder / PUBLIC, folder / PRIVATE
+    for path in (public, private):
+        if path.exists():
+            raise UserError(
+                f"{path} is there already; choose another folder: what is sealed to it needs its private key"
+            )
+    key = PrivateKey.generate()
+    content = f"{PRIVATE_PREFIX}{bytes(key).hex()}\n".encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_private(
+        private, content if passphrase is None else encrypt(content, passphrase, {"part": "identity"})
+    )
+    public.write_text(f"{PUBLIC_PREFIX}{bytes(key.public_key).hex()}\n")
+    return public, private
+
+
+def read_public_key(path: str | Path) -> PublicKey:
+    """The public key of ``identity.pub``.
+
+    Raises:
+        UserError: when the file is something else, a private key above all.
+    """
+    text = _read(path).decode(errors="replace").strip()
+    if text.startswith(PRIVATE_PREFIX) or text.startswith('{"format"'):
+        raise UserError(f"{path} is a private key: keep it away from the camera side, and seal with {PUBLIC}")
+    return PublicKey(_digits(text, PUBLIC_PREFIX, path))
+
+
+def read_identity(path: str | Path, passphrase: str | None = None) -> PrivateKey:
+    """The private key of ``identity.key``.
+
+    Raises:
+        UserError: when the file is something else, or the passphrase is missing or wrong.
+    """
+    content = _read(path)
+    if is_encrypted(content):
+        if passphrase is None:
+            raise UserError(f"{path} is encrypted: its passphrase is needed")
+        content, _ = decrypt(content, passphrase, path)
+    return PrivateKey(_digits(content.decode(errors="replace").strip(), PRIVATE_PREFIX, path))
+
+
+def seal(name: str, content: bytes, key: PublicKey) -> bytes:
+    """Seal a file.
+
+    Args:
+        name: its relative path, "/" between the parts.
+        content: its bytes.
+        key: of whom may open it.
+    """
+    return MAGIC + SealedBox(key).encrypt(json.dumps(name).encode() + b"\n" + content)
+
+
+def open_sealed(sealed: bytes, key: PrivateKey) -> tuple[str, bytes]:
+    """(relative path, content) of a sealed file.
+
+    Raises:
+        UserError: the reason, without the path, when the key is another one, a bit was changed, or its path
+            leads out of a folder.
+    """
+    if not sealed.startswith(MAGIC):
+        raise UserError("it is no sealed file of this version")
+    try:
+        opened = SealedBox(key).decrypt(sealed[len(MAGIC) :])
+    except (CryptoError, ValueError, TypeError):
+        raise UserError("it does not open: it was sealed to another key, or changed") from None
+    name, _, content = opened.partition(b"\n")
+    try:
+        return relative_path(json.loads(name)), content  # anybody who has the public key can seal
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"it is no file that tools/anonymize.py has sealed ({error})") from None
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _digits(text: str, prefix: str, path: object) -> bytes:
+    try:
+        if not text.startswith(prefix) or len(text) != len(prefix) + 64:
+            raise ValueError
+        return bytes.fromhex(text.removeprefix(prefix))
+    except ValueError:
+        raise UserError(f"{path} is damaged or no key of this kind (it must begin with {prefix})") from None

@@ -1,0 +1,138 @@
+"""What a run has written, as JSON lines: the manifest of a finished run, and the journal that a killed one
+continues from.
+
+Line 1 says what the files were made by; then one line for each file, sorted by path: ``path``, ``width`` and
+``height`` of the raw image, ``size`` in bytes and ``sha256`` of the written file, ``sealed`` and
+``sealed_sha256`` where a sealed original lies beside it; or ``path`` and ``failed``, the reason. The last
+line counts both. Neither raw pixels nor hashes of raw files are in it: a hash would tell who holds a raw
+image that it is in the collection.
+
+Of a data set by its name, line 1 also has ``dataset``, its name, and ``label_prefix``, what stands before
+numbers in the training items of fastreid (``market1501_``); and each file has ``labels``: [part, identity,
+camera] of each item that shows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .core.errors import UserError
+from .core.files import relative_path, write_atomically
+from .core.images import LARGEST
+
+MANIFEST = "manifest.jsonl"
+JOURNAL = ".manifest.journal"
+FORMAT = "fastreid_privacy collection"
+PARTS = ("train", "query", "gallery")  # of a data set
+
+
+@dataclass
+class Manifest:
+    """A read manifest.
+
+    Attributes:
+        header: what the files were made by.
+        entries: of the files that were written, by path.
+        failed: reasons, by path.
+        complete: whether the run that wrote it came to its end.
+    """
+
+    header: dict
+    entries: dict[str, dict]
+    failed: dict[str, str]
+    complete: bool
+
+
+def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
+    """Read a manifest or a journal.
+
+    Args:
+        path: of the file.
+        torn: whether a last line that is cut off is passed over, as a killed run leaves it.
+
+    Raises:
+        UserError: when the file is missing, damaged, or something else.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): is its folder what tools/anonymize.py wrote?"
+        ) from None
+    manifest, whole = Manifest({}, {}, {}, False), lines[:-1]  # what follows the last line break is not whole
+    try:
+        if lines[-1] and not torn:
+            raise ValueError("its last line is cut off")
+        records = [json.loads(line) for line in whole]
+        manifest.header = records[0]
+        if manifest.header.get("kind") != FORMAT or manifest.header.get("schema") != 1:
+            raise ValueError("it is no manifest of this version")
+        for record in records[1:]:
+            if "complete" in record:
+                manifest.complete = record["complete"] == [len(manifest.entries), len(manifest.failed)]
+            elif "failed" in record:
+                manifest.failed[record["path"]] = record["failed"]
+            else:
+                _check(record)
+                manifest.entries[record["path"]] = record
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged or no manifest ({error})") from None
+    return manifest
+
+
+def _check(record: dict) -> None:
+    """Refuse what no run has written: a manifest may come from somebody else, and recovery writes where its
+    paths say."""
+    for path in (record["path"], record.get("sealed", record["path"])):
+        relative_path(path)
+    sealed = {"sealed_sha256"} if "sealed" in record else set()
+    if lacking := {"size", "sha256", "width", "height", *sealed} - set(record):
+        raise ValueError(f"the line of {record['path']} lacks {', '.join(sorted(lacking))}")
+    sides = record["width"], record["height"]
+    if not all(type(side) is int and side > 0 for side in sides) or sides[0] * sides[1] > LARGEST:
+        raise ValueError(f"the line of {record['path']} has a size of {sides[0]} × {sides[1]}")
+    for part, *label in record.get("labels", ()):
+        kinds = (int, str) if part == "train" else (int,)  # evaluation reckons with numbers
+        known = all(type(value) in kinds and (type(value) is str or abs(value) < 2**63) for value in label)
+        if part not in PARTS or len(label) != 2 or not known:
+            raise ValueError(f"the line of {record['path']} has the label {[part, *label]}")
+
+
+def line(record: dict) -> bytes:
+    """One line of a manifest."""
+    return json.dumps(record, ensure_ascii=True, sort_keys=False).encode() + b"\n"
+
+
+def write_manifest(folder: Path, header: dict, entries: Iterable[dict], failed: dict[str, str]) -> None:
+    """Write the manifest of a finished run, whole or not at all."""
+    records = sorted(
+        [*entries, *({"path": path, "failed": reason} for path, reason in failed.items())],
+        key=lambda item: item["path"],
+    )
+    last = {"complete": [len(records) - len(failed), len(failed)]}
+    write_atomically(
+        folder / MANIFEST, lambda file: file.writelines(map(line, [header, *records, last])), sync=True
+    )
+
+
+def unchanged(folder: Path, entry: dict) -> bool:
+    """Whether the file of an entry, and its sealed original where it has one, are there and are what was
+    written."""
+    try:
+        if (folder / entry["path"]).stat().st_size != entry["size"]:
+            return False
+        sealed = "sealed" not in entry or file_hash(folder / entry["sealed"]) == entry["sealed_sha256"]
+        return sealed and file_hash(folder / entry["path"]) == entry["sha256"]
+    except OSError:
+        return False
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,290 @@
+"""The meta-architectures: a fastreid Re-ID model trained jointly with an anonymizer G_X and a recovery
+decoder G_Y (section 3).
+
+:class:`PrivacyStages` adds the stages to any fastreid meta-architecture that follows it in the bases;
+``PrivacyReID`` (on ``Baseline``: AGW, bag of tricks, SBS, OSNet, ViT, …) and ``PrivacyMGN`` are registered.
+``backbone.*`` and ``heads.*`` keep fastreid's names, so checkpoints go both ways.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from fastreid.config import CfgNode, configurable
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Baseline
+from fastreid.modeling.meta_arch.mgn import MGN
+from torch import Tensor, nn
+from torchvision.transforms import RandomErasing
+
+from ..core.images import to_levels, to_unit
+from ..desensitize import Desensitizer
+from ..networks import build_discriminator, build_generator
+from .losses import adversarial_loss, center_loss, frozen, update_centers
+from .storage import ImageStorage
+from .supervision import Supervision
+
+
+def path_seeds(paths: Sequence[str]) -> Tensor:
+    """One seed per image from its file name, so that noise in an evaluation depends on nothing else. N whole
+    numbers."""
+    return torch.tensor([zlib.crc32(path.replace("\\", "/").rsplit("/", 1)[-1].encode()) for path in paths])
+
+
+def _discrimination(discriminator: nn.Module, condition: Tensor, real: Tensor, generated: Tensor) -> Tensor:
+    """Eqs. 1 and 4 for the discriminator: the mean of its losses on real and on generated images."""
+    return (
+        adversarial_loss(discriminator(condition, real), True)
+        + adversarial_loss(discriminator(condition, generated), False)
+    ) / 2
+
+
+class PrivacyStages(nn.Module):
+    """Desensitize → supervision → anonymize → store → recover → Re-ID, in front of a fastreid
+    meta-architecture.
+
+    In training, ``forward(batch)`` returns one dict of losses, whose sum gives every network exactly its own
+    gradient: the discriminators' losses see detached images, and the generators' adversarial losses see
+    discriminators whose parameters are left out of the graph. All networks step at once (pix2pix updates D
+    before G). Choices where the paper is silent: discriminators, recovery, Re-ID and the L1 losses see the
+    stored protected image; D_X's condition is detached, so that G_X is not trained to deceive through it.
+    λ_rec weighs L_rec in the loss of the generators alone: D_X, which learns from nothing else, takes its own
+    whole step.
+
+    In evaluation, ``forward(batch)`` returns the features of the raw images, as fastreid does;
+    :meth:`extract_domains` those of all.
+
+    Args:
+        desensitizer: the conventional operator y of the supervision and of the DI domain.
+        storage: what a stored image keeps.
+        protection: "none", "conventional" or "learned": what the PI domain is.
+        anonymizer, recovery: G_X and G_Y, images in [−1, 1] to the same ("learned" only); without G_Y there
+            is no L_rec and no RI domain.
+        anonymization_discriminator, recovery_discriminator: D_Y and D_X, (condition, image) to patch logits
+            ("learned" only).
+        lambda_l1: λ_L1 of eqs. 3 and 6.
+        lambda_rec: λ_rec, the weight of L_rec; 0 builds neither G_Y nor D_X.
+        joint_batch: whether raw and protected images pass through Re-ID in one batch.
+        center_weight, center_lr, center_shape: AGW's center loss; (identities, feature dimension).
+        erasing_prob, erasing_value: random erasing of what Re-ID sees in training; probability 0 turns it
+            off.
+        **reid: what the wrapped meta-architecture takes.
+    """
+
+    mixed_precision = (
+        False  # the trainer sets it for mixed precision: training passes then run under autocast
+    )
+    _domains_in_pass = 1  # how many domains the batch of a Re-ID pass holds in training
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        desensitizer: Desensitizer,
+        storage: ImageStorage,
+        protection: str,
+        anonymizer: nn.Module | None = None,
+        recovery: nn.Module | None = None,
+        anonymization_discriminator: nn.Module | None = None,
+        recovery_discriminator: nn.Module | None = None,
+        lambda_l1: float = 100.0,
+        lambda_rec: float = 1.0,
+        joint_batch: bool = True,
+        center_weight: float = 0.0005,
+        center_lr: float = 0.5,
+        center_shape: tuple[int, int] = (0, 0),
+        erasing_prob: float = 0.0,
+        erasing_value: Sequence[float] = (0.0, 0.0, 0.0),
+        **reid,
+    ):
+        super().__init__(**reid)
+        self.desensitizer, self.storage, self.protection = desensitizer, storage, protection
+        self.lambda_l1, self.lambda_rec, self.joint_batch = lambda_l1, lambda_rec, joint_batch
+        self.center_weight, self.center_lr = center_weight, center_lr
+        self.erasing = RandomErasing(p=erasing_prob, value=list(erasing_value))
+        if protection == "learned":
+            self.anonymizer, self.recovery = anonymizer, recovery
+            self.anonymization_discriminator = anonymization_discriminator
+            self.recovery_discriminator = recovery_discriminator
+            self.supervision = Supervision(anonymizer)
+        if center_weight:
+            self.register_buffer("centers", torch.randn(center_shape))
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        privacy, backbone, heads = cfg.PRIVACY, cfg.MODEL.BACKBONE, cfg.MODEL.HEADS
+        after_neck = heads.NECK_FEAT == "after" and heads.EMBEDDING_DIM > 0
+        arguments = {
+            **super().from_config(cfg),
+            "desensitizer": Desensitizer.from_config(cfg),
+            "storage": ImageStorage(privacy.STORAGE),
+            "protection": privacy.PROTECTION,
+            "lambda_l1": privacy.LAMBDA_L1,
+            "lambda_rec": privacy.LAMBDA_REC,
+            "joint_batch": privacy.JOINT_BATCH,
+            "center_weight": privacy.CENTER_LOSS.WEIGHT,
+            "center_lr": privacy.CENTER_LOSS.LR,
+            "center_shape": (heads.NUM_CLASSES, heads.EMBEDDING_DIM if after_neck else backbone.FEAT_DIM),
+            "erasing_prob": cfg.INPUT.REA.PROB if cfg.INPUT.REA.ENABLED else 0.0,
+            "erasing_value": cfg.INPUT.REA.VALUE,
+        }
+        if privacy.PROTECTION == "learned":
+            recovers = privacy.LAMBDA_REC > 0
+            arguments["anonymizer"] = build_generator(privacy.ANONYMIZER, cfg.INPUT.SIZE_TRAIN)
+            arguments["recovery"] = (
+                build_generator(privacy.RECOVERY, cfg.INPUT.SIZE_TRAIN) if recovers else None
+            )
+            arguments["anonymization_discriminator"] = build_discriminator(privacy.DISCRIMINATOR)
+            arguments["recovery_discriminator"] = (
+                build_discriminator(privacy.DISCRIMINATOR) if recovers else None
+            )
+        return arguments
+
+    # -- images in, images out: N×3×H×W, RGB, 0–255 ----------------------------------------------------------
+
+    def desensitize(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """The conventionally desensitized images, as stored."""
+        return self.storage(self.desensitizer(images, seeds)).detach()
+
+    def protect(self, images: Tensor) -> Tensor:
+        """The anonymizer's output, as stored (p̂); differentiable."""
+        return self.storage(to_levels(self.anonymizer(to_unit(images)).float()))
+
+    def recover(self, protected: Tensor) -> Tensor:
+        """The recovery decoder's output for stored protected images, not rounded; differentiable."""
+        return to_levels(self.recovery(to_unit(protected)).float())
+
+    # -- training --------------------------------------------------------------------------------------------
+
+    def forward(self, batch: dict | Tensor):
+        images = (batch["images"] if isinstance(batch, dict) else batch).to(self.device, torch.float32)
+        if not self.training:
+            return super().forward({"images": images})
+        targets = batch["targets"].to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16) if self.mixed_precision else nullcontext():
+            if self.protection == "none":
+                return self.reid_losses([images], targets)
+            desensitized = self.desensitize(images)
+            if self.protection == "conventional":
+                return self.reid_losses([images, desensitized], targets)
+            protected = self.protect(images)
+            losses = self.anonymization_losses(images, desensitized, protected)
+            if self.recovery is not None:
+                losses.update(self.recovery_losses(images, protected))
+            return {**losses, **self.reid_losses([images, protected], targets)}
+
+    def anonymization_losses(
+        self, images: Tensor, desensitized: Tensor, protected: Tensor
+    ) -> dict[str, Tensor]:
+        """L_ano, eqs. 1–3, and D_Y's loss, of raw, desensitized and stored protected images (0–255)."""
+        x, p, d_y = to_unit(images), to_unit(protected), self.anonymization_discriminator
+        y = self.supervision(x, to_unit(desensitized)).float()
+        with frozen(d_y):
+            adversarial = adversarial_loss(d_y(x, p), real=True)
+        return {
+            "loss_anonymization_adversarial": adversarial,
+            "loss_anonymization_l1": self.lambda_l1 * (p - y).abs().mean(),
+            "loss_anonymization_discriminator": _discrimination(d_y, x, real=y, generated=p.detach()),
+        }
+
+    def recovery_losses(self, images: Tensor, protected: Tensor) -> dict[str, Tensor]:
+        """λ_rec·L_rec, eqs. 4–6, and D_X's loss, of raw and stored protected images (0–255)."""
+        x, condition, d_x = to_unit(images), to_unit(protected).detach(), self.recovery_discriminator
+        r = to_unit(self.recover(protected))
+        with frozen(d_x):
+            adversarial = adversarial_loss(d_x(condition, r), real=True)
+        return {
+            "loss_recovery_adversarial": self.lambda_rec * adversarial,
+            "loss_recovery_l1": self.lambda_rec * self.lambda_l1 * (r - x).abs().mean(),
+            "loss_recovery_discriminator": _discrimination(d_x, condition, real=x, generated=r.detach()),
+        }
+
+    def reid_losses(self, domains: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:
+        """Eq. 7: the sum over domains of the AGW losses, through the wrapped model's own forward.
+
+        In one joint batch, BatchNorm sees both domains, triplets cross them, and a mean over all images times
+        the number of domains stands for the sum.
+        """
+        domains = [torch.stack([self.erasing(image) for image in images]) for images in domains]
+        if self.joint_batch:
+            self._domains_in_pass = len(domains)
+            losses = super().forward({"images": torch.cat(domains), "targets": targets.repeat(len(domains))})
+            return {name: len(domains) * loss for name, loss in losses.items()}
+        total: dict[str, Tensor] = {}
+        for images in domains:
+            for name, loss in super().forward({"images": images, "targets": targets}).items():
+                total[name] = total[name] + loss if name in total else loss
+        return total
+
+    def losses(self, *outputs_and_targets) -> dict[str, Tensor]:
+        """fastreid's losses and the center loss, in float32 whatever autocast says: distances lose their
+        meaning in half precision."""
+        *outputs, targets = outputs_and_targets
+        with torch.autocast(self.device.type, enabled=False):
+            outputs = [{name: value.float() for name, value in output.items()} for output in outputs]
+            losses = super().losses(*outputs, targets)
+            if self.center_weight:
+                features = outputs[0]["features"]
+                losses["loss_center"] = self.center_weight * center_loss(features, targets, self.centers)
+                # Along the gradient of eq. 7's sum over domains, of which a joint batch has the mean.
+                update_centers(
+                    self.centers, features.detach(), targets, self.center_lr * self._domains_in_pass
+                )
+        return losses
+
+    # -- evaluation ------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def extract_domains(self, batch: dict, flip: bool = False) -> dict[str, dict[str, Tensor]]:
+        """Images of every domain that the model has, as stored, and their Re-ID features.
+
+        Args:
+            batch: fastreid's: images N×3×H×W 0–255 and img_paths (which seed the noise).
+            flip: average the features of each image and its mirror image (``TEST.FLIP``).
+
+        Returns:
+            {"images": {domain: N×3×H×W, 0–255}, "features": {domain: N×D}} with domains OI, DI, PI (not for
+            the upper bound) and RI (learned protection with recovery only).
+        """
+        images = self.domain_images(batch)
+        features: dict[str, Tensor] = {}
+        for domain in images:
+            same = next((other for other in features if images[other] is images[domain]), None)
+            features[domain] = features[same] if same else self.reid_features(images[domain], flip)
+        return {"images": images, "features": features}
+
+    @torch.no_grad()
+    def domain_images(self, batch: dict) -> dict[str, Tensor]:
+        """The images of :meth:`extract_domains` alone. Base's protected images are its desensitized ones, the
+        same tensor."""
+        raw = batch["images"].to(self.device, torch.float32)
+        images = {"OI": raw, "DI": self.desensitize(raw, path_seeds(batch["img_paths"]))}
+        if self.protection == "learned":
+            images["PI"] = self.protect(raw)
+            if self.recovery is not None:
+                images["RI"] = (
+                    self.recover(images["PI"]).round().clamp(0, 255)
+                )  # a recovered image is kept in 8 bits
+        elif self.protection == "conventional":
+            images["PI"] = images["DI"]
+        return images
+
+    def reid_features(self, images: Tensor, flip: bool = False) -> Tensor:
+        """N×D float32 features for retrieval of N×3×H×W images, 0–255; with ``flip`` the mean of each image
+        and its mirror image."""
+        features = super().forward({"images": images}).float()
+        return (features + super().forward({"images": images.flip(3)}).float()) / 2 if flip else features
+
+
+@META_ARCH_REGISTRY.register()
+class PrivacyReID(PrivacyStages, Baseline):
+    """The paper's model: :class:`PrivacyStages` on fastreid's ``Baseline`` with any of its backbones and
+    heads."""
+
+
+@META_ARCH_REGISTRY.register()
+class PrivacyMGN(PrivacyStages, MGN):
+    """:class:`PrivacyStages` on fastreid's MGN. The center loss, where it is on, acts on the global
+    branch."""

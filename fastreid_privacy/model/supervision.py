@@ -1,0 +1,152 @@
+"""Supervision upgradation (section 3.4, Fig. 4): what the anonymizer is trained towards, and the rule that
+changes it.
+
+The rule is a pure function of one check's figures; :class:`Supervision` is the target in force, whose state
+travels with the model; :class:`UpgradeRecord` is the list of checks, whose state travels with the checkpoint.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+KEEP, UPGRADE, FALL_BACK = "keep", "upgrade", "fall back"
+
+
+class Thresholds(NamedTuple):
+    """ε_psnr in dB, ε_ssim, and ε_r1 in points of rank-1."""
+
+    psnr: float = 1.0
+    ssim: float = 0.05
+    rank1: float = 5.0
+
+
+def is_private(check: dict, thresholds: Thresholds) -> bool:
+    """Whether protected images are hidden about as well as the desensitized ones: both differences under
+    their ε.
+
+    The reference is always the desensitized images; it does not move with upgrades.
+
+    Args:
+        check: with psnr_protected, ssim_protected, psnr_desensitized, ssim_desensitized, each against the raw
+            images.
+    """
+    return (
+        check["psnr_protected"] < check["psnr_desensitized"] + thresholds.psnr
+        and check["ssim_protected"] < check["ssim_desensitized"] + thresholds.ssim
+    )
+
+
+def decide(check: dict, best: float, upgraded: bool, thresholds: Thresholds) -> str:
+    """The rule of Fig. 4.
+
+    Args:
+        check: as for :func:`is_private`, and rank1, the OI→PI rank-1 in percent.
+        best: the rank-1 to beat: Base's OI→DI rank-1 − ε_r1 at first, then that of the last upgrade.
+        upgraded: whether the target in force is an earlier output of the anonymizer.
+
+    Returns:
+        "upgrade" when privacy holds and rank-1 is above ``best``; "fall back" when privacy fails and the
+        target was upgraded; "keep" otherwise.
+    """
+    if not is_private(check, thresholds):
+        return FALL_BACK if upgraded else KEEP
+    return UPGRADE if check["rank1"] > best else KEEP
+
+
+class Supervision(nn.Module):
+    """The target in force: desensitized images, or the output G*(x) of the anonymizer as it was at the last
+    upgrade.
+
+    G* is allocated from the start, so that every checkpoint has the same keys and shapes, and always runs in
+    evaluation mode.
+
+    Args:
+        anonymizer: the network G_X, copied.
+    """
+
+    def __init__(self, anonymizer: nn.Module):
+        super().__init__()
+        self.frozen_anonymizer = copy.deepcopy(anonymizer).requires_grad_(False).eval()
+        self.register_buffer("upgraded", torch.zeros((), dtype=torch.bool))
+
+    def train(self, mode: bool = True) -> Supervision:
+        return super().train(False)
+
+    def upgrade(self, anonymizer: nn.Module) -> None:
+        """Take the anonymizer as it is now as the target."""
+        self.frozen_anonymizer.load_state_dict(anonymizer.state_dict())
+        self.upgraded.fill_(True)
+
+    def fall_back(self) -> None:
+        """Take the desensitized images as the target again."""
+        self.upgraded.fill_(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, desensitized: Tensor) -> Tensor:
+        """The target of each image, all N×3×H×W in [−1, 1]."""
+        return self.frozen_anonymizer(images) if self.upgraded else desensitized
+
+
+class UpgradeRecord:
+    """Every check with its figures, the rank-1 to beat, and the best private check; plain values, saved in
+    checkpoints.
+
+    Args:
+        baseline_rank1: Base's OI→DI rank-1 on the validation split, percent; None where nothing is upgraded.
+        thresholds: ε_psnr, ε_ssim, ε_r1.
+    """
+
+    def __init__(self, baseline_rank1: float | None = None, thresholds: Thresholds | None = None):
+        self.thresholds = thresholds or Thresholds()
+        self.best = None if baseline_rank1 is None else baseline_rank1 - self.thresholds.rank1
+        self.selected: float | None = None  # the rank-1 of model_best
+        self.checks: list[dict] = []
+        self.validation: dict[
+            str, dict
+        ] = {}  # retrieval figures on the validation split of the best and of the final model
+
+    def add(self, check: dict, upgraded: bool) -> tuple[dict, bool]:
+        """Decide on a check, note it, and say whether it is the best private model so far.
+
+        Args:
+            check: epoch and the figures for :func:`decide`; without privacy figures (a model that protects
+                nothing) it is kept.
+            upgraded: whether the target in force was upgraded.
+
+        Returns:
+            The entry with "best" (the rank-1 that was to be beaten) and "decision"; whether this is the model
+            to select.
+        """
+        has_images = "psnr_protected" in check
+        private = is_private(check, self.thresholds) if has_images else True
+        decision = (
+            decide(check, self.best, upgraded, self.thresholds)
+            if has_images and self.best is not None
+            else KEEP
+        )
+        entry = {**check, "best": self.best, "decision": decision}
+        self.checks.append(entry)
+        if decision == UPGRADE:
+            self.best = check["rank1"]
+        select = private and (self.selected is None or check["rank1"] > self.selected)
+        if select:
+            self.selected = check["rank1"]
+        return entry, select
+
+    def state_dict(self) -> dict:
+        checks = [dict(check) for check in self.checks]
+        return {
+            "best": self.best,
+            "selected": self.selected,
+            "checks": checks,
+            "validation": dict(self.validation),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.best, self.selected = state["best"], state["selected"]
+        self.checks = [dict(check) for check in state["checks"]]
+        self.validation = dict(state["validation"])

@@ -1,0 +1,205 @@
+"""What the report reads: results.json, fastreid's log metrics.json, and the images and features that the
+evaluation stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..core.domains import DOMAINS
+from ..core.files import write_atomically
+
+MATCHES = ".matches"  # a pair's key with this end holds which images of its rank lists are true matches
+
+Arrays = dict[str, np.ndarray]
+
+
+def checked_images(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The pictures in the order of ``DOMAINS``, after checking domain, type and shape."""
+    if unknown := set(images) - set(DOMAINS):
+        raise ValueError(f"sample images of unknown domains {sorted(unknown)}; known: {', '.join(DOMAINS)}")
+    images = {domain: np.asarray(images[domain]) for domain in DOMAINS if domain in images}
+    shapes = {domain: batch.shape for domain, batch in images.items()}
+    if not images or any(
+        batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[3] != 3 or not batch.size
+        for batch in images.values()
+    ):
+        raise ValueError(f"sample images must be uint8 N×H×W×3 with N ≥ 1; got {shapes or 'none'}")
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"sample images of the domains differ in shape: {shapes}")
+    return images
+
+
+def checked_rank_lists(lists: Mapping[str, np.ndarray]) -> Arrays:
+    """The rank lists as ``save_rank_lists`` describes them, after checking names, types and shapes; each pair
+    before its matches."""
+    pairs = [key for key in lists if not key.endswith(MATCHES)]
+    if set(lists) != {key for pair in pairs for key in (pair, pair + MATCHES)}:
+        raise ValueError(
+            f"rank lists must be pairs with their matches, as OI-PI and OI-PI{MATCHES}; got "
+            f"{', '.join(lists) or 'none'}"
+        )
+    checked = {}
+    for pair in pairs:
+        images, matches = np.asarray(lists[pair]), np.asarray(lists[pair + MATCHES])
+        if len(pair.split("-")) != 2 or not set(pair.split("-")) <= set(DOMAINS):
+            raise ValueError(
+                f"rank lists of the unknown pair {pair!r}; a pair is query-gallery of the domains "
+                f"{', '.join(DOMAINS)}"
+            )
+        if (
+            images.dtype != np.uint8
+            or images.ndim != 5
+            or images.shape[4] != 3
+            or images.shape[1] < 2
+            or not images.size
+        ):
+            raise ValueError(
+                f"rank lists of {pair} must be uint8 n×(1+k)×H×W×3 with n, k ≥ 1; got {images.dtype} "
+                f"{images.shape}"
+            )
+        if (
+            matches.dtype != np.int8
+            or matches.shape != (len(images), images.shape[1] - 1)
+            or not np.isin(matches, (-1, 0, 1)).all()
+        ):
+            raise ValueError(
+                f"matches of {pair} must be int8 n×k of −1, 0, 1 for {images.shape}; got {matches.dtype} "
+                f"{matches.shape}"
+            )
+        checked[pair], checked[pair + MATCHES] = images, matches
+    return checked
+
+
+def checked_embedding(embedding: Mapping[str, np.ndarray]) -> Arrays:
+    """The features as ``save_embedding`` describes them, "pids" first, after checking names, types and
+    shapes."""
+    domains = [domain for domain in DOMAINS if domain in embedding]
+    if set(embedding) != {"pids", *domains} or not domains:
+        raise ValueError(
+            f"features must be 'pids' and domains of {', '.join(DOMAINS)}; got "
+            f"{', '.join(embedding) or 'none'}"
+        )
+    pids = np.asarray(embedding["pids"])
+    if pids.dtype.kind not in "iu" or pids.ndim != 1:
+        raise ValueError(f"pids of the features must be n whole numbers; got {pids.dtype} {pids.shape}")
+    checked = {"pids": pids}
+    for domain in domains:
+        features = np.asarray(embedding[domain])
+        if (
+            features.dtype.kind != "f"
+            or features.ndim != 2
+            or len(features) != len(pids)
+            or not features.shape[1]
+        ):
+            raise ValueError(
+                f"features of {domain} must be floats n×D with n = {len(pids)}; got {features.dtype} "
+                f"{features.shape}"
+            )
+        if not np.isfinite(features).all():
+            raise ValueError(f"features of {domain} are not all finite")
+        checked[domain] = features
+    return checked
+
+
+def _stored_path(kind: str, output_dir: str | Path, name: str) -> Path:
+    return Path(output_dir) / "figures" / (f"{kind}_{name}.npz" if name else f"{kind}.npz")
+
+
+def _store(arrays: Arrays, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+    return path
+
+
+def _load(path: Path, check: Callable[[Mapping], Arrays]) -> Arrays | None:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return check({key: stored[key] for key in stored.files})
+    # missing, torn or foreign: zip, zlib and numpy each raise their own types; the report says what it lacks
+    except Exception:
+        return None
+
+
+def save_samples(images: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
+    """Store sample images for the report in ``OUTPUT_DIR/figures/samples.npz`` (``samples_<name>.npz`` with a
+    name).
+
+    Args:
+        images: domain (OI, DI, PI, RI; any of them) → RGB uint8 N×H×W×3, 0–255; the same N people in every
+            domain, equal sizes.
+        output_dir: folder of results.json.
+        name: of the test set where there are several, as in ``results_<name>.json``.
+
+    Raises:
+        ValueError: for other domains, types or shapes.
+    """
+    return _store(checked_images(images), _stored_path("samples", output_dir, name))
+
+
+def load_samples(output_dir: str | Path, name: str = "") -> Arrays | None:
+    """The sample images as ``save_samples`` got them, or None where none are stored or the file is
+    damaged."""
+    return _load(_stored_path("samples", output_dir, name), checked_images)
+
+
+def save_rank_lists(lists: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
+    """Store the pictures of a few rankings in ``OUTPUT_DIR/figures/rank_lists.npz``
+    (``rank_lists_<name>.npz`` with a name).
+
+    Args:
+        lists: for each pair of domains, such as "OI-PI": RGB uint8 n×(1+k)×H×W×3, 0–255, n queries, each
+            before its k best gallery images; and "OI-PI.matches": int8 n×k, 1 for a true match, 0 for another
+            person, −1 where the gallery has no further image.
+        output_dir, name: as of :func:`save_samples`.
+
+    Raises:
+        ValueError: for other names, types or shapes.
+    """
+    return _store(checked_rank_lists(lists), _stored_path("rank_lists", output_dir, name))
+
+
+def load_rank_lists(output_dir: str | Path, name: str = "") -> Arrays | None:
+    """The rank lists as ``save_rank_lists`` got them, or None where none are stored or the file is
+    damaged."""
+    return _load(_stored_path("rank_lists", output_dir, name), checked_rank_lists)
+
+
+def save_embedding(embedding: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
+    """Store Re-ID features of a few people in ``OUTPUT_DIR/figures/embedding.npz`` (``embedding_<name>.npz``
+    with a name).
+
+    Args:
+        embedding: "pids": n identities, whole numbers; domain (OI, DI, PI, RI; any of them) → n×D features of
+            the same n images, finite floats (float16 is enough for a picture).
+        output_dir, name: as of :func:`save_samples`.
+
+    Raises:
+        ValueError: for other names, types or shapes.
+    """
+    return _store(checked_embedding(embedding), _stored_path("embedding", output_dir, name))
+
+
+def load_embedding(output_dir: str | Path, name: str = "") -> Arrays | None:
+    """The features as ``save_embedding`` got them, or None where none are stored or the file is damaged."""
+    return _load(_stored_path("embedding", output_dir, name), checked_embedding)
+
+
+def ranks_path(results: Path) -> Path:
+    """The file of query ranks beside a results.json."""
+    return results.with_name(results.stem.replace("results", "query_ranks") + ".npz")
+
+
+def save_query_ranks(places: Mapping[str, np.ndarray], results: Path) -> None:
+    """Write the place of each query's first true match, by pair of domains, beside results.json."""
+    write_atomically(ranks_path(results), lambda file: np.savez_compressed(file, **places))
+
+
+def load_query_ranks(results: Path) -> Arrays:
+    """What ``save_query_ranks`` wrote beside a results.json; {} where it wrote none."""
+    if not ranks_path(results).is_file():
+        return {}
+    with np.load(ranks_path(results)) as stored:
+        return {pair: stored[pair] for pair in stored.files}

@@ -1,0 +1,154 @@
+"""Hooks of the trainer: freezing, supervision upgradation on the validation split, and checkpoints.
+
+Order of calls after an epoch: the learning rate, :class:`UpgradeHook`, :class:`CheckpointHook` (so that a
+checkpoint holds the decision of its epoch), and fastreid's writers.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+
+from fastreid.engine.hooks import HookBase
+from fastreid.utils import comm
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ..model.supervision import FALL_BACK, UPGRADE, UpgradeRecord
+from .checkpointer import PrivacyCheckpointer
+
+logger = logging.getLogger(__name__)
+
+
+class FreezeHook(HookBase):
+    """Hold the layers of ``MODEL.FREEZE_LAYERS`` (patterns matched from the start of a name) for the first
+    ``SOLVER.FREEZE_ITERS`` steps.
+
+    Parameters are held by the optimizer (``solver.freeze_groups``), BatchNorm statistics here: again before
+    each step, as an evaluation in between sets every module back to training. A pure function of the
+    iteration, so resuming needs no state.
+    """
+
+    def __init__(self, model: nn.Module, patterns: Sequence[str], iterations: int):
+        self.model, self.iterations = model, iterations
+        # Norms alone: a whole head in evaluation mode would return features instead of logits.
+        self.norms = [
+            module
+            for name, module in model.named_modules()
+            if isinstance(module, _NormBase) and any(re.match(pattern, f"{name}.") for pattern in patterns)
+        ]
+
+    def before_step(self) -> None:
+        if self.trainer.iter < self.iterations:
+            for norm in self.norms:
+                norm.eval()
+        elif self.trainer.iter == self.iterations:
+            self.model.train()
+
+
+class UpgradeHook(HookBase):
+    """Every ``TEST.EVAL_PERIOD`` epochs and after the last one: evaluate the validation split, decide,
+    upgrade or fall back, keep the best.
+
+    Rank 0 decides; the record is sent to all ranks, so every rank takes the same step.
+
+    Args:
+        model: with ``protection`` and, where it learns, ``supervision`` and ``anonymizer``.
+        evaluate: returns the validation results on rank 0 ({} elsewhere), as the hybrid evaluator gives them.
+        record: of the checks; its state is in the checkpoint.
+        checkpointer: saves model_best.
+        period: in epochs.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        evaluate: Callable[[], dict],
+        record: UpgradeRecord,
+        checkpointer: PrivacyCheckpointer,
+        period: int,
+    ):
+        self.model, self.evaluate, self.record, self.checkpointer, self.period = (
+            model,
+            evaluate,
+            record,
+            checkpointer,
+            period,
+        )
+
+    def after_epoch(self) -> None:
+        epoch = self.trainer.epoch + 1
+        if epoch % self.period == 0 or epoch == self.trainer.max_epoch:
+            self._check(epoch)
+
+    def _check(self, epoch: int) -> None:
+        results = self.evaluate()
+        state = entry = select = None
+        if comm.is_main_process():
+            supervision = getattr(self.model, "supervision", None)
+            entry, select = self.record.add(
+                check_figures(epoch, results), supervision is not None and bool(supervision.upgraded)
+            )
+            self.record.validation = {**self.record.validation, "final": results["retrieval"]}
+            if select:
+                self.record.validation["best"] = results["retrieval"]
+            state = self.record.state_dict()
+        state, entry, select = comm.all_gather((state, entry, select))[0]
+        self.record.load_state_dict(state)
+        if entry["decision"] == UPGRADE:
+            self.model.supervision.upgrade(self.model.anonymizer)
+        elif entry["decision"] == FALL_BACK:
+            self.model.supervision.fall_back()
+        self._log(entry)
+        if select:
+            self.checkpointer.save(
+                "model_best", tag=False, weights_only=True, epoch=self.trainer.epoch, upgrade_record=state
+            )
+        comm.synchronize()
+
+    def _log(self, entry: dict) -> None:
+        figures = {key: value for key, value in entry.items() if isinstance(value, float)}
+        logger.info(
+            "Check after epoch %d: %s: %s",
+            entry["epoch"],
+            entry["decision"],
+            ", ".join(f"{k} {v:.3f}" for k, v in figures.items()),
+        )
+        # At the iteration to come: fastreid's writers drop scalars of an iteration they have already written
+        # (events.py:105).
+        self.trainer.storage.iter = self.trainer.iter
+        self.trainer.storage.put_scalars(
+            **{f"validation/{key}": value for key, value in figures.items()}, smoothing_hint=False
+        )
+
+
+def check_figures(epoch: int, results: dict) -> dict:
+    """The figures of a check: rank-1 of OI→PI (OI→OI where nothing is protected), PSNR and SSIM of protected
+    and desensitized images.
+
+    A PSNR of identical images is taken as infinite, so that it never counts as private.
+    """
+    retrieval, quality = results["retrieval"], results["image_quality"]
+    check = {"epoch": epoch, "rank1": retrieval["OI-PI" if "OI-PI" in retrieval else "OI-OI"]["Rank-1"]}
+    if "protected" in quality:
+        for domain in ("protected", "desensitized"):
+            psnr = quality[domain]["PSNR"]
+            check[f"psnr_{domain}"] = float("inf") if psnr is None else psnr
+            check[f"ssim_{domain}"] = quality[domain]["SSIM"]
+    return check
+
+
+class CheckpointHook(HookBase):
+    """Save ``model_NNNN`` every ``period`` epochs and ``model_final`` after the last; only rank 0 writes."""
+
+    def __init__(self, checkpointer: PrivacyCheckpointer, period: int):
+        self.checkpointer, self.period = checkpointer, period
+
+    def after_epoch(self) -> None:
+        epoch = self.trainer.epoch
+        if epoch + 1 == self.trainer.max_epoch:
+            self.checkpointer.save("model_final", epoch=epoch)
+        elif (epoch + 1) % self.period == 0:
+            self.checkpointer.save(f"model_{epoch:04d}", epoch=epoch)
+        comm.synchronize()

@@ -1,0 +1,152 @@
+"""The models that a run is compared with: Base and the upper bound, where their results are, and whether two
+runs may be compared.
+
+Every model of a comparison trains on the same images, with the same networks, budget and seed.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import yaml
+from fastreid.config import CfgNode
+
+from ..config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, comparable, differing, given_rank1
+from ..core.errors import UserError
+from ..results.results_json import read_results, results_path
+
+logger = logging.getLogger(__name__)
+
+PROTECTION_OF = {
+    "baseline": "conventional",
+    "upper_bound": "none",
+}  # the models compared with, and what makes them so
+CONFIG_FILE = "config.yaml"  # in OUTPUT_DIR, from the start of a run
+
+
+def upgrades(cfg: CfgNode) -> bool:
+    """Whether supervision is upgraded, for which Base's rank-1 is needed."""
+    return cfg.PRIVACY.PROTECTION == "learned" and cfg.PRIVACY.UPGRADE.ENABLED
+
+
+def comparisons(cfg: CfgNode) -> dict[str, Path | None]:
+    """What the config asks to be compared with: the file of results that it names, or None for a model to be
+    trained beside this one."""
+    asked: dict[str, Path | None] = {}
+    if upgrades(cfg) and not isinstance(given_rank1(cfg), float):
+        asked["baseline"] = given_rank1(cfg)
+    if cfg.PRIVACY.UPPER_BOUND:
+        asked["upper_bound"] = None if cfg.PRIVACY.UPPER_BOUND == "auto" else Path(cfg.PRIVACY.UPPER_BOUND)
+    return asked
+
+
+def sibling_config(cfg: CfgNode, kind: str) -> CfgNode:
+    """The config of Base or the upper bound beside this model: the same but for the method, in a folder below
+    OUTPUT_DIR."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.PRIVACY.PROTECTION, cfg.PRIVACY.UPPER_BOUND, cfg.TEST.PAPER_RESULTS = PROTECTION_OF[kind], "", []
+    cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, kind))
+    cfg.freeze()
+    return cfg
+
+
+def results_files(cfg: CfgNode, kind: str) -> dict[str, Path]:
+    """For each test set, where the results of a comparison are, or will be."""
+    given = comparisons(cfg).get(kind)
+    names = cfg.DATASETS.TESTS
+    return {name: given or Path(cfg.OUTPUT_DIR, kind, results_path(cfg, name).name) for name in names}
+
+
+def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
+    """The results of a comparison by test set, or None where a model beside this one is still to be trained.
+
+    Results that the user names are taken as given, and what differs from this run is logged; those found
+    beside it must fit.
+
+    Raises:
+        UserError: when results are of another method, those beside this run of other data, networks, budget
+            or seed, or unreadable.
+    """
+    given, files = comparisons(cfg).get(kind), results_files(cfg, kind)
+    if not given and not all(file.is_file() for file in files.values()):
+        return None
+    results = {name: read_results(file) for name, file in files.items()}
+    for name, found in results.items():
+        protection = found["config"]["PRIVACY"]["PROTECTION"]
+        if protection != PROTECTION_OF[kind]:
+            raise UserError(
+                f"{files[name]} is of PRIVACY.PROTECTION {protection}; the {kind.replace('_', ' ')} is "
+                f"{PROTECTION_OF[kind]}"
+            )
+        different = differences(cfg, found["config"])
+        if kind == "upper_bound":  # trained on raw images: one serves models of every desensitizer
+            different = [text for text in different if not text.startswith("PRIVACY.DESENSITIZER")]
+        if different and given:
+            logger.warning("%s was run differently: %s", given, "; ".join(different))
+        elif different:
+            raise UserError(
+                f"{files[name]} is of another run ({'; '.join(different[:3])}); choose another OUTPUT_DIR, "
+                "or move it away"
+            )
+    return results
+
+
+def differences(cfg: CfgNode, other: dict) -> list[str]:
+    """Where two runs differ in what a comparison must share, the desensitizer included, as "KEY this ≠
+    that"."""
+    skip = (*(key for key in METHOD_KEYS if key != "PRIVACY.DESENSITIZER"), *RUN_KEYS, "TEST.CHECKPOINT")
+    return differing(comparable(cfg, skip), comparable(other, skip))
+
+
+def validation_rank1(baseline: dict[str, dict]) -> float:
+    """Base's OI→DI rank-1 on the validation split, percent: what the first upgrade is measured against
+    (section 3.4)."""
+    name, results = next(iter(baseline.items()))
+    try:
+        return results["validation"]["OI-DI"]["Rank-1"]
+    except (KeyError, TypeError):
+        raise UserError(
+            f"the baseline's results ({name}) hold no validation OI-DI rank-1; give results.json of a Base "
+            "model"
+        ) from None
+
+
+def refuse_to_overwrite(cfg: CfgNode, resume: bool) -> None:
+    """Refuse a folder that holds a run, unless this is to continue it and is the same run."""
+    folder = Path(cfg.OUTPUT_DIR)
+    found = sorted(path.name for path in folder.glob("model_*.pth")) + [
+        path.name for path in folder.glob("results*.json")
+    ]
+    if found and not resume:
+        raise UserError(
+            f"{folder} holds a run already ({', '.join(found[:3])}); continue it with --resume, or choose "
+            "another OUTPUT_DIR"
+        )
+    saved = folder / CONFIG_FILE
+    if found and saved.is_file():
+        theirs = comparable(yaml.safe_load(saved.read_text()), skip=RESUMABLE_KEYS)
+        ours = comparable(yaml.safe_load(cfg.dump()), skip=RESUMABLE_KEYS)
+        if changed := differing(theirs, ours, "→"):
+            raise UserError(
+                f"{folder} holds a run of another config ({'; '.join(changed[:3])}); --resume continues a "
+                "run as it was begun: "
+                "choose another OUTPUT_DIR"
+            )
+
+
+def check_outputs(cfg: CfgNode, resume: bool) -> None:
+    """Read what a run will read of other runs, and refuse what it would refuse, before anything is trained.
+
+    Raises:
+        UserError: for a folder that holds another run, an unfinished one that is not to be resumed, or
+            results that do not serve.
+    """
+    refuse_to_overwrite(cfg, resume)
+    for kind in comparisons(cfg):
+        results = finished(cfg, kind)
+        if results is None:
+            refuse_to_overwrite(sibling_config(cfg, kind), resume)
+        elif kind == "baseline":
+            validation_rank1({str(file): results[name] for name, file in results_files(cfg, kind).items()})

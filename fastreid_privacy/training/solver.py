@@ -1,0 +1,117 @@
+"""Optimisation of section 4.2: one Adam with betas per network, and the learning rate as a function of the
+epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from torch import nn
+
+from ..model.parts import GAN_MODULES
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """fastreid's optimizer with its parameter options, and ``SOLVER.GAN_BETAS`` for generators and
+    discriminators.
+
+    Groups of equal options are merged: fewer, larger groups step faster and to the same weights.
+    """
+    solver = cfg.SOLVER
+    groups = get_default_optimizer_params(
+        model,
+        base_lr=solver.BASE_LR,
+        weight_decay=solver.WEIGHT_DECAY,
+        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+        bias_lr_factor=solver.BIAS_LR_FACTOR,
+        heads_lr_factor=solver.HEADS_LR_FACTOR,
+        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        freeze_layers=cfg.MODEL.FREEZE_LAYERS if solver.FREEZE_ITERS > 0 else [],
+    )
+    part_of = {id(parameter): name.split(".")[0] for name, parameter in model.named_parameters()}
+    merged: dict[tuple, dict] = {}
+    for group in groups:
+        parameters = group.pop("params")
+        if part_of[id(parameters[0])] in GAN_MODULES:
+            group["freeze_status"] = "normal"  # MODEL.FREEZE_LAYERS means the Re-ID model
+            if solver.OPT.startswith(("Adam", "NAdam", "RAdam")):
+                group["betas"] = tuple(solver.GAN_BETAS)
+        merged.setdefault(tuple(sorted(group.items())), {**group, "params": []})["params"].extend(parameters)
+    options = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV} if solver.OPT == "SGD" else {}
+    optimizer_type = maybe_add_gradient_clipping(cfg, getattr(torch.optim, solver.OPT))
+    return optimizer_type(list(merged.values()), lr=solver.BASE_LR, **options)
+
+
+def freeze_groups(optimizer: torch.optim.Optimizer, is_frozen: Callable[[], bool]) -> None:
+    """Leave the groups that ``MODEL.FREEZE_LAYERS`` names unchanged as long as ``is_frozen()`` holds.
+
+    fastreid counts the frozen steps inside the optimizer (solver/build.py:121), where a resumed run starts
+    from zero again.
+    """
+
+    def skip_frozen(optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+        if is_frozen():
+            for group in optimizer.param_groups:
+                if group["freeze_status"] == "freeze":
+                    for parameter in group["params"]:
+                        parameter.grad = None
+
+    optimizer.register_step_pre_hook(skip_frozen)
+
+
+def lr_factor(
+    epoch: int,
+    *,
+    warmup_epochs: int = 10,
+    warmup_factor: float = 0.1,
+    schedule: str = "MultiStepLR",
+    steps: Sequence[int] = (40, 80),
+    gamma: float = 0.1,
+    delay_epochs: int = 0,
+    max_epoch: int = 120,
+    final_factor: float = 0.0,
+) -> float:
+    """The learning rate of an epoch as a fraction of the base rate.
+
+    Linear from ``warmup_factor`` in epoch 0 to 1 in epoch ``warmup_epochs − 1`` (3.5e-5 to 3.5e-4 over the
+    first 10 epochs), then, counted from epoch 0, × ``gamma`` at each of ``steps``, or half a cosine from the
+    end of warm-up and delay to ``final_factor`` in the last.
+
+    Args:
+        epoch: from 0.
+        delay_epochs: the cosine starts after these (``SOLVER.DELAY_EPOCHS``).
+    """
+    if epoch < warmup_epochs - 1:
+        return warmup_factor + (1 - warmup_factor) * epoch / (warmup_epochs - 1)
+    if schedule == "MultiStepLR":
+        return gamma ** sum(epoch >= step for step in steps)
+    start = max(warmup_epochs - 1, delay_epochs)
+    progress = min(max(epoch - start, 0) / max(max_epoch - 1 - start, 1), 1)
+    return final_factor + (1 - final_factor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def build_lr_scheduler(
+    cfg: CfgNode, optimizer: torch.optim.Optimizer
+) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
+    """:func:`lr_factor` as the dict of schedulers that fastreid's hook steps, once after each epoch.
+
+    fastreid's own schedulers count ``STEPS`` from the end of a warm-up in iterations and step one epoch
+    early.
+    """
+    solver = cfg.SOLVER
+    options = {
+        "warmup_epochs": solver.WARMUP_EPOCHS,
+        "warmup_factor": solver.WARMUP_FACTOR,
+        "schedule": solver.SCHED,
+        "steps": tuple(solver.STEPS),
+        "gamma": solver.GAMMA,
+        "delay_epochs": solver.DELAY_EPOCHS,
+        "max_epoch": solver.MAX_EPOCH,
+        "final_factor": solver.ETA_MIN_LR / solver.BASE_LR,
+    }
+    return {
+        "lr_sched": torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: lr_factor(epoch, **options))
+    }
