@@ -30,20 +30,28 @@ The way of one image: data → desensitize → supervision → anonymizer (netwo
 → Re-ID (fastreid) → losses, wired in ``model.meta_arch``; then evaluation, results and report.
 
 Importing the package first makes fastreid run (``compat``), then registers the data sets and the
-meta-architectures with fastreid; a fastreid script of your own needs nothing else.
+meta-architectures with fastreid; a fastreid script of your own needs nothing else. ``evaluation`` is loaded
+when it is first asked for: protecting images needs none of it.
 """
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from . import compat
 
 compat.apply()
 
 # data and meta_arch register themselves with fastreid
-from . import data, desensitize, evaluation, networks
+from . import data, desensitize, networks
 from .checkpoints.image_maps import load_anonymizer, load_recovery
 from .config import add_privacy_config, load_config
 from .core.errors import UserError
 from .core.version import __version__
 from .model import meta_arch
+
+if TYPE_CHECKING:
+    from . import evaluation
 
 __all__ = [
     "UserError",
@@ -58,3 +66,9 @@ __all__ = [
     "meta_arch",
     "networks",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name == "evaluation":
+        return import_module(".evaluation", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

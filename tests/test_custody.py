@@ -24,7 +24,7 @@ from fastreid.utils.checkpoint import Checkpointer
 from nacl.public import PrivateKey, SealedBox
 from safetensors.torch import save
 
-from fastreid_privacy.checkpoints.splitting import export
+from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import export as command_line
 from fastreid_privacy.commands import recover as recover_command
@@ -105,7 +105,7 @@ def test_a_forged_cost_is_refused_before_any_memory_is_taken():
 
 
 def test_parts_work_alone_and_agree_with_the_checkpoint(weights, tmp_path, monkeypatch):
-    written = export(weights, tmp_path / "release", lambda: "pass")
+    written = split_checkpoint(weights, tmp_path / "release", lambda: "pass")
     assert {part: path.name for part, path in written.items()} == {
         "anonymizer": "anonymizer.safetensors",
         "recovery": "recovery.key",
@@ -133,7 +133,7 @@ def test_parts_work_alone_and_agree_with_the_checkpoint(weights, tmp_path, monke
 
 
 def test_no_part_holds_anything_of_another_or_of_the_machine(weights, small_run, tmp_path):
-    written = export(weights, tmp_path, None)
+    written = split_checkpoint(weights, tmp_path, None)
     assert written["recovery"].name == "recovery.safetensors"
     names = {
         part: set(fastreid_privacy.checkpoints.reading.read_checkpoint(path)["model"])
@@ -150,7 +150,7 @@ def test_no_part_holds_anything_of_another_or_of_the_machine(weights, small_run,
 
 
 def test_reid_loads_into_plain_fastreid(weights, small_dataset, tmp_path):
-    path = export(weights, tmp_path, None)["reid"]
+    path = split_checkpoint(weights, tmp_path, None)["reid"]
     cfg = load_config(SMALL_CONFIG, small_options(""))
     cfg.defrost()
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS.NUM_CLASSES = "Baseline", 9
@@ -168,13 +168,13 @@ def test_reid_loads_into_plain_fastreid(weights, small_dataset, tmp_path):
 def test_nothing_is_overwritten(weights, tmp_path):
     (tmp_path / "reid.pth").write_text("mine")
     with pytest.raises(UserError, match=r"reid\.pth: there already"):
-        export(weights, tmp_path, None)
+        split_checkpoint(weights, tmp_path, None)
     assert [path.name for path in tmp_path.iterdir()] == ["reid.pth"]
 
 
 @pytest.mark.parametrize("kind", ["cut", "flipped header", "foreign", "empty"])
 def test_damaged_safetensors_are_refused(weights, tmp_path, kind):
-    path = export(weights, tmp_path / "release", None)["anonymizer"]
+    path = split_checkpoint(weights, tmp_path / "release", None)["anonymizer"]
     content = bytearray(path.read_bytes())
     if kind == "flipped header":
         content[20] ^= 0x80

@@ -24,7 +24,7 @@ from test_other_backbones import SMALLER, small_config
 from torch import nn
 
 from fastreid_privacy import load_anonymizer, load_recovery
-from fastreid_privacy.checkpoints import splitting as release
+from fastreid_privacy.checkpoints import splitting
 from fastreid_privacy.checkpoints.onnx_export import image_graph
 from fastreid_privacy.checkpoints.onnx_runtime import OnnxNetwork
 from fastreid_privacy.checkpoints.reading import read_checkpoint
@@ -66,13 +66,15 @@ def weights(small_run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def plain(weights, tmp_path_factory):
     """The paths of every part, unencrypted."""
-    return release.export(weights, tmp_path_factory.mktemp("plain"), None, onnx=True)
+    return splitting.split_checkpoint(weights, tmp_path_factory.mktemp("plain"), None, onnx=True)
 
 
 @pytest.fixture(scope="module")
 def encrypted(weights, tmp_path_factory):
     """The paths of every part, the recovery encrypted with "pass"."""
-    return release.export(weights, tmp_path_factory.mktemp("encrypted"), lambda: "pass", onnx=True)
+    return splitting.split_checkpoint(
+        weights, tmp_path_factory.mktemp("encrypted"), lambda: "pass", onnx=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +159,7 @@ def test_other_backbones(small_dataset, tmp_path, name):
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1), module.running_var.uniform_(0.5, 2)
     torch.save({"model": model.state_dict(), "config": cfg.dump()}, tmp_path / "model.pth")
-    written = release.export(tmp_path / "model.pth", tmp_path, None, onnx=True)
+    written = splitting.split_checkpoint(tmp_path / "model.pth", tmp_path, None, onnx=True)
     assert set(written) == {"reid", "reid_onnx"}
     for count in BATCHES:
         images = random_images(count, cfg.INPUT.SIZE_TEST)
@@ -269,13 +271,13 @@ def test_the_recovery_is_encrypted_or_private(plain, encrypted, tmp_path):
 def test_nothing_is_overwritten(weights, tmp_path, name):
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match=f"{name}: there already"):
-        release.export(weights, tmp_path, None, onnx=True)
+        splitting.split_checkpoint(weights, tmp_path, None, onnx=True)
     assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "mine"
 
 
 def test_nothing_is_written_where_a_part_cannot_be_a_graph(weights, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        release, "image_graph", lambda *_, **__: (_ for _ in ()).throw(UserError("cannot be exported"))
+        splitting, "image_graph", lambda *_, **__: (_ for _ in ()).throw(UserError("cannot be exported"))
     )
     assert (
         call(command_line, "--weights", weights, "--output", tmp_path / "out", "--unencrypted", "--onnx") == 2
@@ -295,7 +297,7 @@ def test_a_conventional_checkpoint_gives_a_reid_graph_only(weights, tmp_path):
         if name.partition(".")[0] in ("backbone", "heads")
     }
     torch.save({"model": kept, "config": cfg.dump()}, tmp_path / "base.pth")
-    written = release.export(tmp_path / "base.pth", tmp_path / "out", None, onnx=True)
+    written = splitting.split_checkpoint(tmp_path / "base.pth", tmp_path / "out", None, onnx=True)
     assert set(written) == {"reid", "reid_onnx"}
     images = random_images(3)
     expected, once = (

@@ -22,7 +22,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 from PIL import Image
 
-from fastreid_privacy.checkpoints.splitting import export
+from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.collection.source import targets
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands.train import run
@@ -317,6 +317,6 @@ def test_training_on_a_collection(collection, tmp_path, small_dataset):
     assert run(["--config-file", "configs/Synthetic/upper_bound.yml", *options]) == 0
     results = json.loads((output / "results.json").read_text())
     assert set(results["retrieval"]) == {"OI-OI", "OI-DI"} and (output / "report.html").is_file()
-    released = export(output / "model_final.pth", tmp_path / "release", None)["reid"]
+    released = split_checkpoint(output / "model_final.pth", tmp_path / "release", None)["reid"]
     assert str(collection).encode() not in released.read_bytes()
     assert parse_config(torch.load(released, weights_only=True)["config"], "").DATASETS.PROTECTED == ""

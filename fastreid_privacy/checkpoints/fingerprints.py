@@ -14,9 +14,10 @@ from ..model.parts import NOT_REID
 
 
 def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
-    """SHA-256 of all that a protected image depends on before it is stored: G_X's tensors with their names,
-    or the conventional operator's options, and the size of the images. Checkpoints of one training differ;
-    the parts that one checkpoint is split into agree.
+    """SHA-256 of all that a protected image depends on before it is stored.
+
+    That is the size of the images and G_X's tensors with their names, or the conventional operator's options.
+    Checkpoints of one training differ; the parts that one checkpoint is split into agree.
 
     Args:
         weights: tensors by name, as a checkpoint has them; only ``anonymizer.*`` count.
@@ -26,33 +27,41 @@ def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
         64 hexadecimal digits.
     """
     learned = cfg.PRIVACY.PROTECTION == "learned"
-    seen = {
+    options = {
         "size": list(cfg.INPUT.SIZE_TEST),
         "operator": cfg.PRIVACY.ANONYMIZER if learned else cfg.PRIVACY.DESENSITIZER,
     }
-    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode())
-    for name in sorted(name for name in weights if learned and name.startswith("anonymizer.")):
-        digest.update(name.encode())
-        digest.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    own = {name: value for name, value in weights.items() if learned and name.startswith("anonymizer.")}
+    return _fingerprint(options, own)
 
 
 def reid_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
-    """SHA-256 of all that a feature depends on: the Re-ID tensors with their names, and the preprocessing of
-    the config.
+    """SHA-256 of all that a feature depends on: the Re-ID tensors with their names, and the preprocessing.
 
     The image networks do not count: checkpoints that differ only there give comparable features.
+
+    Args:
+        weights: tensors by name, as a checkpoint has them.
+        cfg: the checkpoint's config.
+
+    Returns:
+        64 hexadecimal digits.
     """
-    seen = {
+    options = {
         "size": list(cfg.INPUT.SIZE_TEST),
         "crop": cfg.INPUT.CROP,
         "flip": cfg.TEST.FLIP.ENABLED,
         "mean": list(cfg.MODEL.PIXEL_MEAN),
         "std": list(cfg.MODEL.PIXEL_STD),
     }
-    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode())
-    for name in sorted(weights):
-        if name.partition(".")[0] not in NOT_REID:
-            digest.update(name.encode())
-            digest.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy())
+    reid = {name: value for name, value in weights.items() if name.partition(".")[0] not in NOT_REID}
+    return _fingerprint(options, reid)
+
+
+def _fingerprint(options: Mapping[str, object], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of options as JSON, then of each tensor's name and bytes, in the order of the names."""
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

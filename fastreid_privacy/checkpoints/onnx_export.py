@@ -1,5 +1,4 @@
-"""Trained networks as ONNX graphs: images 0–255 in, images or features out, with everything between them
-inside."""
+"""Trained networks as ONNX graphs: images 0–255 in, images or features out, all between them inside."""
 
 from __future__ import annotations
 
@@ -8,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,10 @@ from torch import Tensor, nn
 from ..core.errors import UserError
 from ..core.images import to_levels, to_unit
 from ..model.meta_arch import PrivacyStages
-from .onnx_runtime import open_session, run_graph
+from .onnx_runtime import messages_of, open_session, run_graph
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 OPSET = 20
 TRACED, CHECKED = 2, 3  # images that a graph is made with, and with which it is compared with torch
@@ -49,8 +52,9 @@ def image_graph(
 def reid_graph(
     model: PrivacyStages, flip: bool, size: tuple[int, int], about: Mapping[str, str] | None = None
 ) -> bytes:
-    """A Re-ID model as a graph: ``images``, N×3×H×W float32 RGB 0–255, N any number → ``features``, N×D
-    float32.
+    """A Re-ID model as a graph: ``images`` → ``features``.
+
+    Images are N×3×H×W float32 RGB 0–255, N any number; features are N×D float32.
 
     Args:
         model: in evaluation, on the CPU, without image networks.
@@ -106,6 +110,7 @@ def _graph(
                 external_data=False,
                 verbose=False,
             )
+            assert program is not None  # of dynamo=True
             model = program.model_proto
         _forget_source(model)
         for key, value in sorted(about.items()):
@@ -113,9 +118,7 @@ def _graph(
         content = model.SerializeToString(deterministic=True)
         expected = module(examples[TRACED:])
         found = run_graph(open_session(content, "its graph", "cpu"), examples[TRACED:])
-    except (
-        Exception
-    ) as error:  # a network of the user's own can end in any exception of torch's tracer and of onnxruntime
+    except Exception as error:  # a network of the user's own can end in any of torch's tracer and onnxruntime
         raise UserError(f"the {part} cannot be exported to ONNX ({_reason(error)}); {INSTEAD}") from error
     if not torch.allclose(expected, found, rtol=0, atol=TOLERANCE * max(1.0, float(expected.abs().max()))):
         raise UserError(f"the {part} gives other values under onnxruntime than under torch; {INSTEAD}")
@@ -124,8 +127,7 @@ def _graph(
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the exporter's warnings and progress from the terminal: what goes wrong is said by its
-    exception."""
+    """Keep the exporter's warnings and progress from the terminal: its exception tells what goes wrong."""
     before = logging.root.manager.disable
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -137,19 +139,15 @@ def _silence() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what an exception was raised for; torch's own on top tells how to report a bug, in
-    colours."""
+    """The first line of the exception that began it; torch's own on top tells how to report a bug."""
     while error.__cause__:
         error = error.__cause__
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
-def _forget_source(message) -> None:
-    """Take out of a protobuf message, and of all in it, what torch notes of the code: stack traces with this
-    machine's paths."""
-    for field, value in message.ListFields():
-        if field.name in ("metadata_props", "doc_string"):
-            message.ClearField(field.name)
-        elif field.message_type:
-            for part in value if field.is_repeated else [value]:
-                _forget_source(part)
+def _forget_source(model: Message) -> None:
+    """Take out what torch notes of the code: stack traces with this machine's paths."""
+    for message in messages_of(model):
+        for field, _ in message.ListFields():
+            if field.name in ("metadata_props", "doc_string"):
+                message.ClearField(field.name)

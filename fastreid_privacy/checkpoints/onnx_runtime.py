@@ -6,9 +6,10 @@ Graphs are data: onnxruntime runs no code of theirs, and a graph that wants furt
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -16,15 +17,20 @@ from ..config import resolve_device
 from ..core.errors import UserError
 from ..core.images import LARGEST, to_levels, to_unit
 
+# Both libraries are loaded when the first graph is used: most processes never use one.
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from onnxruntime import InferenceSession
+
 CUDA = "CUDAExecutionProvider"
 SILENT = 4  # onnxruntime's severity "fatal": what goes wrong is said by the exception
 
 
 class OnnxNetwork(nn.Module):
-    """A graph of images as a network: N×3×H×W in [−1, 1] → the same, H×W as exported. (The graph itself has
-    images 0–255.)
+    """A graph of images as a network: N×3×H×W in [−1, 1] → the same, H×W as exported.
 
-    It computes in float32, in the thread that calls; several threads may call at once.
+    The graph itself has images 0–255. It computes in float32, in the thread that calls; several threads may
+    call at once.
 
     Args:
         content: of an ONNX file.
@@ -46,7 +52,7 @@ class OnnxNetwork(nn.Module):
         # A file that was changed can be a valid graph of something else.
         black = torch.zeros(1, 3, *self.size)
         if _first_run(self.session, black, path).shape != black.shape:
-            raise UserError(f"{path} is damaged or no graph of images: its results are none")
+            raise UserError(f"{path} is damaged or no graph of images: what it computes has another shape")
 
     def forward(self, images: Tensor) -> Tensor:
         if tuple(images.shape[2:]) != self.size:
@@ -63,7 +69,7 @@ class OnnxNetwork(nn.Module):
         return mapped
 
 
-def open_session(content: bytes, path: object, device: str = "auto") -> onnxruntime.InferenceSession:
+def open_session(content: bytes, path: object, device: str = "auto") -> InferenceSession:
     """A session of a graph that has one input, N×3×H×W float32 images.
 
     Args:
@@ -74,10 +80,11 @@ def open_session(content: bytes, path: object, device: str = "auto") -> onnxrunt
     Raises:
         UserError: as :class:`OnnxNetwork`.
     """
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = (
-        1  # a collection has a thread for each batch
-    )
+    # a collection has a thread for each batch
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = SILENT
     provider = _provider(device)
     _refuse_other_files(content, path)
@@ -87,9 +94,8 @@ def open_session(content: bytes, path: object, device: str = "auto") -> onnxrunt
         raise UserError(
             f"{path} is damaged or no ONNX graph that onnxruntime runs ({_first_line(error)})"
         ) from None
-    if (
-        provider[0] not in session.get_providers()
-    ):  # onnxruntime goes on without it where a library of CUDA is missing
+    # onnxruntime goes on without CUDA where a library of it is missing
+    if provider[0] not in session.get_providers():
         raise UserError(
             f"onnxruntime could not start CUDA for device {device}: give cpu, or install the libraries of "
             "onnxruntime-gpu"
@@ -105,18 +111,27 @@ def open_session(content: bytes, path: object, device: str = "auto") -> onnxrunt
 
 def _refuse_other_files(content: bytes, path: object) -> None:
     """Refuse a graph that takes values from other files: they would come out in what it computes."""
+    import onnx
+
     try:
-        pending = [onnx.load_model_from_string(content)]
+        model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's errors have no base of their own
         raise UserError(f"{path} is damaged or no ONNX graph ({_first_line(error)})") from None
-    while pending:
-        message = pending.pop()
+    for message in messages_of(model):
         if isinstance(message, onnx.TensorProto) and (
             message.external_data or message.data_location == onnx.TensorProto.EXTERNAL
         ):
             raise UserError(
                 f"{path} takes values from other files, which is refused: a graph must hold all that it needs"
             )
+
+
+def messages_of(model: Message) -> Iterator[Message]:
+    """A protobuf message and all in it, each before those that it holds; it may be changed as it comes."""
+    pending = [model]
+    while pending:
+        message = pending.pop()
+        yield message
         for field, value in message.ListFields():
             if field.message_type:
                 pending.extend(value if field.is_repeated else [value])
@@ -153,7 +168,7 @@ def read_graph(
     return network, about
 
 
-def run_graph(session: onnxruntime.InferenceSession, images: Tensor) -> Tensor:
+def run_graph(session: InferenceSession, images: Tensor) -> Tensor:
     """The first result of a graph.
 
     Args:
@@ -164,12 +179,11 @@ def run_graph(session: onnxruntime.InferenceSession, images: Tensor) -> Tensor:
         float32, on the same device.
     """
     name = session.get_inputs()[0].name
-    return torch.from_numpy(session.run(None, {name: np.ascontiguousarray(images.cpu().numpy())})[0]).to(
-        images.device
-    )
+    results = session.run(None, {name: np.ascontiguousarray(images.cpu().numpy())})
+    return torch.from_numpy(results[0]).to(images.device)
 
 
-def _first_run(session: onnxruntime.InferenceSession, images: Tensor, path: object) -> Tensor:
+def _first_run(session: InferenceSession, images: Tensor, path: object) -> Tensor:
     try:
         return run_graph(session, images)
     except Exception as error:
@@ -177,6 +191,8 @@ def _first_run(session: onnxruntime.InferenceSession, images: Tensor, path: obje
 
 
 def _provider(device: str) -> tuple[str, dict[str, str]]:
+    import onnxruntime
+
     name = resolve_device(device)
     available = CUDA in onnxruntime.get_available_providers()
     if name == "cpu" or (device == "auto" and not available):

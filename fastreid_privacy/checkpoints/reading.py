@@ -6,19 +6,67 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
+from fastreid.config import CfgNode
 from fastreid.utils.file_io import PathManager
-from torch import nn
+from torch import Tensor, nn
 
 from ..compat.checkpoints import load_safely
+from ..config import parse_config
 from ..core.errors import UserError, some_of
 
 SAFETENSORS = ".safetensors"
+
+
+@dataclass(frozen=True)
+class TrainedCheckpoint:
+    """A checkpoint that this package trained, or a part of one.
+
+    Attributes:
+        weights: tensors by name, on the CPU.
+        cfg: the config that it was trained with, frozen.
+        fingerprint: of its anonymizer, where the file tells it, as ``.safetensors`` parts do; else "".
+    """
+
+    weights: dict[str, Tensor]
+    cfg: CfgNode
+    fingerprint: str = ""
+
+
+def read_trained(path: str | Path) -> TrainedCheckpoint:
+    """Read a checkpoint that carries the config it was trained with.
+
+    Args:
+        path: as :func:`read_checkpoint`.
+
+    Raises:
+        UserError: as :func:`read_checkpoint`, and when there is no config or a damaged one.
+    """
+    return trained_checkpoint(read_checkpoint(path), path)
+
+
+def trained_checkpoint(content: Mapping[str, Any], path: str | Path) -> TrainedCheckpoint:
+    """What :func:`read_checkpoint` or :func:`read_safetensors` gave, with its config parsed.
+
+    Args:
+        content: "model", "config" and, where the file tells it, "fingerprint"; other keys do not count.
+        path: of the file, for messages.
+
+    Raises:
+        UserError: when there is no config or a damaged one.
+    """
+    text = content.get("config")
+    if not isinstance(text, str) or not text:
+        raise UserError(f"{path} carries no config: it is no checkpoint of fastreid_privacy")
+    cfg = parse_config(text, str(path))
+    cfg.freeze()
+    return TrainedCheckpoint(content["model"], cfg, str(content.get("fingerprint") or ""))
 
 
 def read_checkpoint(path: str | Path, *, verify: bool = False) -> dict[str, Any]:
@@ -30,7 +78,7 @@ def read_checkpoint(path: str | Path, *, verify: bool = False) -> dict[str, Any]
         verify: also compare every byte with the checksums that ``torch.save`` wrote (torch does not).
 
     Returns:
-        the file's content; ``"model"`` is the state dict, with tensors for values and no ``module.`` before
+        The file's content; ``"model"`` is the state dict, with tensors for values and no ``module.`` before
         its keys.
 
     Raises:
@@ -54,13 +102,31 @@ def read_checkpoint(path: str | Path, *, verify: bool = False) -> dict[str, Any]
         )
     others = {name: value for name, value in content.items() if name not in ("model", key)}
     prefix = "module." if all(name.startswith("module.") for name in weights) else ""
-    return {
-        "model": {name.removeprefix(prefix): torch.as_tensor(value) for name, value in weights.items()},
-        **others,
-    }
+    tensors = {name.removeprefix(prefix): torch.as_tensor(value) for name, value in weights.items()}
+    return {"model": tensors, **others}
 
 
-def load_matching_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: str) -> str:
+def read_safetensors(content: bytes) -> dict[str, Any]:
+    """A part of a checkpoint, as :mod:`~fastreid_privacy.checkpoints.splitting` writes it.
+
+    Args:
+        content: of the file.
+
+    Returns:
+        ``model``, the tensors by name; ``config``, ``version``, ``part`` and ``fingerprint``.
+
+    Raises:
+        ValueError: when it is something else; safetensors and JSON raise errors of their own, too.
+    """
+    tensors = safetensors.torch.load(content)  # checks the header
+    length = int.from_bytes(content[:8], "little")
+    about = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    if about.get("format") != "fastreid_privacy":
+        raise ValueError("it is not written by fastreid_privacy")
+    return {"model": tensors, **{key: about[key] for key in ("config", "version", "part", "fingerprint")}}
+
+
+def load_matching_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> str:
     """Copy the tensors that fit the model by name and shape into it.
 
     Args:
@@ -69,12 +135,12 @@ def load_matching_weights(model: nn.Module, weights: Mapping[str, torch.Tensor],
         path: of the file, for messages.
 
     Returns:
-        one line: what was loaded, what was kept, which shapes differ, what of the file is unused; by
-            top-level module.
+        One line: what was loaded, what was kept, which shapes differ, what of the file is unused; by
+        top-level module.
 
     Raises:
-        UserError: less than half of the model's backbone (of the model, where nothing is called backbone)
-            fits.
+        UserError: when less than half of the model's backbone fits (of the model, where nothing is called
+            backbone).
     """
     own = model.state_dict()
     fitting = {
@@ -91,8 +157,7 @@ def load_matching_weights(model: nn.Module, weights: Mapping[str, torch.Tensor],
         )
         raise UserError(
             f"{path} is of another model: {found} of {len(needed)} tensors of the backbone fit by name and "
-            "shape. "
-            f"The file has {some_of(list(weights))}; the model has {some_of(needed)}. Fix: {fix}"
+            f"shape. The file has {some_of(list(weights))}; the model has {some_of(needed)}. Fix: {fix}"
         )
     model.load_state_dict(fitting, strict=False)
     other = [name for name in weights if name in own and name not in fitting]
@@ -106,7 +171,7 @@ def load_matching_weights(model: nn.Module, weights: Mapping[str, torch.Tensor],
     return "; ".join(parts)
 
 
-def _read(path: str | Path, *, verify: bool = False) -> Any:
+def _read(path: str | Path, *, verify: bool) -> Any:
     if "://" in str(path):
         path = PathManager.get_local_path(str(path))
     if not Path(path).is_file():
@@ -130,23 +195,8 @@ def _read(path: str | Path, *, verify: bool = False) -> Any:
         ) from error
 
 
-def read_safetensors(content: bytes) -> dict[str, Any]:
-    """A part of a checkpoint, as ``custody`` writes it: ``model``, ``config``, ``version``, ``part`` and
-    ``fingerprint``.
-
-    Raises:
-        ValueError: when it is something else.
-    """
-    tensors = safetensors.torch.load(content)  # checks the header
-    length = int.from_bytes(content[:8], "little")
-    about = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    if about.get("format") != "fastreid_privacy":
-        raise ValueError("it is not written by fastreid_privacy")
-    return {"model": tensors, **{key: about[key] for key in ("config", "version", "part", "fingerprint")}}
-
-
 def _is_array(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "biufc")
+    return isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "biufc")
 
 
 def _by_module(names: Iterable[str]) -> str:
@@ -154,5 +204,5 @@ def _by_module(names: Iterable[str]) -> str:
     return ", ".join(f"{module} ({count})" for module, count in counts.items()) or "none"
 
 
-def _size(tensor: torch.Tensor) -> str:
+def _size(tensor: Tensor) -> str:
     return "×".join(str(side) for side in tensor.shape) or "scalar"

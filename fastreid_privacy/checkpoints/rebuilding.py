@@ -10,6 +10,7 @@ from fastreid.config import CfgNode
 from fastreid.modeling import build_model
 from torch import Tensor, nn
 
+from ..config import changed
 from ..core.errors import UserError, brief, some_of
 from ..model.parts import TRAINING_ONLY
 from ..networks import build_generator
@@ -18,23 +19,23 @@ from .reading import load_matching_weights
 logger = logging.getLogger(__name__)
 
 
-def rebuild(cfg: CfgNode, weights: dict, path: Path) -> tuple[CfgNode, nn.Module]:
-    """The model of a checkpoint, in evaluation, and the config that it is built from: the given one with as
-    many classes as the file has.
+def rebuild(cfg: CfgNode, weights: Mapping[str, Tensor], path: str | Path) -> tuple[CfgNode, nn.Module]:
+    """The whole model of a checkpoint, in evaluation.
 
     Args:
         cfg: with the device to build on.
         weights: of the file, by name.
         path: of the file, for messages.
 
+    Returns:
+        The config that the model is built from, which is the given one with as many classes as the file has;
+        and the model.
+
     Raises:
         UserError: when the config names a part that is not registered, or the file lacks networks that it
             names.
     """
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.HEADS.NUM_CLASSES, cfg.MODEL.BACKBONE.PRETRAIN = classes_of(weights), False
-    cfg.freeze()
+    cfg = changed(cfg, {"MODEL.HEADS.NUM_CLASSES": classes_of(weights), "MODEL.BACKBONE.PRETRAIN": False})
     try:
         model = build_model(cfg)
     except KeyError as error:  # fastreid's registries
@@ -47,13 +48,15 @@ def rebuild(cfg: CfgNode, weights: dict, path: Path) -> tuple[CfgNode, nn.Module
     return cfg, model.eval()
 
 
-def classes_of(weights: dict) -> int:
-    """How many identities a checkpoint was trained on, or 1 where its head does not say: evaluation uses no
-    classifier."""
+def classes_of(weights: Mapping[str, Tensor]) -> int:
+    """How many identities a checkpoint was trained on; 1 where its head does not say.
+
+    Evaluation uses no classifier.
+    """
     return len(weights["heads.weight"]) if "heads.weight" in weights else 1
 
 
-def check_complete(model: nn.Module, weights: dict, path: Path) -> None:
+def check_complete(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
     """Refuse to test networks that the file does not hold: they would be tested with random weights.
 
     Classifiers may differ in shape, and what only training uses may be absent.
@@ -72,40 +75,33 @@ def check_complete(model: nn.Module, weights: dict, path: Path) -> None:
         parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in missing))
         raise UserError(
             f"{path} does not hold the {parts} of this config ({some_of(missing)}); evaluate it with the "
-            "config it was "
-            "trained with, which it carries"
+            "config it was trained with, which it carries"
         )
 
 
-def build_part(
-    path: str | Path, weights: Mapping[str, Tensor], options: CfgNode, prefix: str, size: tuple[int, int]
-) -> nn.Module:
-    """An image network of a checkpoint.
+def build_part(cfg: CfgNode, weights: Mapping[str, Tensor], part: str, path: str | Path) -> nn.Module:
+    """An image network of a checkpoint, on the CPU.
 
     Args:
+        cfg: of the checkpoint.
+        weights: tensors by name; those below ``part`` count.
+        part: "anonymizer" or "recovery".
         path: of the checkpoint, for messages.
-        weights: tensors by name; those below ``prefix`` count.
-        options: ``PRIVACY.ANONYMIZER`` or ``PRIVACY.RECOVERY`` of its config.
-        prefix: "anonymizer" or "recovery".
-        size: (height, width) of its images.
 
     Raises:
         UserError: when the checkpoint does not hold it, or not as its config says.
     """
-    own = {
-        key.removeprefix(f"{prefix}."): value
-        for key, value in weights.items()
-        if key.startswith(f"{prefix}.")
-    }
+    prefix = f"{part}."
+    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     if not own:
-        raise UserError(f"{path} holds no {prefix} network; it was trained without one (PRIVACY.PROTECTION)")
+        raise UserError(f"{path} holds no {part} network; it was trained without one (PRIVACY.PROTECTION)")
     try:
-        network = build_generator(options, size)
+        network = build_generator(cfg.PRIVACY[part.upper()], tuple(cfg.INPUT.SIZE_TEST))
         network.load_state_dict(own)
+    except UserError:
+        raise
     except (RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(
-            f"the {prefix} network of {path} does not fit the config that it carries ({brief(error)})"
+            f"the {part} network of {path} does not fit the config that it carries ({brief(error)})"
         ) from None
     return network

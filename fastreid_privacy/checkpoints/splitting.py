@@ -1,6 +1,6 @@
-"""Splitting a checkpoint: the anonymizer for the camera side, the recovery decoder as a key, the Re-ID model
-for researchers.
+"""Splitting a checkpoint: each holder of a model gets the part that is theirs.
 
+The anonymizer is for the camera side, the recovery decoder is a key, the Re-ID model is for researchers.
 ``anonymizer.safetensors`` and ``recovery.key`` (or ``recovery.safetensors``) are read without pickle;
 ``reid.pth`` is a plain fastreid checkpoint, for fastreid reads no other kind. Each part can be written as an
 ONNX graph too, with the same metadata and as carefully kept.
@@ -9,15 +9,17 @@ ONNX graph too, with the same metadata and as carefully kept.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from fastreid.config import CfgNode
 from safetensors.torch import save
 from torch import Tensor
 
-from ..config import RUN_KEYS, default_config, parse_config
+from ..config import RUN_KEYS, changed, default_config, value_of
 from ..core.errors import UserError
 from ..core.files import write_atomically, write_private
 from ..core.version import __version__
@@ -26,16 +28,21 @@ from ..model.meta_arch import PrivacyStages
 from ..model.parts import NOT_REID
 from .fingerprints import anonymizer_fingerprint
 from .onnx_export import image_graph, reid_graph
-from .reading import read_checkpoint
+from .reading import read_trained
 from .rebuilding import build_part, rebuild
 
-ANONYMIZER, RECOVERY, KEY, REID = "anonymizer.safetensors", "recovery.safetensors", "recovery.key", "reid.pth"
-RECOVERY_ONNX, KEY_ONNX = "recovery.onnx", "recovery.onnx.key"
-NAMES = (ANONYMIZER, RECOVERY, KEY, REID, "anonymizer.onnx", RECOVERY_ONNX, KEY_ONNX, "reid.onnx")
-SECRET = ("recovery", "recovery_onnx")
-# Where the training ran, not what came out of it.
+FILES = {
+    "anonymizer": "anonymizer.safetensors",
+    "recovery": "recovery.safetensors",
+    "reid": "reid.pth",
+    "anonymizer_onnx": "anonymizer.onnx",
+    "recovery_onnx": "recovery.onnx",
+    "reid_onnx": "reid.onnx",
+}
+SECRET = {"recovery": "recovery.key", "recovery_onnx": "recovery.onnx.key"}  # and their names when encrypted
+# Keys that tell where the training ran, not what came out of it; the number of identities shapes the weights.
 PLACES = (
-    *RUN_KEYS,
+    *(key for key in RUN_KEYS if key != "MODEL.HEADS.NUM_CLASSES"),
     "MODEL.WEIGHTS",
     "DATASETS.FOLDER.TRAIN",
     "DATASETS.FOLDER.QUERY",
@@ -46,7 +53,7 @@ PLACES = (
 )
 
 
-def export(
+def split_checkpoint(
     weights: str | Path, folder: str | Path, passphrase: Callable[[], str] | None, *, onnx: bool = False
 ) -> dict[str, Path]:
     """Split a checkpoint into the files that its holders get.
@@ -66,113 +73,93 @@ def export(
         UserError: when the checkpoint is none, a part cannot become a graph, or such a file is there already;
             nothing is written then.
     """
-    folder, checkpoint = Path(folder), read_checkpoint(weights)
-    if not isinstance(checkpoint.get("config"), str) or not checkpoint["config"]:
-        raise UserError(f"{weights} carries no config: it is no checkpoint of fastreid_privacy")
-    cfg = parse_config(checkpoint["config"], str(weights))
-    tensors = checkpoint["model"]
-    parts = {
-        name: {key: value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        for name in ("anonymizer", "recovery")
-    }
-    reid = {key: value for key, value in tensors.items() if key.partition(".")[0] not in NOT_REID}
-    if not reid and not any(parts.values()):
+    folder, trained = Path(folder), read_trained(weights)
+    parts = _parts(trained.weights)
+    if not parts:
         raise UserError(f"{weights} holds neither an anonymizer, a recovery decoder nor a Re-ID model")
-    there = [str(path) for path in (folder / name for name in NAMES) if path.exists()]
+    there = [str(folder / name) for name in (*FILES.values(), *SECRET.values()) if (folder / name).exists()]
     if there:
         raise UserError(f"{', '.join(there)}: there already; choose another --output folder")
+    secret = passphrase() if passphrase is not None and "recovery" in parts else None
     about = {
         "format": "fastreid_privacy",
         "version": __version__,
-        "config": _config(cfg),
-        "fingerprint": anonymizer_fingerprint(tensors, cfg),
+        "config": _config_without_places(trained.cfg),
+        "fingerprint": anonymizer_fingerprint(trained.weights, trained.cfg),
     }
-    contents: dict[str, tuple[Path, bytes]] = {}
-    if parts["anonymizer"]:
-        contents["anonymizer"] = (
-            folder / ANONYMIZER,
-            _safetensors(parts["anonymizer"], {**about, "part": "anonymizer"}),
-        )
-    if parts["recovery"]:
-        plain = _safetensors(parts["recovery"], {**about, "part": "recovery"})
-        secret = None if passphrase is None else passphrase()
-        contents["recovery"] = _locked(folder / RECOVERY, folder / KEY, plain, secret, about)
-    if reid:
-        buffer = io.BytesIO()
-        torch.save({"model": reid, "config": about["config"], "version": about["version"]}, buffer)
-        contents["reid"] = folder / REID, buffer.getvalue()
+    contents = {part: _tensors(part, tensors, about) for part, tensors in parts.items()}
     if onnx:
-        graphs = _graphs(cfg, parts, reid, about, Path(weights))
-        if "recovery" in graphs:
-            locked = _locked(
-                folder / RECOVERY_ONNX,
-                folder / KEY_ONNX,
-                graphs.pop("recovery"),
-                secret,
-                {**about, "kind": "onnx"},
-            )
-            contents["recovery_onnx"] = locked
-        contents.update(
-            {f"{part}_onnx": (folder / f"{part}.onnx", content) for part, content in graphs.items()}
-        )
+        contents |= {
+            f"{part}_onnx": _graph(part, tensors, trained.cfg, about, weights)
+            for part, tensors in parts.items()
+        }
+    files = {name: folder / FILES[name] for name in contents}
+    if secret is not None:
+        for name, encrypted_name in SECRET.items():
+            if name in contents:
+                files[name] = folder / encrypted_name
+                contents[name] = _encrypted(name, contents[name], secret, about)
     folder.mkdir(parents=True, exist_ok=True)
-    for part, (path, content) in contents.items():
-        write_private(path, content) if part in SECRET else write_atomically(
-            path, lambda file, content=content: file.write(content)
+    for name, path in files.items():
+        if name in SECRET:
+            write_private(path, contents[name])
+        else:
+            write_atomically(path, partial(_write, contents[name]))
+    return files
+
+
+def _parts(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of "anonymizer", "recovery" and "reid", by name; without the parts that are not there."""
+    parts = {
+        part: {name: value for name, value in weights.items() if name.startswith(f"{part}.")}
+        for part in ("anonymizer", "recovery")
+    }
+    parts["reid"] = {name: value for name, value in weights.items() if name.partition(".")[0] not in NOT_REID}
+    return {part: tensors for part, tensors in parts.items() if tensors}
+
+
+def _tensors(part: str, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
+    """The content of a part's own file: a pickled checkpoint of fastreid, or safetensors."""
+    if part == "reid":
+        buffer = io.BytesIO()
+        torch.save({"model": tensors, "config": about["config"], "version": about["version"]}, buffer)
+        return buffer.getvalue()
+    return save(
+        {name: tensors[name].contiguous() for name in sorted(tensors)}, metadata={**about, "part": part}
+    )
+
+
+def _graph(
+    part: str, tensors: Mapping[str, Tensor], cfg: CfgNode, about: Mapping[str, str], path: str | Path
+) -> bytes:
+    """A part as an ONNX graph; it is built of its own tensors alone."""
+    size, about = tuple(cfg.INPUT.SIZE_TEST), {**about, "part": part}
+    if part != "reid":
+        return image_graph(build_part(cfg, tensors, part, path), part, size, about)
+    alone = {"PRIVACY.PROTECTION": "none", "PRIVACY.CENTER_LOSS.WEIGHT": 0.0, "MODEL.DEVICE": "cpu"}
+    _, model = rebuild(changed(cfg, alone), tensors, path)
+    if not isinstance(model, PrivacyStages):
+        raise UserError(
+            f"{path} holds a {cfg.MODEL.META_ARCHITECTURE}, which is no model of fastreid_privacy; leave out "
+            "--onnx"
         )
-    return {part: path for part, (path, _) in contents.items()}
+    return reid_graph(model, cfg.TEST.FLIP.ENABLED, size, about)
 
 
-def _locked(
-    plain: Path, key: Path, content: bytes, passphrase: str | None, about: dict[str, str]
-) -> tuple[Path, bytes]:
-    """Path and content of a recovery decoder, encrypted unless there is no passphrase; ``config`` is not told
-    without it."""
-    if passphrase is None:
-        return plain, content
-    public = {name: about[name] for name in ("version", "fingerprint", "kind") if name in about}
-    return key, encrypt(content, passphrase, {"part": "recovery", **public})
+def _encrypted(name: str, content: bytes, passphrase: str, about: Mapping[str, str]) -> bytes:
+    """A recovery decoder under a passphrase; without it, all is told but the config."""
+    told = {"part": "recovery", "version": about["version"], "fingerprint": about["fingerprint"]}
+    if name.endswith("_onnx"):
+        told["kind"] = "onnx"
+    return encrypt(content, passphrase, told)
 
 
-def _graphs(
-    cfg: CfgNode,
-    parts: dict[str, dict[str, Tensor]],
-    reid: dict[str, Tensor],
-    about: dict[str, str],
-    path: Path,
-) -> dict[str, bytes]:
-    """The parts that a checkpoint holds as ONNX graphs, by name; each is built of its own tensors alone."""
-    graphs, size = {}, tuple(cfg.INPUT.SIZE_TEST)
-    for part, options in (("anonymizer", cfg.PRIVACY.ANONYMIZER), ("recovery", cfg.PRIVACY.RECOVERY)):
-        if parts[part]:
-            network = build_part(path, parts[part], options, part, size)
-            graphs[part] = image_graph(network, part, size, {**about, "part": part})
-    if reid:
-        alone = cfg.clone()
-        alone.PRIVACY.PROTECTION, alone.PRIVACY.CENTER_LOSS.WEIGHT, alone.MODEL.DEVICE = "none", 0.0, "cpu"
-        alone, model = rebuild(alone, reid, path)
-        if not isinstance(model, PrivacyStages):
-            raise UserError(
-                f"{path} holds a {cfg.MODEL.META_ARCHITECTURE}, which is no model of fastreid_privacy; "
-                "leave out --onnx"
-            )
-        graphs["reid"] = reid_graph(model, cfg.TEST.FLIP.ENABLED, size, {**about, "part": "reid"})
-    return graphs
-
-
-def _config(cfg: CfgNode) -> str:
+def _config_without_places(cfg: CfgNode) -> str:
     """The config as YAML, with nothing of the machine it was trained on."""
-    cfg, defaults = cfg.clone(), default_config()
-    cfg.defrost()
-    for key in PLACES:
-        *path, leaf = key.split(".")
-        node, default = cfg, defaults
-        for name in path:
-            node, default = node[name], default[name]
-        if key != "MODEL.HEADS.NUM_CLASSES":
-            node[leaf] = "cpu" if key == "MODEL.DEVICE" else default[leaf]
-    return cfg.dump()
+    defaults = default_config()
+    unplaced = {key: value_of(defaults, key) for key in PLACES}
+    return changed(cfg, {**unplaced, "MODEL.DEVICE": "cpu"}).dump()
 
 
-def _safetensors(tensors: dict[str, Tensor], about: dict[str, str]) -> bytes:
-    return save({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}, about)
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoints.splitting import export
+from ..checkpoints.splitting import split_checkpoint
 from ..core.errors import UserError, exit_code, say
 from ..keys.passphrase import read_passphrase
 from ..keys.sealing import new_identity
@@ -57,18 +57,21 @@ def _export(options: argparse.Namespace) -> None:
         raise UserError("--onnx is for the parts of --weights: a key pair holds no network")
     if options.unencrypted:
         say("warning: whoever reads the unencrypted key file can use it")
+
+    def passphrase() -> str:
+        return read_passphrase(options.passphrase_env, options.passphrase_fd, confirm=True)
+
     if options.new_identity:
-        public, private = new_identity(
-            options.output, None if options.unencrypted else read_passphrase(options, confirm=True)
-        )
+        public, private = new_identity(options.output, None if options.unencrypted else passphrase())
         say(
             f"{public}: for the camera side\n{private}: for the owner alone; without it nothing that is "
             "sealed can be opened",
             sys.stdout,
         )
         return
-    passphrase = None if options.unencrypted else lambda: read_passphrase(options, confirm=True)
-    written = export(options.weights, options.output, passphrase, onnx=options.onnx)
+    written = split_checkpoint(
+        options.weights, options.output, None if options.unencrypted else passphrase, onnx=options.onnx
+    )
     for part, who in WHO.items():
         files = " and ".join(str(written[name]) for name in (part, f"{part}_onnx") if name in written)
         say(f"{files}: {who}" if files else f"no {part}: the checkpoint holds none", sys.stdout)

@@ -81,7 +81,7 @@ def _recover(options: argparse.Namespace) -> None:
     image_map = load_recovery(
         options.key,
         options.device,
-        lambda: read_passphrase(options),
+        lambda: read_passphrase(options.passphrase_env, options.passphrase_fd),
         runtime=options.runtime,
         precision=options.precision,
     )
@@ -135,7 +135,8 @@ def _unseal(options: argparse.Namespace) -> None:
             "--runtime and --precision go with --key: sealed originals are opened without a network"
         )
     encrypted = options.identity.is_file() and is_encrypted(options.identity.read_bytes())
-    identity = read_identity(options.identity, read_passphrase(options) if encrypted else None)
+    passphrase = read_passphrase(options.passphrase_env, options.passphrase_fd) if encrypted else None
+    identity = read_identity(options.identity, passphrase)
     opened, failed = unseal_collection(options.input, options.output, identity)
     say(f"{opened:,} sealed originals opened: {options.output}", sys.stdout)
     report_failed(failed, "opened")

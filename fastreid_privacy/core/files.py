@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from .errors import UserError
+
 UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
 
 
@@ -41,6 +43,18 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], *, sync: bool
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def read_file(path: str | Path) -> bytes:
+    """The content of a file that the user named.
+
+    Raises:
+        UserError: when it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def relative_path(text: object) -> str:

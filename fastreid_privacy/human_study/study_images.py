@@ -10,9 +10,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from ..checkpoints.reading import read_checkpoint
-from ..config import parse_config
-from ..core.errors import UserError
+from ..checkpoints.reading import read_trained
 from ..core.images import to_pictures
 from ..data.datasets import load_dataset
 from ..results.results_json import read_results
@@ -48,10 +46,7 @@ def shown_images(checkpoint: Path) -> list[tuple[str, int, int]]:
     Raises:
         UserError: when the data set is not there, or the checkpoint carries no config.
     """
-    text = read_checkpoint(checkpoint).get("config")
-    if not text:
-        raise UserError(f"{checkpoint} carries no config: it is no checkpoint of fastreid_privacy")
-    cfg = parse_config(text, str(checkpoint))
+    cfg = read_trained(checkpoint).cfg
     data = load_dataset(cfg, cfg.DATASETS.TESTS[0])
     return sorted({(path, pid, camera) for path, pid, camera, *_ in (*data.query, *data.gallery)})
 

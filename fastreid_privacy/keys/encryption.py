@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from ..core.errors import UserError
 
-FORMAT = "fastreid_privacy encrypted"
+FORMAT, VERSION = "fastreid_privacy encrypted", 1
 COST = {"n": 2**17, "r": 8, "p": 1}  # 128 MiB and about half a second for each guess
 LONGEST_HEADER = 4096
 
@@ -29,13 +29,16 @@ def encrypt(content: bytes, passphrase: str, about: dict[str, str]) -> bytes:
 
     Returns:
         The content of the encrypted file.
+
+    Raises:
+        UserError: when the passphrase is empty.
     """
     if not passphrase:
         raise UserError("the passphrase is empty")
     salt, nonce = os.urandom(16), os.urandom(12)
     header = {
         "format": FORMAT,
-        "version": 1,
+        "version": VERSION,
         "scrypt": COST,
         "salt": salt.hex(),
         "nonce": nonce.hex(),
@@ -71,13 +74,8 @@ def decrypt(content: bytes, passphrase: str, path: object) -> tuple[bytes, dict[
         header = json.loads(first)
         salt, nonce, about = bytes.fromhex(header["salt"]), bytes.fromhex(header["nonce"]), header["about"]
         # other costs are refused: a forged header could ask for all memory
-        if (
-            header["format"] != FORMAT
-            or header["version"] != 1
-            or header["scrypt"] != COST
-            or len(salt) != 16
-            or len(nonce) != 12
-        ):
+        written_by_us = (header["format"], header["version"], header["scrypt"]) == (FORMAT, VERSION, COST)
+        if not written_by_us or (len(salt), len(nonce)) != (16, 12) or not isinstance(about, dict):
             raise ValueError
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged or no encrypted file of this version") from None

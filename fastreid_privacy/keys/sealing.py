@@ -13,7 +13,7 @@ from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, PublicKey, SealedBox
 
 from ..core.errors import UserError
-from ..core.files import relative_path, write_private
+from ..core.files import read_file, relative_path, write_private
 from .encryption import decrypt, encrypt, is_encrypted
 
 MAGIC = b"fastreid_privacy sealed 1\n"
@@ -41,20 +41,20 @@ def new_identity(folder: str | Path, passphrase: str | None) -> tuple[Path, Path
     key = PrivateKey.generate()
     content = f"{PRIVATE_PREFIX}{bytes(key).hex()}\n".encode()
     folder.mkdir(parents=True, exist_ok=True)
-    write_private(
-        private, content if passphrase is None else encrypt(content, passphrase, {"part": "identity"})
-    )
+    if passphrase is not None:
+        content = encrypt(content, passphrase, {"part": "identity"})
+    write_private(private, content)
     public.write_text(f"{PUBLIC_PREFIX}{bytes(key.public_key).hex()}\n")
     return public, private
 
 
 def read_public_key(path: str | Path) -> PublicKey:
-    """The public key of ``identity.pub``.
+    """The public key of a file that :func:`new_identity` wrote, ``identity.pub``.
 
     Raises:
         UserError: when the file is something else, a private key above all.
     """
-    text = _read(path).decode(errors="replace").strip()
+    text = read_file(path).decode(errors="replace").strip()
     if text.startswith(PRIVATE_PREFIX) or text.startswith('{"format"'):
         raise UserError(f"{path} is a private key: keep it away from the camera side, and seal with {PUBLIC}")
     return PublicKey(_digits(text, PUBLIC_PREFIX, path))
@@ -66,7 +66,7 @@ def read_identity(path: str | Path, passphrase: str | None = None) -> PrivateKey
     Raises:
         UserError: when the file is something else, or the passphrase is missing or wrong.
     """
-    content = _read(path)
+    content = read_file(path)
     if is_encrypted(content):
         if passphrase is None:
             raise UserError(f"{path} is encrypted: its passphrase is needed")
@@ -81,6 +81,9 @@ def seal(name: str, content: bytes, key: PublicKey) -> bytes:
         name: its relative path, "/" between the parts.
         content: its bytes.
         key: of whom may open it.
+
+    Returns:
+        The content of the sealed file.
     """
     return MAGIC + SealedBox(key).encrypt(json.dumps(name).encode() + b"\n" + content)
 
@@ -103,13 +106,6 @@ def open_sealed(sealed: bytes, key: PrivateKey) -> tuple[str, bytes]:
         return relative_path(json.loads(name)), content  # anybody who has the public key can seal
     except (ValueError, RecursionError) as error:
         raise UserError(f"it is no file that tools/anonymize.py has sealed ({error})") from None
-
-
-def _read(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _digits(text: str, prefix: str, path: object) -> bytes:

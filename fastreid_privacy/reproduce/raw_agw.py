@@ -16,9 +16,9 @@ from fastreid.evaluation import inference_on_dataset
 from torch import nn
 
 from .. import compat
-from ..checkpoints.reading import read_checkpoint
+from ..checkpoints.reading import read_checkpoint, read_trained
 from ..checkpoints.rebuilding import rebuild
-from ..config import parse_config
+from ..config import changed
 from ..core.errors import UserError, exit_code, some_of
 from ..core.version import __version__
 from ..model.parts import NOT_REID
@@ -68,11 +68,10 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
         UserError: for a folder without results or checkpoint, and for models that do not fit each other.
     """
     files = [folder / read_results(folder / "results.json")["checkpoint"] for folder in (full, upper_bound)]
-    checkpoint, reid = (read_checkpoint(file) for file in files)
-    cfg = parse_config(checkpoint["config"], str(files[0]))
-    cfg.MODEL.DEVICE, cfg.OUTPUT_DIR, cfg.TEST.PAPER_RESULTS = device, str(full / FOLDER), []
+    trained, reid = read_trained(files[0]), read_checkpoint(files[1])
+    where = {"MODEL.DEVICE": device, "OUTPUT_DIR": str(full / FOLDER), "TEST.PAPER_RESULTS": []}
     compat.load_batches_onto(device)
-    cfg, model = rebuild(cfg, checkpoint["model"], files[0])
+    cfg, model = rebuild(changed(trained.cfg, where), trained.weights, files[0])
     put_in_reid(model, reid["model"], str(files[1]))
     (dataset,) = cfg.DATASETS.TESTS
     loader, evaluator = PrivacyTrainer.build_evaluator(cfg, dataset)

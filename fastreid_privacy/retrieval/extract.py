@@ -13,9 +13,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..checkpoints.fingerprints import reid_fingerprint
-from ..checkpoints.reading import read_checkpoint
+from ..checkpoints.reading import read_trained
 from ..checkpoints.rebuilding import rebuild
-from ..config import parse_config, resolve_device
+from ..config import changed, resolve_device
 from ..core.errors import UserError
 from ..model.meta_arch import PrivacyStages, path_seeds
 
@@ -118,18 +118,10 @@ def load_extractor(path: str | Path, device: str = "auto") -> Extractor:
     path, device = Path(path), resolve_device(device)
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; name a model_best.pth with --weights")
-    checkpoint = read_checkpoint(path)
-    weights, config = checkpoint["model"], checkpoint.get("config")
-    if not isinstance(config, str) or not config:
-        raise UserError(
-            f"{path} carries no config, so its model cannot be rebuilt; name a checkpoint that "
-            "fastreid_privacy trained"
-        )
-    cfg = parse_config(config, str(path))
-    cfg.MODEL.DEVICE = device
-    cfg, model = rebuild(cfg, weights, path)
+    trained = read_trained(path)
+    cfg, model = rebuild(changed(trained.cfg, {"MODEL.DEVICE": device}), trained.weights, path)
     if not isinstance(model, PrivacyStages):
         raise UserError(
             f"{path} holds a {cfg.MODEL.META_ARCHITECTURE}, which is no model of fastreid_privacy"
         )
-    return Extractor(model, cfg, reid_fingerprint(weights, cfg))
+    return Extractor(model, cfg, reid_fingerprint(trained.weights, cfg))
