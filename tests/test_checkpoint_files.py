@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastreid_privacy.checkpoints.reading import load_matching_weights, read_checkpoint
+from fastreid_privacy.checkpoints.reading import load_matching_weights, read_checkpoint, read_trained
 from fastreid_privacy.training.checkpointer import PrivacyCheckpointer
 
 # isort: split
@@ -22,6 +22,7 @@ from torch import nn
 
 from fastreid_privacy.compat.checkpoints import load_safely
 from fastreid_privacy.compat.patching import original_of
+from fastreid_privacy.config import default_config
 from fastreid_privacy.core.errors import UserError
 
 
@@ -82,6 +83,25 @@ def test_files_that_are_no_checkpoint(tmp_path, content):
     torch.save(content, tmp_path / "odd.pth")
     with pytest.raises(UserError, match=r"odd\.pth is no checkpoint"):
         read_checkpoint(tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize("config", [None, "", 7])
+def test_a_checkpoint_without_a_config_was_not_trained_here(tmp_path, config):
+    torch.save({"model": Net().state_dict(), "config": config}, tmp_path / "plain.pth")
+    with pytest.raises(UserError, match=r"plain\.pth carries no config"):
+        read_trained(tmp_path / "plain.pth")
+
+
+def test_a_trained_checkpoint_cannot_be_changed(tmp_path):
+    state = Net().state_dict()
+    torch.save({"model": state, "config": default_config().dump()}, tmp_path / "ours.pth")
+    trained = read_trained(tmp_path / "ours.pth")
+    assert same_state(trained.weights, state)
+    assert trained.cfg.dump() == default_config().dump() and trained.fingerprint == ""
+    with pytest.raises(AttributeError):
+        trained.cfg.SEED = 3
+    with pytest.raises(AttributeError):
+        trained.cfg = None
 
 
 @pytest.mark.parametrize(

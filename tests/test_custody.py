@@ -24,14 +24,18 @@ from fastreid.utils.checkpoint import Checkpointer
 from nacl.public import PrivateKey, SealedBox
 from safetensors.torch import save
 
+from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import export as command_line
 from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.config import load_config, parse_config
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.desensitize import Desensitizer
 from fastreid_privacy.keys import encryption, sealing
 from fastreid_privacy.keys.encryption import decrypt, encrypt
+from fastreid_privacy.keys.passphrase import read_passphrase
+from fastreid_privacy.model.storage import ImageStorage
 from fastreid_privacy.retrieval import load_extractor
 
 
@@ -99,6 +103,24 @@ def test_a_forged_cost_is_refused_before_any_memory_is_taken():
     assert forged != content
     with pytest.raises(UserError, match="damaged or no encrypted file"):
         decrypt(forged, "pass", "file")
+
+
+def test_what_may_be_known_of_an_encrypted_file_has_names():
+    content = encrypt(b"secret", "pass", ["a", "list"])
+    with pytest.raises(UserError, match="damaged or no encrypted file"):
+        decrypt(content, "pass", "file")
+
+
+def test_passphrases_come_from_one_place(monkeypatch, tmp_path):
+    monkeypatch.setenv("PASS", "of the environment")
+    assert read_passphrase("PASS") == "of the environment"
+    (tmp_path / "lines").write_text("first\nsecond\n")
+    with (tmp_path / "lines").open() as file:
+        assert read_passphrase(descriptor=file.fileno()) == "first"
+        assert read_passphrase("PASS", file.fileno()) == "of the environment"
+    monkeypatch.setattr("sys.stdin", io.StringIO("typed\n"))
+    with pytest.raises(UserError, match="no terminal"):
+        read_passphrase(confirm=True)
 
 
 # -- parts of a checkpoint -----------------------------------------------------------------------------------
@@ -183,6 +205,14 @@ def test_damaged_safetensors_are_refused(weights, tmp_path, kind):
     path.write_bytes(content[: {"cut": 5000, "empty": 0}.get(kind)])
     with pytest.raises(UserError, match=str(path)):
         fastreid_privacy.load_anonymizer(path)
+
+
+def test_an_image_map_is_a_network_or_an_operator():
+    storage, network = ImageStorage("png"), torch.nn.Identity()
+    operator = Desensitizer.from_config(load_config())
+    for both in ((None, None), (network, operator)):
+        with pytest.raises(ValueError, match="either a network or an operator"):
+            ImageMap(*both, storage, (64, 32))
 
 
 # -- sealed originals ----------------------------------------------------------------------------------------
