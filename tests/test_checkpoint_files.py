@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yacs.config
+from conftest import SMALL_CONFIG
 from fastreid.config import CfgNode, get_cfg
 from fastreid.utils.checkpoint import Checkpointer
 from small_checkpoints import Net, same_state
@@ -22,7 +23,7 @@ from torch import nn
 
 from fastreid_privacy.compat.checkpoints import load_safely
 from fastreid_privacy.compat.patching import original_of
-from fastreid_privacy.config import default_config
+from fastreid_privacy.config import load_config
 from fastreid_privacy.core.errors import UserError
 
 
@@ -94,10 +95,10 @@ def test_a_checkpoint_without_a_config_was_not_trained_here(tmp_path, config):
 
 def test_a_trained_checkpoint_cannot_be_changed(tmp_path):
     state = Net().state_dict()
-    torch.save({"model": state, "config": default_config().dump()}, tmp_path / "ours.pth")
+    torch.save({"model": state, "config": load_config(SMALL_CONFIG).dump()}, tmp_path / "ours.pth")
     trained = read_trained(tmp_path / "ours.pth")
     assert same_state(trained.weights, state)
-    assert trained.cfg.dump() == default_config().dump() and trained.fingerprint == ""
+    assert trained.cfg.dump() == load_config(SMALL_CONFIG).dump() and trained.fingerprint == ""
     with pytest.raises(AttributeError):
         trained.cfg.SEED = 3
     with pytest.raises(AttributeError):
