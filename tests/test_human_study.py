@@ -30,7 +30,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import fastreid_privacy
-from fastreid_privacy.commands.human_study import run
+from fastreid_privacy.commands.human_study import main as run
 from fastreid_privacy.commands.train import run as train
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.human_study.score import missing_answers

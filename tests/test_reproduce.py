@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fastreid_privacy.commands.reproduce import run
+from fastreid_privacy.commands.reproduce import main as run
 from fastreid_privacy.config import load_config, paper_results
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.reproduce import paper

@@ -21,7 +21,7 @@ import torch
 import fastreid_privacy
 from fastreid_privacy import data
 from fastreid_privacy.checkpoints.reading import read_checkpoint
-from fastreid_privacy.commands.reproduce import run
+from fastreid_privacy.commands.reproduce import main as run
 from fastreid_privacy.config import parse_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import evaluate_retrieval

@@ -18,6 +18,7 @@ from ..keys.sealing import read_public_key, seal
 from ..manifest import MANIFEST
 from ..model.storage import ImageStorage
 from .options import add_run_options
+from .parsers import command_parser
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
 
 EMBEDDED = "SyntheticPedestrians"
@@ -27,14 +28,17 @@ NAMED = 20  # files that a message lists
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when
     interrupted."""
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     return exit_code(lambda: _anonymize(options), "interrupted; the same command continues")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="anonymize.py",
-        description="Protect a folder of images, a data set or a video. A killed run continues.",
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = command_parser(
+        "anonymize",
+        "Protect a folder of images, a data set or a video. A killed run continues.",
+        "--weights release/anonymizer.safetensors --input RAW --output PROTECTED",
+        "--method blur --input RAW --output PROTECTED PRIVACY.DESENSITIZER.BLUR_SIGMA 8",
     )
     parser.add_argument(
         "--weights",

@@ -12,6 +12,7 @@ from ..core.errors import UserError, exit_code, say
 from ..keys.passphrase import read_passphrase
 from ..keys.sealing import new_identity
 from .options import add_passphrase_options
+from .parsers import command_parser
 
 WHO = {
     "anonymizer": "for the camera side",
@@ -23,13 +24,17 @@ WHO = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when
     interrupted."""
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     return exit_code(lambda: _export(options), "interrupted")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="export.py", description="Split a checkpoint into what its holders get, or make a key pair."
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = command_parser(
+        "export",
+        "Split a checkpoint into what its holders get, or make a key pair.",
+        "--weights output/demo/model_best.pth --output release/",
+        "--new-identity --output keys/",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--weights", type=Path, help="checkpoint to split, such as output/demo/model_best.pth")

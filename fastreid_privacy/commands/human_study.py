@@ -15,6 +15,7 @@ from ..human_study.groups import GROUPS
 from ..human_study.pages import make_study
 from ..human_study.score import SCHEMA, missing_answers, read_answers, read_key, reid_rank1, score_study
 from ..report.tables import number
+from .parsers import command_parser
 
 HEADINGS = (
     "Images",
@@ -30,11 +31,13 @@ HEADINGS = (
 )
 
 
-def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 2 after a message where the user has to mend something,
-    130 when interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="tools/human_study.py", description="Human verification, the paper's table 2."
+def build_parser() -> argparse.ArgumentParser:
+    """The options of ``make`` and ``score``."""
+    parser = command_parser(
+        "human-study",
+        "Human verification, the paper's table 2.",
+        "make --runs output/Market/reproduce/seed0 --output study",
+        "score --study study answers_1.json answers_2.json",
     )
     commands = parser.add_subparsers(required=True, metavar="make | score")
     make = commands.add_parser("make", help="write the pages of a study, one for each participant")
@@ -62,7 +65,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     score.add_argument("--study", type=Path, required=True, help="the folder that make wrote")
     score.add_argument("--output", type=Path, help="folder of the scores (default: the study's)")
     score.set_defaults(action=_score)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 2 after a message where the user has to mend something,
+    130 when interrupted."""
+    args = build_parser().parse_args(argv)
     return exit_code(
         lambda: args.action(args),
         "interrupted; a folder of pages without key.json is unfinished: remove it and make it again",

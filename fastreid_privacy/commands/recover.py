@@ -19,20 +19,24 @@ from ..keys.sealing import read_identity
 from ..manifest import MANIFEST, Manifest
 from .anonymize import report_failed
 from .options import add_passphrase_options, add_run_options
+from .parsers import command_parser
 from .video import recover_video_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when
     interrupted."""
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     return exit_code(lambda: _recover(options), "interrupted; the same command continues")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recover.py",
-        description="Recover what tools/anonymize.py has protected. A killed run continues.",
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = command_parser(
+        "recover",
+        "Recover what tools/anonymize.py has protected. A killed run continues.",
+        "--key release/recovery.key --input PROTECTED --output RECOVERED --verify RAW",
+        "--identity keys/identity.key --input PROTECTED --output RAW_AGAIN",
     )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument(

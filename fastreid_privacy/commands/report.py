@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,22 +10,37 @@ from ..core.errors import exit_code
 from ..report.html import results_files, write_report
 from ..report.text import format_markdown, format_terminal
 from ..results.results_json import read_results
+from .parsers import command_parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    parser = argparse.ArgumentParser(
-        prog="fastreid-privacy report", description="Write report.html again and print the tables."
+    options = build_parser().parse_args(argv)
+    return exit_code(lambda: _report(options), "interrupted; the same command writes the report again")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = command_parser(
+        "report",
+        "Write a run's report.html again and print its tables.",
+        "output/demo",
+        "--output output/demo --markdown",
     )
-    parser.add_argument(
+    folder = parser.add_mutually_exclusive_group(required=True)
+    folder.add_argument(
         "output_dir",
         type=Path,
+        nargs="?",
+        default=argparse.SUPPRESS,  # a positional that is left out must not replace what --output said
         metavar="OUTPUT_DIR",
-        help="folder with results.json, as tools/train_net.py leaves it",
+        help="folder of a run, with its results.json; report.html is written into it",
+    )
+    folder.add_argument(
+        "--output", dest="output_dir", type=Path, metavar="DIR", help="the same folder, as train has it"
     )
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
-    options = parser.parse_args(arguments)
-    return exit_code(lambda: _report(options), "interrupted; the same command writes the report again")
+    return parser
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -34,7 +48,3 @@ def _report(options: argparse.Namespace) -> None:
     style = format_markdown if options.markdown else format_terminal
     print("\n\n".join(style(read_results(path)) for path in results_files(options.output_dir)))
     print(f"\nreport: {page}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

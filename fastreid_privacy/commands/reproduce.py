@@ -16,6 +16,7 @@ from ..reproduce.paper_report import write_paper_report
 from ..reproduce.plan import OPERATORS, TABLES
 from ..reproduce.reproduction import PLAN_FILE, Reproduction, read_plan
 from ..reproduce.runs import check_plan, locked, make_runs
+from .parsers import command_parser
 
 WRITTEN = (
     "tables.md",
@@ -26,15 +27,14 @@ WRITTEN = (
 )  # what a reproduction replaces in its own folder
 
 
-def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 2 after a message where the user has to mend something,
-    130 when interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="tools/reproduce.py",
-        description="Train and test every model that the asked tables of the paper's section 4 need, and "
-        "write the tables with the paper's "
-        "figures beside ours. Finished runs are left alone and interrupted ones continued: give the same "
-        "command again.",
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = command_parser(
+        "reproduce",
+        "Train and test every model that the asked tables of the paper's section 4 need, and "
+        "write the tables with the paper's figures beside ours. Finished runs are left alone and "
+        "interrupted ones continued: give the same command again.",
+        "--config-file configs/Market/privacy_agw.yml --tables 1,3,4,5",
     )
     parser.add_argument(
         "--config-file",
@@ -55,7 +55,14 @@ def run(argv: Sequence[str] | None = None) -> int:
         default="1",
         help="the fraction of the config's epochs to train, above 0 and at most 1 (default: 1)",
     )
-    parser.add_argument("--output-dir", default="", help="default: output/<the config's folder>/reproduce")
+    parser.add_argument(
+        "--output",
+        "--output-dir",
+        dest="output_dir",
+        metavar="DIR",
+        default="",
+        help="default: output/<the config's folder>/reproduce",
+    )
     parser.add_argument(
         "--num-gpus",
         type=int,
@@ -65,7 +72,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for every run"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 2 after a message where the user has to mend something,
+    130 when interrupted."""
+    args = build_parser().parse_args(argv)
     logging.getLogger("fastreid_privacy").addHandler(logging.NullHandler())  # each run warns in its own log
     previous = signal.signal(signal.SIGTERM, _stop)
     try:

@@ -21,6 +21,7 @@ from ..retrieval.index_file import read_index, write_index
 from ..retrieval.measure import describe, megabytes
 from ..retrieval.query import Answer, answers_strip, ask
 from ..retrieval.strip import MOST
+from .parsers import command_parser
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 NAMED = 20  # files that a warning lists
@@ -29,14 +30,18 @@ NAMED = 20  # files that a warning lists
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when
     interrupted."""
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     action = _build if options.command == "build" else _query
     return exit_code(lambda: action(options), "interrupted; what was not finished was not written")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="retrieve.py", description="Find people in a folder of pictures, raw or protected."
+def build_parser() -> argparse.ArgumentParser:
+    """The options of ``build`` and ``query``."""
+    parser = command_parser(
+        "retrieve",
+        "Find people in a folder of pictures, raw or protected.",
+        "build --weights output/demo/model_best.pth --gallery FOLDER --index my.index",
+        "query --weights output/demo/model_best.pth --index my.index IMAGE --output strip.png",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)

@@ -23,16 +23,30 @@ from ..training.evaluate_only import evaluate_only
 from ..training.experiment import run_experiment
 from ..training.preflight import preflight
 from ..training.trainer import without_user_error_tracebacks
+from .parsers import command_parser
+
+
+def build_parser(
+    name: str = "train", description: str = "Train a model, test it and write its report."
+) -> argparse.ArgumentParser:
+    """fastreid's options, and ``--output``; ``test`` has them, too."""
+    example = "--config-file configs/Synthetic/privacy_agw.yml --output output/demo MODEL.DEVICE cpu"
+    parser = command_parser(name, description, example, parser=default_argument_parser())
+    # a free port; fastreid's fixed one lets two runs on a machine collide
+    parser.set_defaults(dist_url="auto")
+    parser.add_argument("--output", metavar="DIR", help="folder of the run: short for OUTPUT_DIR DIR")
+    return parser
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the training command and return its exit code: 0, or 2 after a message on standard error when the
     user has to mend something."""
-    parser = default_argument_parser()
-    parser.set_defaults(
-        dist_url="auto"
-    )  # a free port; fastreid's fixed one lets two runs on a machine collide
+    parser = build_parser()
     args = parser.parse_args(argv)
+    if args.output is not None:
+        if "OUTPUT_DIR" in args.opts[::2]:
+            parser.error("--output and OUTPUT_DIR name the same folder: leave out one of them")
+        args.opts = [*args.opts, "OUTPUT_DIR", args.output]
 
     def train() -> None:
         cfg = preflight(args)

@@ -1,0 +1,44 @@
+"""What the parsers of all commands have: one name for the program, an example, ``--version``."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+
+from ..core.version import __version__
+
+PROGRAM = "fastreid-privacy"
+
+
+def command_parser(
+    name: str, description: str, *examples: str, parser: argparse.ArgumentParser | None = None
+) -> argparse.ArgumentParser:
+    """The parser of a command, without options of its own yet.
+
+    Args:
+        name: of the command: ``fastreid-privacy NAME``.
+        description: what it does, a sentence or two.
+        *examples: the words of a command line each, without the program; ``--help`` shows them.
+        parser: takes the place of a new one, with the options that it has.
+    """
+    parser = parser or argparse.ArgumentParser()
+    script = Path(sys.argv[0])
+    if script.suffix == ".py" and script.name != "__main__.py":  # tools/train_net.py, or somebody's own
+        parser.prog = f"tools/{script.name}" if script.absolute().parent.name == "tools" else script.name
+        start = f"python {parser.prog}"
+    else:
+        parser.prog = start = f"{PROGRAM} {name}"
+    parser.description = textwrap.fill(description, shutil.get_terminal_size().columns - 2)
+    heading = "examples:" if len(examples) > 1 else "example:"
+    parser.epilog = "\n  ".join([heading, *(f"{start} {words}" for words in examples)])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter  # an example is a line, not a paragraph
+    add_version(parser)
+    return parser
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """``--version``, the same of the program and of each command."""
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")

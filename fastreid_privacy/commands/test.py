@@ -1,0 +1,21 @@
+"""``fastreid-privacy test``: ``train --eval-only`` under a name of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import train
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Test a trained model; returns the exit code of ``train``."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    build_parser().parse_args(words)  # so that --help and what is wrong are said in this command's name
+    return train.run(["--eval-only", *words])
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of ``train``."""
+    return train.build_parser("test", "Test a trained model again; write its results and its report.")
