@@ -15,7 +15,7 @@ FLOORS = (  # from the bottom to the top; wings of one floor do not know each ot
     {"data", "model", "evaluation", "report"},
     {"checkpoints"},
     {"training", "collection", "retrieval"},
-    {"reproduce", "video"},
+    {"reproduce", "video", "bench"},
     {"human_study"},
     {"commands"},
     {"__init__", "__main__", "command_line"},  # doors: what scripts and users come in by

@@ -4,7 +4,7 @@ of their answers."""
 
 import sys
 
-from fastreid_privacy.commands.human_study import run
+from fastreid_privacy.commands.human_study import main
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(main())

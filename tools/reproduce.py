@@ -7,7 +7,7 @@ configs/Market/privacy_agw.yml [--tables 1,3,4,5] …``.
 
 import sys
 
-from fastreid_privacy.commands.reproduce import run
+from fastreid_privacy.commands.reproduce import main
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(main())

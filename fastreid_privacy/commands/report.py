@@ -32,19 +32,17 @@ def build_parser() -> argparse.ArgumentParser:
         "output_dir",
         type=Path,
         nargs="?",
-        default=argparse.SUPPRESS,  # a positional that is left out must not replace what --output said
         metavar="OUTPUT_DIR",
         help="folder of a run, with its results.json; report.html is written into it",
     )
-    folder.add_argument(
-        "--output", dest="output_dir", type=Path, metavar="DIR", help="the same folder, as train has it"
-    )
+    folder.add_argument("--output", type=Path, metavar="DIR", help="the same folder, as train names it")
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
     return parser
 
 
 def _report(options: argparse.Namespace) -> None:
-    page = write_report(options.output_dir)
+    folder = options.output_dir or options.output
+    page = write_report(folder)
     style = format_markdown if options.markdown else format_terminal
-    print("\n\n".join(style(read_results(path)) for path in results_files(options.output_dir)))
+    print("\n\n".join(style(read_results(path)) for path in results_files(folder)))
     print(f"\nreport: {page}")

@@ -1,0 +1,127 @@
+"""Protecting a folder end to end, beside each of its stages alone."""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..checkpoints.image_maps import ImageMap
+from ..checkpoints.onnx_export import image_graph
+from ..checkpoints.onnx_runtime import OnnxNetwork
+from ..collection.protect import BatchOf, protect_collection
+from ..collection.source import Source, folder_source
+from ..core.files import write_atomically
+from ..core.pictures import read_picture
+from ..model.storage import ImageStorage
+from ..networks import UNetGenerator
+
+SIZE, BATCH = (128, 64), 32
+
+
+def bench_collection(images: int) -> None:
+    """Protect ``images`` rendered-size JPEG files with the demo's untrained generator, and print what each
+    stage takes."""
+    workers = os.cpu_count() or 1
+    print(f"\nProtecting {images:,} images of 128×64, U-Net of width 24, {workers} cores")
+    torch.manual_seed(0)
+    generator = UNetGenerator(width=24, depth=6)
+    image_map = ImageMap(generator, None, ImageStorage("png"), SIZE, fingerprint="bench")
+    with tempfile.TemporaryDirectory() as folder:
+        raw, files = Path(folder, "raw"), ImageStorage("png")
+        raw.mkdir()
+        _write_images(raw, images)
+        source = folder_source(raw)
+        few = [raw / path for path in source.paths[:1000]]
+        pictures = [read_picture(path) for path in few]
+        network = BatchOf(image_map, BATCH)
+        network(pictures[:BATCH])
+        mapped: list[np.ndarray] = []
+
+        def write(numbered: tuple[int, np.ndarray]) -> None:
+            number, picture = numbered
+            content = files.encode(picture)
+            write_atomically(Path(folder, f"{number}.png"), lambda file: file.write(content))
+
+        stages: dict[str, Callable[[], object]] = {
+            "decode": lambda: _threads(read_picture, few, workers),
+            "network": lambda: [
+                mapped.extend(network(pictures[at : at + BATCH])) for at in range(0, len(pictures), BATCH)
+            ],
+            "encode and write": lambda: _threads(write, list(enumerate(mapped)), workers),
+        }
+        walls, seconds = [], 0.0
+        for name, stage in stages.items():
+            wall, cpu = _measure(stage)
+            walls.append(wall * images / len(few))
+            seconds += cpu * images / len(few)
+            speed, each = len(few) / wall, cpu / len(few) * 1000
+            print(f"  {name + ' alone':24}{speed:8.0f} images/s   {each:6.2f} CPU ms an image")
+        _bench_runtimes(generator, image_map.storage, pictures)
+        bound = max(*walls, seconds / workers)
+
+        def protect(some: Source, output: str) -> None:
+            protect_collection(some, Path(folder, output), image_map, batch_size=BATCH, workers=workers)
+
+        protect(Source(raw, source.paths[:500]), "warm")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        wall, _ = _measure(lambda: protect(source, "out"))
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        ratio = f"{wall / bound:.2f} × max(slowest stage, CPU seconds / cores)"
+        print(f"  {'end to end':24}{images / wall:8.0f} images/s   {ratio}")
+        above = f"above that of a run of 500 images, {grown * 1024 / images:.1f} KiB an image"
+        print(f"  {'peak memory':24}{grown:8.0f} MiB {above}")
+
+
+def _bench_runtimes(generator: UNetGenerator, storage: ImageStorage, pictures: Sequence[np.ndarray]) -> None:
+    """The network alone in one thread, as each thread of a collection has it: torch in both precisions, and
+    onnxruntime beside it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    onnx = OnnxNetwork(image_graph(generator, "anonymizer", SIZE), "graph", "cpu")
+    maps = {
+        "torch float32": ImageMap(generator, None, storage, SIZE),
+        "torch bfloat16": ImageMap(generator, None, storage, SIZE, precision="bfloat16"),
+        "onnx": ImageMap(onnx, None, storage, SIZE),
+    }
+    few = pictures[: 10 * BATCH]
+
+    def wall(image_map: ImageMap) -> float:
+        batches = BatchOf(image_map, BATCH)
+        return _measure(lambda: [batches(few[at : at + BATCH]) for at in range(0, len(few), BATCH)])[0]
+
+    # in turns: what else the machine does then slows all of them alike
+    rounds = [{name: wall(image_map) for name, image_map in maps.items()} for _ in range(5)]
+    best = {name: min(one[name] for one in rounds) for name in maps}
+    for name, seconds in best.items():
+        speed, ratio = len(few) / seconds, best["torch float32"] / seconds
+        print(f"  {'one thread, ' + name:27}{speed:5.0f} images/s   {ratio:6.2f} × torch float32")
+    torch.set_num_threads(threads)
+
+
+def _write_images(folder: Path, count: int) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        coarse = rng.integers(0, 256, (16, 8, 3), np.uint8)
+        picture = Image.fromarray(coarse).resize((SIZE[1], SIZE[0]), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{number:06d}.jpg", quality=90)
+
+
+def _threads(function: Callable, items: Sequence, workers: int) -> None:
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(function, items))
+
+
+def _measure(function: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds of a call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    function()
+    return time.perf_counter() - wall, time.process_time() - cpu

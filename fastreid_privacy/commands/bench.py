@@ -1,0 +1,67 @@
+"""``fastreid-privacy bench``: what to measure, how large, how often."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from ..bench.collection import bench_collection
+from ..bench.ranking import bench_ranking
+from ..bench.steps import bench_steps
+from ..core.errors import exit_code
+from .parsers import command_parser
+
+PARTS = ("market", "msmt17", "million", "steps", "collection")
+COLLECTION = 10_000  # images to protect at --scale 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    parts = options.parts.split(",")
+    if not 0 < options.scale <= 1 or options.runs < 1:
+        parser.error("--scale must be above 0 and at most 1, --runs at least 1")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--parts knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
+    return exit_code(lambda: bench(parts, options.scale, options.runs), "interrupted")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = command_parser(
+        "bench",
+        "Benchmarks, peers beside us in one run: ranking against fastreid's evaluator, a training step "
+        "against plain AGW's, and protecting a collection against its stages alone. Ranking: the fastest of "
+        "several calls, larger galleries one call; steps: the median of several. To be read as ratios; "
+        "memory is the peak above what the inputs need.",
+        "--parts market,steps --scale 0.3",
+    )
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help=f"what to measure, of {', '.join(PARTS)} (default all)"
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="queries and gallery as a fraction of their sizes (default 1)",
+    )
+    parser.add_argument(
+        "--runs", type=int, default=3, help="calls of each, for larger galleries always one (default 3)"
+    )
+    return parser
+
+
+def bench(parts: Sequence[str], scale: float, runs: int) -> None:
+    """Measure and print.
+
+    Args:
+        parts: of ``PARTS``.
+        scale: of queries, gallery and collection, above 0 and at most 1.
+        runs: calls of each.
+    """
+    bench_ranking(parts, scale, runs)
+    if "steps" in parts:
+        bench_steps(runs)
+    if "collection" in parts:
+        bench_collection(max(100, round(COLLECTION * scale)))
