@@ -61,11 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = COMMANDS[words[0]]
         return getattr(command.load(), command.entry)(words[1:])
     parser = _parser()
-    options, _ = parser.parse_known_args(words)  # leaves with 0 after --help and --version
+    options, others = parser.parse_known_args(words)  # leaves with 0 after --help and --version
     if options.print_completion:
         print(completion(options.print_completion))
         return 0
     if options.command is None:
+        if others:
+            parser.error(f"unrecognized arguments: {' '.join(others)}")
         parser.error(f"name a command; {PROGRAM} --help lists them")
     near = difflib.get_close_matches(options.command, COMMANDS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"{PROGRAM} --help lists the commands"

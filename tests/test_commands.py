@@ -1,0 +1,208 @@
+"""``fastreid-privacy``: its commands, their help, completion for shells, and the doors under tools/."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL_CONFIG
+
+from fastreid_privacy.commands import main as program
+from fastreid_privacy.commands.main import COMMANDS, SHELLS, main
+
+TOOLS = Path(__file__).parents[1] / "tools"
+TOOL_OF = {"train_net": "train", **{name.replace("-", "_"): name for name in COMMANDS}}
+
+
+def leaves(words: list[str], capsys) -> tuple[object, str, str]:
+    """The code with which argparse leaves, and what it printed and said."""
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    return end.value.code, *capsys.readouterr()
+
+
+@pytest.fixture
+def called_as(monkeypatch):
+    return lambda *words: monkeypatch.setattr(sys, "argv", list(words))
+
+
+def test_help_lists_every_command(capsys):
+    code, printed, _ = leaves(["--help"], capsys)
+    lines = [line.split(maxsplit=1) for line in printed.splitlines()]
+    assert code == 0 and all([name, command.summary] in lines for name, command in COMMANDS.items())
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_version(command, capsys):
+    assert leaves([*filter(None, [command]), "--version"], capsys) == (0, "fastreid-privacy 0.1.0\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_shows_examples_that_it_takes(command, capsys, called_as):
+    called_as("/usr/bin/fastreid-privacy")
+    code, printed, _ = leaves([command, "--help"], capsys)
+    _, found, examples = printed.partition("example")
+    start = f"fastreid-privacy {command} "
+    lines = [line.strip() for line in examples.splitlines()[1:]]
+    assert code == 0 and printed.startswith(f"usage: {start}") and found and lines
+    for line in lines:
+        assert line.startswith(start)
+        COMMANDS[command].load().build_parser().parse_args(shlex.split(line.removeprefix(start)))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "no command 'trian'; did you mean train?"),
+        (["human_study"], "did you mean human-study?"),
+        (["xyzzy"], "no command 'xyzzy'; fastreid-privacy --help lists the commands"),
+        ([], "name a command; fastreid-privacy --help lists them"),
+        (["--colour"], "unrecognized arguments: --colour"),
+    ],
+)
+def test_what_is_no_command(words, said, capsys):
+    code, printed, error = leaves(words, capsys)
+    assert code == 2 and said in error and not printed
+
+
+def test_only_the_module_of_the_command_is_imported():
+    source = (
+        "import sys\nfrom fastreid_privacy.commands.main import main\n"
+        "try: main(['report', '--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stderr.split() if name.startswith("fastreid_privacy.commands.")}
+    assert loaded == {f"fastreid_privacy.commands.{name}" for name in ("main", "parsers", "report")}
+
+
+def test_python_m_is_the_same_program():
+    command = [sys.executable, "-m", "fastreid_privacy", "export", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: fastreid-privacy export ")
+
+
+def test_a_mistake_is_said_in_the_name_that_was_called(capsys, called_as):
+    for words, start in (
+        (["/usr/bin/fastreid-privacy"], "fastreid-privacy"),
+        ([f"{TOOLS}/retrieve.py"], "tools/retrieve.py"),
+        (["/home/me/mine.py"], "mine.py"),
+    ):
+        called_as(*words)
+        _, _, error = leaves(["retrieve", "build"], capsys)
+        name = f"{start} retrieve" if start == "fastreid-privacy" else start
+        assert f"{name} build: error: " in error
+
+
+@pytest.mark.parametrize("tool", sorted(path.stem for path in TOOLS.glob("*.py")))
+def test_tools_are_doors(tool):
+    """A docstring, one import of the package, and ``sys.exit(main())``."""
+    command = COMMANDS[TOOL_OF[tool]]
+    docstring, system, own, start = ast.parse((TOOLS / f"{tool}.py").read_text()).body
+    assert ast.unparse(system) == "import sys" and isinstance(docstring, ast.Expr)
+    assert ast.unparse(own) == f"from fastreid_privacy.commands.{command.module} import {command.entry}"
+    assert ast.unparse(start) == f"if __name__ == '__main__':\n    sys.exit({command.entry}())"
+
+
+# -- options -------------------------------------------------------------------------------------------------
+
+
+def words_of(command: str, *words: object) -> list[str]:
+    return [command, "--config-file", str(SMALL_CONFIG), *map(str, words), "MODEL.DEVICE", "cpu"]
+
+
+def test_output_is_short_for_output_dir(tmp_path, capsys):
+    """``train`` refuses the checkpoints in that folder, ``test`` misses them."""
+    (tmp_path / "model_0001.pth").touch()
+    assert main(words_of("train", "--output", tmp_path)) == 2
+    assert f"{tmp_path}" in capsys.readouterr().err
+    assert main(words_of("test", "--output", tmp_path / "new")) == 2
+    assert f"{tmp_path / 'new' / 'model_best.pth'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "test"])
+def test_output_is_said_once(command, tmp_path, capsys):
+    code, _, error = leaves([*words_of(command, "--output", tmp_path), "OUTPUT_DIR", "other"], capsys)
+    assert code == 2 and "--output and OUTPUT_DIR" in error
+
+
+def test_report_takes_either_name_of_its_folder(tmp_path, capsys):
+    for words in ([str(tmp_path)], ["--output", str(tmp_path)]):
+        assert main(["report", *words]) == 2 and str(tmp_path) in capsys.readouterr().err
+    for words in ([], [str(tmp_path), "--output", str(tmp_path)]):
+        code, _, error = leaves(["report", *words], capsys)
+        assert code == 2 and "--output" in error and "OUTPUT_DIR" in error
+
+
+def test_reproduce_takes_output_by_both_names():
+    parser = COMMANDS["reproduce"].load().build_parser()
+    for flag in ("--output", "--output-dir"):
+        assert parser.parse_args(["--config-file", "x.yml", flag, "folder"]).output_dir == "folder"
+
+
+def test_benchmarks_refuse_what_they_cannot_measure(capsys):
+    for words, said in (
+        (["--parts", "market,speed"], "--parts knows market, msmt17, million, steps, collection, not speed"),
+        (["--scale", "0"], "--scale must be above 0"),
+        (["--runs", "0"], "--runs at least 1"),
+    ):
+        code, _, error = leaves(["bench", *words], capsys)
+        assert code == 2 and said in error
+
+
+def test_benchmarks_beside_their_peers(capsys):
+    assert main(["bench", "--parts", "market", "--scale", "0.01", "--runs", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "Ranking 33 × 159 × 2048" in printed and "fastreid ReidEvaluator, Python" in printed
+
+
+# -- completion ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    return {shell: program.completion(shell) for shell in SHELLS}
+
+
+def complete(script: Path, *words: str) -> list[str]:
+    """What bash offers for the last word."""
+    lines = [
+        f"source {script}",
+        f"COMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1} COMPREPLY=()",
+        "$(complete -p fastreid-privacy | sed 's/.*-F \\([^ ]*\\).*/\\1/')",
+        "printf '%s\\n' \"${COMPREPLY[@]}\"",
+    ]
+    command = ["bash", "-c", "\n".join(lines)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=script.parent)
+    assert not done.stderr
+    return [word.strip() for word in done.stdout.splitlines() if word.strip()]
+
+
+def test_bash_completes_commands_options_choices_and_files(scripts, tmp_path):
+    script = tmp_path / "completion.bash"
+    script.write_text(scripts["bash"])
+    (tmp_path / "release.key").touch()
+    subprocess.run(["bash", "-n", script], check=True)
+    assert set(COMMANDS) <= set(complete(script, "fastreid-privacy", ""))
+    assert complete(script, "fastreid-privacy", "hum") == ["human-study"]
+    assert complete(script, "fastreid-privacy", "anonymize", "--se") == ["--seal"]
+    formats = complete(script, "fastreid-privacy", "anonymize", "--format", "")
+    assert set(formats) == {"png", "jpg", "mkv", "mp4"}
+    assert complete(script, "fastreid-privacy", "recover", "--key", "rel") == ["release.key"]
+    assert complete(script, "fastreid-privacy", "retrieve", "build", "--gal") == ["--gallery"]
+    assert complete(script, "fastreid-privacy", "train", "--out") == ["--output"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_shell_has_every_command(scripts, shell):
+    assert not [name for name in COMMANDS if name not in scripts[shell]]
+    assert "seal" in scripts[shell]
+
+
+def test_completion_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(program, "completion", lambda shell: f"script of {shell}")
+    assert main(["--print-completion", "zsh"]) == 0
+    assert capsys.readouterr().out == "script of zsh\n"
