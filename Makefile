@@ -1,5 +1,5 @@
 # make demo   train, test and report on rendered people: no data, no GPU, minutes
-# make test   linters and the whole test suite
+# make test   linters, types and the whole test suite
 # make bench  benchmarks, peers beside us in one run
 # Each makes .venv with pinned versions first; a second call starts at once.
 
@@ -23,6 +23,7 @@ demo: $(VENV)/.complete
 test: $(VENV)/.complete
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 	$(RUN) -m pytest
 
 bench: $(VENV)/.complete

@@ -39,9 +39,18 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from . import compat
+try:
+    from . import compat
 
-compat.apply()
+    compat.apply()
+except ModuleNotFoundError as error:
+    if error.name != "fastreid":
+        raise
+    raise ModuleNotFoundError(
+        "fastreid is not installed, and is no dependency, for its metadata pins torch 1.13.1: "
+        "pip install --no-deps fastreid==1.4.0",
+        name="fastreid",
+    ) from None
 
 # data and meta_arch register themselves with fastreid
 from . import data, desensitize, networks

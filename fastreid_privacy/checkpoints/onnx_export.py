@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import UserError
+from ..core.extras import load
 from ..core.images import to_levels, to_unit
 from ..model.meta_arch import PrivacyStages
 from .onnx_runtime import messages_of, open_session, run_graph
@@ -95,6 +96,8 @@ class _Features(nn.Module):
 def _graph(
     module: nn.Module, part: str, size: tuple[int, int], names: tuple[str, str], about: Mapping[str, str]
 ) -> bytes:
+    for library in ("onnx", "onnxscript", "onnxruntime"):  # torch's exporter wants the first two
+        load(library)
     module.eval().requires_grad_(False)
     examples = 255 * torch.rand(TRACED + CHECKED, 3, *size, generator=torch.Generator().manual_seed(0))
     try:

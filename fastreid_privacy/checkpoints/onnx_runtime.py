@@ -15,12 +15,16 @@ from torch import Tensor, nn
 
 from ..config import resolve_device
 from ..core.errors import UserError
+from ..core.extras import from_extra, load
 from ..core.images import LARGEST, to_levels, to_unit
 
-# Both libraries are loaded when the first graph is used: most processes never use one.
 if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
     from google.protobuf.message import Message
     from onnxruntime import InferenceSession
+else:  # loaded when the first graph is used: most processes never use one
+    onnx, onnxruntime = from_extra("onnx"), from_extra("onnxruntime")
 
 CUDA = "CUDAExecutionProvider"
 SILENT = 4  # onnxruntime's severity "fatal": what goes wrong is said by the exception
@@ -80,8 +84,6 @@ def open_session(content: bytes, path: object, device: str = "auto") -> Inferenc
     Raises:
         UserError: as :class:`OnnxNetwork`.
     """
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     # a collection has a thread for each batch
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -111,8 +113,7 @@ def open_session(content: bytes, path: object, device: str = "auto") -> Inferenc
 
 def _refuse_other_files(content: bytes, path: object) -> None:
     """Refuse a graph that takes values from other files: they would come out in what it computes."""
-    import onnx
-
+    load("onnx")  # what is missing is not the graph's fault
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's errors have no base of their own
@@ -191,8 +192,6 @@ def _first_run(session: InferenceSession, images: Tensor, path: object) -> Tenso
 
 
 def _provider(device: str) -> tuple[str, dict[str, str]]:
-    import onnxruntime
-
     name = resolve_device(device)
     available = CUDA in onnxruntime.get_available_providers()
     if name == "cpu" or (device == "auto" and not available):

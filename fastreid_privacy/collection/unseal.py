@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nacl.public import PrivateKey
 from tqdm import tqdm
 
 from ..core.errors import UserError
@@ -13,6 +13,9 @@ from ..core.pictures import read_bytes
 from ..keys.sealing import open_sealed
 from .recover import finished_collection
 from .source import check_apart
+
+if TYPE_CHECKING:
+    from nacl.public import PrivateKey
 
 
 def unseal_collection(

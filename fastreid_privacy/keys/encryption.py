@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
+from ..core.extras import from_extra
+
+if TYPE_CHECKING:
+    from cryptography import exceptions
+    from cryptography.hazmat.primitives.ciphers import aead
+    from cryptography.hazmat.primitives.kdf import scrypt
+else:
+    exceptions = from_extra("cryptography.exceptions")
+    aead = from_extra("cryptography.hazmat.primitives.ciphers.aead")
+    scrypt = from_extra("cryptography.hazmat.primitives.kdf.scrypt")
 
 FORMAT, VERSION = "fastreid_privacy encrypted", 1
 COST = {"n": 2**17, "r": 8, "p": 1}  # 128 MiB and about half a second for each guess
@@ -45,7 +52,7 @@ def encrypt(content: bytes, passphrase: str, about: dict[str, str]) -> bytes:
         "about": about,
     }
     first = json.dumps(header).encode() + b"\n"
-    return first + ChaCha20Poly1305(_key(passphrase, salt)).encrypt(nonce, content, first)
+    return first + aead.ChaCha20Poly1305(_key(passphrase, salt)).encrypt(nonce, content, first)
 
 
 def is_encrypted(content: bytes) -> bool:
@@ -80,10 +87,10 @@ def decrypt(content: bytes, passphrase: str, path: object) -> tuple[bytes, dict[
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged or no encrypted file of this version") from None
     try:
-        return ChaCha20Poly1305(_key(passphrase, salt)).decrypt(nonce, ciphertext, first + b"\n"), about
-    except InvalidTag:
+        return aead.ChaCha20Poly1305(_key(passphrase, salt)).decrypt(nonce, ciphertext, first + b"\n"), about
+    except exceptions.InvalidTag:
         raise UserError(f"{path} does not open: the passphrase is wrong, or the file was changed") from None
 
 
 def _key(passphrase: str, salt: bytes) -> bytes:
-    return Scrypt(salt=salt, length=32, **COST).derive(passphrase.encode("utf-8", "surrogateescape"))
+    return scrypt.Scrypt(salt=salt, length=32, **COST).derive(passphrase.encode("utf-8", "surrogateescape"))

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-
-from nacl.exceptions import CryptoError
-from nacl.public import PrivateKey, PublicKey, SealedBox
+from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
+from ..core.extras import from_extra
 from ..core.files import read_file, relative_path, write_private
 from .encryption import decrypt, encrypt, is_encrypted
+
+if TYPE_CHECKING:
+    from nacl import exceptions, public
+else:
+    exceptions, public = from_extra("nacl.exceptions"), from_extra("nacl.public")
 
 MAGIC = b"fastreid_privacy sealed 1\n"
 PUBLIC, PRIVATE = "identity.pub", "identity.key"
@@ -32,23 +36,23 @@ def new_identity(folder: str | Path, passphrase: str | None) -> tuple[Path, Path
         UserError: when one is there already.
     """
     folder = Path(folder)
-    public, private = folder / PUBLIC, folder / PRIVATE
-    for path in (public, private):
+    public_path, private_path = folder / PUBLIC, folder / PRIVATE
+    for path in (public_path, private_path):
         if path.exists():
             raise UserError(
                 f"{path} is there already; choose another folder: what is sealed to it needs its private key"
             )
-    key = PrivateKey.generate()
+    key = public.PrivateKey.generate()
     content = f"{PRIVATE_PREFIX}{bytes(key).hex()}\n".encode()
     folder.mkdir(parents=True, exist_ok=True)
     if passphrase is not None:
         content = encrypt(content, passphrase, {"part": "identity"})
-    write_private(private, content)
-    public.write_text(f"{PUBLIC_PREFIX}{bytes(key.public_key).hex()}\n")
-    return public, private
+    write_private(private_path, content)
+    public_path.write_text(f"{PUBLIC_PREFIX}{bytes(key.public_key).hex()}\n")
+    return public_path, private_path
 
 
-def read_public_key(path: str | Path) -> PublicKey:
+def read_public_key(path: str | Path) -> public.PublicKey:
     """The public key of a file that :func:`new_identity` wrote, ``identity.pub``.
 
     Raises:
@@ -57,10 +61,10 @@ def read_public_key(path: str | Path) -> PublicKey:
     text = read_file(path).decode(errors="replace").strip()
     if text.startswith(PRIVATE_PREFIX) or text.startswith('{"format"'):
         raise UserError(f"{path} is a private key: keep it away from the camera side, and seal with {PUBLIC}")
-    return PublicKey(_digits(text, PUBLIC_PREFIX, path))
+    return public.PublicKey(_digits(text, PUBLIC_PREFIX, path))
 
 
-def read_identity(path: str | Path, passphrase: str | None = None) -> PrivateKey:
+def read_identity(path: str | Path, passphrase: str | None = None) -> public.PrivateKey:
     """The private key of ``identity.key``.
 
     Raises:
@@ -71,10 +75,10 @@ def read_identity(path: str | Path, passphrase: str | None = None) -> PrivateKey
         if passphrase is None:
             raise UserError(f"{path} is encrypted: its passphrase is needed")
         content, _ = decrypt(content, passphrase, path)
-    return PrivateKey(_digits(content.decode(errors="replace").strip(), PRIVATE_PREFIX, path))
+    return public.PrivateKey(_digits(content.decode(errors="replace").strip(), PRIVATE_PREFIX, path))
 
 
-def seal(name: str, content: bytes, key: PublicKey) -> bytes:
+def seal(name: str, content: bytes, key: public.PublicKey) -> bytes:
     """Seal a file.
 
     Args:
@@ -85,10 +89,10 @@ def seal(name: str, content: bytes, key: PublicKey) -> bytes:
     Returns:
         The content of the sealed file.
     """
-    return MAGIC + SealedBox(key).encrypt(json.dumps(name).encode() + b"\n" + content)
+    return MAGIC + public.SealedBox(key).encrypt(json.dumps(name).encode() + b"\n" + content)
 
 
-def open_sealed(sealed: bytes, key: PrivateKey) -> tuple[str, bytes]:
+def open_sealed(sealed: bytes, key: public.PrivateKey) -> tuple[str, bytes]:
     """(relative path, content) of a sealed file.
 
     Raises:
@@ -98,8 +102,8 @@ def open_sealed(sealed: bytes, key: PrivateKey) -> tuple[str, bytes]:
     if not sealed.startswith(MAGIC):
         raise UserError("it is no sealed file of this version")
     try:
-        opened = SealedBox(key).decrypt(sealed[len(MAGIC) :])
-    except (CryptoError, ValueError, TypeError):
+        opened = public.SealedBox(key).decrypt(sealed[len(MAGIC) :])
+    except (exceptions.CryptoError, ValueError, TypeError):
         raise UserError("it does not open: it was sealed to another key, or changed") from None
     name, _, content = opened.partition(b"\n")
     try:

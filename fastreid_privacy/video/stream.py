@@ -7,18 +7,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import av
 import numpy as np
 from PIL import Image
 
 from ..collection.run import HOPELESS
 from ..core.errors import UserError
+from ..core.extras import from_extra
 from ..core.images import LARGEST
 from ..core.pictures import over_white
 from ..evaluation.image_quality import psnr_of_mse
 from .boxes import Box
+
+if TYPE_CHECKING:
+    import av
+else:
+    av = from_extra("av")
 
 FORMATS = (  # libav's names; what is a list of other files is not among them
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,mjpeg,flv,ogg,asf,nut,gif,apng,ivf,yuv4mpegpipe,wav"
