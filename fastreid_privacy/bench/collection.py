@@ -53,9 +53,7 @@ def bench_collection(images: int) -> None:
 
         stages: dict[str, Callable[[], object]] = {
             "decode": lambda: _threads(read_picture, few, workers),
-            "network": lambda: [
-                mapped.extend(network(pictures[at : at + BATCH])) for at in range(0, len(pictures), BATCH)
-            ],
+            "network": lambda: mapped.extend(_batches(network, pictures)),
             "encode and write": lambda: _threads(write, list(enumerate(mapped)), workers),
         }
         walls, seconds = [], 0.0
@@ -96,7 +94,7 @@ def _bench_runtimes(generator: UNetGenerator, storage: ImageStorage, pictures: S
 
     def wall(image_map: ImageMap) -> float:
         batches = BatchOf(image_map, BATCH)
-        return _measure(lambda: [batches(few[at : at + BATCH]) for at in range(0, len(few), BATCH)])[0]
+        return _measure(lambda: _batches(batches, few))[0]
 
     # in turns: what else the machine does then slows all of them alike
     rounds = [{name: wall(image_map) for name, image_map in maps.items()} for _ in range(5)]
@@ -105,6 +103,12 @@ def _bench_runtimes(generator: UNetGenerator, storage: ImageStorage, pictures: S
         speed, ratio = len(few) / seconds, best["torch float32"] / seconds
         print(f"  {'one thread, ' + name:27}{speed:5.0f} images/s   {ratio:6.2f} × torch float32")
     torch.set_num_threads(threads)
+
+
+def _batches(network: BatchOf, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """All pictures through the network, a batch at a time."""
+    starts = range(0, len(pictures), BATCH)
+    return [mapped for at in starts for mapped in network(pictures[at : at + BATCH]) if mapped is not None]
 
 
 def _write_images(folder: Path, count: int) -> None:

@@ -61,9 +61,11 @@ def step_of(
         targets: N identities.
     """
 
+    device = next(model.parameters()).device
+
     def step() -> None:
         with EventStorage(0):
-            losses = model({"images": images.clone().to(model.device), "targets": targets.to(model.device)})
+            losses = model({"images": images.clone().to(device), "targets": targets.to(device)})
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()

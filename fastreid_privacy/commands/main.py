@@ -122,4 +122,4 @@ def _complete_files(parser: argparse.ArgumentParser) -> None:
             for sub in action.choices.values():
                 _complete_files(sub)
         elif action.nargs != 0 and not action.choices and action.type in (None, Path):
-            action.complete = shtab.FILE
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab asks for it there
