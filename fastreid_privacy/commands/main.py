@@ -18,6 +18,10 @@ from typing import NamedTuple
 from .parsers import PROGRAM, add_version
 
 SHELLS = ("bash", "zsh", "tcsh")  # for which shtab writes completion
+MORE = (
+    f"{PROGRAM} COMMAND --help tells of one, with an example. Completion, for bash:",
+    f"  {PROGRAM} --print-completion bash > ~/.local/share/bash-completion/completions/{PROGRAM}",
+)
 
 
 class Command(NamedTuple):
@@ -81,9 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         usage=f"{PROGRAM} [-h] [--version] [--print-completion {{{','.join(SHELLS)}}}] COMMAND …",
         description="Reversible, learnable anonymization of pedestrian images.",
-        epilog="\n".join(
-            ["commands:", *lines, "", f"{PROGRAM} COMMAND --help tells of one, with an example."]
-        ),
+        epilog="\n".join(["commands:", *lines, "", *MORE]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_version(parser)
