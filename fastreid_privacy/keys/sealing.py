@@ -16,9 +16,10 @@ from ..core.files import read_file, relative_path, write_private
 from .encryption import decrypt, encrypt, is_encrypted
 
 if TYPE_CHECKING:
-    from nacl import exceptions, public
+    from nacl import exceptions
+    from nacl import public as nacl_public
 else:
-    exceptions, public = from_extra("nacl.exceptions"), from_extra("nacl.public")
+    exceptions, nacl_public = from_extra("nacl.exceptions"), from_extra("nacl.public")
 
 MAGIC = b"fastreid_privacy sealed 1\n"
 PUBLIC, PRIVATE = "identity.pub", "identity.key"
@@ -36,23 +37,23 @@ def new_identity(folder: str | Path, passphrase: str | None) -> tuple[Path, Path
         UserError: when one is there already.
     """
     folder = Path(folder)
-    public_path, private_path = folder / PUBLIC, folder / PRIVATE
-    for path in (public_path, private_path):
+    public, private = folder / PUBLIC, folder / PRIVATE
+    for path in (public, private):
         if path.exists():
             raise UserError(
                 f"{path} is there already; choose another folder: what is sealed to it needs its private key"
             )
-    key = public.PrivateKey.generate()
+    key = nacl_public.PrivateKey.generate()
     content = f"{PRIVATE_PREFIX}{bytes(key).hex()}\n".encode()
     folder.mkdir(parents=True, exist_ok=True)
     if passphrase is not None:
         content = encrypt(content, passphrase, {"part": "identity"})
-    write_private(private_path, content)
-    public_path.write_text(f"{PUBLIC_PREFIX}{bytes(key.public_key).hex()}\n")
-    return public_path, private_path
+    write_private(private, content)
+    public.write_text(f"{PUBLIC_PREFIX}{bytes(key.public_key).hex()}\n")
+    return public, private
 
 
-def read_public_key(path: str | Path) -> public.PublicKey:
+def read_public_key(path: str | Path) -> nacl_public.PublicKey:
     """The public key of a file that :func:`new_identity` wrote, ``identity.pub``.
 
     Raises:
@@ -61,10 +62,10 @@ def read_public_key(path: str | Path) -> public.PublicKey:
     text = read_file(path).decode(errors="replace").strip()
     if text.startswith(PRIVATE_PREFIX) or text.startswith('{"format"'):
         raise UserError(f"{path} is a private key: keep it away from the camera side, and seal with {PUBLIC}")
-    return public.PublicKey(_digits(text, PUBLIC_PREFIX, path))
+    return nacl_public.PublicKey(_digits(text, PUBLIC_PREFIX, path))
 
 
-def read_identity(path: str | Path, passphrase: str | None = None) -> public.PrivateKey:
+def read_identity(path: str | Path, passphrase: str | None = None) -> nacl_public.PrivateKey:
     """The private key of ``identity.key``.
 
     Raises:
@@ -75,10 +76,10 @@ def read_identity(path: str | Path, passphrase: str | None = None) -> public.Pri
         if passphrase is None:
             raise UserError(f"{path} is encrypted: its passphrase is needed")
         content, _ = decrypt(content, passphrase, path)
-    return public.PrivateKey(_digits(content.decode(errors="replace").strip(), PRIVATE_PREFIX, path))
+    return nacl_public.PrivateKey(_digits(content.decode(errors="replace").strip(), PRIVATE_PREFIX, path))
 
 
-def seal(name: str, content: bytes, key: public.PublicKey) -> bytes:
+def seal(name: str, content: bytes, key: nacl_public.PublicKey) -> bytes:
     """Seal a file.
 
     Args:
@@ -89,10 +90,10 @@ def seal(name: str, content: bytes, key: public.PublicKey) -> bytes:
     Returns:
         The content of the sealed file.
     """
-    return MAGIC + public.SealedBox(key).encrypt(json.dumps(name).encode() + b"\n" + content)
+    return MAGIC + nacl_public.SealedBox(key).encrypt(json.dumps(name).encode() + b"\n" + content)
 
 
-def open_sealed(sealed: bytes, key: public.PrivateKey) -> tuple[str, bytes]:
+def open_sealed(sealed: bytes, key: nacl_public.PrivateKey) -> tuple[str, bytes]:
     """(relative path, content) of a sealed file.
 
     Raises:
@@ -102,7 +103,7 @@ def open_sealed(sealed: bytes, key: public.PrivateKey) -> tuple[str, bytes]:
     if not sealed.startswith(MAGIC):
         raise UserError("it is no sealed file of this version")
     try:
-        opened = public.SealedBox(key).decrypt(sealed[len(MAGIC) :])
+        opened = nacl_public.SealedBox(key).decrypt(sealed[len(MAGIC) :])
     except (exceptions.CryptoError, ValueError, TypeError):
         raise UserError("it does not open: it was sealed to another key, or changed") from None
     name, _, content = opened.partition(b"\n")
