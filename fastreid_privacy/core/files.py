@@ -23,9 +23,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], *, sync: bool
         write: gets the open binary file.
         sync: wait until the disk has it, so that a power cut leaves ``path`` whole too.
     """
-    unfinished = path.with_name(
-        f".{path.name}.{os.getpid()}{UNFINISHED}"
-    )  # several processes may write one file: the last one counts
+    # several processes may write one file: the last one counts
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         with unfinished.open("wb") as file:
             write(file)
@@ -35,9 +34,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], *, sync: bool
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-    if (
-        sync and os.name == "posix"
-    ):  # the move itself reaches the disk with the folder; Windows opens no folders
+    if sync and os.name == "posix":  # the move reaches the disk with the folder; Windows opens no folders
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -86,7 +83,7 @@ def is_unfinished(name: str) -> bool:
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read."""
 
-    def write(file) -> None:
+    def write(file: BinaryIO) -> None:
         os.chmod(file.fileno(), 0o600)
         file.write(content)
 

@@ -24,19 +24,21 @@ class FolderImages(NamedTuple):
     others: list[str]
 
 
-def images_below(root: str | Path, name: str) -> FolderImages:
-    """The images of a folder at any depth. Links to files and folders are followed, but not back to a folder
-    that they lie in.
+def images_below(root: str | Path, name: str, nor: str = "") -> FolderImages:
+    """The images of a folder at any depth.
+
+    Links to files and folders are followed, but not back to a folder that they lie in.
 
     Args:
         root: the folder.
         name: what the user calls it, for messages: "--input PATH", "gallery PATH".
+        nor: what else it could have been and is not, behind "PATH does not exist".
 
     Raises:
         UserError: when it is no folder, cannot be listed, or holds no image.
     """
     if not os.path.isdir(root):
-        raise UserError(f"{name} is no folder" if os.path.exists(root) else f"{name} does not exist")
+        raise UserError(f"{name} {'is no folder' if os.path.exists(root) else 'does not exist'}{nor}")
     paths: list[str] = []
     others: list[str] = []
 
@@ -46,8 +48,8 @@ def images_below(root: str | Path, name: str) -> FolderImages:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
             raise UserError(
-                f"{name}: folder {folder} cannot be listed: {error.strerror}; make it "
-                "readable, or take another"
+                f"folder {folder} cannot be listed: {error.strerror}; make it readable, or take another "
+                f"{name.split()[0]}"
             ) from None
         here = (about.st_dev, about.st_ino)
         if here in above:

@@ -1,5 +1,4 @@
-"""The two ranges of pixel values, 0–255 in files, storage and Re-ID, [−1, 1] in the image networks; 8 bits;
-PNG."""
+"""Ranges of pixel values: 0–255 in files, storage and Re-ID, [−1, 1] in the image networks; 8 bits; PNG."""
 
 from __future__ import annotations
 

@@ -15,8 +15,7 @@ POLL_SECONDS = 0.1
 
 @contextmanager
 def locked(folder: Path, in_use: str, *, patience: float = 0.0) -> Iterator[int | None]:
-    """Hold a folder for this process, and for those that it starts with the descriptor, until the last of
-    them ends.
+    """Hold a folder for this process, and those that get the descriptor from it, until the last of them ends.
 
     Args:
         folder: that exists.
@@ -46,10 +45,8 @@ def locked(folder: Path, in_use: str, *, patience: float = 0.0) -> Iterator[int 
                     raise UserError(in_use) from None
                 time.sleep(POLL_SECONDS)
                 continue
-            except (
-                OSError
-            ):  # some network file systems know no locks: two runs at once are the user's to avoid
-                pass
+            except OSError:
+                pass  # some network file systems know no locks: two runs at once are the user's to avoid
             break
         yield descriptor
     finally:

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.images import to_bytes
+
 MID_GREY = 127.5
 
 
@@ -30,7 +32,7 @@ def _on_batches(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
             raise ValueError(f"images must be float or uint8, not {images.dtype}")
         with torch.autocast(images.device.type, enabled=False):
             result = function(images.float(), *args, **kwargs)
-        return result if images.is_floating_point() else result.clamp(0, 255).round().byte()
+        return result if images.is_floating_point() else to_bytes(result)
 
     return wrapper
 

@@ -19,7 +19,7 @@ from fastreid.modeling.meta_arch.mgn import MGN
 from torch import Tensor, nn
 from torchvision.transforms import RandomErasing
 
-from ..core.images import to_levels, to_unit
+from ..core.images import quantize, to_levels, to_unit
 from ..desensitize import Desensitizer
 from ..networks import build_discriminator, build_generator
 from .losses import adversarial_loss, center_loss, frozen, update_centers
@@ -264,9 +264,7 @@ class PrivacyStages(nn.Module):
         if self.protection == "learned":
             images["PI"] = self.protect(raw)
             if self.recovery is not None:
-                images["RI"] = (
-                    self.recover(images["PI"]).round().clamp(0, 255)
-                )  # a recovered image is kept in 8 bits
+                images["RI"] = quantize(self.recover(images["PI"]))  # a recovered image is kept in 8 bits
         elif self.protection == "conventional":
             images["PI"] = images["DI"]
         return images

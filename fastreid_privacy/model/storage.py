@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from ..core.errors import UserError
 from ..core.files import write_atomically
-from ..core.images import quantize
+from ..core.images import png_bytes, quantize, to_pictures
 
 # JFIF: full-range BT.601; rows Y, Cb, Cr, without the offset of 128 of Cb and Cr.
 RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -126,11 +126,10 @@ class ImageStorage(nn.Module):
         Returns:
             A PNG file, or a JPEG file of the storage's quality.
         """
-        buffer = io.BytesIO()
         if self.quality is None:
-            Image.fromarray(image).save(buffer, format="PNG")
-        else:
-            Image.fromarray(image).save(buffer, format="JPEG", quality=self.quality, subsampling="4:2:0")
+            return png_bytes(image)
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format="JPEG", quality=self.quality, subsampling="4:2:0")
         return buffer.getvalue()
 
     def save(self, image: Tensor, path: str | os.PathLike[str]) -> None:
@@ -153,25 +152,21 @@ class ImageStorage(nn.Module):
             raise ValueError(f"an image to save must be 3×H×W, not {tuple(image.shape)}")
         if image.isnan().any():
             raise ValueError(f"the image for {path} holds NaN")
-        content = self.encode(_to_array(image))
+        content = self.encode(to_pictures(image[None])[0])
         write_atomically(path, lambda file: file.write(content))
 
     def extra_repr(self) -> str:
         return repr(self.name)
 
     def _through_files(self, images: Tensor) -> Tensor:
-        """Encode and decode each image on the CPU; an image with NaN has no file and comes back as NaN, for
-        the loss to show it."""
+        """Encode and decode each image on the CPU; one with NaN has no file and comes back as NaN, for the
+        loss to show it."""
         stored = torch.empty(images.shape)
-        for index, image in enumerate(images.detach().cpu()):
-            if image.isnan().any():
+        broken = images.isnan().flatten(1).any(1).tolist()
+        for index, picture in enumerate(to_pictures(images)):
+            if broken[index]:
                 stored[index] = float("nan")
                 continue
-            with Image.open(io.BytesIO(self.encode(_to_array(image)))) as file:
+            with Image.open(io.BytesIO(self.encode(picture))) as file:
                 stored[index] = torch.from_numpy(np.array(file)).permute(2, 0, 1)
         return stored.to(images.device)
-
-
-def _to_array(image: Tensor) -> np.ndarray:
-    """3×H×W of any range → uint8 H×W×3."""
-    return quantize(image).byte().permute(1, 2, 0).contiguous().cpu().numpy()
