@@ -29,7 +29,8 @@ from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.video import MotBoxes, PersonDetector, detector
 from fastreid_privacy.video.regions import gather, spread
 from fastreid_privacy.video.run import FRAMES_AT_ONCE
-from fastreid_privacy.video.stream import About, Frame, VideoWriter, about_video, count_frames, read_frames
+from fastreid_privacy.video.stream import Frame, VideoFormat, count_frames, read_frames, video_format
+from fastreid_privacy.video.writer import VideoWriter
 
 FRAMES = 20  # more than two chunks; the last one has no box
 
@@ -303,7 +304,7 @@ KILLED = """
 import json, os, random, signal, sys
 from fastreid_privacy.collection import run
 from fastreid_privacy.commands.anonymize import main
-from fastreid_privacy.video import stream
+from fastreid_privacy.video import writer
 
 left = 0
 
@@ -317,7 +318,7 @@ def counted(function):
     return wrapper
 
 os.replace, run.Journal.add = counted(os.replace), counted(run.Journal.add)
-stream.VideoWriter.write = counted(stream.VideoWriter.write)
+writer.VideoWriter.write = counted(writer.VideoWriter.write)
 statuses = []
 # the journal, frames, the video's line, its name, the manifest, nothing
 for left in [1, 2, 9, 22, 23, 24, 100]:
@@ -650,7 +651,7 @@ def test_covers_are_no_videos_and_playlists_are_refused(walk, raw_frames, weight
         for picture in raw_frames:
             container.mux(film.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(film.encode(None))
-    assert about_video(tmp_path / "cover:of a film.mp4").width == 320
+    assert video_format(tmp_path / "cover:of a film.mp4").width == 320
 
 
 def test_hidden_pixels_stay_hidden(tmp_path):
@@ -751,7 +752,7 @@ def test_phones_videos_are_turned_upright(tmp_path, raw_frames, quarters, matrix
     at = content.index(b"tkhd") + 44  # the matrix of a version 0 track header
     content[at : at + 20] = struct.pack(">iiiii", matrix[0], matrix[1], 0, matrix[2], matrix[3])
     path.write_bytes(content)
-    about, (first, *_) = about_video(path), read_frames(path)
+    about, (first, *_) = video_format(path), read_frames(path)
     assert (
         (about.height, about.width) == first.pixels.shape[:2] == ((320, 240) if quarters % 2 else (240, 320))
     )
@@ -814,7 +815,7 @@ def test_a_size_that_a_codec_does_not_know_is_named(tmp_path):
 
 def write_frames(path, pictures, codec):
     with path.open("wb") as file:
-        writer = VideoWriter(file, About(pictures.shape[2], pictures.shape[1], RATE, 1 / RATE), codec)
+        writer = VideoWriter(file, VideoFormat(pictures.shape[2], pictures.shape[1], RATE, 1 / RATE), codec)
         for number, picture in enumerate(pictures):
             writer.write(Frame(number + 1, number, picture))
         writer.close()

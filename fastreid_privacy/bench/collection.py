@@ -17,7 +17,8 @@ from PIL import Image
 from ..checkpoints.image_maps import ImageMap
 from ..checkpoints.onnx_export import image_graph
 from ..checkpoints.onnx_runtime import OnnxNetwork
-from ..collection.protect import BatchOf, protect_collection
+from ..collection.batch_mapper import BatchMapper
+from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.source import Source, folder_source
 from ..core.files import write_atomically
 from ..core.pictures import read_picture
@@ -42,7 +43,7 @@ def bench_collection(images: int) -> None:
         source = folder_source(raw)
         few = [raw / path for path in source.paths[:1000]]
         pictures = [read_picture(path) for path in few]
-        network = BatchOf(image_map, BATCH)
+        network = BatchMapper(image_map, BATCH)
         network(pictures[:BATCH])
         mapped: list[np.ndarray] = []
 
@@ -66,8 +67,10 @@ def bench_collection(images: int) -> None:
         _bench_runtimes(generator, image_map.storage, pictures)
         bound = max(*walls, seconds / workers)
 
+        options = ProtectionOptions(batch_size=BATCH, workers=workers)
+
         def protect(some: Source, output: str) -> None:
-            protect_collection(some, Path(folder, output), image_map, batch_size=BATCH, workers=workers)
+            protect_collection(some, Path(folder, output), image_map, files, options)
 
         protect(Source(raw, source.paths[:500]), "warm")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -93,7 +96,7 @@ def _bench_runtimes(generator: UNetGenerator, storage: ImageStorage, pictures: S
     few = pictures[: 10 * BATCH]
 
     def wall(image_map: ImageMap) -> float:
-        batches = BatchOf(image_map, BATCH)
+        batches = BatchMapper(image_map, BATCH)
         return _measure(lambda: _batches(batches, few))[0]
 
     # in turns: what else the machine does then slows all of them alike
@@ -105,7 +108,7 @@ def _bench_runtimes(generator: UNetGenerator, storage: ImageStorage, pictures: S
     torch.set_num_threads(threads)
 
 
-def _batches(network: BatchOf, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _batches(network: BatchMapper, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     """All pictures through the network, a batch at a time."""
     starts = range(0, len(pictures), BATCH)
     return [mapped for at in starts for mapped in network(pictures[at : at + BATCH]) if mapped is not None]

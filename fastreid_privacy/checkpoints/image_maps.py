@@ -47,7 +47,7 @@ class ImageMap(nn.Module):
         network: images in [−1, 1] to the same; None where there is an operator.
         operator: images 0–255 to the same; None where there is a network.
         storage: what a stored image keeps; the result is that.
-        size: (height, width) that the network was trained for; None: an operator for any size.
+        size: (height, width) that the network was trained for; None: an operator, which keeps each image's.
         fingerprint: of the anonymizer that this is, or whose images it recovers
             (:func:`anonymizer_fingerprint`).
         trained_on: names of the data sets that the network learned from.

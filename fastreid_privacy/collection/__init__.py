@@ -1,10 +1,11 @@
-"""Collections in and out: a folder or a data set of raw images to protected files, and back to recovered
-images.
+"""Collections in and out: folders or data sets of raw images to protected files, and back to recovered ones.
 
 The way of one file::
 
     source          which images a folder or a data set holds, and what each is to be called
+    output          the output folder: one run's alone, continued, never others' files
     pipeline        decoding, the network and encoding side by side, batch by batch
+    batch_mapper    the network over a batch of pictures
     run             files written whole, continued after a kill, and every one accounted for by name
     protect         raw → protected
     recover         protected → recovered
@@ -14,20 +15,22 @@ The way of one file::
 
 from ..core.pictures import read_picture
 from ..manifest import MANIFEST, Manifest, read_manifest
-from .protect import protect_collection
-from .recover import recover_collection
+from .protect import ProtectionOptions, protect_collection
+from .recover import read_protected, recover_collection
 from .source import Source, dataset_source, folder_source
 from .unseal import unseal_collection
 
 __all__ = [
     "MANIFEST",
     "Manifest",
+    "ProtectionOptions",
     "Source",
     "dataset_source",
     "folder_source",
     "protect_collection",
     "read_manifest",
     "read_picture",
+    "read_protected",
     "recover_collection",
     "unseal_collection",
 ]

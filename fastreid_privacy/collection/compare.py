@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 
 from ..core.errors import UserError
 from ..core.pictures import read_picture
-from ..evaluation.image_quality import SMALLEST_SIDE, ImageQuality, psnr_of_mse
+from ..evaluation.image_quality import SMALLEST_SIDE, ImageQuality, psnr_of_sum
 from .pipeline import side_by_side
 from .source import folder_source, targets
 
@@ -29,9 +28,8 @@ def raw_files(
     Raises:
         UserError: when none of them has one.
     """
-    named = targets(folder_source(raw, "--verify").paths, ".png", pseudonym_key)
-    found = {name: Path(raw, path) for path, name in named.items()}
-    found = {name: found[name] for name in recovered if name in found}
+    names, wanted = targets(folder_source(raw, "--verify").paths, ".png", pseudonym_key), set(recovered)
+    found = {name: Path(raw, path) for path, name in names.items() if name in wanted}
     if not found:
         key = "" if pseudonym_key else "; where names are pseudonyms, give their key with --pseudonymize"
         raise UserError(f"--verify {raw} holds no image of this collection{key}")
@@ -50,8 +48,7 @@ def compare_collection(
         workers: threads; None: as many as there are cores.
 
     Yields:
-        For each path, in order: "path" and the figures of :func:`compare`, or "path" and "failed", the reason
-            why there are none.
+        For each path, in order: "path" and the figures of :func:`compare`, or "path" and "failed", why not.
     """
 
     def measure(path: str) -> dict:
@@ -62,7 +59,7 @@ def compare_collection(
         except UserError as error:
             return {"path": path, "failed": str(error)}
 
-    yield from side_by_side(paths, measure, workers or os.cpu_count() or 1)
+    yield from side_by_side(paths, measure, workers)
 
 
 def compare(recovered: np.ndarray, raw: np.ndarray) -> dict[str, float | None]:
@@ -86,7 +83,7 @@ def compare(recovered: np.ndarray, raw: np.ndarray) -> dict[str, float | None]:
         quality = ImageQuality()
         quality.update(*(torch.from_numpy(image).permute(2, 0, 1)[None] for image in (recovered, raw)))
         ssim = quality.compute()["SSIM"]
-    psnr = psnr_of_mse(squared_error / raw.size) if squared_error else None
+    psnr = psnr_of_sum(squared_error, raw.size)
     return {"PSNR": psnr, "SSIM": ssim, "squared_error": squared_error, "values": raw.size}
 
 
@@ -96,7 +93,7 @@ def in_all(compared: list[dict]) -> dict[str, float | None]:
     values = sum(figures["values"] for figures in compared)
     ssim = [figures["SSIM"] for figures in compared if figures["SSIM"] is not None]
     return {
-        "PSNR": psnr_of_mse(squared_error / values) if squared_error else None,
+        "PSNR": psnr_of_sum(squared_error, values),
         "SSIM": sum(ssim) / len(ssim) if ssim else None,
     }
 

@@ -3,25 +3,68 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import os
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
+from ..core.images import png_bytes
 from ..core.pictures import read_bytes, read_picture, resize
 from ..core.version import __version__
 from ..manifest import MANIFEST, Manifest, file_hash, read_manifest
-from .protect import BatchOf
+from .batch_mapper import BatchMapper
 from .run import Job, Loaded, Work, run
 from .source import check_apart, targets
 
 
+@dataclass(frozen=True)
+class ProtectedFolder:
+    """A folder that a finished protection has left: of images, or of one video.
+
+    Attributes:
+        folder: the folder.
+        manifest: what its manifest.jsonl holds.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @cached_property
+    def recovered_names(self) -> dict[str, str]:
+        """What each recovered image is to be called, by the path of the protected one.
+
+        Raises:
+            UserError: when two would share a name.
+        """
+        return targets(self.manifest.entries, ".png")
+
+
+def read_protected(folder: str | Path) -> ProtectedFolder:
+    """Read the manifest of a protected folder.
+
+    Raises:
+        UserError: when there is none, or its run was not finished.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"--input {folder} is no folder; give one that tools/anonymize.py wrote")
+    manifest = read_manifest(folder / MANIFEST)
+    header = manifest.header
+    if not manifest.complete or not {"method", "anonymizer", "pseudonyms", "sealed"} <= set(header):
+        raise UserError(
+            f"{folder / MANIFEST} is not that of a finished protection; run tools/anonymize.py again to "
+            "finish it"
+        )
+    if type(header["anonymizer"]) is not str or ("video" in header and len(manifest.entries) != 1):
+        raise UserError(f"{folder / MANIFEST} is damaged: no run writes such a manifest")
+    return ProtectedFolder(folder, manifest)
+
+
 def recover_collection(
-    protected: str | Path,
+    protected: ProtectedFolder,
     output: str | Path,
     image_map: ImageMap,
     *,
@@ -31,7 +74,7 @@ def recover_collection(
     """Recover every image of a protected collection, in its raw size, as PNG; a killed run is continued.
 
     Args:
-        protected: a folder that :func:`protect_collection` wrote.
+        protected: what :func:`fastreid_privacy.collection.protect_collection` wrote.
         output: folder for the recovered images and a manifest of their own.
         image_map: the recovery decoder that belongs to the collection's anonymizer.
         batch_size: images at a time.
@@ -41,109 +84,68 @@ def recover_collection(
         What the manifest of ``output`` holds.
 
     Raises:
-        UserError: when the collection is unfinished, was made by another anonymizer, or the output folder is
-            no place for it.
+        UserError: when the collection was made by another anonymizer, or the output folder is no place for
+            it.
     """
-    protected, output = Path(protected), Path(output)
-    collection, header = begin_recovery(protected, output, image_map, batch_size)
-    entries = collection.entries
-    names = targets(entries, ".png")
-    jobs = sorted((Job(protected / path, names[path]) for path in entries), key=lambda job: job.path)
-    stored = {names[path]: entry for path, entry in entries.items()}
+    output, entries = Path(output), protected.manifest.entries
+    header, size = begin_recovery(protected, output, image_map, batch_size)
+    jobs = sorted(
+        (Job(path, protected.folder / path, name) for path, name in protected.recovered_names.items()),
+        key=lambda job: job.path,
+    )
 
     def load(job: Job) -> Loaded:
-        content, entry = read_bytes(job.source), stored[job.path]
+        content, entry = read_bytes(job.source), entries[job.name]
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise UserError("it is not what was written: its SHA-256 differs from the manifest's")
         return Loaded(
-            resize(read_picture(content), image_map.size),
-            about={"width": entry["width"], "height": entry["height"]},
+            resize(read_picture(content), size), {"width": entry["width"], "height": entry["height"]}
         )
 
     def finish(job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
-        recovered = resize(mapped, (loaded.about["height"], loaded.about["width"]))
-        buffer = io.BytesIO()
-        Image.fromarray(recovered).save(buffer, format="PNG")
-        return buffer.getvalue()
+        return png_bytes(resize(mapped, (loaded.about["height"], loaded.about["width"])))
 
-    work = Work(header, load, BatchOf(image_map, batch_size), finish)
-    return run(
-        jobs,
-        output,
-        work,
-        batch_size=batch_size,
-        workers=workers or os.cpu_count() or 1,
-        describe="recovering",
-    )
+    work = Work(header, load, BatchMapper(image_map, batch_size), finish)
+    return run(jobs, output, work, batch_size=batch_size, workers=workers, describe="recovering")
 
 
 def begin_recovery(
-    protected: Path, output: Path, image_map: ImageMap, batch_size: int
-) -> tuple[Manifest, dict]:
-    """The collection that is to be recovered, and the header of what is made of it.
+    protected: ProtectedFolder, output: Path, image_map: ImageMap, batch_size: int
+) -> tuple[dict, tuple[int, int]]:
+    """The manifest's first line of what is recovered, and the size, (height, width), of the network.
 
     Raises:
-        UserError: when the collection is unfinished, was made by another anonymizer, or the output folder
-            lies in it.
+        UserError: when the folder was protected by another anonymizer, or the output folder lies in it.
     """
-    collection = finished_collection(protected)
-    check_key(protected, collection, image_map)
-    check_apart(protected, output)
-    return collection, {
+    check_key(protected, image_map)
+    check_apart(protected.folder, output)
+    assert image_map.size is not None  # a recovery decoder is a network
+    return {
         "version": __version__,
-        "recovered_from": file_hash(protected / MANIFEST),
+        "recovered_from": file_hash(protected.folder / MANIFEST),
         "anonymizer": image_map.fingerprint,
         "batch_size": batch_size,
         "runtime": image_map.runtime,
         "precision": image_map.precision,
-    }
+    }, image_map.size
 
 
-def finished_collection(folder: Path) -> Manifest:
-    """The manifest of a protected collection.
-
-    Raises:
-        UserError: when there is none, or its run was not finished.
-    """
-    if not folder.is_dir():
-        raise UserError(f"--input {folder} is no folder; give one that tools/anonymize.py wrote")
-    collection = read_manifest(folder / MANIFEST)
-    whole = collection.complete and not {"method", "anonymizer", "pseudonyms", "sealed"} - set(
-        collection.header
-    )
-    if whole and (
-        type(collection.header["anonymizer"]) is not str
-        or ("video" in collection.header and len(collection.entries) != 1)
-    ):
-        raise UserError(f"{folder / MANIFEST} is damaged: no run writes such a manifest")
-    if not whole:
-        raise UserError(
-            f"{folder / MANIFEST} is not that of a finished protection; run tools/anonymize.py again to "
-            "finish it"
-        )
-    return collection
-
-
-def check_key(folder: Path, collection: Manifest, image_map: ImageMap) -> None:
+def check_key(protected: ProtectedFolder, image_map: ImageMap) -> None:
     """Refuse the key of another anonymizer.
 
     Raises:
-        UserError: when the collection was not protected by the anonymizer that the recovery decoder belongs
-            to.
+        UserError: when the folder was not protected by the anonymizer that the recovery decoder belongs to.
     """
-    if collection.header["method"] != "learned":
+    folder, header = protected.folder, protected.manifest.header
+    if header["method"] != "learned":
         sealed = (
             "open its sealed originals with --identity"
-            if collection.header["sealed"]
+            if header["sealed"]
             else "it has no sealed originals either"
         )
+        raise UserError(f"{folder} was protected by {header['method']}, which no key undoes; {sealed}")
+    if header["anonymizer"] != image_map.fingerprint:
         raise UserError(
-            f"{folder} was protected by {collection.header['method']}, which no key undoes; {sealed}"
-        )
-    made_by = collection.header["anonymizer"]
-    if made_by != image_map.fingerprint:
-        raise UserError(
-            f"{folder} was protected by another anonymizer ({made_by[:12]}…) than the one that this key "
-            "belongs to "
-            f"({image_map.fingerprint[:12]}…): take its own key"
+            f"{folder} was protected by another anonymizer ({header['anonymizer'][:12]}…) than the one that "
+            f"this key belongs to ({image_map.fingerprint[:12]}…): take its own key"
         )

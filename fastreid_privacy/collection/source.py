@@ -1,5 +1,4 @@
-"""Which images a collection holds, in an order that does not depend on the file system, and what each file is
-called in the output."""
+"""Which images a collection holds, and what each file is called in the output."""
 
 from __future__ import annotations
 
@@ -15,11 +14,10 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from ..config import CfgNode
 from ..core.errors import UserError
-from ..core.folders import IMAGE_ENDINGS
+from ..core.folders import images_below
 from ..data.datasets import datasets_root, load_dataset
 from ..manifest import PARTS
 
-ENDINGS = (*IMAGE_ENDINGS, ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 SHORTEST_KEY = 16  # bytes of a key for pseudonyms
 
 
@@ -44,8 +42,7 @@ class Source:
 
 
 def folder_source(root: str | Path, option: str = "--input") -> Source:
-    """The images of a folder at any depth. Links to files and folders are followed, but not back to a folder
-    that they lie in.
+    """The images of a folder at any depth, as :func:`fastreid_privacy.core.folders.images_below`.
 
     Args:
         root: the folder.
@@ -55,49 +52,20 @@ def folder_source(root: str | Path, option: str = "--input") -> Source:
         UserError: when it is no folder, cannot be listed, or holds no image.
     """
     root = Path(root)
-    if not root.is_dir():
-        others = ", nor a data set that fastreid knows, nor a video" if option == "--input" else ""
-        raise UserError(
-            f"{option} {root} is no folder{others}"
-            if root.exists()
-            else f"{option} {root} does not exist{others}"
-        )
-    paths, others = [], []
-
-    def scan(folder: Path, relative: PurePosixPath, above: frozenset[tuple[int, int]]) -> None:
-        about = folder.stat()
-        here = (about.st_dev, about.st_ino)
-        if here in above:
-            others.append(f"{relative}/ (a link back to a folder that it lies in)")
-            return
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            raise UserError(
-                f"folder {folder} cannot be listed: {error.strerror}; make it readable, or take another "
-                f"{option}"
-            ) from None
-        for entry in entries:
-            name = relative / entry.name
-            if entry.is_dir():
-                if entry.name.startswith("."):
-                    others.append(f"{name}/")
-                else:
-                    scan(folder / entry.name, name, above | {here})
-            else:
-                image = entry.name.lower().endswith(ENDINGS) and not entry.name.startswith(".")
-                (paths if image else others).append(str(name))
-
-    scan(root, PurePosixPath(), frozenset())
-    if not paths:
-        raise UserError(f"{option} {root} holds no image ({', '.join(ENDINGS)}), at any depth")
-    return Source(root, sorted(paths), others)
+    nor = ", nor a data set that fastreid knows, nor a video" if option == "--input" else ""
+    return Source(root, *images_below(root, f"{option} {root}", nor))
 
 
 def dataset_source(cfg: CfgNode, name: str) -> Source:
-    """The training, query and gallery images of a registered data set; paths are relative to
-    FASTREID_DATASETS, the data set's folder included, so that the output is a FASTREID_DATASETS again. Labels
-    are numbers as query and gallery items have them: fastreid's ``market1501_2`` of a training item is 2.
+    """The training, query and gallery images of a registered data set.
+
+    Paths are relative to FASTREID_DATASETS, the data set's folder included, so that the output is a
+    FASTREID_DATASETS again. Labels are numbers as query and gallery items have them: fastreid's
+    ``market1501_2`` of a training item is 2.
+
+    Args:
+        cfg: for data sets that the config describes.
+        name: of the data set.
 
     Raises:
         UserError: for an unknown or missing data set, or one whose images do not lie under FASTREID_DATASETS.
@@ -105,14 +73,14 @@ def dataset_source(cfg: CfgNode, name: str) -> Source:
     data = load_dataset(cfg, name)
     root = datasets_root().resolve()
     prefix = f"{data.dataset_name}_" if getattr(data, "dataset_name", "") else ""
-    labels = defaultdict(list)
+    found: dict[Path, list[list]] = defaultdict(list)
     for part in PARTS:
         for path, *label in getattr(data, part):
-            labels[Path(path).resolve()].append([part, *(_number(value, prefix) for value in label[:2])])
-    outside = next((file for file in labels if root not in file.parents), None)
+            found[Path(path).resolve()].append([part, *(_number(value, prefix) for value in label[:2])])
+    outside = next((file for file in found if root not in file.parents), None)
     if outside:
         raise UserError(f"{outside} of {name} does not lie under {root}; give its folder as --input")
-    labels = {file.relative_to(root).as_posix(): labels[file] for file in sorted(labels)}
+    labels = {file.relative_to(root).as_posix(): found[file] for file in sorted(found)}
     return Source(root, sorted(labels), dataset={"dataset": name, "label_prefix": prefix}, labels=labels)
 
 
@@ -130,11 +98,12 @@ def is_dataset(name: str) -> bool:
 def targets(paths: Iterable[str], ending: str, key: bytes | None = None) -> dict[str, str]:
     """What each file is called in the output: the same folders and stem with another ending, or a pseudonym.
 
+    A pseudonym is the first 32 hexadecimal digits of the HMAC-SHA256 of path and stem, without folders.
+
     Args:
         paths: of the sources, relative.
         ending: such as ".png".
-        key: of pseudonyms: the name is then the first 32 hexadecimal digits of the HMAC-SHA256 of path and
-            stem, without folders.
+        key: of pseudonyms.
 
     Returns:
         {path: path in the output}, in the given order.
@@ -142,7 +111,8 @@ def targets(paths: Iterable[str], ending: str, key: bytes | None = None) -> dict
     Raises:
         UserError: when two sources would share a name; all of them are named.
     """
-    names, sharing = {}, defaultdict(list)
+    names: dict[str, str] = {}
+    sharing: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         stem = str(PurePosixPath(path).with_suffix(""))
         if key is not None:
@@ -172,15 +142,15 @@ def read_pseudonym_key(path: str | Path) -> bytes:
     if len(key) < SHORTEST_KEY:
         raise UserError(
             f"key file {path} has {len(key)} bytes; names can be guessed from a short key: give at least "
-            f"{SHORTEST_KEY} random "
-            f"bytes, for instance of: head -c 32 /dev/urandom > {path}"
+            f"{SHORTEST_KEY} random bytes, for instance of: head -c 32 /dev/urandom > {path}"
         )
     return key
 
 
 def check_apart(source: Path, output: Path) -> None:
-    """Refuse an output folder inside the input, or the other way round: a second run would take one for the
-    other.
+    """Refuse an output folder inside the input, or the other way round.
+
+    A second run would take one for the other.
 
     Raises:
         UserError: naming both.

@@ -11,7 +11,7 @@ from ..core.errors import UserError
 from ..core.files import write_atomically
 from ..core.pictures import read_bytes
 from ..keys.sealing import open_sealed
-from .recover import finished_collection
+from .recover import ProtectedFolder
 from .source import check_apart
 
 if TYPE_CHECKING:
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 
 def unseal_collection(
-    protected: str | Path, output: str | Path, identity: PrivateKey
+    protected: ProtectedFolder, output: str | Path, identity: PrivateKey
 ) -> tuple[int, dict[str, str]]:
-    """Open every sealed original of a protected collection; the files get the names that they had. What is
-    there already stays.
+    """Open every sealed original of a protected folder; the files get the names that they had.
+
+    What is there already stays.
 
     Args:
-        protected: a folder that was protected with ``--seal``.
+        protected: what was protected with ``--seal``.
         output: folder for the raw files.
         identity: the private key.
 
@@ -33,24 +34,27 @@ def unseal_collection(
         How many were opened, and the reasons for those that were not, by the path of the sealed file.
 
     Raises:
-        UserError: when the collection is unfinished or has no sealed originals.
+        UserError: when there are no sealed originals, or the output folder lies in the protected one.
     """
-    protected, output = Path(protected), Path(output)
-    collection = finished_collection(protected)
-    if not collection.header["sealed"] or any("sealed" not in entry for entry in collection.entries.values()):
-        raise UserError(f"{protected} holds no sealed originals: it was protected without --seal")
-    check_apart(protected, output)
-    opened, failed = 0, {}
-    for entry in tqdm(collection.entries.values(), unit=" images", desc="opening", disable=None):
+    output, entries = Path(output), protected.manifest.entries
+    if not protected.manifest.header["sealed"] or any("sealed" not in entry for entry in entries.values()):
+        raise UserError(f"{protected.folder} holds no sealed originals: it was protected without --seal")
+    check_apart(protected.folder, output)
+    failed: dict[str, str] = {}
+    for entry in tqdm(entries.values(), unit=" images", desc="opening", disable=None):
         try:
-            _open(protected / entry["sealed"], output, identity)
-            opened += 1
+            _open(protected.folder / entry["sealed"], output, identity)
         except UserError as error:
             failed[entry["sealed"]] = str(error)
-    return opened, failed
+    return len(entries) - len(failed), failed
 
 
 def _open(sealed: Path, output: Path, identity: PrivateKey) -> None:
+    """Write the raw file of a sealed one.
+
+    Raises:
+        UserError: the reason, when it does not open or another file of its name is there.
+    """
     try:
         name, content = open_sealed(read_bytes(sealed), identity)
         target = output / name

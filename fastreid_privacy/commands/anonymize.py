@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..checkpoints.fingerprints import anonymizer_fingerprint
 from ..checkpoints.image_maps import ImageMap, load_anonymizer
-from ..collection.protect import protect_collection
-from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key, targets
-from ..config import load_config
+from ..collection.protect import ProtectionOptions, protect_collection
+from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
+from ..config import changed, load_config
 from ..core.errors import UserError, exit_code, say
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..keys.sealing import read_public_key, seal
@@ -92,31 +92,33 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _anonymize(options: argparse.Namespace) -> None:
     image_map, method = _image_map(options)
-    key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
-    public_key = read_public_key(options.seal) if options.seal else None
-    common = {
-        "batch_size": options.batch_size,
-        "workers": options.workers,
-        "pseudonym_key": key,
-        "seal": public_key and (lambda name, content: seal(name, content, public_key)),
-    }
+    protection = ProtectionOptions(
+        method,
+        options.batch_size,
+        options.workers,
+        read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None,
+        _seal(options.seal) if options.seal else None,
+    )
     if Path(options.input).is_file():
         _warn_of_origin(options, image_map)
-        anonymize_video(options, image_map, method, **common)
+        anonymize_video(options, image_map, protection)
         return
     refuse_video_options(options)
     source = _source(options)
     storage = _storage(options)
     _warn(options, image_map, source, storage)
-    done = protect_collection(source, options.output, image_map, method=method, storage=storage, **common)
+    done, failed = protect_collection(source, options.output, image_map, storage, protection)
     say(
         f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}",
         sys.stdout,
     )
-    sources = {
-        target: path for path, target in targets(source.paths, ImageStorage(storage).extension, key).items()
-    }
-    report_failed({sources[target]: reason for target, reason in done.failed.items()}, "protected")
+    report_failed(failed, "protected")
+
+
+def _seal(path: Path) -> Callable[[str, bytes], bytes]:
+    """What seals a raw file, its path and content, to the public key of a file."""
+    key = read_public_key(path)
+    return lambda name, content: seal(name, content, key)
 
 
 def report_failed(failed: dict[str, str], what: str) -> None:
@@ -132,6 +134,7 @@ def report_failed(failed: dict[str, str], what: str) -> None:
 
 
 def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:
+    """The anonymizer, and the name of its method: a checkpoint of Base holds a conventional operator."""
     method = options.method or "learned"
     if method == "learned":
         if not options.weights:
@@ -141,23 +144,18 @@ def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:
         image_map = load_anonymizer(
             options.weights, options.device, runtime=options.runtime, precision=options.precision
         )
-        return image_map, "learned" if image_map.network is not None else image_map.operator.name
+        operator = image_map.operator
+        return image_map, operator.name if isinstance(operator, Desensitizer) else "learned"
     if options.weights:
         raise UserError(f"--method {method} uses no weights: leave out --weights, or --method")
     if options.runtime or options.precision != "float32":
         raise UserError(f"--method {method} uses no network: leave out --runtime and --precision")
     cfg = load_config("", ["PRIVACY.DESENSITIZER.NAME", method, *options.options])
+    # images keep their own size
+    about = changed(cfg, {"PRIVACY.PROTECTION": "conventional", "INPUT.SIZE_TEST": []})
+    fingerprint = anonymizer_fingerprint({}, about)
     operator = Desensitizer.from_config(cfg)
-    return ImageMap(
-        None, operator, ImageStorage("png"), None, fingerprint=anonymizer_fingerprint({}, _conventional(cfg))
-    ), method
-
-
-def _conventional(cfg):
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.PRIVACY.PROTECTION, cfg.INPUT.SIZE_TEST = "conventional", []  # images keep their own size
-    return cfg
+    return ImageMap(None, operator, ImageStorage("png"), None, fingerprint=fingerprint), method
 
 
 def _source(options: argparse.Namespace) -> Source:
@@ -166,27 +164,25 @@ def _source(options: argparse.Namespace) -> Source:
     return folder_source(options.input)
 
 
-def _storage(options: argparse.Namespace) -> str:
+def _storage(options: argparse.Namespace) -> ImageStorage:
     if options.format in (None, "png"):
         if options.quality is not None:
             raise UserError("--quality is for --format jpg; png is lossless")
-        return "png"
-    return ImageStorage(f"jpeg{90 if options.quality is None else options.quality}").name
+        return ImageStorage("png")
+    return ImageStorage(f"jpeg{90 if options.quality is None else options.quality}")
 
 
-def _warn(options: argparse.Namespace, image_map: ImageMap, source: Source, storage: str) -> None:
+def _warn(options: argparse.Namespace, image_map: ImageMap, source: Source, storage: ImageStorage) -> None:
     trained_for = image_map.storage.name
-    if image_map.network is not None and trained_for not in (storage, "none"):
+    if image_map.network is not None and trained_for not in (storage.name, "none"):
         say(
-            f"warning: this model was trained for {trained_for} files; recovery and Re-ID on {storage} "
+            f"warning: this model was trained for {trained_for} files; recovery and Re-ID on {storage.name} "
             "files are worse than they could be"
         )
     _warn_of_origin(options, image_map)
     if source.others:
-        listed = ", ".join(source.others[:NAMED]) + (
-            f" and {len(source.others) - NAMED:,} more" if len(source.others) > NAMED else ""
-        )
-        say(f"left out, for they are no images: {listed}")
+        more = f" and {len(source.others) - NAMED:,} more" if len(source.others) > NAMED else ""
+        say(f"left out, for they are no images: {', '.join(source.others[:NAMED])}{more}")
 
 
 def _warn_of_origin(options: argparse.Namespace, image_map: ImageMap) -> None:
@@ -196,6 +192,5 @@ def _warn_of_origin(options: argparse.Namespace, image_map: ImageMap) -> None:
     if image_map.trained_on == (EMBEDDED,) and not embedded:
         say(
             "warning: this model was trained on rendered people only: on photographs it neither protects "
-            "nor recovers as measured; train "
-            "it on photographs first"
+            "nor recovers as measured; train it on photographs first"
         )

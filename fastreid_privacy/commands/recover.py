@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ..checkpoints.image_maps import load_recovery
 from ..collection.compare import compare_collection, figures_text, in_all, raw_files
-from ..collection.recover import finished_collection, recover_collection
-from ..collection.source import read_pseudonym_key, targets
+from ..collection.recover import read_protected, recover_collection
+from ..collection.source import read_pseudonym_key
 from ..collection.unseal import unseal_collection
 from ..core.errors import UserError, exit_code, say
 from ..keys.encryption import is_encrypted
@@ -80,7 +80,8 @@ def _recover(options: argparse.Namespace) -> None:
         return
     if options.pseudonymize and not options.verify:
         raise UserError("--pseudonymize only finds raw images for --verify: leave it out")
-    collection = finished_collection(options.input)
+    protected = read_protected(options.input)
+    collection = protected.manifest
     key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
     image_map = load_recovery(
         options.key,
@@ -90,16 +91,14 @@ def _recover(options: argparse.Namespace) -> None:
         precision=options.precision,
     )
     if "video" in collection.header:
-        recover_video_of(options, collection, image_map)
+        recover_video_of(options, protected, image_map)
         return
-    wanted = targets(collection.entries, ".png").values()
-    originals = (
-        raw_files(options.verify, wanted, key if collection.header["pseudonyms"] else None)
-        if options.verify
-        else {}
-    )
+    originals: dict[str, Path] = {}
+    if options.verify:
+        key = key if collection.header["pseudonyms"] else None
+        originals = raw_files(options.verify, protected.recovered_names.values(), key)
     done = recover_collection(
-        options.input, options.output, image_map, batch_size=options.batch_size, workers=options.workers
+        protected, options.output, image_map, batch_size=options.batch_size, workers=options.workers
     )
     not_compared = _verify(options, done, originals) if options.verify else {}
     say(
@@ -116,8 +115,9 @@ def _recover(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace, done: Manifest, originals: dict[str, Path]) -> dict[str, str]:
-    """Print the figures of each image and of all; returns the reasons why some have none."""
-    compared, failed = [], {}
+    """Print the figures of each image and of all; returns the reasons why some have none, by path."""
+    compared: list[dict] = []
+    failed: dict[str, str] = {}
     for figures in compare_collection(options.output, sorted(done.entries), originals, options.workers):
         if "failed" in figures:
             failed[figures["path"]] = figures["failed"]
@@ -141,6 +141,6 @@ def _unseal(options: argparse.Namespace) -> None:
     encrypted = options.identity.is_file() and is_encrypted(options.identity.read_bytes())
     passphrase = read_passphrase(options.passphrase_env, options.passphrase_fd) if encrypted else None
     identity = read_identity(options.identity, passphrase)
-    opened, failed = unseal_collection(options.input, options.output, identity)
+    opened, failed = unseal_collection(read_protected(options.input), options.output, identity)
     say(f"{opened:,} sealed originals opened: {options.output}", sys.stdout)
     report_failed(failed, "opened")

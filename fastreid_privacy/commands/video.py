@@ -8,16 +8,19 @@ from pathlib import Path
 
 from ..checkpoints.image_maps import ImageMap
 from ..collection.compare import figures_text, in_all
-from ..collection.source import ENDINGS as IMAGE_ENDINGS
+from ..collection.protect import ProtectionOptions
+from ..collection.recover import ProtectedFolder
 from ..collection.source import is_dataset
 from ..config import resolve_device
 from ..core.errors import UserError, say
-from ..manifest import MANIFEST, Manifest
+from ..core.folders import ENDINGS as IMAGE_ENDINGS
+from ..manifest import MANIFEST
 from ..video.boxes import MotBoxes
 from ..video.detector import DEFAULT_MODEL, PersonDetector, detector_names
 from ..video.protect import protect_video
 from ..video.recover import compare_videos, recover_video
-from ..video.stream import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, about_video, count_frames
+from ..video.stream import count_frames, video_format
+from ..video.writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY
 
 FORMATS = {ending.removeprefix("."): codec for codec, ending in ENDINGS.items()}
 """mkv and mp4, and the codec of each."""
@@ -76,14 +79,13 @@ def refuse_video_options(options: argparse.Namespace) -> None:
         raise UserError(f"{name} is for a video, which --input {options.input} is not")
 
 
-def anonymize_video(options: argparse.Namespace, image_map: ImageMap, method: str, **common) -> None:
+def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection: ProtectionOptions) -> None:
     """Protect the video ``--input``.
 
     Args:
         options: parsed.
         image_map: the anonymizer.
-        method: its name.
-        **common: what every kind of input has, for :func:`protect_video`.
+        protection: what every kind of input has.
     """
     if options.input.lower().endswith(tuple(ending for ending in IMAGE_ENDINGS if ending != ".gif")):
         raise UserError(f"--input {options.input} is an image: give its folder")
@@ -97,18 +99,16 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, method: st
     crf = DEFAULT_CRF if options.crf is None else options.crf
     if not 0 <= crf <= 51:
         raise UserError(f"--crf is {crf}; it lies between 0 and 51")
-    left_out = about_video(options.input).others
+    left_out = video_format(options.input).others
     boxes = _boxes(options)
-    if method == "noise":
+    if protection.method == "noise":
         say(
             "warning: noise differs from frame to frame; whoever averages the frames of somebody who "
             "stands still sees them"
         )
     if left_out:
         say(f"left out: {', '.join(left_out)}")
-    done = protect_video(
-        options.input, options.output, image_map, boxes, method=method, codec=codec, crf=crf, **common
-    )
+    done = protect_video(options.input, options.output, image_map, boxes, protection, codec=codec, crf=crf)
     (entry,) = done.entries.values()
     protected, frames = entry["boxes"], {row[0] for row in entry["boxes"]}
     where = options.output / entry["path"]
@@ -145,38 +145,33 @@ def _boxes(options: argparse.Namespace) -> MotBoxes | PersonDetector:
     )
 
 
-def recover_video_of(options: argparse.Namespace, collection: Manifest, image_map: ImageMap) -> None:
-    """Recover the protected video in the folder ``--input``, and compare it with the raw video
-    ``--verify``."""
+def recover_video_of(options: argparse.Namespace, protected: ProtectedFolder, image_map: ImageMap) -> None:
+    """Recover the protected video of ``--input``, and compare it with the raw video ``--verify``."""
     if options.pseudonymize:
         raise UserError(
             "--pseudonymize finds raw images; of a video, --verify is the file itself: leave it out"
         )
-    (protected,) = collection.entries.values()
-    if (
-        options.verify and (frames := count_frames(options.verify)) != protected["frames"]
-    ):  # before anything is recovered
+    (entry,) = protected.manifest.entries.values()
+    # before anything is recovered
+    if options.verify and (frames := count_frames(options.verify)) != entry["frames"]:
         raise UserError(
             f"--verify {options.verify} has {frames:,} frames, the video that was protected "
-            f"{protected['frames']:,}"
+            f"{entry['frames']:,}"
         )
     done = recover_video(
-        options.input, options.output, image_map, batch_size=options.batch_size, workers=options.workers
+        protected, options.output, image_map, batch_size=options.batch_size, workers=options.workers
     )
     (made,) = done.entries.values()
     path = options.output / made["path"]
     if options.verify:
         compared = []
-        for figures in compare_videos(path, options.verify, protected, options.workers):
-            say(
-                f"{figures_text(figures)}  frame {figures['frame']}, box "
-                f"{', '.join(map(str, figures['box']))}",
-                sys.stdout,
-            )
+        for figures in compare_videos(path, options.verify, entry, options.workers):
+            box = ", ".join(map(str, figures["box"]))
+            say(f"{figures_text(figures)}  frame {figures['frame']}, box {box}", sys.stdout)
             compared.append(figures)
         say(f"{figures_text(in_all(compared))}  in all, {len(compared):,} boxes", sys.stdout)
     say(
-        f"{len(protected['boxes']):,} boxes in {made['frames']:,} frames recovered: {path}, "
+        f"{len(entry['boxes']):,} boxes in {made['frames']:,} frames recovered: {path}, "
         f"{options.output / MANIFEST}",
         sys.stdout,
     )

@@ -17,9 +17,26 @@ SMALLEST_SIDE = 11  # of SSIM's Gaussian window, sigma 1.5
 
 
 def psnr_of_mse(mse: float) -> float:
-    """PSNR in dB of a mean squared error of values 0–255: 10·log10(255² / mse); infinite for an error of
-    zero."""
+    """10·log10(255² / mse), in dB, of values 0–255; infinite for an error of zero."""
     return 10 * math.log10(DATA_RANGE**2 / mse) if mse > 0 else math.inf
+
+
+def psnr_of_sum(squared_error: float, values: int) -> float | None:
+    """PSNR in dB of values 0–255 from the sum of their squared errors; None where nothing differs.
+
+    JSON knows no infinity, so figures that are written hold None instead.
+
+    Args:
+        squared_error: sum over all values.
+        values: how many these are, each channel of a pixel counted.
+
+    Example:
+        >>> psnr_of_sum(255.0**2 * 3, 300)
+        20.0
+        >>> psnr_of_sum(0.0, 300) is None
+        True
+    """
+    return psnr_of_mse(squared_error / values) if squared_error > 0 else None
 
 
 @dataclass

@@ -1,9 +1,9 @@
-"""Videos in and out: the people in the boxes of each frame are protected and put back, and recovered from
-there.
+"""Videos in and out: people in the boxes of each frame are protected and put back, and recovered from there.
 
 The way of one frame::
 
-    stream          a video file as upright RGB frames with their times, and back: FFV1 or H.264
+    stream          a video file as upright RGB frames with their times
+    writer          frames as a video file: FFV1 or H.264
     boxes           where people are: a MOT file, or the boxes that a protected video's manifest keeps
     detector        where people are: a torchvision detector with the user's weights
     regions         boxes cut out, sent through a network at its own size, and put back

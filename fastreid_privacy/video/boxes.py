@@ -18,8 +18,7 @@ Box = tuple[int, int, int, int]
 
 
 def whole_pixels(left: float, top: float, right: float, bottom: float, width: int, height: int) -> Box | None:
-    """The pixels that a rectangle touches, inside a frame of ``width`` × ``height``; None where it lies
-    outside."""
+    """The pixels that a rectangle touches inside a frame of ``width`` × ``height``; None: it lies outside."""
     box = (
         max(0, math.floor(left)),
         max(0, math.floor(top)),
@@ -30,9 +29,9 @@ def whole_pixels(left: float, top: float, right: float, bottom: float, width: in
 
 
 class MotBoxes:
-    """Boxes of a MOT file: a line for each, ``frame, identity, left, top, width, height`` and whatever
-    follows; frames count from 1.
+    """Boxes of a MOT file.
 
+    A line for each: ``frame, identity, left, top, width, height`` and whatever follows; frames count from 1.
     Every line counts, whatever its confidence or class: a box too many hides a stranger's car, one too few
     shows a person. Tools differ in whether the first pixel is 0 or 1, so a box reaches one pixel further to
     the left and to the top.
@@ -52,34 +51,30 @@ class MotBoxes:
             content = read_bytes(path)
         except UserError as error:
             raise UserError(f"--boxes {path}: {error}") from None
-        self.path, self.of_frame = path, defaultdict(list)
+        self.path = path
+        self.of_frame: dict[int, list[tuple[float, float, float, float]]] = defaultdict(list)
         for number, text in enumerate(content.decode("utf-8-sig", "replace").splitlines(), start=1):
             if text.strip():
-                frame, *box = self._line(number, text)
+                frame, box = self._line(number, text)
                 self.of_frame[frame].append(box)
         if not self.of_frame:
             raise UserError(f"--boxes {path} holds no box")
         self.about = {"boxes": "mot", "boxes_sha256": hashlib.sha256(content).hexdigest()}
 
-    def _line(self, number: int, text: str) -> tuple[int, float, float, float, float]:
+    def _line(self, number: int, text: str) -> tuple[int, tuple[float, float, float, float]]:
+        """The frame and the box, left, top, right, bottom, of a line."""
         words = text.replace(",", " ").split()
         try:
             frame, _, left, top, width, height = (float(word) for word in words[:6])
-            if (
-                not all(map(math.isfinite, (frame, left + width, top + height)))
-                or frame < 1
-                or frame % 1
-                or width <= 0
-                or height <= 0
-            ):
+            finite = all(map(math.isfinite, (frame, left + width, top + height)))
+            if not finite or frame < 1 or frame % 1 or width <= 0 or height <= 0:
                 raise ValueError
         except ValueError:
             raise UserError(
                 f"line {number} of --boxes {self.path} is {text.strip()[:80]!r}; a MOT line is frame, "
-                "identity, left, top, "
-                "width, height in pixels, with frames from 1 and sides above 0"
+                "identity, left, top, width, height in pixels, with frames from 1 and sides above 0"
             ) from None
-        return int(frame), left - 1, top - 1, left + width, top + height
+        return int(frame), (left - 1, top - 1, left + width, top + height)
 
     def __call__(self, number: int, pixels: np.ndarray) -> list[Box]:
         """The boxes of a frame, as whole pixels inside it, in the file's order."""
@@ -88,8 +83,11 @@ class MotBoxes:
         return [box for box in boxes if box]
 
     def check(self, frames: int, video: Path) -> None:
-        """Refuse boxes of frames that the video does not have: the file belongs to another one, or to other
-        numbers.
+        """Refuse boxes of frames that the video does not have: the file belongs to another one.
+
+        Args:
+            frames: how many the video has.
+            video: for the message.
 
         Raises:
             UserError: naming such a frame.
@@ -99,12 +97,11 @@ class MotBoxes:
             more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
             raise UserError(
                 f"--boxes {self.path} has boxes of frame {beyond[0]}{more}, but {video} has {frames:,} "
-                "frames; do they "
-                "belong together?"
+                "frames; do they belong together?"
             )
 
 
-def rows(numbered: Iterable[tuple[int, Sequence[Box]]]) -> list[list[int]]:
+def manifest_rows(numbered: Iterable[tuple[int, Sequence[Box]]]) -> list[list[int]]:
     """Boxes as a manifest keeps them: [frame, left, top, width, height] each."""
     return [
         [number, left, top, right - left, bottom - top]
@@ -129,13 +126,9 @@ class ManifestBoxes:
             if type(entry["frames"]) is not int:
                 raise ValueError
             for number, left, top, width, height in entry["boxes"]:
-                whole = all(type(value) is int for value in (number, left, top, width, height))
-                if (
-                    not whole
-                    or not 1 <= number <= entry["frames"]
-                    or min(width, height) < 1
-                    or min(left, top) < 0
-                ):
+                if any(type(value) is not int for value in (number, left, top, width, height)):
+                    raise ValueError
+                if not 1 <= number <= entry["frames"] or min(width, height) < 1 or min(left, top) < 0:
                     raise ValueError
                 if left + width > entry["width"] or top + height > entry["height"]:
                     raise ValueError

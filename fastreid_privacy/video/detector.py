@@ -62,9 +62,7 @@ class PersonDetector:
         )
         try:
             self.network.load_state_dict(load_safely(path))
-        except (
-            Exception
-        ) as error:  # a damaged or foreign file can end in any exception of zipfile, pickle and torch
+        except Exception as error:  # a damaged file can end in any exception of zipfile, pickle and torch
             raise UserError(
                 f"--detector {path} does not hold the weights of {model} ({brief(error)}); "
                 "name its model with --detector-model"

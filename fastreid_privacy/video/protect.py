@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 
 from ..checkpoints.image_maps import ImageMap
-from ..collection.protect import BatchOf, protection_header, write_sealed
+from ..collection.batch_mapper import BatchMapper
+from ..collection.protect import ProtectionOptions, protection_header, write_sealed
 from ..collection.source import check_apart, targets
 from ..core.errors import UserError
-from ..manifest import Manifest
-from .boxes import MotBoxes, rows
+from ..core.pictures import read_bytes
+from ..manifest import Manifest, file_hash
+from .boxes import Box, MotBoxes, manifest_rows
 from .detector import PersonDetector
 from .regions import protect_regions
 from .run import VideoWork, make_video
-from .stream import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, Frame, VideoWriter, about_video, count_frames
+from .stream import Frame, count_frames, video_format
+from .writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, VideoWriter
 
 
 def protect_video(
@@ -24,17 +26,15 @@ def protect_video(
     output: str | Path,
     image_map: ImageMap,
     boxes: MotBoxes | PersonDetector,
+    options: ProtectionOptions,
     *,
-    method: str = "learned",
     codec: str = LOSSLESS,
     crf: int = DEFAULT_CRF,
-    batch_size: int = 32,
-    workers: int | None = None,
-    pseudonym_key: bytes | None = None,
-    seal: Callable[[str, bytes], bytes] | None = None,
 ) -> Manifest:
-    """Protect the people in the boxes of a video. Sound, subtitles and whatever the file says of itself are
-    left out.
+    """Protect the people in the boxes of a video.
+
+    Sound, subtitles and whatever the file says of itself are left out. A video is read frame by frame, so
+    what is sealed is read once more: its hash must be that of the file before the first frame was read.
 
     Args:
         source: the raw video.
@@ -42,14 +42,9 @@ def protect_video(
             recovery.
         image_map: the anonymizer; a box is protected at the network's size.
         boxes: a frame's number and pixels to the boxes.
-        method: name of the anonymizer in the manifest.
+        options: how.
         codec: "ffv1", lossless, or "h264".
         crf: quality of "h264", 0 to 51, larger is smaller and worse.
-        batch_size: boxes at a time.
-        workers: threads, each of which has a few frames; None: as many as there are cores.
-        pseudonym_key: rename the file by a keyed hash of its name.
-        seal: the raw file's name and content to what only the owner can open; it is written beside the
-            protected video.
 
     Returns:
         What the manifest holds. Its one entry has "frames", "boxes" ([frame, left, top, width, height] each),
@@ -58,43 +53,55 @@ def protect_video(
 
     Raises:
         UserError: when the video cannot be read, boxes and frames do not belong together, no frame has a box,
-            or the output folder is no place for it.
+            the file changes while it is to be sealed, or the output folder is no place for it.
     """
-    source, output = Path(source), Path(output)
+    source, output, seal = Path(source), Path(output), options.seal
     check_apart(source, output)
-    about = about_video(source)
+    read_hash = _hash(source) if seal else ""
+    source_format = video_format(source)
     announced = count_frames(source)
     boxes.check(announced, source)  # before anything is written
-    path = targets([source.name], ENDINGS[codec], pseudonym_key)[source.name]
+    path = targets([source.name], ENDINGS[codec], options.pseudonym_key)[source.name]
     conventional = image_map.network is None
-    network = BatchOf(image_map, batch_size, (lambda: secrets.token_bytes(32)) if conventional else None)
-    storage = codec if codec == LOSSLESS else f"{codec} crf {crf}"
-    made_by = protection_header(
-        image_map, method, storage, batch_size, pseudonym_key is not None, seal is not None
+    mapper = BatchMapper(
+        image_map, options.batch_size, (lambda: secrets.token_bytes(32)) if conventional else None
     )
-    header = {**made_by, "video": True, **boxes.about}
-    found: dict[int, list] = {}
+    storage = codec if codec == LOSSLESS else f"{codec} crf {crf}"
+    header = {**protection_header(image_map, options, storage), "video": True, **boxes.about}
+    found: dict[int, list[Box]] = {}
 
     def work(frames: list[Frame]) -> list[Frame]:
         for frame in frames:
             frame.boxes = found[frame.number] = boxes(frame.number, frame.pixels)
-        protect_regions(frames, network, image_map.size, batch_size)
+        protect_regions(frames, mapper, image_map.size, options.batch_size)
         return frames
 
     def finish(entry: dict, writer: VideoWriter) -> None:
         if entry["frames"] != announced:
             raise UserError(
                 f"{source} is damaged: {announced:,} frames are announced, {entry['frames']:,} could be "
-                "decoded; boxes would "
-                "lie on the wrong ones. Encode it anew, and find the boxes of that"
+                "decoded; boxes would lie on the wrong ones. Encode it anew, and find the boxes of that"
             )
-        entry["boxes"] = rows(sorted(found.items()))
+        entry["boxes"] = manifest_rows(sorted(found.items()))
         if not entry["boxes"]:
             raise UserError(f"no box lies in any frame of {source}: nothing would be protected")
         if codec == LOSSY:
-            entry["stored"] = writer.kept.figures()
+            entry["stored"] = writer.quality.figures()
         if seal is not None:
-            entry.update(write_sealed(output, path, seal(source.name, source.read_bytes())))
+            content = read_bytes(source)
+            if hashlib.sha256(content).hexdigest() != read_hash:
+                raise UserError(
+                    f"{source} was changed while it was protected, so that another video would be sealed; "
+                    "run the same command again"
+                )
+            entry.update(write_sealed(output, path, seal(source.name, content)))
 
-    video = VideoWork(source, path, header, about, announced, work, finish, codec, crf)
-    return make_video(video, output, workers=workers or os.cpu_count() or 1, describe="protecting")
+    video = VideoWork(source, path, header, source_format, announced, work, finish, codec, crf)
+    return make_video(video, output, workers=options.workers, describe="protecting")
+
+
+def _hash(source: Path) -> str:
+    try:
+        return file_hash(source)
+    except OSError as error:
+        raise UserError(f"{source} cannot be read: {error.strerror}") from None

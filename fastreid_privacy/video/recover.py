@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
 from ..checkpoints.image_maps import ImageMap
+from ..collection.batch_mapper import BatchMapper
 from ..collection.compare import compare
 from ..collection.pipeline import side_by_side
-from ..collection.protect import BatchOf
-from ..collection.recover import begin_recovery
+from ..collection.recover import ProtectedFolder, begin_recovery
 from ..collection.source import targets
 from ..core.errors import UserError
 from ..manifest import Manifest, unchanged
 from .boxes import ManifestBoxes
 from .regions import recover_regions, region
 from .run import VideoWork, make_video
-from .stream import ENDINGS, LOSSLESS, Frame, VideoWriter, about_video, read_frames
+from .stream import Frame, read_frames, video_format
+from .writer import ENDINGS, LOSSLESS, VideoWriter
 
 
 def recover_video(
-    protected: str | Path,
+    protected: ProtectedFolder,
     output: str | Path,
     image_map: ImageMap,
     *,
@@ -32,7 +32,7 @@ def recover_video(
     """Recover what is in the boxes of a protected video; it is written without loss.
 
     Args:
-        protected: a folder that :func:`protect_video` wrote.
+        protected: what :func:`fastreid_privacy.video.protect_video` wrote.
         output: folder for the recovered video and a manifest of its own.
         image_map: the recovery decoder that belongs to the video's anonymizer.
         batch_size: boxes at a time.
@@ -44,26 +44,26 @@ def recover_video(
     Raises:
         UserError: when the protected video is not what was written, or was made by another anonymizer.
     """
-    protected, output = Path(protected), Path(output)
-    collection, header = begin_recovery(protected, output, image_map, batch_size)
-    (entry,) = collection.entries.values()
-    source, boxes = protected / entry["path"], ManifestBoxes(entry)
-    if not unchanged(protected, entry):
+    output = Path(output)
+    header, size = begin_recovery(protected, output, image_map, batch_size)
+    (entry,) = protected.manifest.entries.values()
+    source, boxes = protected.folder / entry["path"], ManifestBoxes(entry)
+    if not unchanged(protected.folder, entry):
         raise UserError(
             f"{source} is not what was written: it is missing, or its SHA-256 differs from the manifest's"
         )
-    about = about_video(source)
-    if (about.width, about.height) != (entry["width"], entry["height"]):
+    source_format = video_format(source)
+    if (source_format.width, source_format.height) != (entry["width"], entry["height"]):
         raise UserError(
-            f"{source} is {about.width}×{about.height}, but its manifest says "
+            f"{source} is {source_format.width}×{source_format.height}, but its manifest says "
             f"{entry['width']}×{entry['height']}"
         )
-    network = BatchOf(image_map, batch_size)
+    mapper = BatchMapper(image_map, batch_size)
 
     def work(frames: list[Frame]) -> list[Frame]:
         for frame in frames:
             frame.boxes = boxes(frame.number, frame.pixels)
-        recover_regions(frames, network, image_map.size, batch_size)
+        recover_regions(frames, mapper, size, batch_size)
         return frames
 
     def finish(made: dict, writer: VideoWriter) -> None:
@@ -73,8 +73,8 @@ def recover_video(
             )
 
     path = targets([entry["path"]], ENDINGS[LOSSLESS])[entry["path"]]
-    video = VideoWork(source, path, {**header, "video": True}, about, entry["frames"], work, finish)
-    return make_video(video, output, workers=workers or os.cpu_count() or 1, describe="recovering")
+    video = VideoWork(source, path, {**header, "video": True}, source_format, entry["frames"], work, finish)
+    return make_video(video, output, workers=workers, describe="recovering")
 
 
 def compare_videos(
@@ -98,23 +98,18 @@ def compare_videos(
     boxes = ManifestBoxes(entry)
 
     def measure(pair: tuple[Frame | None, Frame | None]) -> list[dict]:
-        if None in pair:
+        ours, theirs = pair
+        if ours is None or theirs is None:
             raise UserError(
                 f"{raw} and {recovered} differ in their number of frames; is it the video that was protected?"
             )
-        ours, theirs = pair
         if ours.pixels.shape != theirs.pixels.shape:
             sizes = ["{1}×{0}".format(*frame.pixels.shape) for frame in (theirs, ours)]
             raise UserError(f"{raw} is {sizes[0]}, but the video that was protected is {sizes[1]}")
-        return [
-            {
-                "frame": ours.number,
-                "box": box,
-                **compare(region(ours.pixels, box), region(theirs.pixels, box)),
-            }
-            for box in boxes(ours.number, ours.pixels)
-        ]
+        here = boxes(ours.number, ours.pixels)
+        figures = [compare(region(ours.pixels, box), region(theirs.pixels, box)) for box in here]
+        return [{"frame": ours.number, "box": box, **each} for box, each in zip(here, figures, strict=True)]
 
     pairs = zip_longest(read_frames(recovered), read_frames(raw))
-    for figures in side_by_side(pairs, measure, workers or os.cpu_count() or 1):
+    for figures in side_by_side(pairs, measure, workers):
         yield from figures

@@ -1,9 +1,8 @@
-"""Boxes cut out of frames, sent through a network at its own size, and put back so that the way back is as
-exact as it can be.
+"""Boxes cut out of frames, sent through a network at its own size, and put back.
 
-Where a box is larger than the network's image, each of the network's pixels becomes a block of the frame's;
-averaging the blocks gives the network's image back exactly, and from a lossy codec with less noise. Where it
-is smaller, pixels are lost.
+The way back is as exact as it can be. Where a box is larger than the network's image, each of the network's
+pixels becomes a block of the frame's; averaging the blocks gives the network's image back exactly, and from a
+lossy codec with less noise. Where it is smaller, pixels are lost.
 """
 
 from __future__ import annotations
@@ -18,8 +17,12 @@ from .boxes import Box
 from .stream import Frame
 
 SMALLEST = 64  # pixels; how high conventional operators take a box to be at least
-Network = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
+PictureMap = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 """uint8 H×W×3 pictures to the same number of the same size; at most a batch of them."""
+Cut = Callable[[np.ndarray], np.ndarray]
+"""What is in a box to the picture that the map takes."""
+Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""The mapped picture, and what was in the box, to what is put there."""
 
 
 def spread(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -33,9 +36,7 @@ def spread(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         uint8 of that size; each side is repeated pixels where it grows, bicubic with antialiasing where it
         shrinks.
     """
-    picture = resize(
-        picture, tuple(min(there, wanted) for there, wanted in zip(picture.shape[:2], size, strict=True))
-    )
+    picture = resize(picture, (min(picture.shape[0], size[0]), min(picture.shape[1], size[1])))
     rows, columns = (_sources(large, small) for large, small in zip(size, picture.shape[:2], strict=True))
     return picture[rows][:, columns]
 
@@ -51,12 +52,9 @@ def gather(region: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         large = region.shape[axis]
         if large > small:
             firsts = np.searchsorted(_sources(large, small), np.arange(small))
-            counts = np.diff(np.append(firsts, large)).reshape(
-                [-1 if axis == other else 1 for other in range(3)]
-            )
-            region = np.round(np.add.reduceat(region.astype(np.float64), firsts, axis=axis) / counts).astype(
-                np.uint8
-            )
+            counts = np.diff(np.append(firsts, large)).reshape([-1 if axis == at else 1 for at in range(3)])
+            means = np.add.reduceat(region.astype(np.float64), firsts, axis=axis) / counts
+            region = np.round(means).astype(np.uint8)
     return resize(region, size)
 
 
@@ -66,18 +64,18 @@ def _sources(large: int, small: int) -> np.ndarray:
 
 
 def protect_regions(
-    frames: Sequence[Frame], network: Network, size: tuple[int, int] | None, batch_size: int
+    frames: Sequence[Frame], mapper: PictureMap, size: tuple[int, int] | None, batch_size: int
 ) -> None:
-    """Replace what is in the boxes of frames by what the network makes of it, in place.
+    """Replace what is in the boxes of frames by what the anonymizer makes of it, in place.
 
     All boxes are cut from the raw frame; where they overlap, later ones lie on top. So the upper box is
     whole, and recovery takes from the lower one what can be seen of it.
 
     Args:
         frames: with their boxes.
-        network: the anonymizer; the batches are always the same boxes, whoever calls.
+        mapper: the anonymizer; the batches are always the same boxes, whoever calls.
         size: (height, width) of the network; None: a conventional operator, which takes each box as it is.
-        batch_size: of the network.
+        batch_size: of the mapper.
     """
 
     def cut(region: np.ndarray) -> np.ndarray:
@@ -89,20 +87,22 @@ def protect_regions(
         check_changed(raw, protected)
         return protected
 
-    _replace(frames, network, batch_size, cut, fit)
+    _replace(frames, mapper, batch_size, cut, fit)
 
 
 def recover_regions(
-    frames: Sequence[Frame], network: Network, size: tuple[int, int], batch_size: int
+    frames: Sequence[Frame], mapper: PictureMap, size: tuple[int, int], batch_size: int
 ) -> None:
-    """Undo :func:`protect_regions`, in place, as far as the network can."""
-    _replace(
-        frames,
-        network,
-        batch_size,
-        cut=lambda region: gather(region, size),
-        fit=lambda picture, region: resize(picture, region.shape[:2]),
-    )
+    """Undo :func:`protect_regions`, in place, as far as the recovery decoder can."""
+
+    def cut(protected: np.ndarray) -> np.ndarray:
+        return gather(protected, size)
+
+    def fit(picture: np.ndarray, protected: np.ndarray) -> np.ndarray:
+        height, width = protected.shape[:2]
+        return resize(picture, (height, width))
+
+    _replace(frames, mapper, batch_size, cut, fit)
 
 
 def region(pixels: np.ndarray, box: Box) -> np.ndarray:
@@ -112,8 +112,7 @@ def region(pixels: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _whole_person(region: np.ndarray) -> np.ndarray:
-    """A region with its last row repeated until it is as high as a person of its width, and SMALLEST at
-    least.
+    """A region, its last row repeated until it is as high as a person of its width, and SMALLEST at least.
 
     Blur and pixelation scale with the height: of a box that the frame's edge cuts to a few rows, or of a tiny
     one, they would leave what is there.
@@ -122,16 +121,16 @@ def _whole_person(region: np.ndarray) -> np.ndarray:
     return np.pad(region, ((0, max(0, 2 * width - height, SMALLEST - height)), (0, 0), (0, 0)), mode="edge")
 
 
-def _replace(
-    frames: Sequence[Frame], network: Network, batch_size: int, cut: Callable, fit: Callable
-) -> None:
-    places = [(frame, np.ascontiguousarray(frame.pixels), box) for frame in frames for box in frame.boxes]
+def _replace(frames: Sequence[Frame], mapper: PictureMap, batch_size: int, cut: Cut, fit: Fit) -> None:
+    """Send what is in the boxes of frames through a map, and put it back, in place."""
+    places = [(frame, frame.pixels, box) for frame in frames for box in frame.boxes]
     for frame in frames:
         frame.pixels = frame.pixels.copy()  # boxes are cut from the frame as it was
     for start in range(0, len(places), batch_size):
         batch = [
-            (frame, np.ascontiguousarray(region(before, box)), box)
-            for frame, before, box in places[start : start + batch_size]
+            (frame, np.ascontiguousarray(region(whole, box)), box)
+            for frame, whole, box in places[start : start + batch_size]
         ]
-        for (frame, raw, box), picture in zip(batch, network([cut(raw) for _, raw, _ in batch]), strict=True):
-            region(frame.pixels, box)[:] = fit(picture, raw)
+        mapped = mapper([cut(before) for _, before, _ in batch])
+        for (frame, before, box), picture in zip(batch, mapped, strict=True):
+            region(frame.pixels, box)[:] = fit(picture, before)

@@ -9,12 +9,13 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
+from ..collection.output import HOPELESS, Journal, open_output, still_there
 from ..collection.pipeline import side_by_side
-from ..collection.run import HOPELESS, Journal, open_output, still_there
 from ..core.errors import UserError
 from ..core.files import remove_unfinished, write_atomically
 from ..manifest import JOURNAL, Manifest, file_hash, write_manifest
-from .stream import DEFAULT_CRF, LOSSLESS, About, Frame, VideoWriter, read_frames
+from .stream import Frame, VideoFormat, read_frames
+from .writer import DEFAULT_CRF, LOSSLESS, VideoWriter
 
 FRAMES_AT_ONCE = 8  # of a chunk, so that a few chunks of large frames fit the memory
 
@@ -27,7 +28,7 @@ class VideoWork:
         source: the video to read.
         path: of the video to write, relative to the output folder.
         header: what it is made by; a run continues only what has the same.
-        about: size and times of both.
+        format: size and times of both.
         frames: how many the source should have.
         work: gives each frame of a chunk its boxes and changes what is in them.
         finish: gets the line of the manifest, and the writer, when all frames are written; adds to the line,
@@ -38,7 +39,7 @@ class VideoWork:
     source: Path
     path: str
     header: dict
-    about: About
+    format: VideoFormat
     frames: int
     work: Callable[[list[Frame]], list[Frame]]
     finish: Callable[[dict, VideoWriter], None]
@@ -46,14 +47,15 @@ class VideoWork:
     crf: int = DEFAULT_CRF
 
 
-def make_video(video: VideoWork, output: Path, *, workers: int, describe: str) -> Manifest:
-    """Make a video from another, unless it is there already; a killed run begins again and ends with the same
-    bytes.
+def make_video(video: VideoWork, output: Path, *, workers: int | None, describe: str) -> Manifest:
+    """Make a video from another, unless it is there already.
+
+    A killed run begins again and ends with the same bytes.
 
     Args:
         video: what is done.
         output: folder for it and its manifest: new, empty, or of an earlier run of the same header.
-        workers: threads, each of which has a chunk of frames.
+        workers: threads, each of which has a chunk of frames; None: as many as there are cores.
         describe: of the progress bar.
 
     Returns:
@@ -67,7 +69,7 @@ def make_video(video: VideoWork, output: Path, *, workers: int, describe: str) -
         return _make(video, output, earlier, workers, describe)
 
 
-def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int, describe: str) -> Manifest:
+def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int | None, describe: str) -> Manifest:
     done = still_there(output, earlier, {video.path})
     target = output / video.path
     if not done and (target.is_symlink() or target.exists()):
@@ -77,12 +79,8 @@ def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int, descr
     remove_unfinished(output)
     with Journal(output / JOURNAL, earlier.header, done.values()) as journal:
         if not done:
-            entry = {
-                "path": video.path,
-                "width": video.about.width,
-                "height": video.about.height,
-                "frames": 0,
-            }
+            size = {"width": video.format.width, "height": video.format.height}
+            entry = {"path": video.path, **size, "frames": 0}
             try:
                 write_atomically(target, lambda file: _write(file, video, entry, journal, workers, describe))
             except OSError as error:
@@ -98,9 +96,9 @@ def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int, descr
 
 
 def _write(
-    file: BinaryIO, video: VideoWork, entry: dict, journal: Journal, workers: int, describe: str
+    file: BinaryIO, video: VideoWork, entry: dict, journal: Journal, workers: int | None, describe: str
 ) -> None:
-    writer = VideoWriter(file, video.about, video.codec, video.crf)
+    writer = VideoWriter(file, video.format, video.codec, video.crf)
     with tqdm(total=video.frames, unit=" frames", desc=describe, disable=None) as progress:
         for frames in side_by_side(_chunks(video.source), video.work, workers):
             for frame in frames:

@@ -1,0 +1,81 @@
+"""An anonymizer or a recovery decoder over lists of pictures, in batches of one size."""
+
+from __future__ import annotations
+
+import hmac
+import threading
+from collections.abc import Callable, Sequence
+from typing import overload
+
+import numpy as np
+import torch
+
+from ..checkpoints.image_maps import ImageMap
+from ..core.errors import UserError
+from ..core.images import to_pictures
+
+
+class BatchMapper:
+    """An image map over lists of pictures.
+
+    The network always gets as many images as a batch has, so that a picture's bytes do not depend on how many
+    others come with it.
+
+    Args:
+        image_map: the network or operator.
+        batch_size: images at a time; places without one are black.
+        noise_key: gives the key of conventional noise; asked once. It is secret and new for each run: whoever
+            could repeat the noise could subtract it.
+    """
+
+    def __init__(self, image_map: ImageMap, batch_size: int, noise_key: Callable[[], bytes] | None = None):
+        self.image_map, self.batch_size, self.noise_key = image_map, batch_size, noise_key
+        self.key, self.lock = b"", threading.Lock()
+
+    @overload
+    def __call__(self, pictures: Sequence[np.ndarray]) -> Sequence[np.ndarray]: ...
+
+    @overload
+    def __call__(self, pictures: Sequence[np.ndarray | None]) -> Sequence[np.ndarray | None]: ...
+
+    def __call__(self, pictures: Sequence[np.ndarray | None]) -> Sequence[np.ndarray | None]:
+        """Map a batch.
+
+        Args:
+            pictures: ``batch_size`` at most: uint8 H×W×3 RGB, of the network's size, of any where it has
+                none; None where there is no picture.
+
+        Returns:
+            As many of the same kind and size, None for None.
+
+        Raises:
+            UserError: when the network's output is not finite.
+        """
+        if self.image_map.size is None:  # a conventional operator, each picture in its own size
+            return [None if picture is None else self._map(picture[None])[0] for picture in pictures]
+        if all(picture is None for picture in pictures):
+            return list(pictures)
+        batch = np.zeros((self.batch_size, *self.image_map.size, 3), np.uint8)
+        for index, picture in enumerate(pictures):
+            if picture is not None:
+                batch[index] = picture
+        mapped = self._map(batch)
+        return [None if picture is None else image for picture, image in zip(pictures, mapped, strict=False)]
+
+    def _map(self, batch: np.ndarray) -> np.ndarray:
+        """N×H×W×3 uint8 to the same."""
+        device = next((weights.device for weights in self.image_map.parameters()), torch.device("cpu"))
+        images = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
+        mapped = self.image_map.levels(images, self._seeds(batch))
+        if not torch.isfinite(mapped).all():
+            raise UserError("the network's output is not finite: its weights are broken")
+        return to_pictures(mapped)
+
+    def _seeds(self, batch: np.ndarray) -> torch.Tensor | None:
+        """Of the noise of each picture: a keyed hash of its pixels."""
+        if self.noise_key is None:
+            return None
+        with self.lock:  # the first of several threads makes the key
+            self.key = self.key or self.noise_key()
+        digests = [hmac.digest(self.key, np.ascontiguousarray(image).tobytes(), "sha256") for image in batch]
+        return torch.tensor([int.from_bytes(digest[:8], "little") >> 1 for digest in digests])

@@ -1,0 +1,121 @@
+"""The output folder of a run: one run's alone, continued where an earlier one ended, never others' files."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..core.errors import UserError
+from ..core.files import is_unfinished, write_atomically
+from ..core.lock import locked
+from ..manifest import FORMAT, JOURNAL, MANIFEST, Manifest, line, read_manifest, unchanged
+
+HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
+
+
+@contextmanager
+def open_output(output: Path, header: dict) -> Iterator[Manifest]:
+    """Make the output folder, or find what an earlier run of the same header has left there.
+
+    Inside, no other run may write to it.
+
+    Raises:
+        UserError: when the folder holds something else, was made otherwise, cannot be written to, or another
+            run writes to it.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {output} cannot be made: {error.strerror}") from None
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise UserError(f"--output {output} cannot be written to; choose another folder")
+    in_use = f"another run writes to --output {output}; wait for its end, or choose another folder"
+    with locked(output, in_use):
+        yield _earlier(output, {"kind": FORMAT, "schema": 1, **header})
+
+
+def _earlier(output: Path, header: dict) -> Manifest:
+    """What an earlier run has left in a folder; nothing in a new one."""
+    journal, manifest = output / JOURNAL, output / MANIFEST
+    found = next((file for file in (journal, manifest) if file.exists()), None)
+    # a run that was killed early leaves a journal without a first line
+    if found is None or (found == journal and not journal.read_bytes().count(b"\n")):
+        if any(item.name != JOURNAL and not is_unfinished(item.name) for item in output.iterdir()):
+            raise UserError(
+                f"--output {output} is not empty, and no earlier run wrote it; choose an empty or new folder"
+            )
+        return Manifest(header, {}, {}, False)
+    earlier = read_manifest(found, torn=found == journal)
+    if found == journal and not earlier.entries and {item.name for item in output.iterdir()} == {JOURNAL}:
+        return Manifest(header, {}, {}, False)  # it ended before it wrote anything
+    if earlier.header != header:
+        differing = [
+            f"{key} {earlier.header.get(key)} there, {header.get(key)} here"
+            for key in dict.fromkeys([*earlier.header, *header])
+            if earlier.header.get(key) != header.get(key)
+        ]
+        raise UserError(
+            f"--output {output} was made otherwise ({'; '.join(differing)}); choose another folder"
+        )
+    return earlier
+
+
+def still_there(output: Path, earlier: Manifest, wanted: set[str]) -> dict[str, dict]:
+    """Entries whose files need not be made again, by path.
+
+    Raises:
+        UserError: when a file was changed, or is of an image that is wanted no more.
+    """
+    gone = sorted(set(earlier.entries) - wanted)
+    if gone:
+        more = f" and {len(gone) - 1:,} more" if len(gone) > 1 else ""
+        raise UserError(
+            f"--output {output} holds {gone[0]}{more} of images that --input has no more; choose another "
+            "folder, or bring them back"
+        )
+    done = {
+        path: entry
+        for path, entry in earlier.entries.items()
+        if all((output / name).exists() for name in _files(entry))
+    }
+    for path, entry in done.items():
+        if not unchanged(output, entry):
+            raise UserError(
+                f"{output / path} was changed since it was written, or its sealed original; delete it to "
+                "have it made again"
+            )
+    return done
+
+
+def _files(entry: dict) -> list[str]:
+    """The paths of an entry's files: the protected one, and its sealed original where there is one."""
+    return [entry["path"], *([entry["sealed"]] if "sealed" in entry else [])]
+
+
+class Journal:
+    """The entries of finished files, each on the disk before the next batch is counted.
+
+    Args:
+        path: of the file; it is written anew, without the torn line of a killed run.
+        header: the manifest's first line.
+        entries: of the files that are there already.
+    """
+
+    def __init__(self, path: Path, header: dict, entries: Iterable[dict]):
+        self.path = path
+        write_atomically(path, lambda file: file.writelines(map(line, [header, *entries])))
+
+    def __enter__(self) -> Journal:
+        self.file = self.path.open("ab")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def add(self, entries: Iterable[dict]) -> None:
+        """Write entries, so that the system has them when this returns."""
+        self.file.writelines(map(line, entries))
+        self.file.flush()

@@ -1,0 +1,132 @@
+"""Frames as a video file that holds nothing else: FFV1, without loss, or H.264, and what that one keeps."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from ..collection.output import HOPELESS
+from ..core.errors import UserError
+from ..core.extras import from_extra
+from ..evaluation.image_quality import psnr_of_sum
+from .stream import Frame, VideoFormat
+
+if TYPE_CHECKING:
+    import av
+    from av.video.codeccontext import VideoCodecContext
+else:
+    av = from_extra("av")
+
+THREADS = 4  # of a codec, whatever the machine has: a video's bytes must not depend on the number of cores
+LOSSLESS, LOSSY = "ffv1", "h264"
+ENDINGS = {LOSSLESS: ".mkv", LOSSY: ".mp4"}
+DEFAULT_CRF = 18  # of H.264: 0 to 51, larger is smaller and worse
+
+
+class VideoWriter:
+    """Frames to a video without sound, text or anything else of the raw file.
+
+    Args:
+        file: to write to, which can be sought in.
+        format: size, rate and unit of times.
+        codec: "ffv1", which keeps RGB exactly, in a Matroska file, or "h264" in an MP4 file.
+        crf: quality of "h264".
+    """
+
+    def __init__(self, file: BinaryIO, format: VideoFormat, codec: str = LOSSLESS, crf: int = DEFAULT_CRF):
+        self.lossless = codec == LOSSLESS
+        bitexact = {"fflags": "+bitexact"}  # no random identifiers: the same frames give the same file
+        self.container = av.open(file, "w", format="matroska" if self.lossless else "mp4", options=bitexact)
+        if self.lossless:
+            options, kind = {"level": "3", "slices": "4", "slicecrc": "1"}, "bgr0"
+        else:
+            # 4:2:0, which all players show, knows no odd sides
+            options = {"crf": str(crf), "x264-params": "rc-lookahead=10"}
+            kind = "yuv444p" if format.width % 2 or format.height % 2 else "yuv420p"
+        self.stream = self.container.add_stream(
+            "ffv1" if self.lossless else "libx264", rate=format.rate, options=options
+        )
+        self.stream.width, self.stream.height, self.stream.pix_fmt = format.width, format.height, kind
+        context = self.stream.codec_context
+        context.time_base, context.thread_count = format.time_base, THREADS
+        context.flags |= av.codec.context.Flags.bitexact | av.codec.context.Flags.global_header
+        self.time_base = format.time_base
+        self.quality = StoredQuality()
+
+    def write(self, frame: Frame) -> None:
+        """Add a frame; times must rise."""
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.pixels), format="rgb24")
+        picture.pts, picture.time_base = frame.time, self.time_base
+        if not self.lossless:
+            self.quality.expect(frame)
+        self._encode(picture, f"frame {frame.number}")
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._encode(None, "the last frame")
+        if not self.lossless:
+            self.quality.finish()
+        self.container.close()
+
+    def _encode(self, picture: av.VideoFrame | None, name: str) -> None:
+        try:
+            for packet in self.stream.encode(picture):
+                if not self.lossless:
+                    self.quality.see(packet, self.stream.codec_context)
+                self.container.mux(packet)
+        except av.FFmpegError as error:
+            if isinstance(error, OSError) and error.errno in HOPELESS:
+                raise
+            size = f"{self.stream.width}×{self.stream.height}"
+            raise UserError(
+                f"{name}, {size} pixels, cannot be written by this codec ({error.strerror})"
+            ) from None
+
+
+class StoredQuality:
+    """How much a lossy codec keeps of the frames, measured by decoding its packets as they come."""
+
+    def __init__(self) -> None:
+        self.decoder: VideoCodecContext | None = None
+        self.waiting: deque[Frame] = deque()
+        self.errors, self.values = {"boxes": 0.0, "frames": 0.0}, {"boxes": 0, "frames": 0}
+
+    def expect(self, frame: Frame) -> None:
+        """A frame that has gone to the encoder."""
+        self.waiting.append(frame)
+
+    def see(self, packet: av.Packet, encoder: av.CodecContext) -> None:
+        """A packet that has come out of it."""
+        if self.decoder is None:
+            decoder = av.CodecContext.create(LOSSY, "r")
+            assert isinstance(decoder, av.VideoCodecContext)
+            decoder.extradata = encoder.extradata
+            self.decoder = decoder
+        self._compare(self.decoder.decode(packet))
+
+    def finish(self) -> None:
+        """The last frames."""
+        if self.decoder is not None:
+            self._compare(self.decoder.decode(None))
+
+    def figures(self) -> dict[str, float | None]:
+        """PSNR of the stored frames against those before compression.
+
+        Returns:
+            "boxes", inside them, and "frames", of all that is in them, in dB; None where nothing differs.
+        """
+        return {name: psnr_of_sum(self.errors[name], self.values[name]) for name in self.errors}
+
+    def _compare(self, decoded: Iterable[av.VideoFrame]) -> None:
+        for stored in decoded:
+            frame = self.waiting.popleft()
+            square = np.square(stored.to_ndarray(format="rgb24").astype(np.int32) - frame.pixels)
+            inside = np.zeros(square.shape[:2], bool)
+            for left, top, right, bottom in frame.boxes:
+                inside[top:bottom, left:right] = True
+            for name, values in (("boxes", square[inside]), ("frames", square)):
+                self.errors[name] += float(values.sum(dtype=np.int64))
+                self.values[name] += values.size
