@@ -1,5 +1,4 @@
-"""What a run has written, as JSON lines: the manifest of a finished run, and the journal that a killed one
-continues from.
+"""What a run over images has written, as JSON lines: the manifest of a finished run, a killed one's journal.
 
 Line 1 says what the files were made by; then one line for each file, sorted by path: ``path``, ``width`` and
 ``height`` of the raw image, ``size`` in bytes and ``sha256`` of the written file, ``sealed`` and
@@ -64,11 +63,11 @@ def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
         raise UserError(
             f"{path} cannot be read ({error.strerror}): is its folder what tools/anonymize.py wrote?"
         ) from None
-    manifest, whole = Manifest({}, {}, {}, False), lines[:-1]  # what follows the last line break is not whole
+    manifest = Manifest({}, {}, {}, False)
     try:
         if lines[-1] and not torn:
             raise ValueError("its last line is cut off")
-        records = [json.loads(line) for line in whole]
+        records = [json.loads(text) for text in lines[:-1]]  # what follows the last line break is not whole
         manifest.header = records[0]
         if manifest.header.get("kind") != FORMAT or manifest.header.get("schema") != 1:
             raise ValueError("it is no manifest of this version")
@@ -86,8 +85,11 @@ def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
 
 
 def _check(record: dict) -> None:
-    """Refuse what no run has written: a manifest may come from somebody else, and recovery writes where its
-    paths say."""
+    """Refuse what no run has written: it may be somebody else's, and recovery writes where its paths say.
+
+    Raises:
+        ValueError: saying what is wrong with the line.
+    """
     for path in (record["path"], record.get("sealed", record["path"])):
         relative_path(path)
     sealed = {"sealed_sha256"} if "sealed" in record else set()
@@ -109,20 +111,23 @@ def line(record: dict) -> bytes:
 
 
 def write_manifest(folder: Path, header: dict, entries: Iterable[dict], failed: dict[str, str]) -> None:
-    """Write the manifest of a finished run, whole or not at all."""
-    records = sorted(
-        [*entries, *({"path": path, "failed": reason} for path, reason in failed.items())],
-        key=lambda item: item["path"],
-    )
+    """Write the manifest of a finished run, whole or not at all.
+
+    Args:
+        folder: of the files.
+        header: what they were made by.
+        entries: of the files that were written.
+        failed: reasons, by path.
+    """
+    reasons = ({"path": path, "failed": reason} for path, reason in failed.items())
+    records = sorted([*entries, *reasons], key=lambda record: record["path"])
     last = {"complete": [len(records) - len(failed), len(failed)]}
-    write_atomically(
-        folder / MANIFEST, lambda file: file.writelines(map(line, [header, *records, last])), sync=True
-    )
+    lines = map(line, [header, *records, last])
+    write_atomically(folder / MANIFEST, lambda file: file.writelines(lines), sync=True)
 
 
 def unchanged(folder: Path, entry: dict) -> bool:
-    """Whether the file of an entry, and its sealed original where it has one, are there and are what was
-    written."""
+    """Whether an entry's file, and its sealed original where there is one, are what was written."""
     try:
         if (folder / entry["path"]).stat().st_size != entry["size"]:
             return False

@@ -27,7 +27,7 @@ from fastreid_privacy.commands.train import run
 from fastreid_privacy.compat.patching import original_of
 from fastreid_privacy.config import load_config
 from fastreid_privacy.data import build_test_loader
-from fastreid_privacy.data.synthetic.dataset import folder_name
+from fastreid_privacy.data.synthetic.dataset import SyntheticOptions
 from fastreid_privacy.training.checkpointer import PrivacyCheckpointer
 from fastreid_privacy.training.trainer import PrivacyTrainer
 
@@ -217,7 +217,9 @@ print("iterations", trainer.iter)
 def test_a_plain_fastreid_script_trains(small_dataset, tmp_path):
     """``import fastreid_privacy`` first, then fastreid as its own documentation has it, on its own class for
     the data set's layout."""
-    (tmp_path / "Market-1501-v15.09.15").symlink_to(small_dataset / folder_name(**SMALL_DATASET))
+    (tmp_path / "Market-1501-v15.09.15").symlink_to(
+        small_dataset / SyntheticOptions(**SMALL_DATASET).folder_name
+    )
     environment = {**os.environ, "FASTREID_DATASETS": str(tmp_path), "OMP_NUM_THREADS": "1"}
     output = tmp_path / "output"
     output.mkdir()

@@ -16,7 +16,7 @@ from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.data.synthetic import dataset as dataset_module
 from fastreid_privacy.data.synthetic.body import Pose, Skeleton
 from fastreid_privacy.data.synthetic.camera import Camera
-from fastreid_privacy.data.synthetic.dataset import SyntheticPedestrians, check_parameters, generate
+from fastreid_privacy.data.synthetic.dataset import SyntheticOptions, SyntheticPedestrians, generate
 from fastreid_privacy.data.synthetic.identity import (
     FIXED_LOWER,
     FIXED_UPPER,
@@ -103,14 +103,14 @@ def test_not_every_identity_is_under_every_camera():
 
 
 def test_the_same_parameters_give_the_same_bytes_and_another_seed_others(small, tmp_path):
-    generate(tmp_path / "again", **SMALL)
+    generate(tmp_path / "again", SyntheticOptions(**SMALL))
     assert digest(tmp_path / "again") == digest(small.folder)
-    generate(tmp_path / "other", **SMALL | {"seed": 1})
+    generate(tmp_path / "other", SyntheticOptions(**SMALL | {"seed": 1}))
     assert not set(digest(tmp_path / "other").values()) & set(digest(small.folder).values())
 
 
 def test_more_identities_leave_the_others_as_they_were(small, tmp_path):
-    generate(tmp_path / "more", **SMALL | {"test_identities": 4})
+    generate(tmp_path / "more", SyntheticOptions(**SMALL | {"test_identities": 4}))
     more = digest(tmp_path / "more")
     assert all(
         more[name] == value
@@ -136,7 +136,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Camera, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        generate(tmp_path / "set", **SMALL)
+        generate(tmp_path / "set", SyntheticOptions(**SMALL))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -147,10 +147,10 @@ def test_of_two_runs_at_once_one_gives_the_folder(tmp_path, monkeypatch):
         yield from images(*args)
         if not folder.exists():
             monkeypatch.setattr(dataset_module, "_images", images)
-            generate(folder, **SMALL)
+            generate(folder, SyntheticOptions(**SMALL))
 
     monkeypatch.setattr(dataset_module, "_images", slower)
-    generate(folder, **SMALL)
+    generate(folder, SyntheticOptions(**SMALL))
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
     assert len(digest(folder)) > 20
 
@@ -185,7 +185,7 @@ def test_bad_values_name_their_config_key(key, value, tmp_path):
 
 
 def test_the_smallest_values_are_allowed():
-    check_parameters(
+    SyntheticOptions(
         train_identities=1,
         test_identities=1,
         cameras=2,

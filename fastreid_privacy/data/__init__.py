@@ -1,5 +1,4 @@
-"""Data: any fastreid data set by name, its identity-disjoint validation split, and the loaders that training
-and evaluation use."""
+"""Data: any fastreid data set by name, its identity-disjoint validation split, loaders of both."""
 
 from .datasets import MarketFolder, check_datasets, load_dataset
 from .loaders import build_test_loader, build_train_loader, build_validation_loader, check_training

@@ -1,5 +1,4 @@
-"""Finding data sets: fastreid's own and this project's by name, and any folders of images in Market-1501
-naming."""
+"""Finding data sets: fastreid's own and this project's by name, any folders in Market-1501 naming."""
 
 from __future__ import annotations
 
@@ -15,11 +14,13 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from ..core.errors import UserError
 from ..core.folders import IMAGE_ENDINGS
+from ..manifest import PARTS
 
 MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
-_SOURCES = {
-    "Market1501": "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html, unpacked to "
-    "Market-1501-v15.09.15/",
+_WHERE_TO_GET = {
+    "Market1501": (
+        "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html, unpacked to Market-1501-v15.09.15/"
+    ),
     "MSMT17": "https://www.pkuvmc.com/dataset.html, unpacked to MSMT17_V1/ or MSMT17_V2/",
     "CUHK03": "https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html, unpacked to cuhk03/",
 }
@@ -27,11 +28,10 @@ _SOURCES = {
 
 @DATASET_REGISTRY.register()
 class MarketFolder(ImageDataset):
-    """Folders of images named as in Market-1501: ``<identity>_c<camera>…``, for instance
-    ``0002_c1s1_000451_03.jpg``.
+    """Folders of images named as in Market-1501: ``<identity>_c<camera>…``.
 
-    Identity −1 marks junk, which is left out; identity 0 marks distractors, which stay in the gallery.
-    Cameras count from 1 in names and from 0 in items.
+    For instance ``0002_c1s1_000451_03.jpg``. Identity −1 marks junk, which is left out; identity 0 marks
+    distractors, which stay in the gallery. Cameras count from 1 in names and from 0 in items.
 
     Args:
         root: not used; the folders come from ``DATASETS.FOLDER``.
@@ -58,15 +58,25 @@ class MarketFolder(ImageDataset):
 
 
 def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int]]:
-    """(path, identity, camera from 0) of the images of one folder in Market-1501 naming, sorted by name; junk
-    (−1) left out."""
+    """The images of one folder in Market-1501 naming, sorted by name; junk (−1) is left out.
+
+    Args:
+        folder: the folder.
+        key: of the config that names it, for messages.
+
+    Returns:
+        (path, identity, camera from 0) of each.
+
+    Raises:
+        UserError: for a folder that is missing or empty, or a file that is not named so.
+    """
     given, folder = str(folder), Path(folder).expanduser()
     if folder == Path() or not folder.is_dir():
         raise UserError(
             f"{key} is {given!r}, which is no folder; give a folder of images named as "
             "0002_c1s1_000451_03.jpg"
         )
-    items = []
+    items: list[tuple[str, int, int]] = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_ENDINGS:
             continue
@@ -84,8 +94,7 @@ def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int
 
 
 def datasets_root() -> Path:
-    """Where data sets live: the environment variable FASTREID_DATASETS, read now, else ``datasets`` in the
-    working folder."""
+    """Where data sets live: the environment variable FASTREID_DATASETS, read now, else ``datasets`` here."""
     return Path(os.environ.get("FASTREID_DATASETS", "datasets")).expanduser()
 
 
@@ -99,7 +108,7 @@ def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
     known = sorted(DATASET_REGISTRY._obj_map)  # fastreid's registry has no public way to list its names
     if name not in known:
         raise UserError(f"DATASETS: unknown data set {name}; known: {', '.join(known)}")
-    options = {}
+    options: dict[str, object] = {}
     if name == "SyntheticPedestrians":
         options = {key.lower(): value for key, value in cfg.DATASETS.SYNTHETIC.items()}
     elif name == "MarketFolder":
@@ -109,19 +118,15 @@ def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
     root = datasets_root()
     try:
         data = DATASET_REGISTRY.get(name)(root=str(root), **options)
-        counts = {
-            part: len(getattr(data, part)) for part in ("train", "query", "gallery")
-        }  # fastreid lists files at the first access
+        counts = {part: len(getattr(data, part)) for part in PARTS}  # files are listed at the first access
     except (RuntimeError, AssertionError, OSError) as error:
         if isinstance(error, UserError):
             raise
-        source = f" Get it from {_SOURCES[name]} there." if name in _SOURCES else ""
+        source = f" Get it from {_WHERE_TO_GET[name]} there." if name in _WHERE_TO_GET else ""
         raise UserError(
             f"data set {name} is not under {root.resolve()} ({error}). Set the environment variable "
-            "FASTREID_DATASETS to the folder that "
-            f"holds it.{source} Without it, this runs on rendered people: python tools/train_net.py "
-            "--config-file "
-            "configs/Synthetic/privacy_agw.yml"
+            f"FASTREID_DATASETS to the folder that holds it.{source} Without it, this runs on rendered "
+            "people: python tools/train_net.py --config-file configs/Synthetic/privacy_agw.yml"
         ) from None
     for part, count in counts.items():
         if count == 0:
@@ -129,18 +134,21 @@ def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
     return data
 
 
-def training_items(cfg: CfgNode) -> list:
-    """All training items of the data sets in ``DATASETS.NAMES``, sorted: file systems list files in any
-    order."""
-    return sorted(
-        (tuple(item) for name in cfg.DATASETS.NAMES for item in load_dataset(cfg, name).train),
-        key=lambda item: item[0],
-    )
+def training_items(cfg: CfgNode) -> list[tuple]:
+    """All training items of ``DATASETS.NAMES``, (path, identity, camera), sorted by path.
+
+    File systems list files in any order.
+    """
+    items = (tuple(item) for name in cfg.DATASETS.NAMES for item in load_dataset(cfg, name).train)
+    return sorted(items, key=lambda item: item[0])
 
 
 def check_datasets(cfg: CfgNode, names: Iterable[str]) -> None:
-    """Load data sets once, so that a missing one is said before training, and one of ``DATASETS.TESTS`` that
-    cannot be ranked too.
+    """Load data sets once, so that before training it is said which is missing or cannot be tested on.
+
+    Args:
+        cfg: those of its ``DATASETS.TESTS`` are tested on.
+        names: of all that are used.
 
     Raises:
         UserError: naming the data set.
@@ -155,6 +163,5 @@ def check_datasets(cfg: CfgNode, names: Iterable[str]) -> None:
         if not any(cameras[pid] - {camera} for _, pid, camera in dataset.query):
             raise UserError(
                 f"data set {name} cannot be tested on: none of its {len(dataset.query)} queries has an "
-                "image of its identity "
-                "in the gallery under another camera"
+                "image of its identity in the gallery under another camera"
             )

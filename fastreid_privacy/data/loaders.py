@@ -1,5 +1,4 @@
-"""Loaders: fastreid's samplers and transforms, random erasing left to the model, unreadable images named, one
-order per seed and epoch."""
+"""Loaders: fastreid's samplers and transforms; unreadable images are named; one order per seed and epoch."""
 
 from __future__ import annotations
 
@@ -13,14 +12,14 @@ from fastreid.data.data_utils import read_image
 from fastreid.data.transforms import build_transforms
 from fastreid.utils.env import seed_all_rng
 
+from ..config import changed
 from ..core.errors import UserError
 from .datasets import load_dataset, training_items
 from .validation_split import Split, split_training_set
 
 
 class PedestrianImages(CommDataset):
-    """fastreid's data set of (path, identity, camera) items, with images always read as RGB and unreadable
-    ones named.
+    """fastreid's data set of (path, identity, camera) items: always RGB, and unreadable ones are named.
 
     fastreid reads palette and RGBA files with their own channels (data_utils.py:18), which then fail or are
     misread.
@@ -47,8 +46,9 @@ def validation_split(cfg: CfgNode) -> Split:
 
 
 def build_train_loader(cfg: CfgNode):
-    """fastreid's training loader over the training part of the split. Batches: images N×3×H×W, RGB, 0–255,
-    and targets, camids, paths.
+    """fastreid's training loader over the training part of the split.
+
+    Its batches have images N×3×H×W, RGB, 0–255, and targets, camids, paths.
 
     Raises:
         UserError: when the training part is smaller than a batch, or a batch needs more identities than there
@@ -61,20 +61,14 @@ def build_train_loader(cfg: CfgNode):
             f"SOLVER.IMS_PER_BATCH {batch} is more than the {len(items)} training images left beside the "
             "validation split"
         )
-    if (
-        cfg.DATALOADER.SAMPLER_TRAIN.endswith("IdentitySampler")
-        and batch // cfg.DATALOADER.NUM_INSTANCE > identities
-    ):
+    needed = batch // cfg.DATALOADER.NUM_INSTANCE
+    if cfg.DATALOADER.SAMPLER_TRAIN.endswith("IdentitySampler") and needed > identities:
         raise UserError(
             f"SOLVER.IMS_PER_BATCH {batch} with DATALOADER.NUM_INSTANCE {cfg.DATALOADER.NUM_INSTANCE} needs "
-            f"{batch // cfg.DATALOADER.NUM_INSTANCE} identities; the training part has {identities}"
+            f"{needed} identities; the training part has {identities}"
         )
-    without_erasing = cfg.clone()
-    without_erasing.defrost()
-    without_erasing.INPUT.REA.ENABLED = (
-        False  # the model erases what Re-ID sees; the generators must not learn erased boxes
-    )
-    transforms = build_transforms(without_erasing, is_train=True)
+    # the model erases what Re-ID sees; the generators must not learn erased boxes
+    transforms = build_transforms(changed(cfg, {"INPUT.REA.ENABLED": False}), is_train=True)
     return build_reid_train_loader(cfg, train_set=PedestrianImages(items, transforms, relabel=True))
 
 
@@ -88,15 +82,15 @@ def check_training(cfg: CfgNode) -> int:
 
 
 def epoch_iterator(loader, seed: int, epoch: int, rank: int = 0) -> Iterator[dict]:
-    """Batches of one epoch, and every random generator set, as a function of the seed and the epoch alone.
+    """Batches of one epoch, and every random generator, as a function of the seed and the epoch alone.
 
     So a run that is resumed at an epoch sees what the uninterrupted one saw, without any generator's state in
     the checkpoint. The sampler draws the same order on every rank (each takes its part of it); the other
     generators differ by rank.
     """
     shared, own = (
-        np.random.SeedSequence((seed, epoch)).generate_state(1)[0],
-        np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0],
+        np.random.SeedSequence(numbers).generate_state(1)[0]
+        for numbers in ((seed, epoch), (seed, epoch, rank))
     )
     sampler = loader.batch_sampler.sampler
     if hasattr(sampler, "_seed"):

@@ -1,5 +1,4 @@
-"""A protected collection as a data set again: its manifest says who is on which file, under which camera and
-in which part."""
+"""A protected collection as a data set again: its manifest says who is on which file, and in which part."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from ..core.errors import UserError
+from ..manifest import MANIFEST, PARTS, read_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,17 @@ class ProtectedCollection(ImageDataset):
 
 
 def read_protected_items(folder: str | Path) -> dict[str, list[tuple]]:
-    """fastreid's items of a protected collection: "train", "query" and "gallery" → (path, identity, camera)
-    of each."""
-    # here, because the collection's modules load data sets through this package
-    from ..manifest import MANIFEST, PARTS, read_manifest
+    """fastreid's items of a protected collection.
 
+    Args:
+        folder: that ``tools/anonymize.py`` made of a data set by its name.
+
+    Returns:
+        "train", "query" and "gallery" → (path, identity, camera) of each.
+
+    Raises:
+        UserError: as :class:`ProtectedCollection`.
+    """
     if not str(folder) or not Path(folder).expanduser().is_dir():
         raise UserError(
             f"DATASETS.PROTECTED is {str(folder)!r}, which is no folder; give one that tools/anonymize.py "
@@ -51,31 +57,28 @@ def read_protected_items(folder: str | Path) -> dict[str, list[tuple]]:
     manifest = read_manifest(folder / MANIFEST)
     if not manifest.complete:
         raise UserError(
-            f"{folder} (DATASETS.PROTECTED) is unfinished; run the same tools/anonymize.py command again "
-            "to finish it"
+            f"{folder} (DATASETS.PROTECTED) is unfinished; run the same tools/anonymize.py command again to "
+            "finish it"
         )
     prefix = manifest.header.get("label_prefix")
     if not isinstance(prefix, str) or not all("labels" in entry for entry in manifest.entries.values()):
         raise UserError(
             f"{folder} (DATASETS.PROTECTED) has no labels: protect the data set by its name "
-            "(tools/anonymize.py --input "
-            "Market1501), or read a folder in Market-1501 naming with MarketFolder (DATASETS.FOLDER)"
+            "(tools/anonymize.py --input Market1501), or read a folder in Market-1501 naming with "
+            "MarketFolder (DATASETS.FOLDER)"
         )
     if lost := [path for path in manifest.entries if not (folder / path).is_file()]:
+        more = f" and {len(lost) - 1:,} more" if lost[1:] else ""
         raise UserError(
-            f"{folder} (DATASETS.PROTECTED) lacks "
-            f"{lost[0]}{f' and {len(lost) - 1:,} more' if lost[1:] else ''} of its "
-            "manifest; run the same tools/anonymize.py command again to make what is lost"
+            f"{folder} (DATASETS.PROTECTED) lacks {lost[0]}{more} of its manifest; run the same "
+            "tools/anonymize.py command again to make what is lost"
         )
     items: dict[str, list[tuple]] = {part: [] for part in PARTS}
     for path, entry in manifest.entries.items():
         for part, *label in entry["labels"]:
-            items[part].append(
-                (
-                    str(folder / path),
-                    *(f"{prefix}{value}" if part == "train" and prefix else value for value in label),
-                )
-            )
+            if part == "train" and prefix:
+                label = [f"{prefix}{value}" for value in label]
+            items[part].append((str(folder / path), *label))
     if empty := [part for part in PARTS if not items[part]]:
         raise UserError(f"{folder} (DATASETS.PROTECTED) holds no {' and no '.join(empty)} images")
     if manifest.failed:

@@ -1,5 +1,4 @@
-"""The validation split: some identities of the training set, part of their images as queries, the rest as
-gallery."""
+"""The validation split: some identities of the training set, as queries and gallery."""
 
 from __future__ import annotations
 
@@ -15,8 +14,10 @@ Item = tuple[str, Hashable, Hashable]  # image path, identity, camera: fastreid'
 
 
 class Split(NamedTuple):
-    """A training set taken apart. ``train`` keeps fastreid's items; validation identities and cameras are
-    whole numbers from 0."""
+    """A training set taken apart.
+
+    ``train`` keeps fastreid's items; validation identities and cameras are whole numbers from 0.
+    """
 
     train: list[Item]
     query: list[tuple[str, int, int]]
@@ -65,32 +66,32 @@ def split_training_set(
     if len({pid for _, pid, _ in train}) < 2:
         raise UserError(
             f"no validation split: of {len(of_identity)} training identities, {len(chosen)} would be taken "
-            "for validation; "
-            "two at least must be left to train on (DATASETS.VALIDATION.FRACTION)"
+            "for validation; two at least must be left to train on (DATASETS.VALIDATION.FRACTION)"
         )
 
     validation = [item for item in items if item[1] in chosen]
     queries = _draw_queries(validation, round(query_fraction * len(validation)), draw)
-    pids = {pid: number for number, pid in enumerate(sorted(chosen, key=str))}
-    cameras = {
-        camera: number for number, camera in enumerate(sorted({camera for _, _, camera in items}, key=str))
-    }
+    pids, cameras = _numbers(chosen), _numbers({camera for _, _, camera in items})
     numbered = [(path, pids[pid], cameras[camera]) for path, pid, camera in validation]
     taken = set(queries)
-    return Split(
-        train, [numbered[i] for i in queries], [item for i, item in enumerate(numbered) if i not in taken]
-    )
+    gallery = [item for index, item in enumerate(numbered) if index not in taken]
+    return Split(train, [numbered[index] for index in queries], gallery)
+
+
+def _numbers(labels: set[Hashable]) -> dict[Hashable, int]:
+    """Whole numbers from 0 for labels, in the order of their texts."""
+    return {label: number for number, label in enumerate(sorted(labels, key=str))}
 
 
 def _draw_queries(validation: list[Item], wanted: int, draw: np.random.Generator) -> list[int]:
-    """Indices of the images taken as queries: at least one, each with a match under another camera left in
-    the gallery."""
-    gallery: dict[Hashable, Counter] = defaultdict(
-        Counter
-    )  # images left in the gallery, by identity and camera
+    """Indices of the images taken as queries: at least one.
+
+    Each keeps a match under another camera in the gallery.
+    """
+    gallery: dict[Hashable, Counter] = defaultdict(Counter)  # images left in it, by identity and camera
     for _, pid, camera in validation:
         gallery[pid][camera] += 1
-    cameras_of = defaultdict(set)  # cameras of the queries, by identity
+    cameras_of: dict[Hashable, set[Hashable]] = defaultdict(set)  # cameras of the queries, by identity
     queries: list[int] = []
     for index in draw.permutation(len(validation)):
         if len(queries) >= max(wanted, 1):

@@ -1,5 +1,4 @@
-"""Where the joints are: a walking skeleton in three dimensions and its picture under a slightly raised
-camera."""
+"""Where the joints are: a walking skeleton in space, and its picture under a slightly raised camera."""
 
 from __future__ import annotations
 
@@ -75,8 +74,7 @@ class Skeleton:
         )
 
     def half_width(self, side: float, front: float) -> float:
-        """Half the apparent width (pixels) of an elliptic cross section of half axes ``side`` and ``front``
-        (body heights)."""
+        """Half the apparent width, in pixels, of an ellipse of these half axes, in body heights."""
         return self.pose.height * math.hypot(side * self._cos, front * self._sin)
 
     @property

@@ -1,5 +1,4 @@
-"""Taking the picture: where people walk before a camera, the detector's box, and what lens, sensor and
-compression do to it."""
+"""Taking the picture: where people walk, the detector's box, what lens, sensor and compression do to it."""
 
 from __future__ import annotations
 
@@ -17,10 +16,10 @@ from .scene import KINDS, OCCLUDERS, draw_occluder, panorama
 
 @dataclass(frozen=True)
 class Track:
-    """One walk of somebody past a camera: what its images share. ``azimuth`` as in :class:`Pose`; ``place``
-    in crop widths.
+    """One walk of somebody past a camera: what its images share.
 
-    ``weather`` multiplies red, green and blue: sun, cloud, evening.
+    ``azimuth`` as in :class:`Pose`; ``place`` in crop widths; ``weather`` multiplies red, green and blue:
+    sun, cloud, evening.
     """
 
     azimuth: float
@@ -32,8 +31,10 @@ class Track:
 
 @dataclass
 class Camera:
-    """A camera and its scene. Sizes in pixels; blur and noise are of the finished picture, noise in levels of
-    255."""
+    """A camera and its scene.
+
+    Sizes in pixels; blur and noise are of the finished picture, noise in levels of 255.
+    """
 
     height: int
     width: int
@@ -64,8 +65,7 @@ class Camera:
 
     @classmethod
     def sample(cls, seed: int, index: int, height: int, width: int) -> Camera:
-        """The camera ``index`` (from 0) of the data set ``seed``; the first six see six kinds of scene,
-        whatever the seed."""
+        """The camera ``index`` (from 0) of the data set ``seed``; the first six see six kinds of scene."""
         rng = np.random.default_rng([seed, 1, index])
         order = np.random.default_rng([seed, 2]).permutation(len(KINDS))
         kind = KINDS[order[index % len(KINDS)]]

@@ -6,6 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,39 +25,64 @@ DISTRACTOR_SHARE = 0.08
 """Gallery images that show nobody of the data set (pid 0), per gallery image that does."""
 
 
-def check_parameters(
-    *,
-    train_identities: int,
-    test_identities: int,
-    cameras: int,
-    images_per_camera: int,
-    height: int,
-    width: int,
-    seed: int,
-    cues: str,
-) -> None:
-    """Refuse parameters that give no usable data set.
+@dataclass(frozen=True)
+class SyntheticOptions:
+    """What is rendered; the same options give the same files, byte for byte.
+
+    Attributes:
+        train_identities: number of identities to train on.
+        test_identities: number of other identities to test on.
+        cameras: number of cameras; an identity is seen by 60 % of them at least, and by two.
+        images_per_camera: largest number of images of an identity under a camera (or one less, but two at
+            least).
+        height: of the images, pixels.
+        width: of the images, pixels.
+        seed: of everything random.
+        cues: which cues tell identities apart: ``all``, ``colour`` or ``detail``.
 
     Raises:
-        UserError: naming the config key, its value and what is allowed.
+        UserError: for options that give no usable data set, naming the config key, its value and what is
+            allowed.
     """
-    bounds = {
-        "TRAIN_IDENTITIES": (train_identities, 1, "somebody must be trained on"),
-        "TEST_IDENTITIES": (test_identities, 1, "somebody must be looked for"),
-        "CAMERAS": (cameras, 2, "a person is looked for under other cameras"),
-        "IMAGES_PER_CAMERA": (images_per_camera, 2, "one image is the query, the others the gallery"),
-        "HEIGHT": (height, 32, "people of fewer pixels cannot be told apart"),
-        "WIDTH": (width, 32, "people of fewer pixels cannot be told apart"),
-        "SEED": (seed, 0, "random generators take no negative seed"),
-    }
-    for key, (value, lowest, why) in bounds.items():
-        if not isinstance(value, int) or value < lowest:
-            raise UserError(
-                f"DATASETS.SYNTHETIC.{key} is {value!r}; it must be a whole number of at least {lowest}: "
-                f"{why}"
-            )
-    if cues not in CUES:
-        raise UserError(f"DATASETS.SYNTHETIC.CUES is {cues!r}; allowed: {', '.join(CUES)}")
+
+    train_identities: int = 100
+    test_identities: int = 50
+    cameras: int = 6
+    images_per_camera: int = 6
+    height: int = 128
+    width: int = 64
+    seed: int = 0
+    cues: str = "all"
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "TRAIN_IDENTITIES": (self.train_identities, 1, "somebody must be trained on"),
+            "TEST_IDENTITIES": (self.test_identities, 1, "somebody must be looked for"),
+            "CAMERAS": (self.cameras, 2, "a person is looked for under other cameras"),
+            "IMAGES_PER_CAMERA": (
+                self.images_per_camera,
+                2,
+                "one image is the query, the others the gallery",
+            ),
+            "HEIGHT": (self.height, 32, "people of fewer pixels cannot be told apart"),
+            "WIDTH": (self.width, 32, "people of fewer pixels cannot be told apart"),
+            "SEED": (self.seed, 0, "random generators take no negative seed"),
+        }
+        for key, (value, lowest, why) in bounds.items():
+            if not isinstance(value, int) or value < lowest:
+                raise UserError(
+                    f"DATASETS.SYNTHETIC.{key} is {value!r}; it must be a whole number of at least {lowest}: "
+                    f"{why}"
+                )
+        if self.cues not in CUES:
+            raise UserError(f"DATASETS.SYNTHETIC.CUES is {self.cues!r}; allowed: {', '.join(CUES)}")
+
+    @property
+    def folder_name(self) -> str:
+        """The folder of the data set: the options, and the version of the renderer."""
+        people = f"{self.train_identities}+{self.test_identities}x{self.cameras}x{self.images_per_camera}"
+        name = f"SyntheticPedestrians-v{VERSION}-{people}-{self.height}x{self.width}-s{self.seed}"
+        return name if self.cues == "all" else f"{name}-{self.cues}"
 
 
 def _counts(seed: int, pid: int, cameras: int, images_per_camera: int) -> dict[int, int]:
@@ -85,20 +111,8 @@ def _name(pid: int, camera: int, frame: int, number: int) -> str:
     return f"{pid:04d}_c{camera + 1}s1_{frame:06d}_{number:02d}.jpg"
 
 
-def generate(
-    folder: Path,
-    *,
-    train_identities: int,
-    test_identities: int,
-    cameras: int,
-    images_per_camera: int,
-    height: int,
-    width: int,
-    seed: int,
-    cues: str = "all",
-) -> None:
-    """Render and write a data set, unless ``folder`` exists. The same parameters give the same files, byte
-    for byte.
+def generate(folder: Path, options: SyntheticOptions) -> None:
+    """Render and write a data set, unless ``folder`` exists.
 
     The images are written to a temporary folder beside ``folder`` that is renamed when the last one is there,
     so ``folder`` is either complete or absent; of several processes that write at once, the first to finish
@@ -106,29 +120,11 @@ def generate(
 
     Args:
         folder: what to make, with ``bounding_box_train``, ``query`` and ``bounding_box_test`` inside.
-        train_identities: number of identities to train on.
-        test_identities: number of other identities to test on.
-        cameras: number of cameras; an identity is seen by 60 % of them at least, and by two.
-        images_per_camera: largest number of images of an identity under a camera (or one less, but two at
-            least).
-        height: of the images, pixels.
-        width: of the images, pixels.
-        seed: of everything random.
-        cues: which cues tell identities apart: ``all``, ``colour`` or ``detail``.
+        options: what is rendered.
 
     Raises:
-        UserError: for parameters out of range, or where nothing can be written.
+        UserError: where nothing can be written.
     """
-    check_parameters(
-        train_identities=train_identities,
-        test_identities=test_identities,
-        cameras=cameras,
-        images_per_camera=images_per_camera,
-        height=height,
-        width=width,
-        seed=seed,
-        cues=cues,
-    )
     folder = Path(folder)
     if folder.is_dir():
         return
@@ -136,10 +132,7 @@ def generate(
     try:
         for part in (TRAIN, QUERY, GALLERY):
             (unfinished / part).mkdir(parents=True)
-        train_pids = range(1, train_identities + 1)
-        test_pids = range(train_identities + 1, train_identities + test_identities + 1)
-        images = _images(seed, train_pids, test_pids, cameras, images_per_camera, height, width, cues)
-        for name, data in images:
+        for name, data in _images(options):
             (unfinished / name).write_bytes(data)
         try:
             unfinished.rename(folder)
@@ -156,19 +149,15 @@ def generate(
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _images(
-    seed: int,
-    train_pids: range,
-    test_pids: range,
-    cameras: int,
-    images_per_camera: int,
-    height: int,
-    width: int,
-    cues: str,
-) -> Iterator[tuple[str, bytes]]:
+def _images(options: SyntheticOptions) -> Iterator[tuple[str, bytes]]:
     """(name inside the data set's folder, JPEG file) of all images, with a progress bar."""
-    views = [Camera.sample(seed, index, height, width) for index in range(cameras)]
-    train, test = (_plan(seed, pids, cameras, images_per_camera) for pids in (train_pids, test_pids))
+    seed, cameras, cues = options.seed, options.cameras, options.cues
+    views = [Camera.sample(seed, index, options.height, options.width) for index in range(cameras)]
+    pids = range(1, options.train_identities + options.test_identities + 1)
+    train, test = (
+        _plan(seed, part, cameras, options.images_per_camera)
+        for part in (pids[: options.train_identities], pids[options.train_identities :])
+    )
     distractors = max(1, round(DISTRACTOR_SHARE * len(test)))
     with tqdm(
         total=len(train) + len(test) + distractors,
@@ -204,14 +193,14 @@ def _images(
 
 @DATASET_REGISTRY.register()
 class SyntheticPedestrians(ImageDataset):
-    """Rendered pedestrians, written under ``root`` at first use.
+    """Rendered pedestrians, written under ``root`` at first use; options as :class:`SyntheticOptions`.
 
     Training items hold strings (``syntheticpedestrians_12``, ``syntheticpedestrians_0``), query and gallery
     items whole numbers; cameras count from 0; files are in sorted order. Distractors have pid 0.
 
     Args:
         root: fastreid's data set folder.
-        train_identities: see :func:`generate`, as the others.
+        train_identities: see :class:`SyntheticOptions`, as the others.
         **kwargs: for fastreid's ``ImageDataset``.
     """
 
@@ -232,47 +221,23 @@ class SyntheticPedestrians(ImageDataset):
         cues: str = "all",
         **kwargs,
     ) -> None:
-        parameters = {
-            "train_identities": train_identities,
-            "test_identities": test_identities,
-            "cameras": cameras,
-            "images_per_camera": images_per_camera,
-            "height": height,
-            "width": width,
-            "seed": seed,
-            "cues": cues,
-        }
-        check_parameters(**parameters)
-        self.folder = Path(root) / folder_name(**parameters)
-        generate(self.folder, **parameters)
+        options = SyntheticOptions(
+            train_identities, test_identities, cameras, images_per_camera, height, width, seed, cues
+        )
+        self.folder = Path(root) / options.folder_name
+        generate(self.folder, options)
         super().__init__(*(self._items(part) for part in (TRAIN, QUERY, GALLERY)), **kwargs)
 
     def _items(self, part: str) -> list[tuple]:
         items: list[tuple] = []
         for path in sorted((self.folder / part).glob("*.jpg")):
-            pid, camera = map(int, re.match(r"(\d+)_c(\d+)s", path.name).groups())
-            prefix = f"{self.dataset_name}_"
+            name = re.match(r"(\d+)_c(\d+)s", path.name)
+            if name is None:
+                raise UserError(f"{path} is no image of the embedded data set: take it out of its folder")
+            pid, camera, prefix = int(name[1]), int(name[2]) - 1, f"{self.dataset_name}_"
             items.append(
-                (str(path), f"{prefix}{pid}", f"{prefix}{camera - 1}")
+                (str(path), f"{prefix}{pid}", f"{prefix}{camera}")
                 if part == TRAIN
-                else (str(path), pid, camera - 1)
+                else (str(path), pid, camera)
             )
         return items
-
-
-def folder_name(
-    *,
-    train_identities: int,
-    test_identities: int,
-    cameras: int,
-    images_per_camera: int,
-    height: int,
-    width: int,
-    seed: int,
-    cues: str,
-) -> str:
-    """The folder of a data set: its parameters and the version of the renderer."""
-    people = f"{train_identities}+{test_identities}x{cameras}x{images_per_camera}"
-    return f"SyntheticPedestrians-v{VERSION}-{people}-{height}x{width}-s{seed}" + (
-        "" if cues == "all" else f"-{cues}"
-    )

@@ -87,8 +87,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Logo:
-    """A print: ``size`` in body heights, ``across`` its place from −1 (right side of the body) to 1
-    (left)."""
+    """A print: ``size`` in body heights, ``across`` its place from −1, right on the body, to 1, left."""
 
     kind: str = "none"
     colour: Colour = (232, 230, 224)
@@ -129,17 +128,15 @@ class Identity:
 
 def _pick(rng: np.random.Generator, items: Sequence, weights: Sequence[float] | None = None):
     """One of ``items``; an index is drawn because numpy would turn tuples and strings into arrays."""
-    return items[
-        int(rng.choice(len(items), p=None if weights is None else np.asarray(weights) / np.sum(weights)))
-    ]
+    shares = None if weights is None else np.asarray(weights) / np.sum(weights)
+    return items[int(rng.choice(len(items), p=shares))]
 
 
 def _shifted(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
     """The colour a little lighter or darker: two garments of one palette entry are not of one dye."""
-    return tuple(
-        int(np.clip(channel + shift, 8, 246))
-        for channel, shift in zip(colour, rng.normal(0, spread, 3), strict=True)
-    )
+    shifts = rng.normal(0, spread, 3)
+    red, green, blue = (int(np.clip(at + shift, 8, 246)) for at, shift in zip(colour, shifts, strict=True))
+    return red, green, blue
 
 
 def _pattern(rng: np.random.Generator, kinds: Sequence[str], weights: Sequence[float]) -> Pattern:
@@ -160,12 +157,10 @@ def sample_identity(rng: np.random.Generator, cues: str = "all") -> Identity:
     """
     upper = _pick(rng, [entry[0] for entry in UPPER_PALETTE], [entry[1] for entry in UPPER_PALETTE])
     lower = _pick(rng, [entry[0] for entry in LOWER_PALETTE], [entry[1] for entry in LOWER_PALETTE])
-    colours = {"upper": _shifted(rng, upper, 4.0), "lower": _shifted(rng, lower, 4.0)}
+    upper, lower = _shifted(rng, upper, 4.0), _shifted(rng, lower, 4.0)
+    person = Identity() if cues == "detail" else Identity(upper=upper, lower=lower)
     if cues == "colour":
-        return Identity(**colours)
-    if cues == "detail":
-        colours = {}
-    person = Identity(**colours)
+        return person
     hair = _pick(rng, HAIR_STYLES, (0.36, 0.24, 0.14, 0.08, 0.12, 0.06))
     lower_cut = _pick(rng, LOWER_CUTS, (0.90, 0.05, 0.05))
     return replace(

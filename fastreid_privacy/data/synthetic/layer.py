@@ -21,8 +21,7 @@ class Layer:
         self.mask = np.zeros((height, width), np.uint8)
 
     def fill(self, outline: np.ndarray, paint: Colour | np.ndarray, edge: Colour | None = None) -> None:
-        """Fill an outline (N×2 int32) with a colour, or with what a picture of the canvas' size shows
-        there."""
+        """Fill an outline (N×2 int32) with a colour, or what a picture of the canvas' size shows there."""
         cv2.fillPoly(self.mask, [outline], 255)
         if isinstance(paint, tuple):
             cv2.fillPoly(self.image, [outline], paint)

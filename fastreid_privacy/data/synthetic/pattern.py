@@ -12,8 +12,7 @@ from .identity import Colour, Logo, Pattern
 UNIT = 320
 """Pixels of a pattern image per body height."""
 CLOTH_WIDTH, CLOTH_HEIGHT = 0.56, 0.66
-"""Size of a pattern image in body heights; the garment's origin (collar or belt) is the middle of its top
-edge."""
+"""Size of a pattern image in body heights; the garment's origin, collar or belt, is its top edge's middle."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -39,15 +38,13 @@ def cloth(colour: Colour, pattern: Pattern) -> np.ndarray:
             where = (rows // period + columns // period) % 2 == 0
         case "dots":
             offset = (rows // period % 2) * (period // 2)
-            where = (rows % period - period / 2) ** 2 + ((columns + offset) % period - period / 2) ** 2 < (
-                0.3 * period
-            ) ** 2
+            down, across = rows % period - period / 2, (columns + offset) % period - period / 2
+            where = down**2 + across**2 < (0.3 * period) ** 2
         case "grid":
             where = (rows % period < max(2, inked // 2)) | (columns % period < max(2, inked // 2))
         case "zigzag":
-            where = (rows + np.abs(columns % (2 * period) - period)) % round(1.2 * period) < round(
-                1.2 * inked
-            )
+            bent = rows + np.abs(columns % (2 * period) - period)
+            where = bent % round(1.2 * period) < round(1.2 * inked)
         case "seam":
             where = np.abs(np.abs(columns) - 0.075 * UNIT) < 0.008 * UNIT
         case _:
@@ -55,9 +52,8 @@ def cloth(colour: Colour, pattern: Pattern) -> np.ndarray:
     share, contrast = float(where.mean()), np.array(pattern.contrast, float)
     first = np.array(colour) - share * contrast
     # a colour that would leave the range moves back, and its partner with it
-    first += np.clip(-np.minimum(first, first + contrast), 0, None) - np.clip(
-        np.maximum(first, first + contrast) - 250, 0, None
-    )
+    below, above = np.minimum(first, first + contrast), np.maximum(first, first + contrast) - 250
+    first += np.clip(-below, 0, None) - np.clip(above, 0, None)
     if pattern.kind == "plain":
         first, contrast = np.array(colour, float), np.zeros(3)
     return np.clip(np.rint(first + where[:, :, None] * contrast), 0, 255).astype(np.uint8)
@@ -97,14 +93,8 @@ def print_logo(
             )
         case "text":
             for line in (-0.7, 0.0, 0.7):
-                top = int(y + line * half)
-                cv2.rectangle(
-                    image,
-                    (x - wide, top),
-                    (x + int(wide * (0.9 - 0.5 * abs(line))), top + max(1, half // 4)),
-                    colour,
-                    -1,
-                )
+                top, right = int(y + line * half), x + int(wide * (0.9 - 0.5 * abs(line)))
+                cv2.rectangle(image, (x - wide, top), (right, top + max(1, half // 4)), colour, -1)
         case "number":
             bar = max(2, wide // 3)
             cv2.rectangle(image, (x - wide, y - half), (x - wide + bar, y + half), colour, -1)
@@ -122,7 +112,6 @@ def folds(height: int, width: int) -> np.ndarray:
     coarse = rng.normal(0, 1, (max(2, height // 20), max(2, width // 9))).astype(np.float32)
     fine = rng.normal(0, 1, (max(2, height // 6), max(2, width // 7))).astype(np.float32)
     size = (width, height)
-    field = 7 * cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC) + 4 * cv2.resize(
-        fine, size, interpolation=cv2.INTER_CUBIC
-    )
+    field = 7 * cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+    field = field + 4 * cv2.resize(fine, size, interpolation=cv2.INTER_CUBIC)
     return cv2.cvtColor(np.clip(128 + field, 70, 180).astype(np.uint8), cv2.COLOR_GRAY2RGB)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -15,7 +16,8 @@ from .pattern import CLOTH_WIDTH, UNIT, cloth, folds, print_logo
 
 
 def _toned(colour: Colour, factor: float) -> Colour:
-    return tuple(int(min(255, channel * factor)) for channel in colour)
+    red, green, blue = (int(min(255, channel * factor)) for channel in colour)
+    return red, green, blue
 
 
 class Drawing:
@@ -61,23 +63,21 @@ class Drawing:
         """Paint all parts, the far ones first."""
         parts: list[tuple[float, Callable[[], None]]] = []
         for side in (1, -1):
-            parts.append((-2 + self.bones.legs[side][2].depth, lambda side=side: self._leg(side)))
+            parts.append((-2 + self.bones.legs[side][2].depth, partial(self._leg, side)))
             depth = self.bones.arms[side][0].depth
-            parts.append((depth if abs(depth) > 0.02 else 0.02, lambda side=side: self._arm(side)))
+            parts.append((depth if abs(depth) > 0.02 else 0.02, partial(self._arm, side)))
         parts.append((0.0, self._torso))
         parts.append((0.001, self._head))
         if self.person.hair in ("long", "ponytail"):
             parts.append((-0.1 * self.bones.facing, self._long_hair))
-        bag = {"backpack": self._backpack, "shoulder": self._shoulder_bag, "hand": self._hand_bag}.get(
-            self.person.bag
-        )
-        if bag is not None:
-            side = 1 if self.person.bag_left else -1
-            depth = {
-                "backpack": -0.12 * self.bones.facing,
-                "shoulder": self.bones.arms[side][0].depth - 0.001,
-            }
-            parts.append((depth.get(self.person.bag, self.bones.arms[side][0].depth - 0.002), bag))
+        arm = self.bones.arms[1 if self.person.bag_left else -1][0].depth
+        bags: dict[str, tuple[float, Callable[[], None]]] = {
+            "backpack": (-0.12 * self.bones.facing, self._backpack),
+            "shoulder": (arm - 0.001, self._shoulder_bag),
+            "hand": (arm - 0.002, self._hand_bag),
+        }
+        if self.person.bag in bags:
+            parts.append(bags[self.person.bag])
         for _, paint in sorted(parts, key=lambda part: part[0]):
             paint()
         return self.layer
@@ -137,8 +137,7 @@ class Drawing:
             )
 
     def _ring(self, sections: list[tuple[float, float, float]], paint: np.ndarray, edge: Colour) -> None:
-        """Fill the outline through cross sections (height, half width from the front, half width from the
-        side)."""
+        """Fill the outline through cross sections: height, half widths from the front and from the side."""
         left, right = [], []
         for up, side, front in sections:
             middle = self.bones.point(0, 0, up)

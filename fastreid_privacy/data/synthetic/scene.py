@@ -33,9 +33,8 @@ def smooth_noise(
     rng: np.random.Generator, height: int, width: int, cell: float, strength: float
 ) -> np.ndarray:
     """Cloudy noise of ``cell`` pixels and standard deviation about ``strength``; H×W×1 float32."""
-    small = rng.normal(0, strength, (max(2, round(height / cell)), max(2, round(width / cell)))).astype(
-        np.float32
-    )
+    cells = max(2, round(height / cell)), max(2, round(width / cell))
+    small = rng.normal(0, strength, cells).astype(np.float32)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)[:, :, None]
 
 
@@ -76,12 +75,8 @@ def panorama(rng: np.random.Generator, kind: str, height: int, width: int, horiz
 
 
 def _tone(rng: np.random.Generator, colour: tuple[int, int, int], spread: float) -> tuple[int, ...]:
-    return tuple(
-        int(channel)
-        for channel in np.clip(
-            np.array(colour) + rng.normal(0, spread) + rng.normal(0, spread / 3, 3), 5, 250
-        )
-    )
+    channels = np.array(colour) + rng.normal(0, spread) + rng.normal(0, spread / 3, 3)
+    return tuple(int(channel) for channel in np.clip(channels, 5, 250))
 
 
 def _thing(rng: np.random.Generator, spread: float) -> tuple[int, ...]:
@@ -170,20 +165,14 @@ def _ground(rng: np.random.Generator, image: np.ndarray, line: int, unit: int, k
     if kind == "park":
         for _ in range(900):
             x, y = int(rng.integers(0, wide)), int(rng.integers(line, high))
-            cv2.line(
-                image,
-                (x, y),
-                (x + int(rng.integers(-4, 5)), y - unit // 50),
-                _tone(rng, (104, 130, 72), 14),
-                3,
-            )
+            tip = x + int(rng.integers(-4, 5)), y - unit // 50
+            cv2.line(image, (x, y), tip, _tone(rng, (104, 130, 72), 14), 3)
         return
     joint = tuple(int(channel * 0.84) for channel in _TONES[kind][1])
-    step = unit / 14
-    y = float(line)
-    while y < high:
-        cv2.line(image, (0, int(y)), (wide, int(y)), joint, 2)
-        y, step = y + step, step * 1.35
+    row, step = float(line), unit / 14
+    while row < high:
+        cv2.line(image, (0, int(row)), (wide, int(row)), joint, 2)
+        row, step = row + step, step * 1.35
     for x in range(-wide // 4, wide + wide // 4, unit // 3):
         cv2.line(image, (x, line), (int(x + (x - wide / 2) * 0.08), high), joint, 2)
     if kind == "street":
@@ -258,20 +247,10 @@ def draw_occluder(canvas: np.ndarray, rng: np.random.Generator, kind: str) -> No
             radius = int(width * 0.24)
             for x in (edge - int(1.2 * radius), edge + int(1.2 * radius)):
                 cv2.circle(canvas, (x, height - radius), radius, (34, 34, 36), max(3, width // 40))
-            cv2.line(
-                canvas,
-                (edge - radius, height - radius),
-                (edge + radius, height - 2 * radius),
-                colour,
-                max(4, width // 30),
-            )
-            cv2.line(
-                canvas,
-                (edge - radius, height - 2 * radius),
-                (edge + radius, height - radius),
-                colour,
-                max(4, width // 30),
-            )
+            left, right, thick = edge - radius, edge + radius, max(4, width // 30)
+            low, high = height - radius, height - 2 * radius
+            cv2.line(canvas, (left, low), (right, high), colour, thick)
+            cv2.line(canvas, (left, high), (right, low), colour, thick)
         case _:
             half = int(width * rng.uniform(0.06, 0.10))
             cv2.rectangle(canvas, (edge - half, low), (edge + half, height), colour, -1)
