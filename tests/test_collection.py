@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -24,11 +25,13 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from fastreid_privacy.collection import protect
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection.pipeline import AHEAD, side_by_side
+from fastreid_privacy.collection.source import folder_source
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.data.datasets import MARKET_NAME
+from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import read_manifest
 
 
@@ -380,7 +383,53 @@ def test_nothing_of_the_raw_file_but_its_size_is_kept(weights, small_dataset, tm
     assert not any(value in (tmp_path / "png" / "manifest.jsonl").read_text() for value in hashes)
 
 
+def test_what_is_sealed_is_what_was_protected(raw, tmp_path, monkeypatch):
+    """Each raw file is read once: here every one becomes another picture right after its first read."""
+    folder, reads, read = shutil.copytree(raw, tmp_path / "raw"), Counter(), protect.read_bytes
+    before = contents(folder)
+    public, private = new_identity(tmp_path / "keys", None)
+
+    def read_and_replace(path):
+        content = read(path)
+        reads[path] += 1
+        Image.effect_noise((50, 70), 50 * reads[path]).save(path)
+        return content
+
+    words = ["--method", "blur", "--seal", public]
+    monkeypatch.setattr(protect, "read_bytes", read_and_replace)
+    assert anonymize(*words, "--input", folder, "--output", tmp_path / "p") == 0
+    assert len(reads) == 14 and set(reads.values()) == {1} and contents(folder) != before
+    monkeypatch.undo()
+    assert anonymize(*words, "--input", raw, "--output", tmp_path / "unchanged") == 0
+    protected, unchanged = contents(tmp_path / "p"), contents(tmp_path / "unchanged")
+    assert all(protected[name] == unchanged[name] for name in unchanged if name.endswith(".png"))
+    assert recover("--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "again") == 0
+    assert contents(tmp_path / "again") == before
+
+
 # -- refusals ------------------------------------------------------------------------------------------------
+
+
+def test_folders_that_hold_no_images_are_named_with_their_option(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    for name, said in {
+        "absent": r"absent does not exist, nor a data set that fastreid knows, nor a video",
+        "file": r"file is no folder, nor a data set that fastreid knows, nor a video",
+        "empty": r"empty holds no image \(\.jpg, .*\), at any depth",
+    }.items():
+        with pytest.raises(UserError, match=f"^--input {tmp_path}/{said}$"):
+            folder_source(tmp_path / name)
+    with pytest.raises(UserError, match=f"^--verify {tmp_path}/absent does not exist$"):
+        folder_source(tmp_path / "absent", "--verify")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    said = f"folder {tmp_path} cannot be listed: Permission denied; make it readable, or take another --input"
+    with pytest.raises(UserError, match=f"^{said}$"):
+        folder_source(tmp_path)
 
 
 def test_two_images_that_would_share_a_name_are_named(weights, raw, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -195,6 +196,13 @@ def test_the_smallest_values_are_allowed():
         seed=0,
         cues="all",
     )
+
+
+def test_a_file_of_somebody_else_is_named(small, tmp_path):
+    folder = shutil.copytree(small.folder, tmp_path / small.folder.name)
+    (folder / "query" / "mine.jpg").touch()
+    with pytest.raises(UserError, match=r"query/mine\.jpg is no image of the embedded data set"):
+        SyntheticPedestrians(tmp_path, **SMALL)
 
 
 def test_a_folder_that_cannot_be_written_names_the_variable(tmp_path):

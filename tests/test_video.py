@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -25,6 +26,7 @@ from rendered_video import RATE, people_of, render, walkers, write_video
 from test_collection import anonymize, contents, recover
 
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.video import MotBoxes, PersonDetector, detector
 from fastreid_privacy.video.regions import gather, spread
@@ -277,8 +279,6 @@ def test_conventional_operators_take_each_box_as_it_is(walk, raw_frames, tmp_pat
 
 
 def test_sealed_and_pseudonymized_videos(weights, walk, tmp_path):
-    from fastreid_privacy.keys.sealing import new_identity
-
     public, private = new_identity(tmp_path / "keys", None)
     (tmp_path / "names.key").write_bytes(b"0123456789abcdef")
     words = [
@@ -296,6 +296,29 @@ def test_sealed_and_pseudonymized_videos(weights, walk, tmp_path):
     assert len(names) == 3 and not any("video" in name for name in names)
     assert recover("--identity", private, "--input", tmp_path / "out", "--output", tmp_path / "again") == 0
     assert contents(tmp_path / "again") == {"video.mkv": (walk / "video.mkv").read_bytes()}
+
+
+def test_a_video_that_changes_meanwhile_is_not_sealed(walk, raw_frames, tmp_path, monkeypatch, capsys):
+    """Frames come from the file that was opened; what lies under its name at the end is another one."""
+    public, private = new_identity(tmp_path / "keys", None)
+    video, other = tmp_path / "video.mkv", write_video(tmp_path / "other.mkv", raw_frames)
+    shutil.copy(walk / "video.mkv", video)
+    words = ["--method", "blur", "--input", video, "--boxes", walk / "boxes.txt", "--seal", public]
+    out, write = tmp_path / "out", VideoWriter.write
+
+    def replaced(self, frame):
+        if frame.number == 10:
+            os.replace(other, video)
+        write(self, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoWriter, "write", replaced)
+        assert anonymize(*words, "--output", out) == 2
+    assert f"{video} was changed while it was protected" in capsys.readouterr().err
+    assert not list(out.glob("*.mkv")) and not list(out.glob("*.sealed"))
+    assert anonymize(*words, "--output", out) == 0
+    assert recover("--identity", private, "--input", out, "--output", tmp_path / "again") == 0
+    assert contents(tmp_path / "again") == {"video.mkv": video.read_bytes()}
 
 
 # -- runs ----------------------------------------------------------------------------------------------------
@@ -704,8 +727,6 @@ def test_a_full_disk_ends_the_run_and_it_continues(weights, walk, protected, tmp
 def test_recovery_refuses_what_does_not_belong_together(
     weights, walk, raw_frames, protected, tmp_path, capsys
 ):
-    import shutil
-
     changed = shutil.copytree(protected, tmp_path / "changed")
     content = bytearray((changed / "video.mkv").read_bytes())
     content[len(content) // 2] ^= 1

@@ -93,11 +93,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _anonymize(options: argparse.Namespace) -> None:
     image_map, method = _image_map(options)
     protection = ProtectionOptions(
-        method,
-        options.batch_size,
-        options.workers,
-        read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None,
-        _seal(options.seal) if options.seal else None,
+        method=method,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        pseudonym_key=read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None,
+        seal=_seal(options.seal) if options.seal else None,
     )
     if Path(options.input).is_file():
         _warn_of_origin(options, image_map)

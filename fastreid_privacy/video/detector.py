@@ -88,7 +88,8 @@ class PersonDetector:
         people = (found["labels"] == PERSON) & (found["scores"] >= self.min_score)
         order = found["scores"][people].argsort(stable=True)
         height, width = pixels.shape[:2]
-        boxes = (whole_pixels(*box, width, height) for box in found["boxes"][people][order].tolist())
+        edges = found["boxes"][people][order].tolist()
+        boxes = (whole_pixels(*box, width=width, height=height) for box in edges)
         return [box for box in boxes if box]
 
     def check(self, frames: int, video: Path) -> None:
