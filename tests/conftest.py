@@ -1,5 +1,4 @@
-"""What several test files use: a small data set on the disk, and the overrides of a run that takes
-seconds."""
+"""What several test files use: a small data set on the disk, and the options of a run of seconds."""
 
 from __future__ import annotations
 
@@ -32,8 +31,7 @@ SMALL_DATASET = {
 
 @pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory):
-    """The folder FASTREID_DATASETS (set for the session) with SyntheticPedestrians as ``small_options`` names
-    it: 12 + 6 people, 64×32."""
+    """FASTREID_DATASETS, for the session: SyntheticPedestrians of ``small_options``, 12 + 6 people, 64×32."""
     folder = tmp_path_factory.mktemp("datasets")
     SyntheticPedestrians(folder, verbose=False, **SMALL_DATASET)
     with pytest.MonkeyPatch.context() as patch:
@@ -42,8 +40,7 @@ def small_dataset(tmp_path_factory):
 
 
 def small_options(output_dir: Path | str, **overrides) -> list[str]:
-    """KEY VALUE overrides for a run of seconds: the learned model, two epochs of two iterations, a check
-    after each.
+    """KEY VALUE overrides for a run of seconds: the learned model, two epochs of two iterations, two checks.
 
     They name no backbone: any config file may stand before them, ``SMALL_CONFIG`` is the cheapest. Base's
     rank-1 is given as 0, so that no baseline is trained and any private model upgrades.
@@ -87,8 +84,7 @@ def small_run(small_dataset, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_handlers_left():
-    """fastreid's loggers keep the streams and the log files of every run in this process; each test starts
-    without them."""
+    """fastreid's loggers keep the streams and log files of every run here; each test starts without them."""
     yield
     forget_log_handlers()
 

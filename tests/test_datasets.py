@@ -1,5 +1,4 @@
-"""Data sets as fastreid and this project find them: MSMT17's cameras, Market-1501 folders, missing and odd
-files."""
+"""Data sets as they are found: MSMT17's cameras, Market-1501 folders, missing and odd files."""
 
 import numpy as np
 import pytest

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fastreid_privacy.results.stored import (
-    save_query_ranks,
-)  # before fastreid: importing the package makes it work
+# before fastreid: importing the package makes it work
+from fastreid_privacy.results.stored import save_query_ranks
 
 # isort: split
 import subprocess

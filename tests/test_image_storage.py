@@ -93,8 +93,7 @@ def test_gradient_is_the_identity(name):
 
 
 def reference_jpeg(images, quality):
-    """JPEG as the standard and libjpeg describe it, with straight-through rounding, by plain loops over
-    blocks and coefficients."""
+    """JPEG by the standard and libjpeg, with straight-through rounding, by loops over blocks and values."""
     luma_steps = [
         [16, 11, 10, 16, 24, 40, 51, 61],
         [12, 12, 14, 19, 26, 58, 60, 55],

@@ -1,13 +1,9 @@
-"""A data set protected by its name, read again by ``ProtectedCollection``: item by item the raw one, trained
-and tested on."""
+"""A data set protected by its name, read again, item by item the raw one, trained and tested on."""
 
 from __future__ import annotations
 
-from conftest import (
-    SMALL_CONFIG,
-    SMALL_DATASET,
-    small_options,
-)  # before fastreid: importing the package makes it work
+# before fastreid: importing the package makes it work
+from conftest import SMALL_CONFIG, SMALL_DATASET, small_options
 
 # isort: split
 import json
@@ -130,8 +126,7 @@ def msmt17(root: Path) -> None:
 
 
 def cuhk03(root: Path) -> None:
-    """CUHK03 as fastreid leaves it after unpacking: PNG files and lists of (path, identity, camera), here
-    with a file in two parts."""
+    """CUHK03 as fastreid unpacks it: PNG files and lists of (path, identity, camera), a file in two parts."""
     folder = root / "cuhk03"
     split: dict[str, list] = {part: [] for part in PARTS}
     for pid in range(4):
@@ -287,8 +282,7 @@ def test_images_that_could_not_be_protected_are_counted(tmp_path, monkeypatch, c
 
 
 def test_retrieval_on_the_files_is_that_of_the_evaluation(collection, small_run, weights, tmp_path):
-    """Re-ID alone, on the stored files as its raw images, against PI→PI of the evaluation that protected them
-    itself."""
+    """Re-ID alone on the stored files as raw images, against PI→PI of the evaluation that protects them."""
     options = small_options(
         tmp_path,
         **READ,

@@ -1,5 +1,4 @@
-"""The validation split: disjoint identities, shares, and a true match for every query, on random data
-sets."""
+"""The validation split on random data: disjoint identities, shares, a true match for every query."""
 
 import numpy as np
 import pytest
@@ -40,8 +39,7 @@ def test_split_properties(seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_queries_against_a_plain_loop(seed):
-    """Every image is drawn once, and taken where each query of its identity, itself included, keeps a match
-    in the whole gallery."""
+    """Every image is drawn once, and taken where each query of its identity, itself too, keeps a match."""
     validation = random_items(seed, identities=12, cameras=3)
     queries: list[int] = []
     for index in np.random.default_rng(seed).permutation(len(validation)).tolist():

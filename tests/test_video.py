@@ -44,8 +44,7 @@ def weights(small_run):
 
 @pytest.fixture(scope="module")
 def walk(small_dataset, tmp_path_factory):
-    """A folder with video.mkv (with sound), boxes.txt and the frames that were written; four people of 40 to
-    130 pixels."""
+    """A folder with video.mkv (with sound), boxes.txt and the frames; four people of 40 to 130 pixels."""
     folder = tmp_path_factory.mktemp("walk")
     people = people_of(next(small_dataset.glob("*/bounding_box_test")))[:4]
     pictures, lines = render(walkers(people, (40, 64, 101, 130), FRAMES), FRAMES)
@@ -63,20 +62,13 @@ def raw_frames(walk):
 @pytest.fixture(scope="module")
 def protected(weights, walk, tmp_path_factory):
     out = tmp_path_factory.mktemp("videos") / "protected"
-    assert (
-        anonymize(
-            "--weights",
-            weights,
-            "--input",
-            walk / "video.mkv",
-            "--boxes",
-            walk / "boxes.txt",
-            "--output",
-            out,
-        )
-        == 0
-    )
+    assert anonymize("--weights", weights, *boxed(walk), "--output", out) == 0
     return out
+
+
+def boxed(walk):
+    """The options that name the video and the boxes of its people."""
+    return ["--input", walk / "video.mkv", "--boxes", walk / "boxes.txt"]
 
 
 def frames_of(path):
@@ -92,8 +84,7 @@ def frames_of(path):
 
 
 def mot_rectangles(path):
-    """frame → rectangles, read naively: as the file says them and one pixel further to the left and top,
-    inside 240×320."""
+    """frame → rectangles, read naively: one pixel further to the left and top, inside 240×320."""
     found = {}
     for line in path.read_text().splitlines():
         frame, _, left, top, width, height = map(int, line.split(",")[:6])
@@ -193,16 +184,7 @@ def test_smaller_boxes_lose_pixels_but_keep_their_shape(size):
 
 
 def test_a_lossy_video_says_what_it_lost(weights, walk, protected, tmp_path, capsys):
-    words = [
-        "--weights",
-        weights,
-        "--input",
-        walk / "video.mkv",
-        "--boxes",
-        walk / "boxes.txt",
-        "--format",
-        "mp4",
-    ]
+    words = ["--weights", weights, *boxed(walk), "--format", "mp4"]
     assert anonymize(*words, "--output", tmp_path / "good", "--crf", "12") == 0
     printed = capsys.readouterr()
     assert anonymize(*words, "--output", tmp_path / "bad", "--crf", "40") == 0
@@ -244,19 +226,7 @@ def test_a_lossy_video_says_what_it_lost(weights, walk, protected, tmp_path, cap
 
 @pytest.mark.parametrize("method", ["blur", "noise"])
 def test_conventional_operators_take_each_box_as_it_is(walk, raw_frames, tmp_path, method):
-    assert (
-        anonymize(
-            "--method",
-            method,
-            "--input",
-            walk / "video.mkv",
-            "--boxes",
-            walk / "boxes.txt",
-            "--output",
-            tmp_path / "out",
-        )
-        == 0
-    )
+    assert anonymize("--method", method, *boxed(walk), "--output", tmp_path / "out") == 0
     written, rectangles = frames_of(tmp_path / "out" / "video.mkv"), mot_rectangles(walk / "boxes.txt")
     (left, top, right, bottom) = rectangles[1][-1]
     crop, stored = raw_frames[0, top:bottom, left:right], written[0, top:bottom, left:right]
@@ -281,16 +251,7 @@ def test_conventional_operators_take_each_box_as_it_is(walk, raw_frames, tmp_pat
 def test_sealed_and_pseudonymized_videos(weights, walk, tmp_path):
     public, private = new_identity(tmp_path / "keys", None)
     (tmp_path / "names.key").write_bytes(b"0123456789abcdef")
-    words = [
-        "--weights",
-        weights,
-        "--input",
-        walk / "video.mkv",
-        "--boxes",
-        walk / "boxes.txt",
-        "--seal",
-        public,
-    ]
+    words = ["--weights", weights, *boxed(walk), "--seal", public]
     assert anonymize(*words, "--pseudonymize", tmp_path / "names.key", "--output", tmp_path / "out") == 0
     names = sorted(contents(tmp_path / "out"))
     assert len(names) == 3 and not any("video" in name for name in names)
@@ -355,16 +316,7 @@ print(json.dumps(statuses))
 
 def test_a_killed_run_ends_byte_identical(weights, walk, protected, tmp_path):
     out = tmp_path / "killed"
-    words = [
-        "--weights",
-        weights,
-        "--input",
-        walk / "video.mkv",
-        "--boxes",
-        walk / "boxes.txt",
-        "--output",
-        out,
-    ]
+    words = ["--weights", weights, *boxed(walk), "--output", out]
     command = [sys.executable, "-c", KILLED, *map(str, words)]
     result = subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
@@ -378,22 +330,13 @@ def test_a_killed_run_ends_byte_identical(weights, walk, protected, tmp_path):
 
 
 def test_bytes_do_not_depend_on_workers(weights, walk, protected, tmp_path):
-    words = [
-        "--weights",
-        weights,
-        "--input",
-        walk / "video.mkv",
-        "--boxes",
-        walk / "boxes.txt",
-        "--workers",
-        5,
-    ]
+    words = ["--weights", weights, *boxed(walk), "--workers", 5]
     assert anonymize(*words, "--output", tmp_path / "out") == 0
     assert contents(tmp_path / "out") == contents(protected)
 
 
 def test_runtime_and_precision_are_those_asked_for(weights, walk, protected, tmp_path):
-    words = ["--weights", weights, "--input", walk / "video.mkv", "--boxes", walk / "boxes.txt"]
+    words = ["--weights", weights, *boxed(walk)]
     before = frames_of(protected / "video.mkv").astype(int)
     for name, options in {"onnx": ["--runtime", "onnx"], "half": ["--precision", "bfloat16"]}.items():
         assert anonymize(*words, "--output", tmp_path / name, *options) == 0
@@ -639,16 +582,7 @@ def test_small_boxes_and_people_cut_by_the_edge_are_hidden(raw_frames, tmp_path,
 
 
 def test_an_operator_that_does_nothing_protects_nothing(walk, tmp_path, capsys):
-    words = [
-        "--method",
-        "pixelate",
-        "--input",
-        walk / "video.mkv",
-        "--boxes",
-        walk / "boxes.txt",
-        "--output",
-        tmp_path / "out",
-    ]
+    words = ["--method", "pixelate", *boxed(walk), "--output", tmp_path / "out"]
     assert anonymize(*words, "PRIVACY.DESENSITIZER.PIXEL_BLOCK", 1) == 2
     assert "would stay as it is" in capsys.readouterr().err
 
@@ -698,16 +632,7 @@ def test_a_refused_run_does_not_stand_in_the_way(walk, protected, weights, tmp_p
 
 
 def test_a_full_disk_ends_the_run_and_it_continues(weights, walk, protected, tmp_path, monkeypatch, capsys):
-    words = [
-        "--weights",
-        weights,
-        "--input",
-        walk / "video.mkv",
-        "--boxes",
-        walk / "boxes.txt",
-        "--output",
-        tmp_path / "out",
-    ]
+    words = ["--weights", weights, *boxed(walk), "--output", tmp_path / "out"]
     write = VideoWriter.write
 
     def full(self, frame):
@@ -848,8 +773,7 @@ def write_frames(path, pictures, codec):
 
 @pytest.fixture(scope="module")
 def detector_file(tmp_path_factory):
-    """A small detector of torchvision that was never trained, but says "person" often: what matters is that
-    its boxes are used."""
+    """An untrained detector of torchvision that says "person" often: all that matters is its boxes."""
     torch.manual_seed(0)
     model = torchvision.models.get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None)
     path = tmp_path_factory.mktemp("detector") / "ssdlite.pth"

@@ -92,10 +92,7 @@ def in_all(compared: list[dict]) -> dict[str, float | None]:
     squared_error = sum(figures["squared_error"] for figures in compared)
     values = sum(figures["values"] for figures in compared)
     ssim = [figures["SSIM"] for figures in compared if figures["SSIM"] is not None]
-    return {
-        "PSNR": psnr_of_sum(squared_error, values),
-        "SSIM": sum(ssim) / len(ssim) if ssim else None,
-    }
+    return {"PSNR": psnr_of_sum(squared_error, values), "SSIM": sum(ssim) / len(ssim) if ssim else None}
 
 
 def figures_text(figures: dict) -> str:

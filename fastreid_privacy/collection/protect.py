@@ -59,11 +59,7 @@ class Protection(NamedTuple):
 
 
 def protect_collection(
-    source: Source,
-    output: str | Path,
-    image_map: ImageMap,
-    storage: ImageStorage,
-    options: ProtectionOptions,
+    source: Source, output: str | Path, image_map: ImageMap, storage: ImageStorage, options: ProtectionOptions
 ) -> Protection:
     """Protect every image of a collection; what was done before is kept, a killed run is continued.
 

@@ -16,8 +16,10 @@ ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # MPO, a phone's JPEG with previews b
 
 
 def read_picture(source: str | Path | bytes) -> np.ndarray:
-    """Pixels as a viewer shows them: EXIF rotation applied, transparency over white, 16 bits scaled to 8;
-    colour profiles are not applied.
+    """Pixels as a viewer shows them.
+
+    EXIF rotation is applied, transparency lies over white, 16 bits are scaled to 8; colour profiles are not
+    applied.
 
     Args:
         source: of the file, or its content.

@@ -16,8 +16,7 @@ logger = logging.getLogger(__name__)
 
 @DATASET_REGISTRY.register()
 class ProtectedCollection(ImageDataset):
-    """What ``tools/anonymize.py`` made of a data set by its name, of any format, names kept or replaced by
-    pseudonyms.
+    """What ``tools/anonymize.py`` made of a data set by its name, with its names or pseudonyms.
 
     Items are those of the raw data set, in the order of the manifest, with the protected files in place of
     the raw ones. So training items have the raw data set's identities (``market1501_2``), and a training on
