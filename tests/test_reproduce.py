@@ -8,18 +8,24 @@ from conftest import SMALL_CONFIG  # before fastreid: importing the package make
 # isort: split
 import fcntl
 import json
+import os
+import signal
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fastreid_privacy.commands.reproduce import main as run
-from fastreid_privacy.config import load_config, paper_results
+from fastreid_privacy.config import flat_keys, load_config, paper_results
 from fastreid_privacy.core.errors import UserError
-from fastreid_privacy.reproduce import paper
+from fastreid_privacy.reproduce import paper, runs
 from fastreid_privacy.reproduce.plan import Run, plan_runs
-from fastreid_privacy.reproduce.reproduction import Reproduction, read_plan
+from fastreid_privacy.reproduce.reproduction import Reproduction, read_plan, save_config
 from fastreid_privacy.reproduce.runs import is_finished, last_error, locked
 from fastreid_privacy.reproduce.schedule import scaled_schedule
+from fastreid_privacy.reproduce.signals import SignalsHeld
+from fastreid_privacy.training.siblings import comparisons
 from fastreid_privacy.training.solver import lr_factor
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -257,6 +263,37 @@ def test_the_full_model_takes_what_is_there(tmp_path):
     assert options["OUTPUT_DIR"] == str(tmp_path / "seed1" / "full_blur")
 
 
+@pytest.mark.parametrize(("budget", "file"), [(1.0, "privacy_agw.yml"), (0.4, "upper_bound.yml")])
+@pytest.mark.parametrize("folder", ["Market", "Synthetic"])
+def test_a_run_s_config_file_says_what_its_words_say(tmp_path, folder, file, budget):
+    """To the last value and its type: the words trained the runs that an earlier version began."""
+    overrides = ["MODEL.DEVICE", "cpu", "SOLVER.STEPS", "(3, 5)", "SOLVER.GAN_BETAS", "[0.5, 1e-05]"]
+    config_file = CONFIGS / folder / file
+    reproduction = Reproduction(str(config_file), overrides, budget=budget, output_dir=tmp_path / "a 'b' 50")
+    trainings = [made for made in reproduction.runs if made.trains]
+    files = {reproduction.folder(made) / "results.json" for made in trainings}
+    for results in files:
+        results.parent.mkdir(parents=True)
+        results.touch()
+    for made in trainings:
+        save_config(reproduction.config_of(made), tmp_path / "run.yml")
+        by_file = load_config(tmp_path / "run.yml")
+        by_words = load_config(config_file, reproduction.options(made))
+        assert repr(flat_keys(by_file)) == repr(flat_keys(by_words))
+        assert repr(flat_keys(by_file)) == repr(flat_keys(reproduction.config_of(made)))
+        assert set(comparisons(by_file).values()) <= files
+
+
+def test_results_that_are_not_there_yet_have_stand_ins(tmp_path):
+    reproduction, made = small(tmp_path), Run("full", 0, "blur")
+    assert comparisons(reproduction.checkable_config(made)) == {}
+    base = reproduction.folder(Run("base", 0, "blur")) / "results.json"
+    base.parent.mkdir(parents=True)
+    base.touch()
+    assert comparisons(reproduction.checkable_config(made)) == {"baseline": base}
+    assert reproduction.config_of(made).PRIVACY.UPPER_BOUND.endswith("upper_bound/results.json")
+
+
 def test_plan_json_grows_with_what_is_asked(tmp_path):
     small(tmp_path, tables=(5,), operators=("noise",), seeds=(2,)).save_plan()
     small(tmp_path, tables=(1,), operators=("blur",), seeds=(0,)).save_plan()
@@ -453,12 +490,52 @@ def test_a_damaged_plan_is_named(tmp_path, content):
 
 
 def test_a_folder_has_one_writer(tmp_path):
-    with (tmp_path / ".reproduce.lock").open("ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)  # as a run that outlived its reproduction
-        with pytest.raises(UserError, match="in use"), locked(tmp_path, patience=0.2):
-            pass
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)  # as a run that outlived its reproduction
+    with pytest.raises(UserError, match="in use"), locked(tmp_path, patience=0.2):
+        pass
+    os.close(other)
     with locked(tmp_path) as lock:
         assert isinstance(lock, int)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_it_is_released(number):
+    caught = []
+    before = signal.signal(number, lambda *received: caught.append(received[0]))
+    try:
+        with SignalsHeld() as held:
+            signal.raise_signal(number)
+            assert not caught
+            held.release()
+            assert caught == [number]
+            signal.raise_signal(number)
+            assert caught == [number] * 2
+        with SignalsHeld():
+            signal.raise_signal(number)
+        assert caught == [number] * 3
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_signal_while_a_run_is_started_ends_the_run(tmp_path, monkeypatch):
+    """It comes when the process is there and nothing but its starter knows it."""
+    started = []
+
+    def popen(*words, **options):
+        started.append(real(*words, **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    real = runs.subprocess.Popen
+    monkeypatch.setattr(runs.subprocess, "Popen", popen)
+    waiting = [sys.executable, "-c", "import time; time.sleep(600)"]
+    monkeypatch.setattr(runs, "command", lambda reproduction, run: waiting)
+    monkeypatch.setattr(runs, "validation_split", lambda cfg: SimpleNamespace(train=range(8)))
+    reproduction = small(tmp_path, tables=(3,))
+    with pytest.raises(KeyboardInterrupt):
+        runs.make_runs(reproduction, reproduction.runs, None, lambda: None)
+    assert started[0].poll() is not None
 
 
 def test_the_last_error_of_a_log(tmp_path):

@@ -174,7 +174,8 @@ def test_common_agw_sees_the_full_model_s_images(reproduction, tmp_path):
 
 def test_a_failing_run_is_named_with_its_log(reproduction, tmp_path, capsys, monkeypatch):
     """Its process says what is wrong; what it said at an earlier call does not count."""
-    monkeypatch.setattr(runs, "TRAIN", "import sys; sys.exit('error: the disk is full')")
+    process = [sys.executable, "-c", "import sys; sys.exit('error: the disk is full')"]
+    monkeypatch.setattr(runs, "command", lambda reproduction, run: process)
     folder = tmp_path / "seed0" / "upper_bound"
     folder.mkdir(parents=True)
     (folder / "reproduce.log").write_text("error: of an earlier call\n")
@@ -185,7 +186,9 @@ def test_a_failing_run_is_named_with_its_log(reproduction, tmp_path, capsys, mon
 
 
 def test_an_interrupted_run_ends_the_command(reproduction, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(runs, "TRAIN", "import sys; sys.exit(130)")
+    monkeypatch.setattr(
+        runs, "command", lambda reproduction, run: [sys.executable, "-c", "import sys; sys.exit(130)"]
+    )
     assert run(arguments(tmp_path, "--tables", "3")) == 130
     assert "the same command continues" in capsys.readouterr().err
 

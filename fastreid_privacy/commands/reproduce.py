@@ -18,13 +18,8 @@ from ..reproduce.reproduction import PLAN_FILE, Reproduction, read_plan
 from ..reproduce.runs import check_plan, locked, make_runs
 from .parsers import command_parser
 
-WRITTEN = (
-    "tables.md",
-    "tables.csv",
-    "tables.html",
-    "report.html",
-    "figures",
-)  # what a reproduction replaces in its own folder
+# What a reproduction replaces in its own folder.
+WRITTEN = ("tables.md", "tables.csv", "tables.html", "report.html", "figures")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,10 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         "--output-dir",
-        dest="output_dir",
-        metavar="DIR",
+        metavar="FOLDER",
         default="",
-        help="default: output/<the config's folder>/reproduce",
+        help="of the reproduction (default: output/<the config's folder>/reproduce)",
     )
     parser.add_argument(
         "--num-gpus",
@@ -123,7 +117,7 @@ def asked(args: argparse.Namespace) -> Reproduction:
         operators=parse_list("--operators", args.operators, OPERATORS, {}),
         seeds=sorted(seeds),
         budget=budget,
-        output_dir=args.output_dir,
+        output_dir=args.output,
         processes=args.num_gpus,
     )
 
@@ -162,7 +156,7 @@ def reproduce(reproduction: Reproduction) -> Path:
     """Make what is missing of a reproduction, its tables after each run, its report at the end.
 
     Returns:
-        its folder.
+        Its folder.
 
     Raises:
         UserError: for what cannot be run; whatever was finished before stays.
@@ -171,20 +165,18 @@ def reproduce(reproduction: Reproduction) -> Path:
     others = [name for name in WRITTEN if (folder / name).exists()]
     if others and not (folder / PLAN_FILE).exists():
         raise UserError(
-            f"{folder} holds {others[0]} and no {PLAN_FILE}: it is no reproduction's; choose another "
-            "--output-dir"
+            f"{folder} holds {others[0]} and no {PLAN_FILE}: it is no reproduction's; choose another --output"
         )
     reproduction.record()  # a folder of another reproduction is refused before anything is read or written
-    with locked(folder) as lock:
+    with locked(folder) as descriptor:
         missing = check_plan(reproduction)
         reproduction.save_plan()
         runs = reproduction.runs
         print(
             f"{len(runs) - len(missing)} of {len(runs)} runs are finished; epochs of a training: "
-            f"{reproduction.epochs}; "
-            f"plan: {folder / PLAN_FILE}"
+            f"{reproduction.epochs}; plan: {folder / PLAN_FILE}"
         )
-        make_runs(reproduction, missing, lock, lambda: write_tables(folder))
+        make_runs(reproduction, missing, descriptor, after_each=lambda: write_tables(folder))
         files = write_tables(folder)
         page = write_paper_report(folder, html_tables(folder), schedule_note(read_plan(folder)).capitalize())
     print(f"tables: {', '.join(map(str, files))}\nreport: {page}")

@@ -1,7 +1,8 @@
 """The tables and figures of the paper's section 4, for any data set, the paper's beside ours.
 
 In order: ``paper`` (its figures), ``plan`` (which runs the tables need), ``schedule`` (a smaller budget),
-``reproduction`` (the config of each run, plan.json), ``runs`` (making them, one process each), ``raw_agw``
-(the upper bound's Re-ID on a full model's images), ``cells`` (results.json → cells), ``formats`` (Markdown,
-CSV, HTML), ``paper_runs``, ``embedding`` (t-SNE), ``paper_figures`` and ``paper_report`` (the page).
+``reproduction`` (the config of each run, plan.json), ``finished`` (which runs have results), ``runs`` (making
+the others, one process each, with ``progress`` and ``signals``), ``raw_agw`` (the upper bound's Re-ID on a
+full model's images), ``cells`` (results.json → cells), ``formats`` (Markdown, CSV, HTML), ``paper_runs``,
+``embedding`` (t-SNE), ``paper_figures`` and ``paper_report`` (the page).
 """

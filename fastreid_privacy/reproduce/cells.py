@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..report.tables import arrow, number, share_of
-from ..results.results_json import read_results
 from . import paper
+from .finished import FinishedRuns
 from .plan import Run
 from .reproduction import read_plan
 
@@ -31,37 +32,53 @@ METRICS = {
 }
 UNITS = {3: "PSNR in dB (of the mean squared error over the set), SSIM from 0 to 1."}
 PERCENT = "Percent; share: rank-1 in percent of the own upper bound's rank-1 OI→OI."
-OPERATOR_TITLES = {"blur": "Blurring", "pixelate": "Pixelation", "noise": "Gaussian noise", "": "Raw images"}
+HEADINGS = {**{name: title.capitalize() for name, title in paper.OPERATORS.items()}, "": "Raw images"}
 DECIMALS = {"PSNR": 2, "SSIM": 3}  # percent have one
-MODELS = {
-    "base": "Base",
-    "wo_upgrade": "Ours (w/o U)",
-    "full": "Ours",
-    "upper_bound": "Upper",
-    "raw_agw": "AGW",
-}
-# Rows of each operator, then of the raw images: model (as paper.py and tables.csv name it), pair or image
-# domain, kind of run, label.
-OPERATOR_ROWS = {
-    1: (("raw_agw", "DI-DI", "raw_agw", "Base"), ("raw_agw", "PI-PI", "raw_agw", "Ours")),
-    3: tuple(("full", domain, "full", "Ours") for domain in ("recovered", "protected", "desensitized")),
+
+
+class RowSource(NamedTuple):
+    """Where the figures of a row are from.
+
+    Attributes:
+        model: as paper.py and tables.csv name it.
+        where: a pair, or an image domain.
+        kind: of run.
+        label: of the row.
+    """
+
+    model: str
+    where: str
+    kind: str
+    label: str
+
+
+# Of each operator.
+OPERATOR_ROWS: dict[int, tuple[RowSource, ...]] = {
+    1: (
+        RowSource("raw_agw", "DI-DI", "raw_agw", "Base"),
+        RowSource("raw_agw", "PI-PI", "raw_agw", "Ours"),
+    ),
+    3: tuple(
+        RowSource("full", domain, "full", "Ours") for domain in ("recovered", "protected", "desensitized")
+    ),
     4: (
-        ("raw_agw", "OI-OI", "upper_bound", "AGW"),
-        ("raw_agw", "RI-RI", "raw_agw", "AGW"),
-        ("full", "OI-OI", "full", "Ours"),
-        ("full", "RI-RI", "full", "Ours"),
+        RowSource("raw_agw", "OI-OI", "upper_bound", "AGW"),
+        RowSource("raw_agw", "RI-RI", "raw_agw", "AGW"),
+        RowSource("full", "OI-OI", "full", "Ours"),
+        RowSource("full", "RI-RI", "full", "Ours"),
     ),
     5: tuple(
-        (model, pair, model, MODELS[model])
+        RowSource(model, pair, model, paper.MODELS[model])
         for model in ("base", "wo_upgrade", "full")
         for pair in paper.PAIRS
     ),
 }
-RAW_ROWS = {
-    1: (("raw_agw", "OI-OI", "upper_bound", "Raw"),),
+# Of the raw images, below the operators.
+RAW_ROWS: dict[int, tuple[RowSource, ...]] = {
+    1: (RowSource("raw_agw", "OI-OI", "upper_bound", "Raw"),),
     3: (),
     4: (),
-    5: (("upper_bound", "OI-OI", "upper_bound", "Upper"),),
+    5: (RowSource("upper_bound", "OI-OI", "upper_bound", "Upper"),),
 }
 
 
@@ -107,7 +124,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One line of a table; ``figures`` by metric, "share" included where the table has it."""
 
     operator: str
@@ -132,12 +149,12 @@ class Table:
     number: int
     title: str
     metrics: tuple[str, ...]
-    groups: list[tuple[str, list[Row]]]
-    caption: str
+    groups: list[tuple[str, list[TableRow]]]
+    caption: str = ""
     notes: list[str] = field(default_factory=list)
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TableRow]:
         """Of all groups."""
         return [row for _, rows in self.groups for row in rows]
 
@@ -147,39 +164,6 @@ class Table:
         return max((len(figure.values) for row in self.rows for figure in row.figures.values()), default=0)
 
 
-class Results:
-    """The results.json files of a reproduction, read once.
-
-    Raises:
-        UserError: when one cannot be read.
-    """
-
-    def __init__(self, output_dir: Path, seeds: Sequence[int]):
-        self.output_dir, self.seeds = output_dir, seeds
-        self._read: dict[Run, dict | None] = {}
-
-    def of(self, run: Run) -> dict | None:
-        """The results of a run; None where there are none yet."""
-        if run not in self._read:
-            file = self.output_dir / run.folder / "results.json"
-            self._read[run] = read_results(file) if file.is_file() else None
-        return self._read[run]
-
-    def values(self, kind: str, operator: str, where: str, metric: str) -> dict[int, float]:
-        """A figure of each seed that has it."""
-        found = {}
-        for seed in self.seeds:
-            results = self.of(Run(kind, seed, "" if kind == "upper_bound" else operator)) or {}
-            figures = (
-                (results.get("retrieval") or {}).get(where)
-                or (results.get("image_quality") or {}).get(where)
-                or {}
-            )
-            if figures.get(metric) is not None:
-                found[seed] = figures[metric]
-        return found
-
-
 def build_tables(output_dir: str | Path) -> list[Table]:
     """All tables that a folder's plan.json names.
 
@@ -187,67 +171,84 @@ def build_tables(output_dir: str | Path) -> list[Table]:
         UserError: when the folder holds no reproduction, or results that cannot be read.
     """
     folder = Path(output_dir)
-    plan = read_plan(folder)
-    results = Results(folder, plan["seeds"])
-    return [_table(table, plan, results) for table in plan["tables"]]
+    plan, finished = read_plan(folder), FinishedRuns(folder)
+    return [_table(table, plan, finished) for table in plan["tables"]]
 
 
-def _table(table: int, plan: Mapping, results: Results) -> Table:
+def _table(table: int, plan: Mapping, finished: FinishedRuns) -> Table:
     dataset = plan["dataset"]
     compared = dataset if dataset in paper.DATASETS else paper.DATASETS[0]
     theirs = paper.figures(compared)
-    specs = [*((operator, OPERATOR_ROWS[table]) for operator in plan["operators"]), ("", RAW_ROWS[table])]
+    sources = {operator: OPERATOR_ROWS[table] for operator in plan["operators"]} | {"": RAW_ROWS[table]}
     groups = [
-        (OPERATOR_TITLES[operator], list(_rows(table, operator, rows, results, theirs)))
-        for operator, rows in specs
+        (HEADINGS[operator], [_row(table, operator, row, plan["seeds"], finished, theirs) for row in rows])
+        for operator, rows in sources.items()
         if rows
     ]
     metrics = METRICS[table] if table == 3 else (METRICS[table][0], "share", *METRICS[table][1:])
-    built = Table(table, TITLES[table], metrics, groups, "")
-    caption = _caption(built, plan, compared)
+    built = Table(table, TITLES[table], metrics, groups)
     notes = []
-    excluded: dict[str, set[int]] = defaultdict(set)
-    for operator, rows in specs:
-        for _, where, kind, _ in rows:
-            excluded[where] |= set(results.values(kind, operator, where, "excluded_queries").values()) - {0}
-    if any(excluded.values()):
-        counts = ", ".join(
-            f"{' or '.join(map(str, sorted(numbers)))} in {arrow(pair)}"
-            for pair, numbers in excluded.items()
-            if numbers
-        )
-        notes.append(f"Queries without a true match under another camera, left out: {counts}.")
+    if left_out := _left_out(sources, plan["seeds"], finished):
+        notes.append(f"Queries without a true match under another camera, left out: {left_out}.")
     if table == 4:
-        operator = OPERATOR_TITLES[paper.TABLE_4_OPERATOR[compared]]
+        operator = HEADINGS[paper.TABLE_4_OPERATOR[compared]]
         notes.append(
             "The paper's table 4 does not name its operator; its figures of Ours OI→OI are those of its "
-            "table 5 under "
-            f"{operator}, so they stand there."
+            f"table 5 under {operator}, so they stand there."
         )
     elif any(figure.paper is None and figure.values for row in built.rows for figure in row.figures.values()):
         notes.append(
             "Where the paper's column has –, the paper has no figure, or none that can be told from its text."
         )
-    return Table(table, TITLES[table], metrics, groups, caption, notes)
+    return replace(built, caption=_caption(built, plan, compared), notes=notes)
 
 
-def _rows(
-    table: int, operator: str, specs: Sequence[tuple], results: Results, theirs: Mapping[paper.Key, float]
-) -> Iterator[Row]:
-    upper = results.values("upper_bound", "", "OI-OI", "Rank-1")
-    paper_upper = theirs[5, "", "upper_bound", "OI-OI", "Rank-1"]
-    for model, where, kind, label in specs:
-        key = (table, operator, model, where)
-        figures = {
-            metric: Figure(metric, results.values(kind, operator, where, metric), theirs.get((*key, metric)))
-            for metric in METRICS[table]
-        }
-        if "Rank-1" in figures:
-            rank1 = figures["Rank-1"]
-            shares = {seed: share_of(value, upper.get(seed)) for seed, value in rank1.values.items()}
-            shares = {seed: share for seed, share in shares.items() if share is not None}
-            figures["share"] = Figure("share", shares, share_of(rank1.paper, paper_upper))
-        yield Row(operator, model, where, label, figures)
+def _ours(
+    source: RowSource, operator: str, metric: str, seeds: Sequence[int], finished: FinishedRuns
+) -> dict[int, float]:
+    """A figure of each seed that has it."""
+    runs = [Run(source.kind, seed, "" if source.kind == "upper_bound" else operator) for seed in seeds]
+    return finished.figures(runs, source.where, metric)
+
+
+def _left_out(
+    sources: Mapping[str, Sequence[RowSource]], seeds: Sequence[int], finished: FinishedRuns
+) -> str:
+    """How many queries of which pairs have no true match; "" where all have one."""
+    excluded: dict[str, set[float]] = defaultdict(set)
+    for operator, rows in sources.items():
+        for row in rows:
+            excluded[row.where] |= {*_ours(row, operator, "excluded_queries", seeds, finished).values()} - {0}
+    return ", ".join(
+        f"{' or '.join(map(str, sorted(numbers)))} in {arrow(pair)}"
+        for pair, numbers in excluded.items()
+        if numbers
+    )
+
+
+def _row(
+    table: int,
+    operator: str,
+    source: RowSource,
+    seeds: Sequence[int],
+    finished: FinishedRuns,
+    theirs: Mapping[paper.Key, float],
+) -> TableRow:
+    figures = {
+        metric: Figure(
+            metric,
+            _ours(source, operator, metric, seeds, finished),
+            theirs.get((table, operator, source.model, source.where, metric)),
+        )
+        for metric in METRICS[table]
+    }
+    if rank1 := figures.get("Rank-1"):
+        upper = finished.figures([Run("upper_bound", seed) for seed in seeds], "OI-OI", "Rank-1")
+        shares = {seed: share_of(value, upper.get(seed)) for seed, value in rank1.values.items()}
+        of_paper = share_of(rank1.paper, theirs[5, "", "upper_bound", "OI-OI", "Rank-1"])
+        known = {seed: share for seed, share in shares.items() if share is not None}
+        figures["share"] = Figure("share", known, of_paper)
+    return TableRow(operator, source.model, source.where, source.label, figures)
 
 
 def schedule_note(plan: Mapping) -> str:

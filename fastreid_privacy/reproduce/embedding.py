@@ -10,15 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import color_sequences
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import normalize
 
 from ..report.figures import CURVE_DPI, CURVE_WIDTH, DARK, LIGHT, save_figure
 
-COLOURS = color_sequences[
-    "petroff10"
-]  # ten colours that stay apart with all common colour-vision deficiencies
+COLOURS = color_sequences["petroff10"]  # ten that stay apart with all common colour-vision deficiencies
 MOST_PEOPLE = len(COLOURS)
 FEWEST_FEATURES = 4  # t-SNE of fewer says nothing
 PERPLEXITY = 30.0
@@ -27,17 +26,16 @@ PANEL, LEGEND_HEIGHT = 3.3, 0.45  # inches
 
 
 class Points(NamedTuple):
-    """The points of one person in one domain: of one colour and one marker."""
+    """The points of one person in one domain, n×2: of one colour and one marker."""
 
     person: int
     marker: str
-    xy: np.ndarray  # n×2
+    xy: np.ndarray
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One model of the figure: its name, a line beneath it, and its points; ``points`` is None where it has
-    no features to show."""
+    """One model of the figure: its name, a line beneath it, and its points, None where it has none."""
 
     title: str
     note: str
@@ -53,7 +51,7 @@ def project(embedding: Mapping[str, np.ndarray], protected: str) -> list[Points]
             images.
 
     Returns:
-        the points of each person in each domain; None with fewer than four features, or without one of the
+        The points of each person in each domain; None with fewer than four features, or without one of the
         domains.
 
     Reference:
@@ -83,20 +81,21 @@ def project(embedding: Mapping[str, np.ndarray], protected: str) -> list[Points]
 
 
 def draw_features(panels: Sequence[Panel], path: Path, dark: bool = False) -> None:
-    """Write the panels, two in a row, as PNG: a colour is a person, in every panel the same; the marker is
-    the domain.
+    """Write the panels, two in a row, as PNG.
+
+    A colour is a person, in every panel the same; the marker is the domain.
 
     Args:
+        panels: at least one.
         path: of the PNG; written atomically.
         dark: colours for a dark page.
     """
     theme = DARK if dark else LIGHT
     people = sorted({points.person for panel in panels for points in panel.points or ()})
     rows = -(-len(panels) // 2)
-    figure = Figure(
-        (CURVE_WIDTH, rows * PANEL + LEGEND_HEIGHT), facecolor=theme["paper"], layout="constrained"
-    )
-    figure.get_layout_engine().set(hspace=0.06, wspace=0.04)
+    layout = ConstrainedLayoutEngine(hspace=0.06, wspace=0.04)
+    size = (CURVE_WIDTH, rows * PANEL + LEGEND_HEIGHT)
+    figure = Figure(size, facecolor=theme["paper"], layout=layout)
     axes = figure.subplots(rows, 2, squeeze=False).ravel()
     for axis, panel in zip(axes, panels, strict=False):
         axis.set(facecolor=theme["paper"], xticks=[], yticks=[])
@@ -108,26 +107,19 @@ def draw_features(panels: Sequence[Panel], path: Path, dark: bool = False) -> No
         for spine in axis.spines.values():
             spine.set_color(theme["grid"])
         if panel.points is None:
-            axis.text(
-                0.5,
-                0.5,
-                "no features",
-                color=theme["ink"],
-                fontsize=11,
-                ha="center",
-                va="center",
-                transform=axis.transAxes,
-            )
+            style = {"color": theme["ink"], "fontsize": 11, "ha": "center", "va": "center"}
+            axis.text(0.5, 0.5, "no features", **style, transform=axis.transAxes)
         for points in panel.points or ():
             colour = COLOURS[people.index(points.person) % MOST_PEOPLE]
-            style = {
-                "color": colour,
-                "marker": points.marker,
-                "edgecolors": theme["ink"],
-                "linewidths": 0.4,
-                "alpha": 0.9,
-            }
-            axis.scatter(*points.xy.T, s=30 if points.marker == PROTECTED else 26, **style)
+            axis.scatter(
+                *points.xy.T,
+                s=30 if points.marker == PROTECTED else 26,
+                color=colour,
+                marker=points.marker,
+                edgecolors=theme["ink"],
+                linewidths=0.4,
+                alpha=0.9,
+            )
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     handles = [

@@ -16,17 +16,8 @@ from .cells import Table, build_tables
 
 HEADINGS = {"Rank-1": "rank-1", "Rank-5": "rank-5"}
 CSV_COLUMNS = (
-    "table",
-    "operator",
-    "model",
-    "where",
-    "metric",
-    "seeds",
-    "ours_mean",
-    "ours_deviation",
-    "paper",
-    "ours_share",
-    "paper_share",
+    *("table", "operator", "model", "where", "metric", "seeds"),
+    *("ours_mean", "ours_deviation", "paper", "ours_share", "paper_share"),
 )
 
 
@@ -39,9 +30,12 @@ def write_tables(output_dir: str | Path) -> list[Path]:
     folder = Path(output_dir)
     tables = build_tables(folder)
     contents = {"tables.md": markdown(tables), "tables.csv": tidy_csv(tables), "tables.html": page(tables)}
-    for name, text in contents.items():
-        write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))
-    return [folder / name for name in contents]
+    return [_write(folder / name, text) for name, text in contents.items()]
+
+
+def _write(path: Path, text: str) -> Path:
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return path
 
 
 def html_tables(output_dir: str | Path) -> str:
@@ -59,13 +53,14 @@ def page(tables: Sequence[Table]) -> str:
 
 
 def _render(template: str, tables: Sequence[Table]) -> str:
-    values = {
-        "tables": tables,
-        "heading": heading,
-        "arrow": report_tables.arrow,
-        "page_title": "Tables of section 4, reproduced",
-    }
-    return render(template, Path(__file__).parent, **values)
+    return render(
+        template,
+        Path(__file__).parent,
+        tables=tables,
+        heading=heading,
+        arrow=report_tables.arrow,
+        page_title="Tables of section 4, reproduced",
+    )
 
 
 def heading(metric: str) -> str:
@@ -82,16 +77,12 @@ def markdown(tables: Sequence[Table]) -> str:
         for title, rows in table.groups:
             lines.append([f"**{title}**", *[""] * (len(headings) - 1)])
             for row in rows:
-                cells = [row.figures[metric] for metric in table.metrics]
-                texts = [
-                    text for figure in cells for text in (figure.text(table.most_seeds), figure.paper_text)
-                ]
+                figures = [row.figures[metric] for metric in table.metrics]
+                texts = [text for one in figures for text in (one.text(table.most_seeds), one.paper_text)]
                 lines.append([row.label, report_tables.arrow(row.where), *texts])
         align = ["left", "left", *["right"] * (len(headings) - 2)]
         body = tabulate(lines, headings, tablefmt="github", colalign=align, disable_numparse=True)
-        parts.append(
-            "\n\n".join([f"**Table {table.number}: {table.title}.** {table.caption}", body, *table.notes])
-        )
+        parts += [f"**Table {table.number}: {table.title}.** {table.caption}", body, *table.notes]
     return "\n\n".join(parts) + "\n"
 
 
@@ -103,23 +94,10 @@ def tidy_csv(tables: Sequence[Table]) -> str:
     for table in tables:
         for row in table.rows:
             for metric in (name for name in table.metrics if name != "share"):
-                figure, share = row.figures[metric], row.figures["share"] if metric == "Rank-1" else None
-                values = (
-                    figure.mean,
-                    figure.deviation,
-                    figure.paper,
-                    share and share.mean,
-                    share and share.paper,
-                )
-                writer.writerow(
-                    [
-                        table.number,
-                        row.operator,
-                        row.model,
-                        row.where,
-                        metric,
-                        len(figure.values),
-                        *("" if value is None else value for value in values),
-                    ]
-                )
+                figure = row.figures[metric]
+                values = [figure.mean, figure.deviation, figure.paper, None, None]
+                if metric == "Rank-1":
+                    values[3:] = [row.figures["share"].mean, row.figures["share"].paper]
+                about = (table.number, row.operator, row.model, row.where, metric, len(figure.values))
+                writer.writerow([*about, *("" if value is None else value for value in values)])
     return output.getvalue()

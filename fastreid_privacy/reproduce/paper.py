@@ -1,4 +1,6 @@
-"""The figures of the paper's tables 1 to 5 as plain data: percent, PSNR in dB, SSIM from 0 to 1.
+"""The figures of the paper's tables 1 to 5 as plain data, and what the paper calls what they are of.
+
+Retrieval in percent, PSNR in dB, SSIM from 0 to 1.
 
 Reference:
     Zhang et al., Learnable Privacy-Preserving Anonymization for Pedestrian Images, ACM MM 2022, section 4.
@@ -13,10 +15,29 @@ DATASETS = ("Market1501", "MSMT17", "CUHK03")
 TITLES = {"Market1501": "Market-1501", "MSMT17": "MSMT17", "CUHK03": "CUHK03"}
 PAIRS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI")  # query, gallery: the order of table 5's rows
 METRICS = ("Rank-1", "Rank-5", "mAP", "mINP")
+OPERATORS = {"blur": "blurring", "pixelate": "pixelation", "noise": "Gaussian noise"}
+# Models as tables name them, and written out.
+MODELS = {
+    "upper_bound": "Upper",
+    "base": "Base",
+    "wo_upgrade": "Ours (w/o U)",
+    "full": "Ours",
+    "raw_agw": "AGW",
+}
+LONG_MODELS = {
+    "upper_bound": "Upper bound",
+    "base": "Base",
+    "wo_upgrade": "Without upgradation",
+    "full": "Full method",
+}
 
-# Table 5: for each operator and model one row per pair of PAIRS: rank-1, rank-5, mAP, mINP of each of
-# DATASETS.
-TABLE_5 = {
+# Of a table: the figures of each of DATASETS, one after the other.
+Row = tuple[float | None, ...]
+# Of a figure: table, operator ("" for the upper bound), model, pair or image domain, metric.
+Key = tuple[int, str, str, str, str]
+
+# Table 5: for each operator and model one row per pair of PAIRS: rank-1, rank-5, mAP, mINP of each data set.
+TABLE_5: dict[str, dict[str, tuple[Row, ...]]] = {
     "blur": {
         "base": (
             (84.8, 94.1, 67.4, 32.2, 30.5, 44.0, 17.1, 2.8, 30.4, 50.4, 31.5, 22.3),
@@ -78,25 +99,12 @@ TABLE_5 = {
         ),
     },
 }
-UPPER_BOUND = (
-    95.7,
-    98.4,
-    88.6,
-    66.7,
-    68.6,
-    79.7,
-    49.8,
-    15.0,
-    67.3,
-    82.8,
-    65.8,
-    54.6,
-)  # OI-OI, as the rows above
+# The upper bound on OI-OI, as the rows above.
+UPPER_BOUND: Row = (95.7, 98.4, 88.6, 66.7, 68.6, 79.7, 49.8, 15.0, 67.3, 82.8, 65.8, 54.6)
 
-# Table 1: AGW trained on raw images, seeing desensitized (DI-DI) and protected images (PI-PI): rank-1, mAP of
-# each of DATASETS. None: the figure cannot be told from the text of the published file, in which a column
-# slipped (also below).
-TABLE_1 = {
+# Table 1: AGW trained on raw images, seeing desensitized (DI-DI) and protected images (PI-PI): rank-1, mAP.
+# None: the figure cannot be told from the text of the published file, in which a column slipped (also below).
+TABLE_1: dict[str, dict[str, Row]] = {
     "blur": {"DI-DI": (20.6, 8.7, 3.9, 1.4, 1.9, 2.5), "PI-PI": (18.4, 7.6, 8.3, 2.6, 3.9, 3.9)},
     "pixelate": {"DI-DI": (20.2, 9.1, 1.8, 0.7, 2.1, 2.3), "PI-PI": (17.5, 7.7, 6.7, 2.1, 1.3, 1.6)},
     "noise": {"DI-DI": (0.6, 0.4, 0.2, None, None, 0.3), "PI-PI": (1.4, 0.6, 0.4, None, None, 0.4)},
@@ -110,16 +118,16 @@ TABLE_2 = {
 }
 TABLE_2_UPPER_BOUND = 92.0  # OI-OI
 
-# Table 3: PSNR, SSIM of recovered images on each of DATASETS.
-TABLE_3 = {
+# Table 3: PSNR, SSIM of recovered images.
+TABLE_3: dict[str, Row] = {
     "blur": (26.78, 0.92, 30.02, 0.93, 23.67, 0.89),
     "pixelate": (29.74, 0.93, None, None, None, None),
     "noise": (26.80, 0.92, 27.80, 0.92, 23.00, 0.91),
 }
 
-# Table 4: rank-1, mAP on raw and on recovered images of each of DATASETS, and the operator of the model: the
-# paper does not name it, but "Ours" on raw images is what table 5 has for this operator.
-TABLE_4 = {
+# Table 4: rank-1, mAP on raw and on recovered images; and the operator of the model: the paper does not name
+# it, but "Ours" on raw images is what table 5 has for this operator.
+TABLE_4: dict[str, dict[str, Row]] = {
     "upper_bound": {
         "OI-OI": (95.7, 88.6, 68.6, 49.8, 67.3, 65.8),
         "RI-RI": (93.8, 84.0, 63.2, 43.1, 64.6, 62.2),
@@ -127,10 +135,6 @@ TABLE_4 = {
     "full": {"OI-OI": (91.7, 78.2, 48.6, 29.8, 38.8, 42.4), "RI-RI": (90.4, 75.5, 49.8, 29.5, 33.3, 33.1)},
 }
 TABLE_4_OPERATOR = MappingProxyType({"Market1501": "noise", "MSMT17": "pixelate", "CUHK03": "pixelate"})
-
-Key = tuple[
-    int, str, str, str, str
-]  # table, operator ("" for the upper bound), model, pair or image domain, metric
 
 
 def figures(dataset: str) -> dict[Key, float]:
@@ -151,7 +155,7 @@ def figures(dataset: str) -> dict[Key, float]:
 
 
 def _figures(column: int, operator_of_table_4: str) -> Iterator[tuple[Key, float | None]]:
-    def cells(row: tuple, metrics: tuple[str, ...]) -> Iterator[tuple[str, float | None]]:
+    def cells(row: Row, metrics: tuple[str, ...]) -> Iterator[tuple[str, float | None]]:
         width = len(metrics)
         yield from zip(metrics, row[width * column : width * (column + 1)], strict=True)
 
@@ -165,20 +169,18 @@ def _figures(column: int, operator_of_table_4: str) -> Iterator[tuple[Key, float
             for pair, row in zip(PAIRS, rows, strict=True):
                 for metric, value in cells(row, METRICS):
                     yield (5, operator, model, pair, metric), value
-    for operator, rows in TABLE_1.items():
-        for pair, row in rows.items():
+    for operator, pairs in TABLE_1.items():
+        for pair, row in pairs.items():
             for metric, value in cells(row, short):
                 yield (1, operator, "raw_agw", pair, metric), value
     for operator, row in TABLE_3.items():
         for metric, value in cells(row, quality):
             yield (3, operator, "full", "recovered", metric), value
-    for model, rows in TABLE_4.items():
-        for pair, row in rows.items():
+    for model, pairs in TABLE_4.items():
+        shown = "raw_agw" if model == "upper_bound" else model
+        for pair, row in pairs.items():
             for metric, value in cells(row, short):
-                yield (
-                    (4, operator_of_table_4, "raw_agw" if model == "upper_bound" else model, pair, metric),
-                    value,
-                )
+                yield (4, operator_of_table_4, shown, pair, metric), value
 
 
 def entries(dataset: str, model: str, operator: str = "") -> list[list]:

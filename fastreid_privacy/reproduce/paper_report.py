@@ -10,8 +10,9 @@ from ..core.files import write_atomically
 from ..report.html import curves
 from ..report.page import rank_lists, render
 from ..results.training_log import read_metrics
+from . import paper
 from .paper_figures import PaperFigure, feature_figure, picture_figures
-from .paper_runs import KINDS, OPERATORS, RAW, PaperRuns
+from .paper_runs import RAW, PaperRuns
 
 
 def write_paper_report(output_dir: str | Path, tables: str, caption: str = "") -> Path:
@@ -40,8 +41,7 @@ def write_paper_report(output_dir: str | Path, tables: str, caption: str = "") -
     runs = PaperRuns(folder)
     figures = folder / "figures"
     drawn = sorted([*picture_figures(runs, figures), feature_figure(runs, figures)], key=_number)
-    dataset = next(iter(runs.runs.values())).results.get("dataset") or "unnamed data set"
-    title = f"Reproduction on {dataset}"
+    title = f"Reproduction on {runs.dataset}"
     operator = runs.first_operator(("full",), "blur")
     full = runs.of("full", operator)
     page = render(
@@ -56,7 +56,7 @@ def write_paper_report(output_dir: str | Path, tables: str, caption: str = "") -
         rank_lists=rank_lists(full.rank_lists if full else {}, figures / "rank_lists"),
         rank_run=runs.name("full", operator),
         domains=DOMAINS,
-        operators=[(name, OPERATORS[name]) for name in runs.operators],
+        operators=[(name, paper.OPERATORS[name]) for name in runs.operators],
         links=_links(runs),
         seeds=runs.seeds,
     )
@@ -70,53 +70,45 @@ def _number(figure: PaperFigure) -> int:
 
 def _training(runs: PaperRuns, folder: Path) -> list[dict]:
     """The training curve of the full model of every operator."""
-    shown = []
-    for operator in runs.operators:
-        run = runs.of("full", operator)
-        if run is None:
-            shown.append(
-                {
-                    "operator": OPERATORS[operator],
-                    "curve": {},
-                    "missing": f"{runs.name('full', operator)} is not finished",
-                }
-            )
-            continue
-        checks = run.results.get("checks") or []
-        upgrades = [str(check["epoch"]) for check in checks if check.get("decision") == "upgrade"]
-        shown.append(
-            {
-                "operator": OPERATORS[operator],
-                "curve": curves(
-                    run.results,
-                    read_metrics(run.folder / "metrics.json"),
-                    folder / f"training_curve_{operator}.png",
-                ),
-                "upgrades": f"Upgrades after epochs: {', '.join(upgrades)}." if upgrades else "No upgrade.",
-                "missing": f"{run.name} holds neither checks nor a log of losses",
-            }
-        )
-    return shown
+    return [
+        {
+            "operator": paper.OPERATORS[operator],
+            **_curve(runs, operator, folder / f"training_curve_{operator}.png"),
+        }
+        for operator in runs.operators
+    ]
+
+
+def _curve(runs: PaperRuns, operator: str, path: Path) -> dict:
+    run, name = runs.of("full", operator), runs.name("full", operator)
+    if run is None:
+        return {"curve": {}, "missing": f"{name} is not finished"}
+    checks = run.results.get("checks") or []
+    upgrades = [str(check["epoch"]) for check in checks if check.get("decision") == "upgrade"]
+    return {
+        "curve": curves(run.results, read_metrics(run.folder / "metrics.json"), path),
+        "upgrades": f"Upgrades after epochs: {', '.join(upgrades)}." if upgrades else "No upgrade.",
+        "missing": f"{name} holds neither checks nor a log of losses",
+    }
 
 
 def _links(runs: PaperRuns) -> list[dict]:
     """The runs by model and operator: of each its seeds, with a link where the run has its own report."""
-
-    def cell(kind: str, operator: str) -> list[tuple[int, str]]:
-        found = [(seed, runs.runs.get((seed, kind, operator))) for seed in runs.seeds]
-        return [
-            (seed, f"{run.name}/report.html" if (run.folder / "report.html").is_file() else "")
-            for seed, run in found
-            if run
-        ]
-
     return [
         {
             "name": name,
-            "cells": [
-                cell(kind, "" if kind == RAW else operator)
-                for operator in ([""] if kind == RAW else runs.operators)
-            ],
+            "cells": [_cell(runs, kind, operator) for operator in ([""] if kind == RAW else runs.operators)],
         }
-        for kind, name in KINDS.items()
+        for kind, name in paper.LONG_MODELS.items()
+    ]
+
+
+def _cell(runs: PaperRuns, kind: str, operator: str) -> list[tuple[int, str]]:
+    """(seed, link or "") of the finished runs of a model."""
+    found = [
+        (run, runs.runs[run]) for seed in runs.seeds if (run := runs.run(kind, operator, seed)) in runs.runs
+    ]
+    return [
+        (run.seed, f"{run.name}/report.html" if (finished.folder / "report.html").is_file() else "")
+        for run, finished in found
     ]

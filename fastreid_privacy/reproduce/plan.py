@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import paper
+
 TABLES = (1, 3, 4, 5)
-OPERATORS = ("blur", "pixelate", "noise")
+OPERATORS = tuple(paper.OPERATORS)
 # A training step of each kind beside the upper bound's, measured on a CPU; the test of a finished model costs
 # far less than an epoch.
 WEIGHTS = {"upper_bound": 1.0, "base": 1.9, "wo_upgrade": 3.8, "full": 3.8, "raw_agw": 0.05}
@@ -35,7 +37,7 @@ class Run:
         seed = Path(f"seed{self.seed}")
         if self.kind == "raw_agw":
             return seed / f"full_{self.operator}" / "raw_agw"
-        return seed / "_".join(filter(None, (self.kind, self.operator)))
+        return seed / (f"{self.kind}_{self.operator}" if self.operator else self.kind)
 
     @property
     def name(self) -> str:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastreid.config import CfgNode
 
-from ..config import METHOD_KEYS, RUN_KEYS, comparable, differing, load_config
+from ..config import METHOD_KEYS, RUN_KEYS, changed, comparable, differing, load_config, value_of
 from ..core.errors import UserError
 from ..core.files import write_atomically
 from . import paper
+from .finished import RESULTS_FILE
 from .plan import OPERATORS, TABLES, Run, plan_runs
 from .schedule import scaled_schedule
 
 PLAN_FILE = "plan.json"
 PLAN_SCHEMA = 1
+CONFIG_FILE = "run.yml"  # in the folder of a training: all that it is asked
 # What makes a run one or the other of a reproduction. Everything else of the method (σ of the blur,
 # thresholds, …) is shared.
 MADE_BY_RUN = (
@@ -29,7 +31,8 @@ MADE_BY_RUN = (
     "TEST.PAPER_RESULTS",
     "SEED",
 )
-OWN_FLAGS = {"OUTPUT_DIR": "--output-dir", "SEED": "--seeds"}
+OWN_FLAGS = {"OUTPUT_DIR": "--output (or --output-dir)", "SEED": "--seeds"}
+PROTECTIONS = {"upper_bound": "none", "base": "conventional", "wo_upgrade": "learned", "full": "learned"}
 
 
 @dataclass
@@ -43,7 +46,10 @@ class Reproduction:
         budget: the fraction of the config's epochs to train, above 0 and at most 1.
         output_dir: "" for ``output/<config's folder>/reproduce``; absolute after construction.
         processes: per run, as ``--num-gpus`` of the training command.
-        schedule: the keys that ``budget`` changes (filled in).
+        config: what all runs share (filled in, as all below).
+        schedule: the keys of it that ``budget`` changes.
+        dataset: that the tables are of.
+        epochs, epochs_of_config: of a training, and of one with the whole budget.
 
     Raises:
         UserError: for a config that cannot be trained or has no recovery, a method key among the overrides,
@@ -58,11 +64,15 @@ class Reproduction:
     budget: float = 1.0
     output_dir: str | Path = ""
     processes: int = 1
-    schedule: dict[str, object] = field(init=False)
+    config: CfgNode = field(init=False)
+    schedule: Mapping[str, object] = field(init=False)
+    dataset: str = field(init=False)
+    epochs: int = field(init=False)
+    epochs_of_config: int = field(init=False)
 
     def __post_init__(self):
         refuse_own_keys(self.overrides[0::2])
-        self.config = cfg = load_config(self.config_file, self.overrides)
+        cfg = load_config(self.config_file, self.overrides)
         if len(cfg.DATASETS.TESTS) != 1:
             raise UserError(
                 f"DATASETS.TESTS is {cfg.DATASETS.TESTS}; the tables are of one test set: give "
@@ -70,16 +80,15 @@ class Reproduction:
             )
         if cfg.PRIVACY.LAMBDA_REC == 0:
             raise UserError(
-                f"{self.config_file} trains without recovery (PRIVACY.LAMBDA_REC 0), but the paper's "
-                "method recovers: give "
-                "a config with recovery, such as privacy_agw.yml beside it"
+                f"{self.config_file} trains without recovery (PRIVACY.LAMBDA_REC 0), but the paper's method "
+                "recovers: give a config with recovery, such as privacy_agw.yml beside it"
             )
         self.dataset = cfg.DATASETS.TESTS[0]
         self.schedule = scaled_schedule(cfg.SOLVER, cfg.TEST.EVAL_PERIOD, self.budget)
-        self.epochs = int(self.schedule.get("SOLVER.MAX_EPOCH", cfg.SOLVER.MAX_EPOCH))
-        self.output_dir = Path(
-            self.output_dir or Path("output", Path(self.config_file).resolve().parent.name, "reproduce")
-        ).resolve()
+        self.config = changed(cfg, self.schedule)
+        self.epochs, self.epochs_of_config = (each.SOLVER.MAX_EPOCH for each in (self.config, cfg))
+        default = Path("output", Path(self.config_file).resolve().parent.name, "reproduce")
+        self.output_dir = Path(self.output_dir or default).resolve()
 
     @property
     def runs(self) -> list[Run]:
@@ -90,41 +99,46 @@ class Reproduction:
         """OUTPUT_DIR of a run."""
         return Path(self.output_dir) / run.folder
 
-    def options(self, run: Run) -> list[str]:
-        """The KEY VALUE words of the training command of a run. Base's and the upper bound's results are
-        named by their path."""
-        seed = Path(self.output_dir) / f"seed{run.seed}"
-        values = {
-            **self.schedule,
-            "PRIVACY.PROTECTION": {"upper_bound": "none", "base": "conventional"}.get(run.kind, "learned"),
+    def values(self, run: Run) -> dict[str, object]:
+        """The config keys that make a training what it is, and where.
+
+        Base's and the upper bound's results are named by their path.
+        """
+        base, upper_bound = (
+            str(self.folder(other) / RESULTS_FILE)
+            for other in (Run("base", run.seed, run.operator), Run("upper_bound", run.seed))
+        )
+        values: dict[str, object] = {
+            "PRIVACY.PROTECTION": PROTECTIONS[run.kind],
             "PRIVACY.UPGRADE.ENABLED": run.kind == "full",
-            "PRIVACY.UPGRADE.BASELINE_RANK1": seed / f"base_{run.operator}" / "results.json"
-            if run.kind == "full"
-            else "auto",
-            "PRIVACY.UPPER_BOUND": seed / "upper_bound" / "results.json"
-            if run.kind in ("wo_upgrade", "full")
-            else "",
+            "PRIVACY.UPGRADE.BASELINE_RANK1": base if run.kind == "full" else "auto",
+            "PRIVACY.UPPER_BOUND": upper_bound if PROTECTIONS[run.kind] == "learned" else "",
             "TEST.PAPER_RESULTS": paper.entries(self.dataset, run.kind, run.operator),
             "SEED": run.seed,
-            "OUTPUT_DIR": self.folder(run),
+            "OUTPUT_DIR": str(self.folder(run)),
         }
         if run.operator:
             values["PRIVACY.DESENSITIZER.NAME"] = run.operator
+        return values
+
+    def options(self, run: Run) -> list[str]:
+        """The KEY VALUE words that make the same training by hand, with ``tools/train_net.py`` and the config
+        file that was given here."""
+        values = {**self.schedule, **self.values(run)}
         return [*self.overrides, *(str(word) for pair in values.items() for word in pair)]
 
-    def checkable_options(self, run: Run) -> list[str]:
-        """:meth:`options`, with stand-ins for the results of other runs that are not there yet."""
-        options = self.options(run)
-        for key, stand_in in (("PRIVACY.UPGRADE.BASELINE_RANK1", "0"), ("PRIVACY.UPPER_BOUND", "")):
-            value = options.index(key) + 1
-            if options[value].endswith(".json") and not Path(options[value]).is_file():
-                options[value] = stand_in
-        return options
-
     def config_of(self, run: Run) -> CfgNode:
-        """The config of a training run, checked; of a "raw_agw" that of its full model."""
+        """The config of a training; of a "raw_agw" that of its full model."""
         model = run if run.trains else Run("full", run.seed, run.operator)
-        return load_config(self.config_file, self.checkable_options(model))
+        return changed(self.config, self.values(model))
+
+    def checkable_config(self, run: Run) -> CfgNode:
+        """:meth:`config_of`, with stand-ins for the results of other runs that are not there yet."""
+        cfg = self.config_of(run)
+        stand_ins = {"PRIVACY.UPGRADE.BASELINE_RANK1": "0", "PRIVACY.UPPER_BOUND": ""}
+        given = {key: str(value_of(cfg, key)) for key in stand_ins}
+        later = [key for key, value in given.items() if value.endswith(".json") and not Path(value).is_file()]
+        return changed(cfg, {key: stand_ins[key] for key in later})
 
     def record(self) -> dict:
         """plan.json: what was asked, together with what earlier calls asked of the same folder.
@@ -133,12 +147,7 @@ class Reproduction:
             UserError: when the folder holds a reproduction of another config or budget, or a plan.json that
                 cannot be read.
         """
-        shared = self.config.clone()
-        shared.defrost()
-        for key, value in self.schedule.items():
-            section, name = key.split(".")
-            shared[section][name] = type(shared[section][name])(value)
-        settings = json.loads(json.dumps(comparable(shared, (*MADE_BY_RUN, *RUN_KEYS))))
+        settings = json.loads(json.dumps(comparable(self.config, (*MADE_BY_RUN, *RUN_KEYS))))
         record = {
             "schema": PLAN_SCHEMA,
             "config": str(self.config_file),
@@ -146,7 +155,7 @@ class Reproduction:
             "dataset": self.dataset,
             "budget": self.budget,
             "epochs": self.epochs,
-            "epochs_of_config": self.config.SOLVER.MAX_EPOCH,
+            "epochs_of_config": self.epochs_of_config,
             "tables": sorted(self.tables),
             "operators": list(self.operators),
             "seeds": sorted(self.seeds),
@@ -155,28 +164,21 @@ class Reproduction:
         path = Path(self.output_dir) / PLAN_FILE
         if path.exists():
             earlier = read_plan(self.output_dir)
-            kinds = {
-                "budget": int | float,
-                "settings": dict,
-                "tables": list,
-                "seeds": list,
-                "operators": list,
-            }
+            lists = dict.fromkeys(("tables", "seeds", "operators"), list)
+            kinds = {"budget": int | float, "settings": dict, **lists}
             if damaged := [key for key, kind in kinds.items() if not isinstance(earlier.get(key), kind)]:
                 raise UserError(
-                    f"{path} is damaged ({', '.join(damaged)}); move it away or choose another --output-dir"
+                    f"{path} is damaged ({', '.join(damaged)}); move it away or choose another --output"
                 )
             if earlier["budget"] != self.budget:
                 raise UserError(
                     f"{self.output_dir} holds a reproduction with --budget {earlier['budget']:g}; give the "
-                    "same, or another "
-                    "--output-dir"
+                    "same, or another --output"
                 )
-            changed = differing(earlier["settings"], settings)
-            if changed:
+            if different := differing(earlier["settings"], settings):
                 raise UserError(
                     f"{self.output_dir} holds a reproduction of another config than {self.config_file} "
-                    f"({'; '.join(changed[:3])}); choose another --output-dir"
+                    f"({'; '.join(different[:3])}); choose another --output"
                 )
             for key in ("tables", "seeds"):
                 record[key] = sorted({*record[key], *earlier[key]})
@@ -191,6 +193,12 @@ class Reproduction:
         write_atomically(Path(self.output_dir) / PLAN_FILE, lambda file: file.write(content))
 
 
+def save_config(cfg: CfgNode, path: Path) -> None:
+    """Write a whole config, which ``load_config`` reads back as it is."""
+    content = cfg.dump().encode()
+    write_atomically(path, lambda file: file.write(content))
+
+
 def refuse_own_keys(keys: Sequence[str]) -> None:
     """Refuse overrides of what this command sets itself.
 
@@ -203,8 +211,7 @@ def refuse_own_keys(keys: Sequence[str]) -> None:
         if any(key == name or key.startswith(f"{name}.") for name in METHOD_KEYS):
             raise UserError(
                 f"{key} is part of what the runs of a reproduction differ in, and cannot be given for all; "
-                "set it in the "
-                "config file where it is the same for every run"
+                "set it in the config file where it is the same for every run"
             )
 
 
@@ -222,12 +229,10 @@ def read_plan(output_dir: str | Path) -> dict:
             f"{path} does not exist: {output_dir} holds no reproduction (tools/reproduce.py makes one)"
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}); move it away or choose another --output-dir"
-        ) from None
+        raise UserError(f"{path} cannot be read ({error}); move it away or choose another --output") from None
     if not isinstance(plan, dict) or plan.get("schema") != PLAN_SCHEMA:
         raise UserError(
             f"{path} is no plan of a reproduction of schema {PLAN_SCHEMA}; move it away or choose another "
-            "--output-dir"
+            "--output"
         )
     return plan
