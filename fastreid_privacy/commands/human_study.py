@@ -18,16 +18,8 @@ from ..report.tables import number
 from .parsers import command_parser
 
 HEADINGS = (
-    "Images",
-    "Pair",
-    "Accuracy",
-    "95 %, answers",
-    "95 %, people",
-    "Said same",
-    "Answers",
-    "Missing",
-    "Paper",
-    "Re-ID rank-1",
+    *("Images", "Pair", "Accuracy", "95 %, answers", "95 %, people"),
+    *("Said same", "Answers", "Missing", "Paper", "Re-ID rank-1"),
 )
 
 
@@ -83,17 +75,17 @@ def _make(args: argparse.Namespace) -> None:
     if unknown := [name for name in names if name not in GROUPS]:
         raise UserError(f"--groups has {unknown[0]!r}; known: {', '.join(GROUPS)}")
     groups = [group for name, group in GROUPS.items() if name in names]
-    options = {
-        "pairs": args.pairs,
-        "participants": args.participants,
-        "seed": args.seed,
-        "device": args.device,
-    }
-    pages = make_study(args.runs, args.output, groups, **options)
-    print(
-        f"{len(pages)} pages of {args.pairs // args.participants * len(groups)} pairs: {pages[0]} … "
-        f"{pages[-1].name}"
+    pages = make_study(
+        args.runs,
+        args.output,
+        groups,
+        pairs=args.pairs,
+        participants=args.participants,
+        seed=args.seed,
+        device=args.device,
     )
+    each = args.pairs // args.participants * len(groups)
+    print(f"{len(pages)} pages of {each} pairs: {pages[0]} … {pages[-1].name}")
     print(f"Send each participant a page; keep {args.output / 'key.json'} to yourself. Then:")
     print(f"python tools/human_study.py score --study {args.output} ANSWERS…")
 
@@ -104,7 +96,7 @@ def _score(args: argparse.Namespace) -> None:
     scores = score_study(key, answers)
     for name, score in scores.items():
         score |= {"paper": GROUPS[name].paper, "reid_rank1": reid_rank1(Path(key["runs"]), GROUPS[name])}
-    folder = args.output or args.study
+    folder: Path = args.output or args.study
     rows = [_row(name, score) for name, score in scores.items()]
     notes = _notes(key, answers)
     table = f"{tabulate(rows, HEADINGS, tablefmt='github', disable_numparse=True)}\n\n{notes}\n"
@@ -117,20 +109,18 @@ def _score(args: argparse.Namespace) -> None:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            folder / "human_study_scores.json",
-            lambda file: file.write(json.dumps(content, indent=1).encode()),
-        )
-        write_atomically(
-            folder / "human_study_scores.md",
-            lambda file: file.write(f"# Human verification\n\n{table}".encode()),
-        )
+        _write(folder / "human_study_scores.json", json.dumps(content, indent=1))
+        _write(folder / "human_study_scores.md", f"# Human verification\n\n{table}")
     except OSError as error:
         raise UserError(
             f"the scores cannot be written to {folder}: {error.strerror}; choose another --output"
         ) from None
     print(tabulate(rows, HEADINGS, disable_numparse=True))
     print(f"\n{notes}\nscores: {folder / 'human_study_scores.json'}, {folder / 'human_study_scores.md'}")
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _row(name: str, score: Mapping) -> list[str]:
@@ -162,11 +152,10 @@ def _notes(key: Mapping, answers: Mapping) -> str:
         if participant in answers
     ]
     return (
-        "Accuracy in percent of the answers; 50 is chance, lower protects better. Intervals: Wilson's, as "
-        "if all answers were independent, "
-        "and of a bootstrap over participants. Paper: Market-1501, 100 answers for each row. Re-ID rank-1: "
-        "of the group's own model on "
-        f"query→gallery, – where {key['runs']} has no results.json of it. Answers of {len(answers)} of "
+        "Accuracy in percent of the answers; 50 is chance, lower protects better. Intervals: Wilson's, as if "
+        "all answers were independent, and of a bootstrap over participants. Paper: Market-1501, 100 answers "
+        "for each row. Re-ID rank-1: of the group's own model on query→gallery, – where "
+        f"{key['runs']} has no results.json of it. Answers of {len(answers)} of "
         f"{key['participants']} participants"
         + (f"; none of {', '.join(silent)}" if silent else "")
         + (f"; missing: {', '.join(partly)}." if partly else ".")

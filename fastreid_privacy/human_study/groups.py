@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..reproduce.paper import TABLE_2, TABLE_2_UPPER_BOUND
+from ..reproduce.paper import MODELS, TABLE_2, TABLE_2_UPPER_BOUND
+from ..reproduce.plan import Run
 
-TITLES = {"base": "Base", "full": "Ours", "raw": "Raw"}
+TITLES = {**MODELS, "raw": "Raw"}
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ class Group:
 
     @property
     def run(self) -> str:
-        """The run whose anonymizer makes the images and whose Re-ID accuracy stands beside, as a reproduction
-        names its folders."""
-        return f"{self.model}_{self.operator}" if self.operator else "upper_bound"
+        """The run whose anonymizer makes the images and whose Re-ID accuracy stands beside: its folder, below
+        that of a seed of a reproduction."""
+        kind = "upper_bound" if self.model == "raw" else self.model
+        return Run(kind, 0, self.operator).folder.name
 
     @property
     def title(self) -> str:

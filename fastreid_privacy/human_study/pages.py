@@ -22,7 +22,7 @@ from ..core.files import write_atomically
 from ..report.page import render
 from .groups import Group
 from .pairs import Pair, deal, draw_pairs
-from .study_images import Studio, checkpoint_of, missing_runs, shown_images
+from .study_images import ShownImage, StudyImages, checkpoints_of, shown_images
 
 SCHEMA = 1
 KEY_FILE = "key.json"
@@ -58,41 +58,33 @@ def make_study(
     """
     if pairs < 2 or pairs % 2 or participants < 1 or pairs % participants:
         raise UserError(
-            f"--pairs {pairs} cannot be shared by {participants} participants with as many of one person "
-            "as of two: give an "
-            "even number that is a multiple of --participants"
+            f"--pairs {pairs} cannot be shared by {participants} participants with as many of one person as "
+            "of two: give an even number that is a multiple of --participants"
         )
     if seed < 0:
         raise UserError(f"--seed is {seed}; give a whole number from 0")
     _check_new(output)
-    if missing := missing_runs(runs, groups):
-        raise UserError(
-            f"{runs} has no checkpoint of {', '.join(missing)}: run tools/reproduce.py first, or choose "
-            "others with --groups"
-        )
-    images = shown_images(checkpoint_of(runs / groups[0].run))
-    studio = Studio(runs, [path for path, _, _ in images], device)
-    dealt = _deal_groups(images, groups, pairs, participants, seed)
+    checkpoints = checkpoints_of(runs, groups)
+    shown = shown_images(checkpoints[groups[0].run])
+    images = StudyImages(checkpoints, shown, device)
+    dealt = _deal_groups(shown, groups, pairs, participants, seed)
     entries: dict[str, dict] = {}
     contents: list[tuple[list[list], list[bytes]]] = []
     with tqdm(total=pairs * len(groups), unit=" pairs", desc="study", disable=None) as progress:
         for number, share in enumerate(dealt, 1):
-            trials, pictures = [], {}
+            trials: list[list] = []
+            pictures: dict[bytes, int] = {}  # PNG → its place on the page
             rng = np.random.default_rng((seed, number))
             for group, pair in [share[index] for index in rng.permutation(len(share))]:
                 name = "".join(rng.choice(list("abcdefghijkmnpqrstuvwxyz"), 10))
-                shown = [
-                    _picture(studio, group, domain, index, pictures)
-                    for domain, index in zip(group.pair.split("-"), pair[:2], strict=True)
+                indices = (pair.first, pair.second)
+                places = [
+                    pictures.setdefault(images.png(group, domain, index), len(pictures))
+                    for domain, index in zip(group.pair.split("-"), indices, strict=True)
                 ]
-                trials.append([name, *(shown if rng.random() < 0.5 else shown[::-1])])
-                files = [Path(images[index][0]).name for index in pair[:2]]
-                entries[name] = {
-                    "participant": number,
-                    "group": group.name,
-                    "same": pair.same,
-                    "images": files,
-                }
+                trials.append([name, *(places if rng.random() < 0.5 else places[::-1])])
+                files = [Path(shown[index].path).name for index in indices]
+                entries[name] = dict(participant=number, group=group.name, same=pair.same, images=files)
                 progress.update()
             contents.append((trials, list(pictures)))
     study = _fingerprint(entries, contents)
@@ -141,24 +133,18 @@ def _fingerprint(entries: dict[str, dict], contents: Sequence[tuple[list[list], 
 
 
 def _deal_groups(
-    images, groups: Sequence[Group], pairs: int, participants: int, seed: int
+    images: Sequence[ShownImage], groups: Sequence[Group], pairs: int, participants: int, seed: int
 ) -> list[list[tuple[Group, Pair]]]:
     """For each participant (group, pair) of all groups; a group's pairs depend on the seed and its name
     alone."""
     dealt: list[list[tuple[Group, Pair]]] = [[] for _ in range(participants)]
-    pids, camids = [pid for _, pid, _ in images], [camera for _, _, camera in images]
+    pids, camids = [image.pid for image in images], [image.camid for image in images]
     for group in groups:
         rng = np.random.default_rng([seed, *group.name.encode()])
-        for share, drawn in zip(
-            dealt, deal(draw_pairs(pids, camids, pairs, rng), participants, rng), strict=True
-        ):
+        of_group = deal(draw_pairs(pids, camids, pairs, rng), participants, rng)
+        for share, drawn in zip(dealt, of_group, strict=True):
             share += [(group, pair) for pair in drawn]
     return dealt
-
-
-def _picture(studio: Studio, group: Group, domain: str, index: int, pictures: dict[bytes, int]) -> int:
-    """The place of an image among those of a page, where it is added if it is new."""
-    return pictures.setdefault(studio.image(group, domain, index), len(pictures))
 
 
 def _write_page(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +25,7 @@ class Pair(NamedTuple):
 def draw_pairs(
     pids: Sequence[int], camids: Sequence[int], count: int, rng: np.random.Generator
 ) -> list[Pair]:
-    """Half as many pairs of one person as pairs, the others of two people; the two images always from
-    different cameras.
+    """Pairs of images from two cameras, half of them of one person, the others of two people.
 
     So neither the camera nor the number of either answer is a cue. People take turns, so that nobody is shown
     much more often than others. No two images are paired twice.
@@ -45,29 +44,21 @@ def draw_pairs(
         if pid > 0:
             images[pid][camera].append(index)
     seen: set[frozenset[int]] = set()
-    people = [pid for pid in images if len(images[pid]) > 1]
-    same = _draw(
-        count // 2,
-        people,
-        lambda pid: _of_one_person(images[pid], rng),
-        seen,
-        rng,
-        "one person under two cameras",
-    )
-    others = _draw(
-        count // 2,
-        list(images),
-        lambda pid: _of_two_people(images, pid, rng),
-        seen,
-        rng,
-        "two people under two cameras",
-    )
+    half, people = count // 2, [pid for pid in images if len(images[pid]) > 1]
+    same = _draw(half, people, lambda pid: _of_one_person(images[pid], rng), seen, rng, "one person")
+    others = _draw(half, list(images), lambda pid: _of_two_people(images, pid, rng), seen, rng, "two people")
     return [*(Pair(*pair, True) for pair in same), *(Pair(*pair, False) for pair in others)]
 
 
-def _draw(count, people, draw, seen, rng, what) -> list[tuple[int, int]]:
-    """``count`` pairs that were not seen before, people taking turns; whoever has no further pair is passed
-    over."""
+def _draw(
+    count: int,
+    people: Sequence[int],
+    draw: Callable[[int], tuple[int, int] | None],
+    seen: set[frozenset[int]],
+    rng: np.random.Generator,
+    of_whom: str,
+) -> list[tuple[int, int]]:
+    """``count`` pairs that were not seen before. People take turns; who has no further one is passed over."""
     pairs: list[tuple[int, int]] = []
     while len(pairs) < count:
         before = len(pairs)
@@ -80,7 +71,8 @@ def _draw(count, people, draw, seen, rng, what) -> list[tuple[int, int]]:
                 pairs.append(pair)
         if len(pairs) == before:
             raise UserError(
-                f"the test set has no {count} different pairs of images of {what}: ask for fewer with --pairs"
+                f"the test set has no {count} different pairs of images of {of_whom} under two cameras: ask "
+                "for fewer with --pairs"
             )
     return pairs
 

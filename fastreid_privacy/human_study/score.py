@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from ..core.errors import UserError
-from ..results.results_json import read_results
+from ..reproduce.finished import read_run
 from .groups import GROUPS, Group
 from .pages import KEY_FILE, SCHEMA
 
@@ -88,7 +88,9 @@ def missing_answers(key: Mapping, answers: Mapping[int, Mapping[str, bool]]) -> 
     return {participant: count for participant, count in missing.items() if count}
 
 
-def score_study(key: Mapping, answers: Mapping[int, Mapping[str, bool]], seed: int = 0) -> dict[str, dict]:
+def score_study(
+    key: Mapping, answers: Mapping[int, Mapping[str, bool]], seed: int = 0
+) -> dict[str, dict[str, float | None]]:
     """Accuracy of each group.
 
     Args:
@@ -98,10 +100,9 @@ def score_study(key: Mapping, answers: Mapping[int, Mapping[str, bool]], seed: i
 
     Returns:
         For each group of the study: "answered" and "missing" (pairs), "correct", "accuracy" in percent with
-            "low" and "high", its 95 %
-        Wilson interval, which takes answers as independent; "participants_low" and "participants_high", the
-        95 % interval of a bootstrap over participants, who differ (None with fewer than two); "said_same",
-        percent. Accuracy and intervals are None without an answer.
+        "low" and "high", its 95 % Wilson interval, which takes answers as independent; "participants_low" and
+        "participants_high", the 95 % interval of a bootstrap over participants, who differ (None with fewer
+        than two); "said_same", percent. Accuracy and intervals are None without an answer.
     """
     right: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
     said_same: Counter[str] = Counter()
@@ -115,17 +116,18 @@ def score_study(key: Mapping, answers: Mapping[int, Mapping[str, bool]], seed: i
     for group, count in sorted(asked.items(), key=lambda item: list(GROUPS).index(item[0])):
         of_people = list(right[group].values())
         answered, correct = sum(map(len, of_people)), sum(map(sum, of_people))
-        score = {"answered": answered, "missing": count - answered, "correct": correct}
+        score: dict[str, float | None] = {
+            "answered": answered,
+            "missing": count - answered,
+            "correct": correct,
+        }
+        score |= dict.fromkeys(("accuracy", "low", "high", "said_same"))
         if answered:
             interval = binomtest(correct, answered).proportion_ci(0.95, method="wilson")
-            score |= {
-                "accuracy": 100 * correct / answered,
-                "low": 100 * interval.low,
-                "high": 100 * interval.high,
-            }
-            score["said_same"] = 100 * said_same[group] / answered
-        else:
-            score |= dict.fromkeys(("accuracy", "low", "high", "said_same"))
+            score["accuracy"], score["said_same"] = (
+                100 * part / answered for part in (correct, said_same[group])
+            )
+            score["low"], score["high"] = 100 * interval.low, 100 * interval.high
         score["participants_low"], score["participants_high"] = _over_participants(of_people, seed)
         scores[group] = score
     return scores
@@ -149,10 +151,8 @@ def reid_rank1(runs: Path, group: Group) -> float | None:
     Raises:
         UserError: when there is one that cannot be read.
     """
-    file = runs / group.run / "results.json"
-    if not file.is_file():
-        return None
-    return (read_results(file)["retrieval"].get(group.pair) or {}).get("Rank-1")
+    run = read_run(runs / group.run)
+    return run.figure(group.pair, "Rank-1") if run else None
 
 
 def _read(file: Path, help_text: str) -> dict:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from PIL import Image
-from torch import Tensor
+from typing import NamedTuple
 
 from ..checkpoints.reading import read_trained
-from ..core.images import to_pictures
+from ..core.errors import UserError
+from ..core.images import png_bytes, to_pictures
 from ..data.datasets import load_dataset
-from ..results.results_json import read_results
+from ..reproduce.finished import read_run
 from ..retrieval.extract import Extractor, load_extractor, open_picture
 from .groups import Group
 
 CHECKPOINTS = ("model_best.pth", "model_final.pth")
+
+
+class ShownImage(NamedTuple):
+    """An image of a test set: its file, and who is seen by which camera."""
+
+    path: str
+    pid: int
+    camid: int
 
 
 def checkpoint_of(folder: Path) -> Path | None:
@@ -27,52 +33,62 @@ def checkpoint_of(folder: Path) -> Path | None:
     Raises:
         UserError: when its results.json cannot be read.
     """
-    results = folder / "results.json"
-    tested = [str(read_results(results).get("checkpoint", ""))] if results.is_file() else []
+    run = read_run(folder)
+    tested = [str(run.results.get("checkpoint", ""))] if run else []
     return next((folder / name for name in (*tested, *CHECKPOINTS) if (folder / name).is_file()), None)
 
 
-def missing_runs(runs: Path, groups: Sequence[Group]) -> list[str]:
-    """The folders of the groups' models that hold no checkpoint."""
-    return [
-        name for name in dict.fromkeys(group.run for group in groups) if checkpoint_of(runs / name) is None
-    ]
+def checkpoints_of(runs: Path, groups: Sequence[Group]) -> dict[str, Path]:
+    """The checkpoint of every run that makes images of the groups, by the run's folder.
+
+    Args:
+        runs: folder of the runs of one seed of a reproduction.
+        groups: at least one.
+
+    Raises:
+        UserError: for runs without one.
+    """
+    found = {name: checkpoint_of(runs / name) for name in dict.fromkeys(group.run for group in groups)}
+    if missing := [name for name, checkpoint in found.items() if checkpoint is None]:
+        raise UserError(
+            f"{runs} has no checkpoint of {', '.join(missing)}: run tools/reproduce.py first, or choose "
+            "others with --groups"
+        )
+    return {name: checkpoint for name, checkpoint in found.items() if checkpoint is not None}
 
 
-def shown_images(checkpoint: Path) -> list[tuple[str, int, int]]:
-    """(path, identity, camera) of the test images of the data set that a checkpoint was tested on, sorted by
-    path.
+def shown_images(checkpoint: Path) -> list[ShownImage]:
+    """The test images of the data set that a checkpoint was tested on, sorted by path.
 
     Raises:
         UserError: when the data set is not there, or the checkpoint carries no config.
     """
     cfg = read_trained(checkpoint).cfg
     data = load_dataset(cfg, cfg.DATASETS.TESTS[0])
-    return sorted({(path, pid, camera) for path, pid, camera, *_ in (*data.query, *data.gallery)})
+    return sorted({ShownImage(path, pid, camid) for path, pid, camid, *_ in (*data.query, *data.gallery)})
 
 
-class Studio:
-    """Makes the images of groups as PNG files, each once.
+class StudyImages:
+    """The images of groups as PNG files, each made once.
 
     Args:
-        runs: folder of the runs of one seed of a reproduction.
-        paths: of the test images.
+        checkpoints: of :func:`checkpoints_of`.
+        images: of the test set.
         device: where networks run.
     """
 
-    def __init__(self, runs: Path, paths: Sequence[str], device: str = "auto"):
-        self._runs, self._paths, self._device = runs, paths, device
+    def __init__(self, checkpoints: Mapping[str, Path], images: Sequence[ShownImage], device: str = "auto"):
+        self._checkpoints, self._images, self._device = checkpoints, images, device
         self._models: dict[str, Extractor] = {}
         self._made: dict[tuple[str, int], bytes] = {}
 
-    def _model(self, run: str) -> Extractor:
-        if run not in self._models:
-            self._models[run] = load_extractor(checkpoint_of(self._runs / run), self._device)
-        return self._models[run]
+    def png(self, group: Group, domain: str, index: int) -> bytes:
+        """One test image at the size that the networks see.
 
-    def image(self, group: Group, domain: str, index: int) -> bytes:
-        """One test image as PNG, at the size that the networks see; "PI" as the group's model stores it, "OI"
-        raw.
+        Args:
+            group: whose model sees it.
+            domain: "PI" as the group's model stores it, "OI" raw.
+            index: among the test images.
 
         Raises:
             UserError: when the image cannot be read.
@@ -81,15 +97,13 @@ class Studio:
         run = group.run if domain == "PI" else "raw"
         if (run, index) not in self._made:
             model = self._model(group.run)
-            path = self._paths[index]
+            path = self._images[index].path
             raw = model.transform(open_picture(path))[None]
             image = model.protect(raw, [os.path.basename(path)]) if domain == "PI" else raw
-            self._made[run, index] = _png(image[0])
+            self._made[run, index] = png_bytes(to_pictures(image)[0], optimize=True)
         return self._made[run, index]
 
-
-def _png(image: Tensor) -> bytes:
-    """3×H×W RGB 0–255 as the bytes of a PNG file, which say nothing about where the image comes from."""
-    buffer = io.BytesIO()
-    Image.fromarray(to_pictures(image[None])[0]).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    def _model(self, run: str) -> Extractor:
+        if run not in self._models:
+            self._models[run] = load_extractor(self._checkpoints[run], self._device)
+        return self._models[run]

@@ -194,5 +194,5 @@ def feature_figure(runs: PaperRuns, folder: Path) -> PaperFigure:
         "One t-SNE per model. A colour is a person, the same in every panel; ● raw, ▲ protected images, "
         f"{UPPER_BOUND_SHOWS}. {told}."
     )
-    pictures = [data_uri(file.read_bytes()) for file in (light, dark)]
-    return PaperFigure(title, caption, *pictures, missing=missing, narrow=True)
+    pictures = {"light": data_uri(light.read_bytes()), "dark": data_uri(dark.read_bytes())}
+    return PaperFigure(title, caption, **pictures, missing=missing, narrow=True)

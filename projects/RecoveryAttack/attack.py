@@ -6,15 +6,15 @@ The attacker of PixelFade (ACM MM 2024): a U-Net, Adam of learning rate 1e-3, L1
 file.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid_privacy.core.errors import (
-    UserError,
-    exit_code,
-    say,
-)  # before torch, as everywhere: importing the package makes fastreid work
+# Before torch, as everywhere: importing the package makes fastreid work.
+from fastreid_privacy.core.errors import UserError, exit_code, say
 
 # isort: split
 import numpy as np
@@ -26,7 +26,7 @@ from tqdm import tqdm
 from fastreid_privacy.collection import folder_source
 from fastreid_privacy.collection.source import targets
 from fastreid_privacy.config import resolve_device
-from fastreid_privacy.core.images import to_levels, to_pictures, to_unit
+from fastreid_privacy.core.images import quantize, to_levels, to_pictures, to_unit
 from fastreid_privacy.core.pictures import read_picture, resize
 from fastreid_privacy.evaluation.image_quality import ImageQuality
 from fastreid_privacy.networks import UNetGenerator, halvings
@@ -62,7 +62,8 @@ class Pairs(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         seen, wanted = (read_picture(path) for path in self.files[index])
         images = seen, resize(wanted, seen.shape[:2])
-        return tuple(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in images)
+        first, second = (torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in images)
+        return first, second
 
 
 def train(network: torch.nn.Module, pairs: Pairs, epochs: int, batch_size: int, device: str) -> None:
@@ -74,9 +75,8 @@ def train(network: torch.nn.Module, pairs: Pairs, epochs: int, batch_size: int, 
     for epoch in tqdm(range(epochs), unit=" epochs", desc="attacking", disable=None):
         total = 0.0
         for seen, wanted in loader:
-            loss = (
-                (network(to_unit(seen.to(device).float())) - to_unit(wanted.to(device).float())).abs().mean()
-            )
+            seen, wanted = (to_unit(images.to(device).float()) for images in (seen, wanted))
+            loss = (network(seen) - wanted).abs().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -89,11 +89,15 @@ def train(network: torch.nn.Module, pairs: Pairs, epochs: int, batch_size: int, 
 def measure(
     network: torch.nn.Module, pairs: Pairs, batch_size: int, device: str
 ) -> tuple[dict, dict, np.ndarray]:
-    """Quality of the protected images as they are and of the attacked ones, both against the raw ones; and
-    some of each, side by side."""
+    """How close protected images are to the raw ones, and how close the attack comes.
+
+    Returns:
+        Quality of the protected images as they are, and of the attacked ones; and a picture of some: rows of
+        raw, protected and attacked images, uint8 H×W×3.
+    """
 
     def guess(seen: torch.Tensor) -> torch.Tensor:
-        return to_levels(network(to_unit(seen.to(device).float()))).round().clamp(0, 255).cpu()
+        return quantize(to_levels(network(to_unit(seen.to(device).float())))).cpu()
 
     as_stored, attacked = ImageQuality(), ImageQuality()
     network.eval()
@@ -107,6 +111,7 @@ def measure(
 
 
 def attack(options: argparse.Namespace) -> None:
+    """Train the attacker, measure what it recovers, and print it."""
     device = resolve_device(options.device, "--device")
     known, unknown = Pairs(options.raw, options.protected), Pairs(options.test_raw, options.test_protected)
     height, width = known[0][0].shape[1:]
@@ -124,7 +129,8 @@ def attack(options: argparse.Namespace) -> None:
         Image.fromarray(picture).save(options.picture)
 
 
-def main(arguments=None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, or 2 after a message for the user."""
     parser = argparse.ArgumentParser(prog="attack.py", description=__doc__.splitlines()[0])
     parser.add_argument("--raw", type=Path, required=True, help="folder of raw images that the attacker has")
     parser.add_argument("--protected", type=Path, required=True, help="folder of their protected files")
