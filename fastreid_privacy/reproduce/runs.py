@@ -132,23 +132,13 @@ def make_runs(
 
 def command(reproduction: Reproduction, run: Run) -> list[str]:
     """The command of a run's process."""
-    if not run.trains:
-        upper_bound = reproduction.folder(Run("upper_bound", run.seed))
-        folders = [str(reproduction.folder(run).parent), str(upper_bound)]
-        return [
-            sys.executable,
-            "-m",
-            "fastreid_privacy.reproduce.raw_agw",
-            *folders,
-            reproduction.config.MODEL.DEVICE,
-        ]
-    words = [
-        "--config-file",
-        str(reproduction.folder(run) / CONFIG_FILE),
-        "--num-gpus",
-        str(reproduction.processes),
-    ]
-    return [sys.executable, "-m", "fastreid_privacy.command_line", "--resume", *words]
+    if run.trains:
+        file = reproduction.folder(run) / CONFIG_FILE
+        words = ["--resume", f"--config-file={file}", f"--num-gpus={reproduction.processes}"]
+        return [sys.executable, "-m", "fastreid_privacy.command_line", *words]
+    full, upper_bound = reproduction.folder(run).parent, reproduction.folder(Run("upper_bound", run.seed))
+    words = [str(full), str(upper_bound), reproduction.config.MODEL.DEVICE]
+    return [sys.executable, "-m", "fastreid_privacy.reproduce.raw_agw", *words]
 
 
 def _make(reproduction: Reproduction, run: Run, descriptor: int | None, progress: Progress) -> None:
