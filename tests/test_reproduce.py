@@ -426,6 +426,13 @@ def test_a_folder_of_something_else_is_left_alone(name, tmp_path, capsys):
     assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("flag", ["--output", "--output-dir"])
+def test_the_folder_has_two_flags(flag, tmp_path, capsys):
+    (tmp_path / "figures").touch()
+    assert run(["--config-file", str(SMALL_CONFIG), flag, str(tmp_path), "MODEL.DEVICE", "cpu"]) == 2
+    assert f"{tmp_path} holds figures and no plan.json" in capsys.readouterr().err
+
+
 def test_a_damaged_plan_and_results_without_a_config(tmp_path, capsys):
     (tmp_path / "plan.json").write_text('{"schema": 1, "budget": 1, "settings": []}')
     assert (

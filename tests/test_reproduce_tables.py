@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from fastreid_privacy.reproduce.formats import (
-    html_tables,
-    write_tables,
-)  # before fastreid: importing the package makes it work
+# Before fastreid: importing the package makes it work.
+from fastreid_privacy.reproduce.formats import html_tables, write_tables
 
 # isort: split
 import csv
@@ -19,7 +17,8 @@ import pytest
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.reproduce import paper
 from fastreid_privacy.reproduce.cells import build_tables
-from fastreid_privacy.reproduce.plan import plan_runs
+from fastreid_privacy.reproduce.finished import FinishedRuns
+from fastreid_privacy.reproduce.plan import Run, plan_runs
 
 PAIRS = {
     "upper_bound": ("OI-OI", "OI-DI"),
@@ -295,6 +294,25 @@ def test_a_data_set_s_name_is_text(tmp_path):
     make(tmp_path, dataset="<b>mine</b>", seeds=(0,))
     write_tables(tmp_path)
     assert "<b>mine" not in (tmp_path / "tables.html").read_text()
+
+
+def test_finished_runs_are_read_once(tmp_path):
+    made = make(tmp_path, seeds=(10, 2), operators=("noise",))
+    finished = FinishedRuns(tmp_path)
+    trainings = finished.trainings(("upper_bound", "full"))
+    assert [run.name for run in trainings] == [
+        "seed2/upper_bound",
+        "seed2/full_noise",
+        "seed10/upper_bound",
+        "seed10/full_noise",
+    ]
+    for file in tmp_path.rglob("results.json"):
+        file.unlink()
+    assert {seed: trainings[Run("full", seed, "noise")].results for seed in (2, 10)} == {
+        seed: made[f"seed{seed}/full_noise"] for seed in (2, 10)
+    }
+    assert finished.figures(trainings, "OI-OI", "mAP").keys() == {2, 10}
+    assert finished.of(Run("base", 2, "noise")) is None and not FinishedRuns(tmp_path).trainings(("full",))
 
 
 def test_what_is_no_reproduction(tmp_path):

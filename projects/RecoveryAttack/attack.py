@@ -106,7 +106,7 @@ def measure(
         attacked.update(guess(seen), wanted.float())
     spread = np.linspace(0, len(pairs) - 1, min(SHOWN, len(pairs))).round().astype(int)
     seen, wanted = (torch.stack(images) for images in zip(*(pairs[index] for index in spread), strict=True))
-    rows = [np.hstack(to_pictures(images)) for images in (wanted, seen, guess(seen))]
+    rows = [np.hstack([*to_pictures(images)]) for images in (wanted, seen, guess(seen))]
     return as_stored.compute(), attacked.compute(), np.vstack(rows)
 
 
