@@ -3,12 +3,10 @@ its name."""
 
 from __future__ import annotations
 
-from fastreid_privacy.commands import (
-    train as command_line,
-)  # before fastreid: importing the package makes it work
+# before fastreid: importing the package makes it work
+from fastreid_privacy.commands import train as command_line
 
 # isort: split
-import argparse
 import hashlib
 from pathlib import Path
 
@@ -16,7 +14,9 @@ import torch
 from fastreid.utils import comm
 
 from fastreid_privacy.model.losses import update_centers
-from fastreid_privacy.training.trainer import PrivacyTrainer, unwrap
+from fastreid_privacy.training.processes import unwrap
+from fastreid_privacy.training.request import TrainingRequest
+from fastreid_privacy.training.trainer import PrivacyTrainer
 
 
 def digests(model: torch.nn.Module) -> dict[str, str]:
@@ -35,14 +35,14 @@ def center_example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return centers, features, torch.tensor([0, 0, 1, 1, 2, 0, 3, 3, 1, 3, 4, 4])
 
 
-def train_and_record(args: argparse.Namespace) -> None:
+def train_and_record(request: TrainingRequest) -> None:
     """The training command's ``main``, after which every process leaves what it saw in OUTPUT_DIR."""
     seen = {"world_size": comm.get_world_size(), "paths": [], "epochs": []}
     train, after_epoch, run_step = PrivacyTrainer.train, PrivacyTrainer.after_epoch, PrivacyTrainer.run_step
 
     def recorded_step(trainer):
         run_step(trainer)
-        seen["paths"].append(list(trainer._trainer._data_loader_iter.paths))
+        seen["paths"].append(list(trainer._trainer.paths))
 
     def recorded_epoch(trainer):
         after_epoch(trainer)
@@ -61,12 +61,12 @@ def train_and_record(args: argparse.Namespace) -> None:
         recorded_epoch,
         recorded_step,
     )
-    command_line.main(args)
+    command_line.main(request)
 
     centers, features, targets = center_example()
     rank, half = comm.get_rank(), len(targets) // 2 - 1  # unequal shares
     mine = slice(None, half) if rank == 0 else slice(half, None)
     update_centers(centers, features[mine], targets[mine], lr=0.5)
     seen["centers"] = centers
-    output = Path(args.opts[args.opts.index("OUTPUT_DIR") + 1])
+    output = Path(request.overrides[request.overrides.index("OUTPUT_DIR") + 1])
     torch.save(seen, output / f"seen_{rank}.pt")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
 
 # isort: split
-import argparse
-
 import pytest
 import torch
 
@@ -14,7 +12,8 @@ from fastreid_privacy import compat
 from fastreid_privacy.commands import train as command_line
 from fastreid_privacy.config import load_config
 from fastreid_privacy.evaluation import hybrid_evaluator
-from fastreid_privacy.training import trainer
+from fastreid_privacy.training import testing
+from fastreid_privacy.training.request import TrainingRequest
 from fastreid_privacy.training.trainer import PrivacyTrainer
 
 
@@ -30,9 +29,7 @@ def test_the_gpu_that_is_named_becomes_the_current_one(tmp_path, monkeypatch, de
     monkeypatch.setattr(compat.data, "loader_device", compat.data.loader_device)
     monkeypatch.setattr(command_line, "run_experiment", lambda cfg, resume: chosen.append("trained"))
     options = small_options(tmp_path, **{"MODEL.DEVICE": device})
-    command_line.main(
-        argparse.Namespace(config_file=str(SMALL_CONFIG), opts=options, eval_only=False, resume=False)
-    )
+    command_line.main(TrainingRequest(config_file=str(SMALL_CONFIG), overrides=tuple(options)))
     assert chosen == ([device] if ":" in device else []) + ["trained"]
 
 
@@ -47,7 +44,7 @@ def test_ranking_is_done_on_the_device_of_the_config(small_dataset, tmp_path, mo
         SMALL_CONFIG, small_options(tmp_path, **{"MODEL.HEADS.NUM_CLASSES": 12, "PRIVACY.PROTECTION": "none"})
     )
     model = PrivacyTrainer.build_model(cfg)
-    for evaluate in (PrivacyTrainer.validate, PrivacyTrainer.test):
+    for evaluate in (testing.validate, testing.test):
         devices.clear()
         evaluate(cfg, model.eval())
         assert devices == ["cpu"] * 2
@@ -59,4 +56,20 @@ def test_ranking_knows_the_cpu_and_gpus_only():
     cfg.defrost()
     for device, expected in (("mps", "cpu"), ("cpu", "cpu"), ("cuda:1", "cuda:1")):
         cfg.MODEL.DEVICE = device
-        assert trainer.hybrid_evaluator(cfg, 1).device == expected
+        assert testing.hybrid_evaluator(cfg, 1).device == expected
+
+
+def test_the_request_holds_what_the_options_say():
+    parser = command_line.default_argument_parser()
+    words = "--config-file a.yml --num-gpus 2 --num-machines 3 --machine-rank 1 --dist-url tcp://b:1 --resume"
+    request = command_line.request_of(parser.parse_args([*words.split(), "SEED", "7"]))
+    assert request == TrainingRequest(
+        config_file="a.yml",
+        overrides=("SEED", "7"),
+        resume=True,
+        processes=2,
+        machines=3,
+        machine_rank=1,
+        dist_url="tcp://b:1",
+    )
+    assert command_line.request_of(parser.parse_args(["--eval-only"])).eval_only

@@ -1,12 +1,13 @@
 """The hybrid evaluator against direct calls of what it combines, in one process and in two."""
 
+# before fastreid: importing the package makes it work
 from fastreid_privacy.evaluation import (
     PAIRS,
     HybridEvaluator,
     ImageQuality,
     RankingOptions,
     evaluate_retrieval,
-)  # before fastreid
+)
 
 # isort: split
 import json
@@ -59,11 +60,18 @@ def batches(data, indices=range(COUNT), size=7, domains=DOMAINS):
         yield inputs, outputs
 
 
-def run(evaluator, data, **options):
+def evaluate(evaluator, data, **options):
+    """The evaluation; None off rank 0."""
     evaluator.reset()
     for inputs, outputs in batches(data, **options):
         evaluator.process(inputs, outputs)
     return evaluator.evaluate()
+
+
+def run(evaluator, data, **options):
+    """The figures of the evaluation; {} off rank 0."""
+    evaluation = evaluate(evaluator, data, **options)
+    return evaluation.figures if evaluation else {}
 
 
 def direct_retrieval(data, pair, metric="cosine"):
@@ -131,9 +139,10 @@ def test_features_alone_suffice():
     evaluator = HybridEvaluator(NUM_QUERY)
     for inputs, outputs in batches(test_set()):
         evaluator.process(inputs, {"features": outputs["features"]})
-    results = evaluator.evaluate()
+    evaluation = evaluator.evaluate()
+    results = evaluation.figures
     assert results["retrieval"].keys() == set(PAIRS)
-    assert results["image_quality"] == evaluator.sample_images == {}
+    assert results["image_quality"] == evaluation.sample_images == {}
 
 
 def test_evaluators_and_evaluations_are_independent():
@@ -144,9 +153,11 @@ def test_evaluators_and_evaluations_are_independent():
     for step_of_one, step_of_other in zip(batches(one), batches(other), strict=True):
         first.process(*step_of_one)
         second.process(*step_of_other)
-    assert (first.evaluate(), second.evaluate()) == expected
-    assert run(first, other) == expected[1]
-    np.testing.assert_array_equal(first.sample_images["PI"], second.sample_images["PI"])
+    evaluation = second.evaluate()
+    assert (first.evaluate().figures, evaluation.figures) == expected
+    again = evaluate(first, other)
+    assert again.figures == expected[1]
+    np.testing.assert_array_equal(again.sample_images["PI"], evaluation.sample_images["PI"])
 
 
 def test_features_of_low_precision_and_with_gradients_are_kept_in_float32():
@@ -164,9 +175,8 @@ def test_sample_images_show_the_first_image_of_distinct_identities(samples, expe
     data = test_set()
     images = {domain: batch.clone() for domain, batch in data[2].items()}
     images["RI"][0, 0, 0] = torch.linspace(-30, 300, 12)
-    evaluator = HybridEvaluator(NUM_QUERY, samples=samples)
-    run(evaluator, (*data[:2], images, data[3]), size=3)
-    pictures = evaluator.sample_images
+    evaluation = evaluate(HybridEvaluator(NUM_QUERY, samples=samples), (*data[:2], images, data[3]), size=3)
+    pictures = evaluation.sample_images
     assert pictures.keys() == (set(DOMAINS) if expected else set())
     for domain, stored in pictures.items():
         levels = np.clip(np.round(images[domain][expected].permute(0, 2, 3, 1).numpy()), 0, 255)
@@ -223,7 +233,7 @@ class Lookup(torch.nn.Module):
 def test_under_fastreids_inference_loop():
     data = test_set()
     loader = Loader(inputs for inputs, _ in batches(data))
-    results = inference_on_dataset(Lookup(data), loader, HybridEvaluator(NUM_QUERY))
+    results = inference_on_dataset(Lookup(data), loader, HybridEvaluator(NUM_QUERY)).figures
     assert results == run(HybridEvaluator(NUM_QUERY), data)
 
 
@@ -260,7 +270,7 @@ def test_float16_features_give_the_figures_of_float16_features():
     )
 
 
-def test_equal_tensors_are_measured_once(monkeypatch):
+def test_shared_images_are_measured_once(monkeypatch):
     """Base's protected images are its desensitized ones: SSIM is the dearest part of an evaluation."""
     measured = []
     update = ImageQuality.update
@@ -276,8 +286,8 @@ def test_equal_tensors_are_measured_once(monkeypatch):
             outputs["images"]["DI"],
             outputs["features"]["DI"],
         )
-        evaluator.process(inputs, outputs)
-    quality = evaluator.evaluate()["image_quality"]
+        evaluator.process(inputs, {**outputs, "same_images": {"PI": "DI"}})
+    quality = evaluator.evaluate().image_quality
     assert sum(measured) == COUNT
     assert quality["protected"] == quality["desensitized"]
     assert numbers(quality["protected"]) == pytest.approx(direct_quality(data, "DI"), rel=1e-6)
@@ -285,27 +295,25 @@ def test_equal_tensors_are_measured_once(monkeypatch):
 
 def test_shown_queries_count_and_are_of_different_people():
     data = test_set()
-    evaluator = HybridEvaluator(NUM_QUERY)
-    run(evaluator, data)
-    pids = data[0][evaluator.shown_queries]
+    evaluation = evaluate(HybridEvaluator(NUM_QUERY), data)
+    pids = data[0][evaluation.shown_queries]
     assert len(set(pids.tolist())) == len(pids) == 4
-    for ranking in evaluator.rankings.values():
+    for ranking in evaluation.rankings.values():
         assert ranking.best.shape == (4, 10)
-        assert (ranking.queries.first_places[evaluator.shown_queries] > 0).all()
+        assert (ranking.queries.first_places[evaluation.shown_queries] > 0).all()
 
 
 def test_the_embedding_holds_features_of_whole_people():
     data = test_set()
-    evaluator = HybridEvaluator(NUM_QUERY)
-    run(evaluator, data)
-    pids = evaluator.embedding["pids"]
+    evaluation = evaluate(HybridEvaluator(NUM_QUERY), data)
+    pids = evaluation.embedding["pids"]
     assert sorted(pids.tolist()) == sorted(pid for pid in data[0].tolist() if pid > 0)
     for domain in DOMAINS:
         rows = np.concatenate([np.flatnonzero(data[0].numpy() == pid) for pid in (1, 2, 3)])
         features = data[3][domain][rows].numpy()
         unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-        np.testing.assert_allclose(evaluator.embedding[domain], unit, atol=1e-3)
-        assert evaluator.embedding[domain].dtype == np.float16
+        np.testing.assert_allclose(evaluation.embedding[domain], unit, atol=1e-3)
+        assert evaluation.embedding[domain].dtype == np.float16
 
 
 def test_lpips_is_measured_where_it_is_given():

@@ -19,8 +19,9 @@ from fastreid_privacy.core.images import to_unit
 from fastreid_privacy.model.losses import adversarial_loss
 from fastreid_privacy.model.meta_arch import path_seeds
 from fastreid_privacy.model.parts import GAN_MODULES
+from fastreid_privacy.training.processes import unwrap
 from fastreid_privacy.training.solver import build_optimizer
-from fastreid_privacy.training.trainer import PrivacyTrainer, unwrap
+from fastreid_privacy.training.trainer import PrivacyTrainer
 
 SMALL = {
     "MODEL.DEVICE": "cpu",

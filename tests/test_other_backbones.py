@@ -3,9 +3,8 @@ their files say."""
 
 from __future__ import annotations
 
-from fastreid_privacy.training.trainer import (
-    PrivacyTrainer,
-)  # before fastreid: importing the package makes it work
+# before fastreid: importing the package makes it work
+from fastreid_privacy.training.trainer import PrivacyTrainer
 
 # isort: split
 import gc
@@ -37,10 +36,8 @@ RESNET18 = {"MODEL.BACKBONE.DEPTH": "18x", "MODEL.BACKBONE.FEAT_DIM": 512}
 SMALLER = {
     "bot": RESNET18,
     "sbs": {**RESNET18, "MODEL.BACKBONE.WITH_NL": False},
-    "mgn": {
-        "INPUT.SIZE_TRAIN": [80, 32],
-        "INPUT.SIZE_TEST": [80, 32],
-    },  # 5 rows of features, for its branch of three stripes
+    # 5 rows of features, for its branch of three stripes
+    "mgn": {"INPUT.SIZE_TRAIN": [80, 32], "INPUT.SIZE_TEST": [80, 32]},
     "osnet": {},
     "vit": {"MODEL.BACKBONE.DEPTH": "small"},
 }
@@ -103,13 +100,13 @@ def trained(request, small_dataset, tmp_path_factory):
     fingerprints = Fingerprints(trainer.model)
     trainer.register_hooks([fingerprints])
     trainer.train()
-    (results,) = trainer.test(trainer.cfg, trainer.model).values()
+    (evaluation,) = trainer.test(trainer.cfg, trainer.model).values()
     run = SimpleNamespace(
         name=request.param,
         model=trainer.model,
         cfg=trainer.cfg,
         record=trainer.record,
-        results=results,
+        results=evaluation.figures,
         taken=fingerprints.taken,
     )
     # Trainer and hooks refer to each other, and MGN's gradients and moments alone hold a gigabyte.
@@ -141,13 +138,11 @@ def test_every_network_learns_and_frozen_layers_wait(trained):
     initial, first, second, *_ = trained.taken
 
     assert free <= moved(initial, first)
-    assert not {
-        name for name in moved(initial, first) if name.split(".")[0] in held
-    }  # BatchNorm statistics included
+    # BatchNorm statistics included
+    assert not {name for name in moved(initial, first) if name.split(".")[0] in held}
     assert free | learnable(trained.model, held) <= moved(first, second)
-    assert all(
-        f"{part}." in "".join(learnable(trained.model, [part])) for part in parts
-    )  # no part is empty or frozen for ever
+    # no part is empty or frozen for ever
+    assert all(f"{part}." in "".join(learnable(trained.model, [part])) for part in parts)
 
 
 def test_evaluates_all_pairs(trained):

@@ -1,5 +1,4 @@
-"""The training command: read the config, check everything that can be checked, then start one process per
-device."""
+"""The training command: read the config, check all that can be checked, then start one process per device."""
 
 from __future__ import annotations
 
@@ -22,8 +21,11 @@ from ..core.version import __version__
 from ..training.evaluate_only import evaluate_only
 from ..training.experiment import run_experiment
 from ..training.preflight import preflight
+from ..training.request import TrainingRequest
 from ..training.trainer import without_user_error_tracebacks
 from .parsers import command_parser
+
+logger = logging.getLogger(__name__)
 
 
 def build_parser(
@@ -39,52 +41,69 @@ def build_parser(
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the training command and return its exit code: 0, or 2 after a message on standard error when the
-    user has to mend something."""
+    """Run the training command.
+
+    Returns:
+        The exit code: 0, 2 after a message on standard error when the user has to mend something, or 130
+        after Ctrl-C.
+    """
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.output is not None:
         if "OUTPUT_DIR" in args.opts[::2]:
             parser.error("--output and OUTPUT_DIR name the same folder: leave out one of them")
         args.opts = [*args.opts, "OUTPUT_DIR", args.output]
+    request = request_of(args)
 
     def train() -> None:
-        cfg = preflight(args)
+        cfg = preflight(request)
         compat.launch(
             main,
-            args.num_gpus,
-            args.num_machines,
-            args.machine_rank,
-            args.dist_url,
-            (args,),
+            request.processes,
+            request.machines,
+            request.machine_rank,
+            request.dist_url,
+            (request,),
             device=cfg.MODEL.DEVICE,
         )
 
     return exit_code(train, "interrupted; --resume continues from the last checkpoint", os_errors=False)
 
 
-def main(args: argparse.Namespace) -> None:
+def request_of(args: argparse.Namespace) -> TrainingRequest:
+    """What the options of fastreid's parser ask for."""
+    return TrainingRequest(
+        config_file=args.config_file,
+        overrides=tuple(args.opts),
+        eval_only=args.eval_only,
+        resume=args.resume,
+        processes=args.num_gpus,
+        machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+    )
+
+
+def main(request: TrainingRequest) -> None:
     """What each process does."""
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(request.config_file, request.overrides)
     for name in ("fastreid", "fastreid_privacy"):
         setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name=name)
     logging.getLogger("fastreid.engine.train_loop").addFilter(without_user_error_tracebacks)
-    logging.getLogger(__name__).info(
-        "fastreid_privacy %s on %s, %s; arguments: %s", __version__, cfg.MODEL.DEVICE, _versions(), args
-    )
+    logger.info("fastreid_privacy %s on %s, %s; %s", __version__, cfg.MODEL.DEVICE, _versions(), request)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     if cfg.MODEL.DEVICE.startswith("cuda:"):  # one process; of several, each has its GPU from compat.launch
         torch.cuda.set_device(cfg.MODEL.DEVICE)
     if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
-        logging.getLogger(__name__).info(
+        logger.info(
             "SOLVER.AMP.ENABLED on the CPU: bfloat16, which is faster only where the CPU has instructions "
             "for it"
         )
     compat.load_batches_onto(cfg.MODEL.DEVICE)
-    if args.eval_only:
+    if request.eval_only:
         evaluate_only(cfg)
     else:
-        run_experiment(cfg, args.resume)
+        run_experiment(cfg, request.resume)
 
 
 def _versions() -> str:

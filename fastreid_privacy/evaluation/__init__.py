@@ -19,7 +19,7 @@ test set.
 
 from ..core.domains import PAIRS
 from .bootstrap import paired_bootstrap
-from .hybrid_evaluator import HybridEvaluator
+from .hybrid_evaluator import Evaluation, HybridEvaluator
 from .image_quality import ImageQuality, psnr_of_mse
 from .rank_lists import picture_rank_lists
 from .ranking import evaluate_retrieval
@@ -27,6 +27,7 @@ from .ranking_options import RankingOptions
 
 __all__ = [
     "PAIRS",
+    "Evaluation",
     "HybridEvaluator",
     "ImageQuality",
     "RankingOptions",

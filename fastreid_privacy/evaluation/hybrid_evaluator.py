@@ -1,11 +1,11 @@
-"""fastreid's evaluator over several domains at once: one extraction pass serves every pair of query and
-gallery domain."""
+"""fastreid's evaluator over several domains: one pass over a test set serves every pair of them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,47 @@ SHOWN_QUERIES, SHOWN_IMAGES = 4, 10  # of the rank lists that a report shows
 SHOWN_PEOPLE, IMAGES_OF_EACH = 10, 20  # of the features that a report shows
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What an evaluation on one test set found.
+
+    Attributes:
+        rankings: the ranking of each pair of domains, "OI-PI" and so on.
+        image_quality: "protected", "desensitized", "recovered" → figures of :class:`ImageQuality`, as far as
+            the model gives the domain.
+        shown_queries: indices of a few queries, which the rankings' ``best`` belong to.
+        embedding: "pids" n and domain → float16 n×D: the features, at length 1, of the first people of the
+            test set.
+        sample_images: domain → RGB uint8 n×H×W×3: the first image of each of the first identities that rank 0
+            saw, the same in every domain.
+        rank_lists: pictures of the rankings' ``best``, as :func:`picture_rank_lists` makes them from the data
+            set.
+    """
+
+    rankings: dict[str, Ranking]
+    image_quality: dict[str, dict]
+    shown_queries: list[int]
+    embedding: dict[str, np.ndarray]
+    sample_images: dict[str, np.ndarray]
+    rank_lists: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, dict[str, dict]]:
+        """{"retrieval": {pair: figures of :func:`evaluate_retrieval`}, "image_quality": …}, plain numbers."""
+        retrieval = {pair: ranking.figures for pair, ranking in self.rankings.items()}
+        return {"retrieval": retrieval, "image_quality": self.image_quality}
+
+
+class _Part(NamedTuple):
+    """What one process saw, but for the features."""
+
+    domains: list[str]
+    pids: Tensor
+    camids: Tensor
+    quality: dict[str, ImageQuality]  # by domain
+    same_images: dict[str, str]
+
+
 class HybridEvaluator(DatasetEvaluator):
     """Retrieval for pairs of domains, image quality against the raw images, and what a report shows of both.
 
@@ -43,14 +84,6 @@ class HybridEvaluator(DatasetEvaluator):
         features: how features are kept until they are ranked: torch.float32, or torch.float16 for half the
             memory.
         lpips: gives the N distances of a batch to its originals, where image quality is to include it.
-
-    After :meth:`evaluate`, on rank 0:
-
-    Attributes:
-        rankings: the ranking of each pair.
-        shown_queries: indices of a few queries, which the rankings' ``best`` belong to.
-        embedding: "pids" n and domain → float16 n×D: the features, at length 1, of the first people of the
-            test set.
 
     Raises:
         UserError: for a pair that is not of the form "OI-PI".
@@ -71,14 +104,9 @@ class HybridEvaluator(DatasetEvaluator):
                 raise UserError(
                     f"retrieval pair {pair!r} is not of the form query-gallery, as in {', '.join(PAIRS)}"
                 )
-        self.num_query, self.pairs, self.samples, self.device, self.kept_as = (
-            num_query,
-            pairs,
-            samples,
-            device,
-            features,
-        )
+        self.num_query, self.pairs, self.samples = num_query, pairs, samples
         self.options, self.lpips = options or RankingOptions(), lpips
+        self.device, self.kept_as = device, features
         self.reset()
 
     def reset(self) -> None:
@@ -86,39 +114,31 @@ class HybridEvaluator(DatasetEvaluator):
         self._features: dict[str, list[Tensor]] = defaultdict(list)
         self._pids: list[Tensor] = []
         self._camids: list[Tensor] = []
-        self._quality: dict[str, ImageQuality] = defaultdict(self._new_quality)
+        self._quality: dict[str, ImageQuality] = {}
+        self._same_images: dict[str, str] = {}
         self._samples: dict[str, list[np.ndarray]] = defaultdict(list)
         self._sample_pids: set[int] = set()
-        self.rankings: dict[str, Ranking] = {}
-        self.shown_queries: list[int] = []
-        self.embedding: dict[str, np.ndarray] = {}
 
-    def _new_quality(self) -> ImageQuality:
-        return ImageQuality(lpips=self.lpips)
-
-    def process(self, inputs: dict, outputs: dict[str, dict[str, Tensor]]) -> None:
+    def process(self, inputs: dict, outputs: dict[str, dict]) -> None:
         """Add a batch.
 
         Args:
             inputs: fastreid's batch: "targets" and "camids", N each.
             outputs: "features": {domain: N×D}; "images": {domain: N×3×H×W RGB, 0–255}, raw images under "OI",
-                or no images at all.
+                or no images at all; "same_images": {domain: the domain whose images it shares}, which are
+                measured once, the same for all batches; or none at all.
         """
         for domain, features in outputs["features"].items():
             self._features[domain].append(features.detach().to("cpu", self.kept_as))
         self._pids.append(inputs["targets"].cpu())
         self._camids.append(inputs["camids"].cpu())
         images = outputs.get("images", {})
-        measured: dict[int, ImageQuality] = {}
-        for name, domain in QUALITY_DOMAINS.items():
-            if domain in images and "OI" in images:
-                of_batch = measured.get(
-                    id(images[domain])
-                )  # Base's protected images are its desensitized ones
-                if of_batch is None:
-                    of_batch = measured[id(images[domain])] = self._new_quality()
-                    of_batch.update(images[domain], images["OI"])
-                self._quality[name].merge(of_batch)
+        self._same_images = outputs.get("same_images", {})
+        if "OI" in images:
+            for domain in QUALITY_DOMAINS.values():
+                if domain in images and domain not in self._same_images:
+                    quality = self._quality.setdefault(domain, ImageQuality(lpips=self.lpips))
+                    quality.update(images[domain], images["OI"])
         self._keep_samples(inputs["targets"].tolist(), images)
 
     def _keep_samples(self, pids: list[int], images: dict[str, Tensor]) -> None:
@@ -128,116 +148,126 @@ class HybridEvaluator(DatasetEvaluator):
                 for domain, batch in images.items():
                     self._samples[domain].append(to_pictures(batch[index : index + 1])[0])
 
-    @property
-    def sample_images(self) -> dict[str, np.ndarray]:
-        """Domain → RGB uint8 n×H×W×3: the first image of each of the first identities that this process saw,
-        the same in every domain."""
-        return {domain: np.stack(images) for domain, images in self._samples.items()}
-
-    def evaluate(self) -> dict[str, dict[str, dict]]:
+    def evaluate(self) -> Evaluation | None:
         """Gather what all processes saw and measure it.
 
         Returns:
-            On rank 0 {"retrieval": {pair: figures of :func:`evaluate_retrieval`}, "image_quality":
-            {"protected", "desensitized", "recovered": figures of :class:`ImageQuality`}}, each as far as the
-            model gives the domain; {} on other ranks.
+            On rank 0 the evaluation; None on other ranks.
 
         Raises:
             UserError: on rank 0, when no image was processed, a domain of a required pair was not extracted,
                 or ranking is impossible.
         """
-        labels = (torch.cat(self._pids), torch.cat(self._camids)) if self._pids else None
+        own = None  # a small data set leaves the last processes nothing
+        if self._pids:
+            own = _Part(
+                list(self._features),
+                torch.cat(self._pids),
+                torch.cat(self._camids),
+                self._quality,
+                self._same_images,
+            )
         comm.synchronize()
-        everyone = comm.all_gather((list(self._features), labels, dict(self._quality)))
-        parts = [
-            part for part in everyone if part[1] is not None
-        ]  # a small data set leaves the last processes nothing
-        features = {domain: self._gathered(domain) for domain in (parts[0][0] if parts else ())}
+        parts: list[_Part] = [part for part in comm.all_gather(own) if part is not None]
+        features: dict[str, Tensor] = {}
+        for domain in parts[0].domains if parts else ():
+            rows = self._gathered(domain)
+            if rows:
+                features[domain] = rows[0] if len(rows) == 1 else torch.cat(rows)
         if not comm.is_main_process():
-            return {}
+            return None
         if not parts:
             raise UserError("no image was evaluated: the test set is empty")
-        pids, camids = (torch.cat([part[1][column] for part in parts]).numpy() for column in (0, 1))
-        return {
-            "retrieval": self._retrieval(features, pids, camids),
-            "image_quality": _merged_quality([part[2] for part in parts]),
-        }
+        pairs = self._pairs(features.keys())
+        pids = torch.cat([part.pids for part in parts]).numpy()
+        camids = torch.cat([part.camids for part in parts]).numpy()
+        n = self.num_query
+        query, gallery = (pids[:n], camids[:n]), (pids[n:], camids[n:])
+        shown = _some_queries(query, gallery) if n and len(pids) > n else []
+        return Evaluation(
+            rankings=self._rankings(pairs, features, query, gallery, shown),
+            image_quality=_merged_quality(parts),
+            shown_queries=shown,
+            embedding=_features_of_some(features, pids),
+            sample_images={domain: np.stack(images) for domain, images in self._samples.items()},
+        )
 
-    def _gathered(self, domain: str) -> Tensor | None:
-        """The features of one domain from all processes, on rank 0: one domain at a time, so that no more
-        than one is sent at once."""
+    def _gathered(self, domain: str) -> list[Tensor]:
+        """The features of one domain from all processes, on rank 0; one domain is sent at a time."""
         if self._features[domain]:
-            self._features[domain] = [
-                torch.cat(self._features[domain])
-            ]  # the batches are freed domain by domain
-        parts = comm.gather(self._features[domain], dst=0)
-        own = [rows for part in parts for rows in part]
-        return None if not own else own[0] if len(own) == 1 else torch.cat(own)
+            # the batches are freed domain by domain
+            self._features[domain] = [torch.cat(self._features[domain])]
+        return [rows for part in comm.gather(self._features[domain], dst=0) for rows in part]
 
-    def _retrieval(
-        self, features: dict[str, Tensor], pids: np.ndarray, camids: np.ndarray
-    ) -> dict[str, dict]:
+    def _pairs(self, domains: Collection[str]) -> dict[str, list[str]]:
+        """Pair → [query domain, gallery domain] of what is to be evaluated.
+
+        Raises:
+            UserError: when it needs a domain that is not among these.
+        """
         pairs = {pair: pair.split("-") for pair in (PAIRS if self.pairs is None else self.pairs)}
         if self.pairs is None:
-            pairs = {pair: domains for pair, domains in pairs.items() if features.keys() >= set(domains)}
-        missing = sorted({domain for domains in pairs.values() for domain in domains} - features.keys())
+            return {pair: both for pair, both in pairs.items() if set(both) <= set(domains)}
+        missing = sorted({domain for both in pairs.values() for domain in both} - set(domains))
         if missing:
             raise UserError(
                 f"retrieval over {', '.join(pairs)} needs features of {', '.join(missing)}, which the "
-                "model does not extract: "
-                f"it gives {', '.join(sorted(features))}"
+                f"model does not extract: it gives {', '.join(sorted(domains))}"
             )
+        return pairs
+
+    def _rankings(
+        self,
+        pairs: Mapping[str, Sequence[str]],
+        features: Mapping[str, Tensor],
+        query: tuple[np.ndarray, np.ndarray],
+        gallery: tuple[np.ndarray, np.ndarray],
+        shown: Sequence[int],
+    ) -> dict[str, Ranking]:
+        """Each pair's ranking; one gallery serves all its queries. Labels are (identities, cameras)."""
         n = self.num_query
-        query, gallery = (pids[:n], camids[:n]), (pids[n:], camids[n:])
-        self.embedding = _features_of_some(features, pids)
-        self.shown_queries = _some_queries(query, gallery) if n and len(pids) > n else []
-        for gallery_domain in dict.fromkeys(
-            domains[1] for domains in pairs.values()
-        ):  # one gallery serves all its query domains
-            same = [pair for pair, domains in pairs.items() if domains[1] == gallery_domain]
-            queries = [features[pairs[pair][0]][:n] for pair in same]
-            rankings = rank(
-                queries,
-                features[gallery_domain][n:],
+        rankings: dict[str, Ranking] = {}
+        for searched in dict.fromkeys(both[1] for both in pairs.values()):
+            of_gallery = [pair for pair, both in pairs.items() if both[1] == searched]
+            ranked = rank(
+                [features[pairs[pair][0]][:n] for pair in of_gallery],
+                features[searched][n:],
                 query,
                 gallery,
                 self.options,
-                best_of=self.shown_queries,
+                best_of=shown,
                 best=SHOWN_IMAGES,
                 device=self.device,
             )
-            self.rankings.update(zip(same, rankings, strict=True))
-        self.rankings = {pair: self.rankings[pair] for pair in pairs}
-        return {pair: ranking.figures for pair, ranking in self.rankings.items()}
+            rankings.update(zip(of_gallery, ranked, strict=True))
+        return {pair: rankings[pair] for pair in pairs}
 
 
 def _some_queries(query: tuple[np.ndarray, np.ndarray], gallery: tuple[np.ndarray, np.ndarray]) -> list[int]:
     """A few queries that count, of different people, spread over the test set."""
     counting = np.flatnonzero(TrueMatches(Labels(*query), Labels(*gallery)).counts)
     first_of_each = counting[np.sort(np.unique(query[0][counting], return_index=True)[1])]
-    return first_of_each[
-        np.unique(np.linspace(0, len(first_of_each) - 1, SHOWN_QUERIES).astype(int))
-    ].tolist()
+    spread = np.linspace(0, len(first_of_each) - 1, SHOWN_QUERIES).astype(int)
+    return first_of_each[np.unique(spread)].tolist()
 
 
-def _features_of_some(features: dict[str, Tensor], pids: np.ndarray) -> dict[str, np.ndarray]:
-    """Features of length 1 in every domain, of the first people who have more than one image, distractors not
-    among them."""
+def _features_of_some(features: Mapping[str, Tensor], pids: np.ndarray) -> dict[str, np.ndarray]:
+    """Features of length 1 in every domain, of the first people with several images, distractors left out."""
     people, counts = np.unique(pids, return_counts=True)
     chosen = people[(counts > 1) & (people > 0)][:SHOWN_PEOPLE]
-    rows = np.concatenate(
-        [np.flatnonzero(pids == person)[:IMAGES_OF_EACH] for person in chosen] or [np.zeros(0, dtype=int)]
-    )
+    images = [np.flatnonzero(pids == person)[:IMAGES_OF_EACH] for person in chosen]
+    rows = np.concatenate(images or [np.zeros(0, dtype=int)])
     return {
         "pids": pids[rows],
         **{domain: normalize(values[rows].float()).half().numpy() for domain, values in features.items()},
     }
 
 
-def _merged_quality(parts: list[dict[str, ImageQuality]]) -> dict[str, dict]:
+def _merged_quality(parts: Sequence[_Part]) -> dict[str, dict]:
     """The figures of each domain over the accumulators of all processes."""
-    merged = {name: replace(quality) for name, quality in parts[0].items()}
+    merged = {domain: replace(quality) for domain, quality in parts[0].quality.items()}
     for part in parts[1:]:
-        for name, quality in part.items():
-            merged[name].merge(quality)
-    return {name: quality.compute() for name, quality in merged.items()}
+        for domain, quality in part.quality.items():
+            merged[domain].merge(quality)
+    of = {name: parts[0].same_images.get(domain, domain) for name, domain in QUALITY_DOMAINS.items()}
+    return {name: merged[domain].compute() for name, domain in of.items() if domain in merged}

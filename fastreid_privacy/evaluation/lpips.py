@@ -1,5 +1,4 @@
-"""LPIPS, the learned perceptual distance of two images, where AlexNet's ImageNet weights are at hand; nothing
-is ever downloaded."""
+"""LPIPS, the learned perceptual distance of images, where AlexNet's weights are at hand; no downloads."""
 
 from __future__ import annotations
 
@@ -23,8 +22,7 @@ FIX = "give torchvision's AlexNet file (alexnet-owt-*.pth) with TEST.LPIPS_WEIGH
 
 
 class Lpips:
-    """LPIPS with AlexNet, version 0.1, as torchmetrics computes it; its linear weights come with
-    torchmetrics.
+    """LPIPS with AlexNet, version 0.1, as torchmetrics computes it, with the linear weights in torchmetrics.
 
     Args:
         weights: torchvision's AlexNet weights, a file of ``torch.save``.
@@ -104,8 +102,10 @@ def cached_alexnet() -> Path:
 
 
 def lpips_of_config(cfg: CfgNode) -> Lpips | None:
-    """LPIPS with the weights of ``TEST.LPIPS_WEIGHTS``, or else those in torch hub's cache; None, and one
-    line in the log, without any.
+    """LPIPS with the weights of ``TEST.LPIPS_WEIGHTS``, or else those in torch hub's cache.
+
+    Returns:
+        None, after one line in the log, without any.
 
     Raises:
         UserError: when the file that is named cannot serve, or images are too small for it.
@@ -114,8 +114,7 @@ def lpips_of_config(cfg: CfgNode) -> Lpips | None:
 
 
 def check_lpips(cfg: CfgNode) -> None:
-    """Find out before training whether the weights that ``TEST.LPIPS_WEIGHTS`` names can serve; an empty one
-    is never wrong.
+    """Find out before training whether the weights that ``TEST.LPIPS_WEIGHTS`` names, if any, can serve.
 
     Raises:
         UserError: as :func:`lpips_of_config`.
@@ -129,8 +128,7 @@ def _check_side(side: int) -> None:
     if side < SMALLEST_SIDE:
         raise UserError(
             f"LPIPS needs sides of at least {SMALLEST_SIDE} pixels, INPUT.SIZE_TEST has {side}: raise it, "
-            "or leave "
-            "TEST.LPIPS_WEIGHTS empty"
+            "or leave TEST.LPIPS_WEIGHTS empty"
         )
 
 

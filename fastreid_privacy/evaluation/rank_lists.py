@@ -58,10 +58,8 @@ def picture_rank_lists(
         images[:, 0] = pictures[query][places[:, 0]]
         images[indices < 0] = 0
         same = people[places[:, 1:]] == people[places[:, :1]]
-        result[pair], result[f"{pair}.matches"] = (
-            images,
-            np.where(indices[:, 1:] < 0, -1, same).astype(np.int8),
-        )
+        result[pair] = images
+        result[f"{pair}.matches"] = np.where(indices[:, 1:] < 0, -1, same).astype(np.int8)
     return result
 
 

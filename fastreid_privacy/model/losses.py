@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -11,8 +12,7 @@ from torch import Tensor, nn
 
 
 def adversarial_loss(logits: Tensor, real: bool) -> Tensor:
-    """Binary cross-entropy of patch logits against "real" or "generated", the mean over patches (eqs. 1 and
-    4).
+    """Binary cross-entropy of patch logits against "real" or "generated": the mean (eqs. 1 and 4).
 
     With ``real=True`` on a generated image it is the generator's non-saturating loss −log D, which pix2pix
     and the paper's code train with.
@@ -27,9 +27,8 @@ def adversarial_loss(logits: Tensor, real: bool) -> Tensor:
 
 
 @contextmanager
-def frozen(module: nn.Module):
-    """Within it, no graph leads to the parameters of ``module``, while gradients still pass through it to its
-    inputs."""
+def frozen(module: nn.Module) -> Iterator[nn.Module]:
+    """Within it, no graph leads to the parameters of ``module``, while gradients still reach its inputs."""
     wanted = [parameter.requires_grad for parameter in module.parameters()]
     module.requires_grad_(False)
     try:

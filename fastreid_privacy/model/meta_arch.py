@@ -1,5 +1,4 @@
-"""The meta-architectures: a fastreid Re-ID model trained jointly with an anonymizer G_X and a recovery
-decoder G_Y (section 3).
+"""The meta-architectures: a fastreid Re-ID model trained jointly with an anonymizer and a recovery decoder.
 
 :class:`PrivacyStages` adds the stages to any fastreid meta-architecture that follows it in the bases;
 ``PrivacyReID`` (on ``Baseline``: AGW, bag of tricks, SBS, OSNet, ViT, …) and ``PrivacyMGN`` are registered.
@@ -11,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import torch
 from fastreid.config import CfgNode, configurable
@@ -26,24 +26,42 @@ from .losses import adversarial_loss, center_loss, frozen, update_centers
 from .storage import ImageStorage
 from .supervision import Supervision
 
+FEATURES = "features"  # beside the losses of a training pass: N×D, what the center loss is of
+
+
+if TYPE_CHECKING:
+
+    class ReidModel(nn.Module):
+        """What :class:`PrivacyStages` needs of the fastreid meta-architecture behind it in the bases."""
+
+        device: torch.device
+
+        @classmethod
+        def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+            raise NotImplementedError
+
+        def losses(self, *outputs_and_targets: Any) -> dict[str, Tensor]:
+            raise NotImplementedError
+
+else:
+    ReidModel = nn.Module
+
 
 def path_seeds(paths: Sequence[str]) -> Tensor:
-    """One seed per image from its file name, so that noise in an evaluation depends on nothing else. N whole
-    numbers."""
+    """One seed per image from its file name, so that noise in an evaluation depends on nothing else: N."""
     return torch.tensor([zlib.crc32(path.replace("\\", "/").rsplit("/", 1)[-1].encode()) for path in paths])
 
 
 def _discrimination(discriminator: nn.Module, condition: Tensor, real: Tensor, generated: Tensor) -> Tensor:
-    """Eqs. 1 and 4 for the discriminator: the mean of its losses on real and on generated images."""
+    """The discriminator's side of eqs. 1 and 4: the mean of its losses on real and on generated images."""
     return (
         adversarial_loss(discriminator(condition, real), True)
         + adversarial_loss(discriminator(condition, generated), False)
     ) / 2
 
 
-class PrivacyStages(nn.Module):
-    """Desensitize → supervision → anonymize → store → recover → Re-ID, in front of a fastreid
-    meta-architecture.
+class PrivacyStages(ReidModel):
+    """Desensitize → supervision → anonymize → store → recover → Re-ID, before a fastreid meta-architecture.
 
     In training, ``forward(batch)`` returns one dict of losses, whose sum gives every network exactly its own
     gradient: the discriminators' losses see detached images, and the generators' adversarial losses see
@@ -71,12 +89,20 @@ class PrivacyStages(nn.Module):
         erasing_prob, erasing_value: random erasing of what Re-ID sees in training; probability 0 turns it
             off.
         **reid: what the wrapped meta-architecture takes.
+
+    Raises:
+        ValueError: for "learned" protection without the networks that learn it.
     """
 
-    mixed_precision = (
-        False  # the trainer sets it for mixed precision: training passes then run under autocast
-    )
-    _domains_in_pass = 1  # how many domains the batch of a Re-ID pass holds in training
+    mixed_precision = False
+    """Whether training passes run under bfloat16 autocast; the training step sets it."""
+
+    anonymizer: nn.Module
+    anonymization_discriminator: nn.Module
+    recovery: nn.Module | None
+    recovery_discriminator: nn.Module | None
+    supervision: Supervision | None
+    centers: Tensor
 
     @configurable
     def __init__(
@@ -97,14 +123,19 @@ class PrivacyStages(nn.Module):
         center_shape: tuple[int, int] = (0, 0),
         erasing_prob: float = 0.0,
         erasing_value: Sequence[float] = (0.0, 0.0, 0.0),
-        **reid,
+        **reid: Any,
     ):
         super().__init__(**reid)
         self.desensitizer, self.storage, self.protection = desensitizer, storage, protection
         self.lambda_l1, self.lambda_rec, self.joint_batch = lambda_l1, lambda_rec, joint_batch
         self.center_weight, self.center_lr = center_weight, center_lr
         self.erasing = RandomErasing(p=erasing_prob, value=list(erasing_value))
+        self.supervision = None
         if protection == "learned":
+            if anonymizer is None or anonymization_discriminator is None:
+                raise ValueError("learned protection needs an anonymizer and its discriminator")
+            if (recovery is None) != (recovery_discriminator is None):
+                raise ValueError("a recovery decoder and its discriminator come together")
             self.anonymizer, self.recovery = anonymizer, recovery
             self.anonymization_discriminator = anonymization_discriminator
             self.recovery_discriminator = recovery_discriminator
@@ -113,7 +144,7 @@ class PrivacyStages(nn.Module):
             self.register_buffer("centers", torch.randn(center_shape))
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         privacy, backbone, heads = cfg.PRIVACY, cfg.MODEL.BACKBONE, cfg.MODEL.HEADS
         after_neck = heads.NECK_FEAT == "after" and heads.EMBEDDING_DIM > 0
         arguments = {
@@ -131,15 +162,12 @@ class PrivacyStages(nn.Module):
             "erasing_value": cfg.INPUT.REA.VALUE,
         }
         if privacy.PROTECTION == "learned":
-            recovers = privacy.LAMBDA_REC > 0
-            arguments["anonymizer"] = build_generator(privacy.ANONYMIZER, cfg.INPUT.SIZE_TRAIN)
-            arguments["recovery"] = (
-                build_generator(privacy.RECOVERY, cfg.INPUT.SIZE_TRAIN) if recovers else None
-            )
+            recovers, size = privacy.LAMBDA_REC > 0, cfg.INPUT.SIZE_TRAIN
+            arguments["anonymizer"] = build_generator(privacy.ANONYMIZER, size)
+            arguments["recovery"] = build_generator(privacy.RECOVERY, size) if recovers else None
             arguments["anonymization_discriminator"] = build_discriminator(privacy.DISCRIMINATOR)
-            arguments["recovery_discriminator"] = (
-                build_discriminator(privacy.DISCRIMINATOR) if recovers else None
-            )
+            d_x = build_discriminator(privacy.DISCRIMINATOR) if recovers else None
+            arguments["recovery_discriminator"] = d_x
         return arguments
 
     # -- images in, images out: N×3×H×W, RGB, 0–255 ----------------------------------------------------------
@@ -153,15 +181,28 @@ class PrivacyStages(nn.Module):
         return self.storage(to_levels(self.anonymizer(to_unit(images)).float()))
 
     def recover(self, protected: Tensor) -> Tensor:
-        """The recovery decoder's output for stored protected images, not rounded; differentiable."""
+        """The recovery decoder's output for stored protected images, not rounded; differentiable.
+
+        Raises:
+            ValueError: for a model without a recovery decoder.
+        """
+        if self.recovery is None:
+            raise ValueError("this model was built without a recovery decoder")
         return to_levels(self.recovery(to_unit(protected)).float())
 
     # -- training --------------------------------------------------------------------------------------------
 
-    def forward(self, batch: dict | Tensor):
+    def forward(self, batch: dict | Tensor) -> Any:
+        """Losses by name in training; N×D features of the raw images in evaluation.
+
+        Args:
+            batch: fastreid's: images N×3×H×W, RGB, 0–255, and in training N targets; in evaluation, the
+                images alone will do.
+        """
         images = (batch["images"] if isinstance(batch, dict) else batch).to(self.device, torch.float32)
         if not self.training:
             return super().forward({"images": images})
+        assert isinstance(batch, dict), "training needs a batch with targets"
         targets = batch["targets"].to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16) if self.mixed_precision else nullcontext():
             if self.protection == "none":
@@ -180,6 +221,7 @@ class PrivacyStages(nn.Module):
     ) -> dict[str, Tensor]:
         """L_ano, eqs. 1–3, and D_Y's loss, of raw, desensitized and stored protected images (0–255)."""
         x, p, d_y = to_unit(images), to_unit(protected), self.anonymization_discriminator
+        assert self.supervision is not None, "there is one where protection is learned"
         y = self.supervision(x, to_unit(desensitized)).float()
         with frozen(d_y):
             adversarial = adversarial_loss(d_y(x, p), real=True)
@@ -192,6 +234,7 @@ class PrivacyStages(nn.Module):
     def recovery_losses(self, images: Tensor, protected: Tensor) -> dict[str, Tensor]:
         """λ_rec·L_rec, eqs. 4–6, and D_X's loss, of raw and stored protected images (0–255)."""
         x, condition, d_x = to_unit(images), to_unit(protected).detach(), self.recovery_discriminator
+        assert d_x is not None, "there is one where there is a recovery decoder"
         r = to_unit(self.recover(protected))
         with frozen(d_x):
             adversarial = adversarial_loss(d_x(condition, r), real=True)
@@ -209,35 +252,47 @@ class PrivacyStages(nn.Module):
         """
         domains = [torch.stack([self.erasing(image) for image in images]) for images in domains]
         if self.joint_batch:
-            self._domains_in_pass = len(domains)
-            losses = super().forward({"images": torch.cat(domains), "targets": targets.repeat(len(domains))})
-            return {name: len(domains) * loss for name, loss in losses.items()}
+            count = len(domains)
+            losses = self._losses_of_pass(torch.cat(domains), targets.repeat(count), count)
+            return {name: count * loss for name, loss in losses.items()}
         total: dict[str, Tensor] = {}
         for images in domains:
-            for name, loss in super().forward({"images": images, "targets": targets}).items():
+            for name, loss in self._losses_of_pass(images, targets, 1).items():
                 total[name] = total[name] + loss if name in total else loss
         return total
 
-    def losses(self, *outputs_and_targets) -> dict[str, Tensor]:
-        """fastreid's losses and the center loss, in float32 whatever autocast says: distances lose their
-        meaning in half precision."""
+    def _losses_of_pass(self, images: Tensor, targets: Tensor, domains: int) -> dict[str, Tensor]:
+        """The losses of one batch through the wrapped model, of images of so many domains; the centers step.
+
+        The centers step along the gradient of eq. 7's sum over domains, of which a joint batch has the mean.
+        """
+        losses = super().forward({"images": images, "targets": targets})
+        features = losses.pop(FEATURES, None)  # none of a subclass whose ``losses`` are its own
+        if self.center_weight and features is not None:
+            losses["loss_center"] = self.center_weight * center_loss(features, targets, self.centers)
+            update_centers(self.centers, features.detach(), targets, self.center_lr * domains)
+        return losses
+
+    def losses(self, *outputs_and_targets: Any) -> dict[str, Tensor]:
+        """fastreid's losses in float32 whatever autocast says: in half precision distances mean nothing.
+
+        The wrapped model's forward hands through what this returns: so it also carries, under ``FEATURES``,
+        the features (MGN's: of the global branch) that the center loss is of.
+        """
         *outputs, targets = outputs_and_targets
         with torch.autocast(self.device.type, enabled=False):
             outputs = [{name: value.float() for name, value in output.items()} for output in outputs]
-            losses = super().losses(*outputs, targets)
-            if self.center_weight:
-                features = outputs[0]["features"]
-                losses["loss_center"] = self.center_weight * center_loss(features, targets, self.centers)
-                # Along the gradient of eq. 7's sum over domains, of which a joint batch has the mean.
-                update_centers(
-                    self.centers, features.detach(), targets, self.center_lr * self._domains_in_pass
-                )
-        return losses
+            return {**super().losses(*outputs, targets), FEATURES: outputs[0]["features"]}
 
     # -- evaluation ------------------------------------------------------------------------------------------
 
+    @property
+    def same_images(self) -> dict[str, str]:
+        """Domain → the domain whose images it shares: Base protects by desensitizing."""
+        return {"PI": "DI"} if self.protection == "conventional" else {}
+
     @torch.no_grad()
-    def extract_domains(self, batch: dict, flip: bool = False) -> dict[str, dict[str, Tensor]]:
+    def extract_domains(self, batch: dict, flip: bool = False) -> dict[str, dict]:
         """Images of every domain that the model has, as stored, and their Re-ID features.
 
         Args:
@@ -245,44 +300,46 @@ class PrivacyStages(nn.Module):
             flip: average the features of each image and its mirror image (``TEST.FLIP``).
 
         Returns:
-            {"images": {domain: N×3×H×W, 0–255}, "features": {domain: N×D}} with domains OI, DI, PI (not for
-            the upper bound) and RI (learned protection with recovery only).
+            {"images": {domain: N×3×H×W, 0–255}, "features": {domain: N×D}, "same_images": of
+            :attr:`same_images`} with domains OI, DI, PI (not for the upper bound) and RI (learned protection
+            with recovery only).
         """
-        images = self.domain_images(batch)
-        features: dict[str, Tensor] = {}
-        for domain in images:
-            same = next((other for other in features if images[other] is images[domain]), None)
-            features[domain] = features[same] if same else self.reid_features(images[domain], flip)
-        return {"images": images, "features": features}
+        images, same = self.domain_images(batch), self.same_images
+        features = {
+            domain: self.reid_features(images[domain], flip) for domain in images if domain not in same
+        }
+        features.update({domain: features[other] for domain, other in same.items()})
+        return {"images": images, "features": features, "same_images": same}
 
     @torch.no_grad()
     def domain_images(self, batch: dict) -> dict[str, Tensor]:
-        """The images of :meth:`extract_domains` alone. Base's protected images are its desensitized ones, the
-        same tensor."""
+        """The images of :meth:`extract_domains` alone."""
         raw = batch["images"].to(self.device, torch.float32)
         images = {"OI": raw, "DI": self.desensitize(raw, path_seeds(batch["img_paths"]))}
         if self.protection == "learned":
             images["PI"] = self.protect(raw)
             if self.recovery is not None:
                 images["RI"] = quantize(self.recover(images["PI"]))  # a recovered image is kept in 8 bits
-        elif self.protection == "conventional":
-            images["PI"] = images["DI"]
+        images.update({domain: images[other] for domain, other in self.same_images.items()})
         return images
 
     def reid_features(self, images: Tensor, flip: bool = False) -> Tensor:
-        """N×D float32 features for retrieval of N×3×H×W images, 0–255; with ``flip`` the mean of each image
-        and its mirror image."""
+        """N×D float32 features for retrieval of N×3×H×W images, 0–255.
+
+        Args:
+            flip: the mean of each image's features and its mirror image's.
+        """
         features = super().forward({"images": images}).float()
-        return (features + super().forward({"images": images.flip(3)}).float()) / 2 if flip else features
+        if not flip:
+            return features
+        return (features + super().forward({"images": images.flip(3)}).float()) / 2
 
 
 @META_ARCH_REGISTRY.register()
 class PrivacyReID(PrivacyStages, Baseline):
-    """The paper's model: :class:`PrivacyStages` on fastreid's ``Baseline`` with any of its backbones and
-    heads."""
+    """The paper's model: :class:`PrivacyStages` on fastreid's ``Baseline``, with any backbone and head."""
 
 
 @META_ARCH_REGISTRY.register()
 class PrivacyMGN(PrivacyStages, MGN):
-    """:class:`PrivacyStages` on fastreid's MGN. The center loss, where it is on, acts on the global
-    branch."""
+    """:class:`PrivacyStages` on fastreid's MGN; a center loss acts on the global branch."""

@@ -1,5 +1,4 @@
-"""Supervision upgradation (section 3.4, Fig. 4): what the anonymizer is trained towards, and the rule that
-changes it.
+"""Supervision upgradation (section 3.4, Fig. 4): the anonymizer's target, and the rule that changes it.
 
 The rule is a pure function of one check's figures; :class:`Supervision` is the target in force, whose state
 travels with the model; :class:`UpgradeRecord` is the list of checks, whose state travels with the checkpoint.
@@ -25,8 +24,7 @@ class Thresholds(NamedTuple):
 
 
 def is_private(check: dict, thresholds: Thresholds) -> bool:
-    """Whether protected images are hidden about as well as the desensitized ones: both differences under
-    their ε.
+    """Whether protected images are hidden about as well as the desensitized ones: both differences under ε.
 
     The reference is always the desensitized images; it does not move with upgrades.
 
@@ -58,8 +56,7 @@ def decide(check: dict, best: float, upgraded: bool, thresholds: Thresholds) -> 
 
 
 class Supervision(nn.Module):
-    """The target in force: desensitized images, or the output G*(x) of the anonymizer as it was at the last
-    upgrade.
+    """The target in force: desensitized images, or G*(x), the anonymizer as it was at the last upgrade.
 
     G* is allocated from the start, so that every checkpoint has the same keys and shapes, and always runs in
     evaluation mode.
@@ -67,6 +64,8 @@ class Supervision(nn.Module):
     Args:
         anonymizer: the network G_X, copied.
     """
+
+    upgraded: Tensor
 
     def __init__(self, anonymizer: nn.Module):
         super().__init__()
@@ -92,8 +91,7 @@ class Supervision(nn.Module):
 
 
 class UpgradeRecord:
-    """Every check with its figures, the rank-1 to beat, and the best private check; plain values, saved in
-    checkpoints.
+    """Every check with its figures, the rank-1 to beat, and the best private check; saved in checkpoints.
 
     Args:
         baseline_rank1: Base's OI→DI rank-1 on the validation split, percent; None where nothing is upgraded.
@@ -105,9 +103,8 @@ class UpgradeRecord:
         self.best = None if baseline_rank1 is None else baseline_rank1 - self.thresholds.rank1
         self.selected: float | None = None  # the rank-1 of model_best
         self.checks: list[dict] = []
-        self.validation: dict[
-            str, dict
-        ] = {}  # retrieval figures on the validation split of the best and of the final model
+        # "best" and "final" → retrieval figures of that model on the validation split
+        self.validation: dict[str, dict] = {}
 
     def add(self, check: dict, upgraded: bool) -> tuple[dict, bool]:
         """Decide on a check, note it, and say whether it is the best private model so far.
@@ -121,13 +118,11 @@ class UpgradeRecord:
             The entry with "best" (the rank-1 that was to be beaten) and "decision"; whether this is the model
             to select.
         """
-        has_images = "psnr_protected" in check
-        private = is_private(check, self.thresholds) if has_images else True
-        decision = (
-            decide(check, self.best, upgraded, self.thresholds)
-            if has_images and self.best is not None
-            else KEEP
-        )
+        protects = "psnr_protected" in check
+        private = not protects or is_private(check, self.thresholds)
+        decision = KEEP
+        if protects and self.best is not None:
+            decision = decide(check, self.best, upgraded, self.thresholds)
         entry = {**check, "best": self.best, "decision": decision}
         self.checks.append(entry)
         if decision == UPGRADE:
@@ -138,11 +133,10 @@ class UpgradeRecord:
         return entry, select
 
     def state_dict(self) -> dict:
-        checks = [dict(check) for check in self.checks]
         return {
             "best": self.best,
             "selected": self.selected,
-            "checks": checks,
+            "checks": [dict(check) for check in self.checks],
             "validation": dict(self.validation),
         }
 

@@ -1,5 +1,4 @@
-"""How AGW that was trained on raw images sees the images of a full model (tables 1 and 4): a common Re-ID
-model as an attacker has it.
+"""How AGW trained on raw images sees the images of a full model, as an attacker may (tables 1 and 4).
 
 python -m fastreid_privacy.reproduce.raw_agw FULL_DIR UPPER_BOUND_DIR DEVICE
 """
@@ -12,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from fastreid.evaluation import inference_on_dataset
 from torch import nn
 
 from .. import compat
@@ -23,8 +21,7 @@ from ..core.errors import UserError, exit_code, some_of
 from ..core.version import __version__
 from ..model.parts import NOT_REID
 from ..results.results_json import build_results, read_results, results_path, save_results
-from ..training.testing import DomainExtractor
-from ..training.trainer import PrivacyTrainer
+from ..training import testing
 
 PAIRS = ("OI-OI", "DI-DI", "PI-PI", "RI-RI")  # query and gallery of the same kind of image
 FOLDER = "raw_agw"  # below the full model's
@@ -74,10 +71,8 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
     cfg, model = rebuild(changed(trained.cfg, where), trained.weights, files[0])
     put_in_reid(model, reid["model"], str(files[1]))
     (dataset,) = cfg.DATASETS.TESTS
-    loader, evaluator = PrivacyTrainer.build_evaluator(cfg, dataset)
-    evaluator.pairs = PAIRS
-    evaluation = inference_on_dataset(DomainExtractor(model, cfg.TEST.FLIP.ENABLED), loader, evaluator)
-    results = build_results(cfg, dataset, evaluation, version=__version__, checkpoint=f"../{files[0].name}")
+    figures = testing.test(cfg, model, PAIRS)[dataset].figures
+    results = build_results(cfg, dataset, figures, version=__version__, checkpoint=f"../{files[0].name}")
     file = results_path(cfg, dataset)
     save_results({**results, "reid_checkpoint": f"../../{upper_bound.name}/{files[1].name}"}, file)
     return file

@@ -3,7 +3,6 @@ alone."""
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from ..core import lock
 from ..core.errors import UserError
 from ..data.loaders import validation_split
 from ..training.preflight import check_writable, preflight
+from ..training.request import TrainingRequest
 from ..training.siblings import check_outputs
 from .finished import RESULTS_FILE, FinishedRuns
 from .plan import Run
@@ -70,13 +70,8 @@ def check_plan(reproduction: Reproduction) -> list[Run]:
                 check_outputs(load_config(file), resume=True)
             else:
                 preflight(
-                    argparse.Namespace(
-                        config_file=str(file),
-                        opts=[],
-                        num_gpus=reproduction.processes,
-                        num_machines=1,
-                        eval_only=False,
-                        resume=True,
+                    TrainingRequest(
+                        config_file=str(file), overrides=(), resume=True, processes=reproduction.processes
                     )
                 )
                 checked.add(run.kind)

@@ -1,7 +1,11 @@
 """Training a model and testing it.
 
-``siblings`` (Base and the upper bound beside a run), ``preflight`` (all that can be found wrong before
-training), ``experiment`` (Base, upper bound and the model itself, one after the other), ``trainer``
-(fastreid's loop) with ``solver`` (optimizer, learning rate), ``hooks`` (supervision upgradation, checkpoints)
-and ``checkpointer``, ``testing`` (a model on a data set), ``evaluate_only`` (a checkpoint, without training).
+``request``        what a command asks for
+``siblings``       Base and the upper bound beside a run, and what a folder holds of a run
+``preflight``      all that can be found wrong before training, with ``model_checks``
+``experiment``     Base, upper bound and the model itself, one after the other
+``trainer``        fastreid's loop, over ``step``, ``solver`` (optimizer, learning rate), ``hooks`` (upgrades,
+                   checkpoints), ``checkpointer`` and ``processes`` (DistributedDataParallel)
+``testing``        a model on the validation split and on the test sets
+``evaluate_only``  a checkpoint, without training
 """

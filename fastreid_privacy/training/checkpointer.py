@@ -20,8 +20,6 @@ from ..checkpoints.reading import load_matching_weights, read_checkpoint
 from ..core.errors import UserError, some_of
 from ..core.files import remove_unfinished, write_atomically
 
-__all__ = ["PrivacyCheckpointer", "load_matching_weights", "read_checkpoint"]
-
 logger = logging.getLogger(__name__)
 
 TAG = "last_checkpoint"
@@ -30,8 +28,7 @@ RESERVED = ("model", "config")  # keys of a checkpoint that are neither checkpoi
 
 
 class PrivacyCheckpointer(Checkpointer):
-    """fastreid's checkpointer with atomic files, pruning, and resuming that leaves nothing out without a
-    word.
+    """fastreid's checkpointer with atomic files, pruning, and resuming that tells what it cannot restore.
 
     Args:
         model: the network, in DistributedDataParallel or not.
@@ -89,13 +86,11 @@ class PrivacyCheckpointer(Checkpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make a file of OUTPUT_DIR the one that ``resume`` starts from."""
-        write_atomically(
-            Path(self.save_dir) / TAG, lambda file: file.write(last_filename_basename.encode()), sync=True
-        )
+        name = last_filename_basename.encode()
+        write_atomically(Path(self.save_dir) / TAG, lambda file: file.write(name), sync=True)
 
     def candidates(self) -> list[Path]:
-        """Files to resume from, best first: the tagged one, then the periodic ones from the newest to the
-        oldest."""
+        """Files to resume from, best first: the tagged one, then the periodic ones, newest first."""
         folder = Path(self.save_dir)
         tag = folder / TAG
         name = tag.read_bytes().decode(errors="replace").strip() if tag.is_file() else ""
@@ -138,7 +133,7 @@ class PrivacyCheckpointer(Checkpointer):
         )
 
     def load_weights(self, path: str | Path) -> str:
-        """Load what fits of a model into this one, for fine-tuning or testing; see ``load_matching_weights``.
+        """Load what fits of a model into this one, to be fine-tuned or tested; see ``load_matching_weights``.
 
         Returns:
             one line: what was loaded, what kept its initial value, which shapes differ. It is logged too.
@@ -158,9 +153,8 @@ class PrivacyCheckpointer(Checkpointer):
             "it was written under another config; use that one (the file carries it), or another OUTPUT_DIR"
         )
         weights, own = checkpoint.pop("model"), self.model.state_dict()
-        differing = sorted(set(weights) ^ set(own)) + [
-            key for key in own if key in weights and own[key].shape != weights[key].shape
-        ]
+        differing = sorted(set(weights) ^ set(own))
+        differing += [key for key in own if key in weights and own[key].shape != weights[key].shape]
         if differing:
             raise UserError(f"{path} does not fit this model ({some_of(differing)} differ): {advice}")
         self.model.load_state_dict(weights)
@@ -173,8 +167,7 @@ class PrivacyCheckpointer(Checkpointer):
         return checkpoint
 
     def _periodic(self) -> list[Path]:
-        """The periodic checkpoints, newest first: by the time of writing, for a folder may hold a longer,
-        older run; then by name."""
+        """The periodic checkpoints, newest first by time of writing: an older run may have been longer."""
         files = [path for path in Path(self.save_dir).glob("model_*.pth") if PERIODIC.fullmatch(path.name)]
         return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 

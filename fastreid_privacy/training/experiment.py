@@ -1,5 +1,4 @@
-"""A whole experiment: the Base model and the upper bound where the config asks for them, the model itself,
-its test and its report."""
+"""A whole experiment: Base and the upper bound where asked for, the model itself, its test and report."""
 
 from __future__ import annotations
 
@@ -14,10 +13,12 @@ from fastreid.utils import comm
 from ..config import given_rank1
 from ..core.errors import UserError
 from ..core.version import __version__
+from ..evaluation import Evaluation
 from ..evaluation.bootstrap import compare_pairs
 from ..report import format_terminal, write_report
 from ..results.results_json import build_results, results_path, save_results
 from ..results.stored import load_query_ranks, save_embedding, save_query_ranks, save_rank_lists, save_samples
+from . import testing
 from .siblings import (
     CONFIG_FILE,
     comparisons,
@@ -27,7 +28,7 @@ from .siblings import (
     sibling_config,
     validation_rank1,
 )
-from .trainer import PrivacyTrainer, unwrap
+from .trainer import PrivacyTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -47,43 +48,46 @@ def run_experiment(cfg: CfgNode, resume: bool = False) -> Results:
     Raises:
         UserError: when OUTPUT_DIR holds another run, or one that is neither finished nor to be resumed.
     """
-    compared = {}
+    compared: dict[str, Results] = {}
     for kind in comparisons(cfg):
-        compared[kind] = comm.all_gather(finished(cfg, kind) if comm.is_main_process() else None)[0]
-        if compared[kind]:
-            logger.info(
-                "The %s is there already: %s", kind, ", ".join(map(str, results_files(cfg, kind).values()))
-            )
+        found = comm.all_gather(finished(cfg, kind) if comm.is_main_process() else None)[0]
+        if found:
+            files = ", ".join(map(str, results_files(cfg, kind).values()))
+            logger.info("The %s is there already: %s", kind, files)
         else:
             sibling = sibling_config(cfg, kind)
-            logger.info(
-                "Training PRIVACY.PROTECTION %s first, into %s",
-                sibling.PRIVACY.PROTECTION,
-                sibling.OUTPUT_DIR,
-            )
-            compared[kind] = comm.all_gather(train_and_test(sibling, resume))[0]
-    rank1 = validation_rank1(compared["baseline"]) if "baseline" in compared else given_rank1(cfg)
+            protection = sibling.PRIVACY.PROTECTION
+            logger.info("Training PRIVACY.PROTECTION %s first, into %s", protection, sibling.OUTPUT_DIR)
+            found = comm.all_gather(train_and_test(sibling, resume))[0]
+        compared[kind] = found
+    given = given_rank1(cfg)
+    rank1 = given if isinstance(given, float) else None
+    if "baseline" in compared:
+        rank1 = validation_rank1(compared["baseline"])
     return train_and_test(cfg, resume, rank1, compared)
 
 
 def train_and_test(
     cfg: CfgNode, resume: bool, rank1: float | None = None, compared: dict[str, Results] | None = None
 ) -> Results:
-    """Train one model and test its best (or final) checkpoint; results.json and report.html are in OUTPUT_DIR
-    then.
+    """Train one model, test its best (or final) checkpoint, and write results.json and report.html.
 
     Args:
+        cfg: checked and frozen.
+        resume: continue what OUTPUT_DIR holds.
         rank1: Base's OI→DI rank-1 on the validation split, percent, where supervision is upgraded.
         compared: results of "baseline" and "upper_bound" by test set, where they were run.
+
+    Returns:
+        The results by test set on rank 0, {} on other ranks.
     """
     refuse_to_overwrite(cfg, resume)
     comm.synchronize()  # rank 0 writes from here on
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = PrivacyTrainer(cfg, rank1)
-    if (
-        comm.is_main_process()
-    ):  # after fastreid, which writes this file too, but not always and not always as configured
+    if comm.is_main_process():
+        # after fastreid, which writes this file too, but not always and not always as configured
         (folder / CONFIG_FILE).write_text(trainer.cfg.dump())
     trainer.resume_or_load(resume)
     trainer.train()
@@ -94,7 +98,7 @@ def train_and_test(
             tested.name,
         )
     trainer.checkpointer.load_weights(str(tested))
-    evaluations = trainer.test(trainer.cfg, unwrap(trainer.model))
+    evaluations = testing.test(trainer.cfg, trainer.model)
     return report_results(cfg, evaluations, tested.name, trainer.record.state_dict(), compared or {})
 
 
@@ -105,48 +109,65 @@ def tested_checkpoints(cfg: CfgNode) -> list[Path]:
 
 
 def report_results(
-    cfg: CfgNode, evaluations: Results, tested: str, record: dict | None, compared: dict[str, Results]
+    cfg: CfgNode,
+    evaluations: Mapping[str, Evaluation],
+    tested: str,
+    record: dict | None,
+    compared: Mapping[str, Results],
 ) -> Results:
-    """Write results.json, the samples and the report of an evaluation on rank 0, and print its tables.
+    """Write results.json, what the report shows, and the report, on rank 0, and print the tables.
 
     Args:
+        cfg: of the run.
+        evaluations: by test set.
         tested: the checkpoint, relative to OUTPUT_DIR where it lies there.
         record: state of the upgrade record, where the model was trained with one.
+        compared: results of "baseline" and "upper_bound" by test set, where there are any.
+
+    Returns:
+        What results.json holds by test set; {} on other ranks.
     """
     if not comm.is_main_process():
         return {}
+    folder = Path(cfg.OUTPUT_DIR)
     all_results = {}
     for name, evaluation in evaluations.items():
-        others = {kind: compared.get(kind, {}).get(name) for kind in ("baseline", "upper_bound")}
+        baseline, upper_bound = (compared.get(kind, {}).get(name) for kind in ("baseline", "upper_bound"))
         results = build_results(
-            cfg, name, evaluation, version=__version__, checkpoint=tested, record=record, **others
+            cfg,
+            name,
+            evaluation.figures,
+            version=__version__,
+            checkpoint=tested,
+            record=record,
+            baseline=baseline,
+            upper_bound=upper_bound,
         )
-        file = results_path(cfg, name)
-        places = {pair: ranking.queries.first_places for pair, ranking in evaluation["rankings"].items()}
-        save_query_ranks(places, file)
-        if others["baseline"]:
+        places = {pair: ranking.queries.first_places for pair, ranking in evaluation.rankings.items()}
+        if baseline:
             results["versus_baseline"] = versus_baseline(places, results_files(cfg, "baseline")[name])
+        file = results_path(cfg, name)
+        save_query_ranks(places, file)
         save_results(results, file)
         suffix = "" if len(cfg.DATASETS.TESTS) == 1 else name
-        for kind, save in (
-            ("samples", save_samples),
-            ("rank_lists", save_rank_lists),
-            ("embedding", save_embedding),
-        ):
-            save(evaluation[kind], Path(cfg.OUTPUT_DIR), suffix)
+        save_samples(evaluation.sample_images, folder, suffix)
+        save_rank_lists(evaluation.rank_lists, folder, suffix)
+        save_embedding(evaluation.embedding, folder, suffix)
         logger.info("Results on %s:\n%s", name, format_terminal(results))
         all_results[name] = results
-    logger.info("Report: %s", write_report(Path(cfg.OUTPUT_DIR)))
+    logger.info("Report: %s", write_report(folder))
     return all_results
 
 
 def versus_baseline(places: Mapping[str, np.ndarray], baseline: Path) -> dict[str, dict[str, float]]:
-    """Rank-1 minus Base's on the same queries, by pair of domains; {} where Base's results.json has no query
-    ranks beside it, or others.
+    """Rank-1 minus Base's on the same queries, by pair of domains.
 
     Args:
         places: pair → Q places of the first true match.
         baseline: Base's results.json.
+
+    Returns:
+        As of :func:`compare_pairs`; {} where Base's results.json has no query ranks beside it, or others.
     """
     try:
         return compare_pairs(places, load_query_ranks(baseline))

@@ -15,6 +15,8 @@ from fastreid.utils import comm
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from ..evaluation import Evaluation
+from ..model.meta_arch import PrivacyStages
 from ..model.supervision import FALL_BACK, UPGRADE, UpgradeRecord
 from .checkpointer import PrivacyCheckpointer
 
@@ -28,6 +30,11 @@ class FreezeHook(HookBase):
     Parameters are held by the optimizer (``solver.freeze_groups``), BatchNorm statistics here: again before
     each step, as an evaluation in between sets every module back to training. A pure function of the
     iteration, so resuming needs no state.
+
+    Args:
+        model: the network, not in DistributedDataParallel.
+        patterns: regular expressions, matched from the start of a module's name and a dot.
+        iterations: how many steps they are held.
     """
 
     def __init__(self, model: nn.Module, patterns: Sequence[str], iterations: int):
@@ -48,34 +55,28 @@ class FreezeHook(HookBase):
 
 
 class UpgradeHook(HookBase):
-    """Every ``TEST.EVAL_PERIOD`` epochs and after the last one: evaluate the validation split, decide,
-    upgrade or fall back, keep the best.
+    """Check the model on the validation split, upgrade or fall back (section 3.4), and keep the best.
 
     Rank 0 decides; the record is sent to all ranks, so every rank takes the same step.
 
     Args:
-        model: with ``protection`` and, where it learns, ``supervision`` and ``anonymizer``.
-        evaluate: returns the validation results on rank 0 ({} elsewhere), as the hybrid evaluator gives them.
+        model: the network, not in DistributedDataParallel.
+        evaluate: evaluates the validation split: on rank 0 the evaluation, None elsewhere.
         record: of the checks; its state is in the checkpoint.
         checkpointer: saves model_best.
-        period: in epochs.
+        period: epochs between two checks; the last epoch is always checked.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        evaluate: Callable[[], dict],
+        model: PrivacyStages,
+        evaluate: Callable[[], Evaluation | None],
         record: UpgradeRecord,
         checkpointer: PrivacyCheckpointer,
         period: int,
     ):
-        self.model, self.evaluate, self.record, self.checkpointer, self.period = (
-            model,
-            evaluate,
-            record,
-            checkpointer,
-            period,
-        )
+        self.model, self.evaluate, self.record = model, evaluate, record
+        self.checkpointer, self.period = checkpointer, period
 
     def after_epoch(self) -> None:
         epoch = self.trainer.epoch + 1
@@ -83,23 +84,22 @@ class UpgradeHook(HookBase):
             self._check(epoch)
 
     def _check(self, epoch: int) -> None:
-        results = self.evaluate()
-        state = entry = select = None
-        if comm.is_main_process():
-            supervision = getattr(self.model, "supervision", None)
-            entry, select = self.record.add(
-                check_figures(epoch, results), supervision is not None and bool(supervision.upgraded)
-            )
-            self.record.validation = {**self.record.validation, "final": results["retrieval"]}
+        evaluation, supervision = self.evaluate(), self.model.supervision
+        decided = None
+        if evaluation:  # on rank 0
+            figures = evaluation.figures
+            upgraded = supervision is not None and bool(supervision.upgraded)
+            entry, select = self.record.add(check_figures(epoch, figures), upgraded)
+            self.record.validation = {**self.record.validation, "final": figures["retrieval"]}
             if select:
-                self.record.validation["best"] = results["retrieval"]
-            state = self.record.state_dict()
-        state, entry, select = comm.all_gather((state, entry, select))[0]
+                self.record.validation["best"] = figures["retrieval"]
+            decided = (self.record.state_dict(), entry, select)
+        state, entry, select = comm.all_gather(decided)[0]
         self.record.load_state_dict(state)
-        if entry["decision"] == UPGRADE:
-            self.model.supervision.upgrade(self.model.anonymizer)
-        elif entry["decision"] == FALL_BACK:
-            self.model.supervision.fall_back()
+        if supervision is not None and entry["decision"] == UPGRADE:
+            supervision.upgrade(self.model.anonymizer)
+        elif supervision is not None and entry["decision"] == FALL_BACK:
+            supervision.fall_back()
         self._log(entry)
         if select:
             self.checkpointer.save(
@@ -109,27 +109,29 @@ class UpgradeHook(HookBase):
 
     def _log(self, entry: dict) -> None:
         figures = {key: value for key, value in entry.items() if isinstance(value, float)}
-        logger.info(
-            "Check after epoch %d: %s: %s",
-            entry["epoch"],
-            entry["decision"],
-            ", ".join(f"{k} {v:.3f}" for k, v in figures.items()),
-        )
+        told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        logger.info("Check after epoch %d: %s: %s", entry["epoch"], entry["decision"], told)
         # At the iteration to come: fastreid's writers drop scalars of an iteration they have already written
         # (events.py:105).
-        self.trainer.storage.iter = self.trainer.iter
-        self.trainer.storage.put_scalars(
-            **{f"validation/{key}": value for key, value in figures.items()}, smoothing_hint=False
-        )
+        storage = self.trainer.storage
+        storage.iter = self.trainer.iter
+        named = {f"validation/{name}": value for name, value in figures.items()}
+        storage.put_scalars(**named, smoothing_hint=False)
 
 
-def check_figures(epoch: int, results: dict) -> dict:
-    """The figures of a check: rank-1 of OI→PI (OI→OI where nothing is protected), PSNR and SSIM of protected
-    and desensitized images.
+def check_figures(epoch: int, figures: dict[str, dict]) -> dict:
+    """What the rule of supervision upgradation looks at, after an epoch.
 
-    A PSNR of identical images is taken as infinite, so that it never counts as private.
+    Args:
+        epoch: from 1.
+        figures: of an evaluation: "retrieval" and "image_quality".
+
+    Returns:
+        epoch; rank1 of OI→PI (OI→OI where nothing is protected), percent; and, where images are protected,
+        psnr_protected, psnr_desensitized (dB; infinite for identical images, which are never private),
+        ssim_protected and ssim_desensitized.
     """
-    retrieval, quality = results["retrieval"], results["image_quality"]
+    retrieval, quality = figures["retrieval"], figures["image_quality"]
     check = {"epoch": epoch, "rank1": retrieval["OI-PI" if "OI-PI" in retrieval else "OI-OI"]["Rank-1"]}
     if "protected" in quality:
         for domain in ("protected", "desensitized"):

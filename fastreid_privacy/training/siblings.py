@@ -1,5 +1,4 @@
-"""The models that a run is compared with: Base and the upper bound, where their results are, and whether two
-runs may be compared.
+"""The models that a run is compared with, Base and the upper bound, and what a folder of a run holds.
 
 Every model of a comparison trains on the same images, with the same networks, budget and seed.
 """
@@ -12,16 +11,14 @@ from pathlib import Path
 import yaml
 from fastreid.config import CfgNode
 
-from ..config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, comparable, differing, given_rank1
+from ..config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, changed, comparable, differing, given_rank1
 from ..core.errors import UserError
 from ..results.results_json import read_results, results_path
 
 logger = logging.getLogger(__name__)
 
-PROTECTION_OF = {
-    "baseline": "conventional",
-    "upper_bound": "none",
-}  # the models compared with, and what makes them so
+# the models compared with, and what makes them so
+PROTECTION_OF = {"baseline": "conventional", "upper_bound": "none"}
 CONFIG_FILE = "config.yaml"  # in OUTPUT_DIR, from the start of a run
 
 
@@ -31,25 +28,32 @@ def upgrades(cfg: CfgNode) -> bool:
 
 
 def comparisons(cfg: CfgNode) -> dict[str, Path | None]:
-    """What the config asks to be compared with: the file of results that it names, or None for a model to be
-    trained beside this one."""
+    """What the config asks to be compared with, by kind.
+
+    Returns:
+        "baseline" and "upper_bound", as far as asked for → the file of results that the config names, or None
+        for a model to be trained beside this one.
+    """
     asked: dict[str, Path | None] = {}
-    if upgrades(cfg) and not isinstance(given_rank1(cfg), float):
-        asked["baseline"] = given_rank1(cfg)
+    rank1 = given_rank1(cfg)
+    if upgrades(cfg) and not isinstance(rank1, float):
+        asked["baseline"] = rank1
     if cfg.PRIVACY.UPPER_BOUND:
         asked["upper_bound"] = None if cfg.PRIVACY.UPPER_BOUND == "auto" else Path(cfg.PRIVACY.UPPER_BOUND)
     return asked
 
 
 def sibling_config(cfg: CfgNode, kind: str) -> CfgNode:
-    """The config of Base or the upper bound beside this model: the same but for the method, in a folder below
-    OUTPUT_DIR."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.PRIVACY.PROTECTION, cfg.PRIVACY.UPPER_BOUND, cfg.TEST.PAPER_RESULTS = PROTECTION_OF[kind], "", []
-    cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, kind))
-    cfg.freeze()
-    return cfg
+    """The config of Base or the upper bound, in a folder below OUTPUT_DIR: only the method differs."""
+    return changed(
+        cfg,
+        {
+            "PRIVACY.PROTECTION": PROTECTION_OF[kind],
+            "PRIVACY.UPPER_BOUND": "",
+            "TEST.PAPER_RESULTS": [],
+            "OUTPUT_DIR": str(Path(cfg.OUTPUT_DIR, kind)),
+        },
+    )
 
 
 def results_files(cfg: CfgNode, kind: str) -> dict[str, Path]:
@@ -60,7 +64,7 @@ def results_files(cfg: CfgNode, kind: str) -> dict[str, Path]:
 
 
 def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
-    """The results of a comparison by test set, or None where a model beside this one is still to be trained.
+    """The results of a comparison by test set, or None where they are still to be made beside this run.
 
     Results that the user names are taken as given, and what differs from this run is logged; those found
     beside it must fit.
@@ -80,7 +84,7 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
                 f"{files[name]} is of PRIVACY.PROTECTION {protection}; the {kind.replace('_', ' ')} is "
                 f"{PROTECTION_OF[kind]}"
             )
-        different = differences(cfg, found["config"])
+        different = differences_from(cfg, found["config"])
         if kind == "upper_bound":  # trained on raw images: one serves models of every desensitizer
             different = [text for text in different if not text.startswith("PRIVACY.DESENSITIZER")]
         if different and given:
@@ -93,16 +97,21 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
     return results
 
 
-def differences(cfg: CfgNode, other: dict) -> list[str]:
-    """Where two runs differ in what a comparison must share, the desensitizer included, as "KEY this ≠
-    that"."""
+def differences_from(cfg: CfgNode, other: dict) -> list[str]:
+    """Where two runs differ in what a comparison must share, desensitizer included: "KEY this ≠ that"."""
     skip = (*(key for key in METHOD_KEYS if key != "PRIVACY.DESENSITIZER"), *RUN_KEYS, "TEST.CHECKPOINT")
     return differing(comparable(cfg, skip), comparable(other, skip))
 
 
 def validation_rank1(baseline: dict[str, dict]) -> float:
-    """Base's OI→DI rank-1 on the validation split, percent: what the first upgrade is measured against
-    (section 3.4)."""
+    """Base's OI→DI rank-1 on the validation split, percent: what upgrades start from (section 3.4).
+
+    Args:
+        baseline: Base's results by test set.
+
+    Raises:
+        UserError: when they hold none.
+    """
     name, results = next(iter(baseline.items()))
     try:
         return results["validation"]["OI-DI"]["Rank-1"]
@@ -114,11 +123,14 @@ def validation_rank1(baseline: dict[str, dict]) -> float:
 
 
 def refuse_to_overwrite(cfg: CfgNode, resume: bool) -> None:
-    """Refuse a folder that holds a run, unless this is to continue it and is the same run."""
+    """Refuse a folder that holds a run, unless this is to continue it and is the same run.
+
+    Raises:
+        UserError: naming what the folder holds, or where the configs differ.
+    """
     folder = Path(cfg.OUTPUT_DIR)
-    found = sorted(path.name for path in folder.glob("model_*.pth")) + [
-        path.name for path in folder.glob("results*.json")
-    ]
+    found = sorted(path.name for path in folder.glob("model_*.pth"))
+    found += [path.name for path in folder.glob("results*.json")]
     if found and not resume:
         raise UserError(
             f"{folder} holds a run already ({', '.join(found[:3])}); continue it with --resume, or choose "
@@ -128,11 +140,10 @@ def refuse_to_overwrite(cfg: CfgNode, resume: bool) -> None:
     if found and saved.is_file():
         theirs = comparable(yaml.safe_load(saved.read_text()), skip=RESUMABLE_KEYS)
         ours = comparable(yaml.safe_load(cfg.dump()), skip=RESUMABLE_KEYS)
-        if changed := differing(theirs, ours, "→"):
+        if differences := differing(theirs, ours, "→"):
             raise UserError(
-                f"{folder} holds a run of another config ({'; '.join(changed[:3])}); --resume continues a "
-                "run as it was begun: "
-                "choose another OUTPUT_DIR"
+                f"{folder} holds a run of another config ({'; '.join(differences[:3])}); --resume continues "
+                "a run as it was begun: choose another OUTPUT_DIR"
             )
 
 

@@ -1,5 +1,4 @@
-"""Optimisation of section 4.2: one Adam with betas per network, and the learning rate as a function of the
-epoch."""
+"""Optimisation of section 4.2: one Adam with betas per network, and the learning rate of each epoch."""
 
 from __future__ import annotations
 
@@ -15,8 +14,7 @@ from ..model.parts import GAN_MODULES
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """fastreid's optimizer with its parameter options, and ``SOLVER.GAN_BETAS`` for generators and
-    discriminators.
+    """fastreid's optimizer with its parameter options, and ``SOLVER.GAN_BETAS`` for the image networks.
 
     Groups of equal options are merged: fewer, larger groups step faster and to the same weights.
     """
@@ -39,7 +37,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             group["freeze_status"] = "normal"  # MODEL.FREEZE_LAYERS means the Re-ID model
             if solver.OPT.startswith(("Adam", "NAdam", "RAdam")):
                 group["betas"] = tuple(solver.GAN_BETAS)
-        merged.setdefault(tuple(sorted(group.items())), {**group, "params": []})["params"].extend(parameters)
+        same_options = merged.setdefault(tuple(sorted(group.items())), {**group, "params": []})
+        same_options["params"].extend(parameters)
     options = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV} if solver.OPT == "SGD" else {}
     optimizer_type = maybe_add_gradient_clipping(cfg, getattr(torch.optim, solver.OPT))
     return optimizer_type(list(merged.values()), lr=solver.BASE_LR, **options)
@@ -52,7 +51,7 @@ def freeze_groups(optimizer: torch.optim.Optimizer, is_frozen: Callable[[], bool
     from zero again.
     """
 
-    def skip_frozen(optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+    def skip_frozen(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
         if is_frozen():
             for group in optimizer.param_groups:
                 if group["freeze_status"] == "freeze":
@@ -82,7 +81,12 @@ def lr_factor(
 
     Args:
         epoch: from 0.
+        schedule: "MultiStepLR" or "CosineAnnealingLR".
         delay_epochs: the cosine starts after these (``SOLVER.DELAY_EPOCHS``).
+
+    Example:
+        >>> [round(lr_factor(epoch), 3) for epoch in (0, 9, 39, 40, 80)]
+        [0.1, 1.0, 1.0, 0.1, 0.01]
     """
     if epoch < warmup_epochs - 1:
         return warmup_factor + (1 - warmup_factor) * epoch / (warmup_epochs - 1)
