@@ -23,9 +23,8 @@ def _allowed_globals() -> dict[tuple[str, str], Any]:
 
     def allow(*objects: Any, module: str | None = None) -> None:
         for item in objects:
-            allowed[
-                module or item.__module__, getattr(item, "__qualname__", getattr(item, "__name__", ""))
-            ] = item
+            name = getattr(item, "__qualname__", getattr(item, "__name__", ""))
+            allowed[module or item.__module__, name] = item
 
     allow(collections.OrderedDict, collections.defaultdict, collections.deque, collections.Counter)
     allow(set, frozenset, bytearray, complex, slice, int, float, bool, str, bytes, list, dict, tuple)
@@ -72,8 +71,7 @@ class _SafeUnpickler(pickle.Unpickler):
         except KeyError:
             raise pickle.UnpicklingError(
                 f"the file refers to {module}.{name}, which is neither a tensor nor plain data, and was "
-                "not loaded; "
-                "if it is yours and you trust the file, call "
+                "not loaded; if it is yours and you trust the file, call "
                 f"torch.serialization.add_safe_globals([{name}]) first"
             ) from None
 
@@ -108,8 +106,7 @@ def load_safely(path: str | Path) -> Any:
 
 
 def read_checkpoints_safely() -> None:
-    """fastreid/utils/checkpoint.py:216 calls ``torch.load`` with its defaults, which no longer read numpy
-    scalars, CfgNode or deque."""
+    """fastreid/utils/checkpoint.py:216: ``torch.load`` no longer reads numpy scalars, CfgNode or deque."""
     from fastreid.utils.checkpoint import Checkpointer
 
     replace(Checkpointer, "_load_file", lambda self, f: load_safely(f))

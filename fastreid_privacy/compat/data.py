@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import weakref
 from collections.abc import Callable, Iterator
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 import torch
@@ -31,25 +32,22 @@ def load_batches_onto(device: str | None) -> None:
 
 
 def start_method() -> str:
-    """How this process starts others, without settling it: a script may still choose (asking
-    ``get_start_method`` would settle it)."""
+    """How this process starts others, without settling it, as a plain ``get_start_method`` would do."""
     return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
 
 
-class _WorkerProcess(multiprocessing.get_context("spawn").Process):
-    """A loader's worker that imports this package before anything of fastreid: its class, defined here, is
-    the first thing it unpickles."""
+class _WorkerProcess(SpawnProcess):
+    """A loader's worker that imports this package before fastreid, for its class is unpickled first."""
 
 
-class _WorkerContext(type(multiprocessing.get_context("spawn"))):
+class _WorkerContext(SpawnContext):
     """How workers start where they are not forked."""
 
     Process = _WorkerProcess
 
 
 class PlainDataLoader(DataLoader):
-    """torch's loader under the constructor of fastreid's ``DataLoaderX``; batches arrive on the device where
-    the model will want them.
+    """torch's loader as fastreid constructs its ``DataLoaderX``; batches arrive on the model's device.
 
     Args:
         local_rank: index of this process's GPU, used where batches go to a GPU (see ``load_batches_onto``).
@@ -68,7 +66,8 @@ class PlainDataLoader(DataLoader):
         super().__init__(**kwargs)
         self._batches: Callable[[], Any] = lambda: None
 
-    def __iter__(self) -> Iterator[Any]:
+    # torch's annotation names the class of its own iterators
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         batches = super().__iter__()
         self._batches = weakref.ref(batches)
         # map keeps torch's behaviour: workers start now, not at the first batch, and what a data set raises
@@ -85,8 +84,7 @@ class PlainDataLoader(DataLoader):
         return batch
 
     def shutdown(self) -> None:
-        """Stop the worker processes of an iteration that was not run to its end; without workers, or after
-        the end, nothing happens."""
+        """Stop the worker processes of an iteration that was not run to its end, if there are any."""
         batches = self._batches()
         if batches is not None and hasattr(batches, "_shutdown_workers"):
             batches._shutdown_workers()
@@ -113,8 +111,7 @@ def replace_the_data_loader() -> None:
 
 
 def read_the_data_folder_when_needed() -> None:
-    """fastreid/data/build.py:27 reads FASTREID_DATASETS when it is imported, which ``apply`` does earlier
-    than a user's script would.
+    """fastreid/data/build.py:27 reads FASTREID_DATASETS when it is imported, which ``apply`` does early.
 
     A script that sets the variable between ``import fastreid_privacy`` and its first loader would otherwise
     read another folder.
@@ -151,8 +148,7 @@ class _Transforms:
 
 
 def translate_random_affine() -> None:
-    """fastreid/data/transforms/build.py:81 passes ``resample`` and ``fillcolor``, now ``interpolation`` and
-    ``fill``."""
+    """fastreid/data/transforms/build.py:81: ``resample`` and ``fillcolor`` have other names now."""
     import fastreid.data.transforms.build as build
 
     replace(build, "T", _Transforms())

@@ -29,8 +29,7 @@ def launch(
     args: tuple = (),
     device: str = "auto",
 ) -> None:
-    """Run ``main_func(*args)`` in this process, or in ``num_gpus_per_machine`` new ones joined in a process
-    group.
+    """Run ``main_func(*args)`` in this process, or in several new ones joined in a process group.
 
     Args:
         main_func: what to run; with more than one process a function that a new process can import by its
@@ -57,8 +56,7 @@ def launch(
     if use_cuda and num_gpus_per_machine > torch.cuda.device_count():
         raise UserError(
             f"{num_gpus_per_machine} processes were asked for and {torch.cuda.device_count()} GPUs are "
-            "visible: "
-            "lower --num-gpus, or set MODEL.DEVICE cpu to run the processes on the CPU"
+            "visible: lower --num-gpus, or set MODEL.DEVICE cpu to run the processes on the CPU"
         )
     if dist_url in (None, "auto"):
         if num_machines > 1:
@@ -130,8 +128,7 @@ def _worker(local_rank: int, main_func: Callable, args: tuple, setup: tuple, inh
 
 
 def share_cores(processes: int) -> None:
-    """Give each of ``processes`` on this machine its share of the cores, unless OMP_NUM_THREADS says
-    otherwise.
+    """Give each process of this machine its share of the cores, unless OMP_NUM_THREADS says otherwise.
 
     Two processes with all cores each wait for one another at every operation: 4 s for an iteration of 0.13 s
     was measured.
@@ -146,8 +143,7 @@ def available_cores() -> int:
 
 
 def launch_without_a_gpu() -> None:
-    """fastreid/engine/launch.py:74–77 and 92: the worker asserts CUDA, knows only NCCL and leaves its process
-    group standing."""
+    """fastreid/engine/launch.py:74–77 and 92: needs CUDA and NCCL, and leaves its process group standing."""
     import fastreid.engine
 
     # fastreid.engine.launch is the function: `from .launch import *` (engine/__init__.py:17) has covered the
@@ -157,8 +153,7 @@ def launch_without_a_gpu() -> None:
 
 
 class DeviceAwareDDP(DistributedDataParallel):
-    """DistributedDataParallel that takes ``device_ids`` for a model on a GPU only, and fastreid's name of an
-    option torch has renamed."""
+    """DistributedDataParallel that knows ``device_ids`` on a GPU only, and the old name of an option."""
 
     def __init__(self, module: torch.nn.Module, device_ids: list | None = None, **kwargs: Any) -> None:
         on_gpu = next(module.parameters()).device.type == "cuda"
@@ -173,8 +168,7 @@ class DeviceAwareDDP(DistributedDataParallel):
 
 
 def wrap_cpu_models_for_ddp() -> None:
-    """fastreid/engine/defaults.py:209–211 passes ``device_ids``, which torch refuses for a model on the
-    CPU."""
+    """fastreid/engine/defaults.py:209–211: torch refuses ``device_ids`` for a model on the CPU."""
     import fastreid.engine.defaults as defaults
 
     replace(defaults, "DistributedDataParallel", DeviceAwareDDP)

@@ -12,8 +12,7 @@ from .patching import original_of, replace
 
 
 def rank_without_compiling() -> None:
-    """fastreid/evaluation/reid_evaluation.py:129 compiles an extension into site-packages at the first
-    evaluation.
+    """fastreid/evaluation/reid_evaluation.py:129 compiles an extension into site-packages.
 
     It runs ``make`` with PATH's python3 and leaves with ``sys.exit(1)`` where Cython is missing
     (rank_cylib/__init__.py:15–20). Without it fastreid ranks in Python, with the same figures; an extension
@@ -25,13 +24,13 @@ def rank_without_compiling() -> None:
 
 
 def rank_short_galleries() -> None:
-    """fastreid/evaluation/rank.py:156: a query left with fewer than 50 gallery images ends in an error, or in
-    a wrong curve.
+    """fastreid/evaluation/rank.py:156: a query with fewer than 50 gallery images ends in an error.
 
-    The curves of the queries then differ in length: a ragged array in Python, garbage at the end in Cython;
-    and a gallery under 10 has no Rank-10. Images that match nobody are appended behind every gallery image:
-    each query keeps at least ``max_rank``, the curve stays where its last real image left it (CMC at k above
-    the number of images is 1), and AP and INP, which end at the last true match, do not change.
+    Or in a wrong curve: the curves of the queries then differ in length, a ragged array in Python, garbage
+    at the end in Cython; and a gallery under 10 has no Rank-10. Images that match nobody are appended behind
+    every gallery image: each query keeps at least ``max_rank``, the curve stays where its last real image
+    left it (CMC at k above the number of images is 1), and AP and INP, which end at the last true match, do
+    not change.
     """
     import fastreid.evaluation.rank as rank
 
@@ -66,9 +65,8 @@ def pad_gallery(
     if len(g_pids) - most_removed >= max_rank:
         return distmat, g_pids, g_camids
     nobody = min(q_pids.min(initial=0), g_pids.min(initial=0)) - 1
-    strangers = (nobody - np.arange(max_rank)).astype(
-        g_pids.dtype
-    )  # one image each: the CUHK03 protocol draws one per identity
+    # one image each: the CUHK03 protocol draws one per identity
+    strangers = (nobody - np.arange(max_rank)).astype(g_pids.dtype)
     far_away = np.full((len(distmat), max_rank), np.inf, dtype=distmat.dtype)
     return (
         np.concatenate([distmat, far_away], axis=1),
@@ -78,8 +76,7 @@ def pad_gallery(
 
 
 def rerank_on_the_cpu() -> None:
-    """fastreid/utils/compute_dist.py:68–75: re-ranking (TEST.RERANK) calls ``.cuda()`` and faiss's GPU
-    resources.
+    """fastreid/utils/compute_dist.py:68–75: re-ranking (TEST.RERANK) needs a GPU, for torch and for faiss.
 
     ``search_option=3`` is fastreid's own search on the CPU; it is taken where torch or faiss has no GPU.
     """

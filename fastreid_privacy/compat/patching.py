@@ -15,15 +15,11 @@ def original_of(owner: Any, name: str) -> Any:
 
 
 def replace(owner: Any, name: str, new: Any) -> None:
-    """Set ``owner.name`` (a module's or a class's attribute) to ``new``; the first value that was there is
-    kept in ORIGINALS."""
+    """Set ``owner.name``, of a module or a class, to ``new``; ORIGINALS keeps what was there at first."""
     ORIGINALS.setdefault(_key(owner, name), vars(owner).get(name))
     setattr(owner, name, new)
 
 
 def _key(owner: Any, name: str) -> str:
-    return (
-        f"{owner.__module__}.{owner.__qualname__}.{name}"
-        if isinstance(owner, type)
-        else f"{owner.__name__}.{name}"
-    )
+    where = f"{owner.__module__}.{owner.__qualname__}" if isinstance(owner, type) else owner.__name__
+    return f"{where}.{name}"

@@ -13,8 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_optimizers_that_update() -> None:
-    """fastreid/solver/build.py:187, with train_loop.py:248 and utils/params.py: no weight is ever updated,
-    and nothing says so.
+    """fastreid/solver/build.py:187, with train_loop.py:248 and utils/params.py: no weight is ever updated.
 
     ``contiguous=True`` gives the optimizer one long buffer per group; the parameters' gradients are views of
     the buffer's gradient. torch 2's ``zero_grad`` sets the latter to None, so ``step`` passes over the
@@ -27,8 +26,7 @@ def build_optimizers_that_update() -> None:
 
 
 def refuse_lost_gradient_buffers() -> None:
-    """fastreid/utils/params.py:90–101: the check that should notice it compares pointers that have not
-    changed.
+    """fastreid/utils/params.py:90–101: the check that should notice it compares unchanged pointers.
 
     Who asks for ``contiguous=True`` gets an error after the first step instead of a model that stays as it
     was.
@@ -39,8 +37,8 @@ def refuse_lost_gradient_buffers() -> None:
         if any(buffer.grad is None for buffer in self._param_buffer):
             raise ValueError(
                 "the optimizer was built with contiguous=True, which updates no weight since zero_grad() "
-                "sets gradients to None; "
-                "build it with fastreid.solver.build_optimizer(cfg, model, contiguous=False)"
+                "sets gradients to None; build it with "
+                "fastreid.solver.build_optimizer(cfg, model, contiguous=False)"
             )
         original_of(ContiguousParams, "assert_buffer_is_valid")(self)
 
@@ -48,8 +46,7 @@ def refuse_lost_gradient_buffers() -> None:
 
 
 def normalise_out_of_place() -> None:
-    """fastreid/modeling/meta_arch/baseline.py:130 and mgn.py:256: ``sub_`` and ``div_`` on the batch that was
-    passed in.
+    """fastreid/modeling/meta_arch/baseline.py:130 and mgn.py:256: ``sub_``, ``div_`` on the caller's batch.
 
     A second forward on the same batch, TEST.FLIP among them, would normalise twice, and a generator's output
     would change under the losses that follow.
@@ -58,8 +55,7 @@ def normalise_out_of_place() -> None:
     from fastreid.modeling.meta_arch.mgn import MGN
 
     def preprocess_image(self: Any, batched_inputs: Any) -> torch.Tensor:
-        """Images (N×3×H×W RGB 0–255, alone or as ``["images"]`` of a batch), normalised, on the model's
-        device."""
+        """Images, alone or ``["images"]`` of a batch, N×3×H×W RGB 0–255, as the backbone takes them."""
         if isinstance(batched_inputs, dict):
             images = batched_inputs["images"]
         elif isinstance(batched_inputs, torch.Tensor):
@@ -73,8 +69,7 @@ def normalise_out_of_place() -> None:
 
 
 def train_without_amp_on_the_cpu() -> None:
-    """fastreid/engine/train_loop.py:335 asserts CUDA for mixed precision, which every base config enables
-    (engine/defaults.py:214)."""
+    """fastreid/engine/train_loop.py:335 asserts CUDA for mixed precision, which every base config enables."""
     import fastreid.engine.defaults as defaults
     from fastreid.engine.train_loop import AMPTrainer, SimpleTrainer
 
@@ -88,11 +83,10 @@ def train_without_amp_on_the_cpu() -> None:
 
 
 def survive_missing_evaluations() -> None:
-    """fastreid/engine/hooks.py:376–383 and defaults.py:333: TEST.EVAL_PERIOD 0 divides by zero and −1 fails
-    an assertion at the end.
+    """fastreid/engine/hooks.py:376–383, defaults.py:333: TEST.EVAL_PERIOD 0 and −1 end in errors.
 
-    An exception before the first epoch is also hidden by an AttributeError, for the trainer has no epoch by
-    then.
+    0 divides by zero, −1 fails an assertion at the end. An exception before the first epoch is also hidden by
+    an AttributeError, for the trainer has no epoch by then.
     """
     from fastreid.engine.defaults import DefaultTrainer
     from fastreid.engine.hooks import EvalHook
@@ -109,8 +103,7 @@ def survive_missing_evaluations() -> None:
 
 
 def write_the_last_evaluation() -> None:
-    """fastreid/utils/events.py:105 and 147 with engine/hooks.py:150: what the last evaluation measured
-    reaches no metrics.json.
+    """fastreid/utils/events.py:105, 147, engine/hooks.py:150: metrics.json lacks the last evaluation.
 
     The writers run after the last step, and then refuse everything of the same iteration, which is what the
     evaluation after the epoch carries; an evaluation in ``after_train`` meets writers that only close. So the

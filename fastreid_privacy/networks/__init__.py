@@ -1,5 +1,4 @@
-"""The networks of the method: pix2pix generators and discriminators, and the registries that others add
-theirs to."""
+"""pix2pix generators and discriminators, and the registries that others add theirs to."""
 
 from .patchgan import PatchDiscriminator
 from .registry import DISCRIMINATOR_REGISTRY, GENERATOR_REGISTRY, build_discriminator, build_generator

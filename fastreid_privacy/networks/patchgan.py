@@ -1,5 +1,4 @@
-"""The conditional PatchGAN of pix2pix, which judges every 70×70 patch of an image for itself (paper, eqs. 1,
-2, 5 and 6)."""
+"""The conditional PatchGAN of pix2pix, which judges every 70×70 patch of an image for itself (eqs. 1–6)."""
 
 from __future__ import annotations
 
@@ -17,12 +16,11 @@ MAX_WIDENING = 8
 
 @DISCRIMINATOR_REGISTRY.register()
 class PatchDiscriminator(nn.Module):
-    """PatchGAN discriminator: (condition, image), both N×3×H×W in [−1, 1] → N×1×h×w logits, positive for
-    "real".
+    """PatchGAN discriminator: (condition, image), N×3×H×W in [−1, 1] → N×1×h×w logits, positive for "real".
 
     ``layers`` 4×4 convolutions of stride 2, then two of stride 1, with BatchNorm except on the first and the
-    last and LeakyReLU(0.2) between them. With 3 layers a logit sees 70×70 pixels, and h, w are H // 8 − 2, W
-    // 8 − 2.
+    last and LeakyReLU(0.2) between them. With 3 layers a logit sees 70×70 pixels, h is H // 8 − 2 and w is
+    W // 8 − 2.
 
     Args:
         in_channels: Channels of condition and image together.
@@ -50,11 +48,10 @@ class PatchDiscriminator(nn.Module):
         ]
         for level in range(1, layers + 1):
             stride = 2 if level < layers else 1
+            before, after = channels[level - 1], channels[level]
             stages += [
-                nn.Conv2d(
-                    channels[level - 1], channels[level], kernel_size=4, stride=stride, padding=1, bias=False
-                ),
-                nn.BatchNorm2d(channels[level]),
+                nn.Conv2d(before, after, kernel_size=4, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(after),
                 nn.LeakyReLU(0.2),
             ]
         stages.append(nn.Conv2d(channels[layers], 1, kernel_size=4, stride=1, padding=1))
@@ -72,7 +69,6 @@ class PatchDiscriminator(nn.Module):
         if min(height, width) < self.min_side:
             raise UserError(
                 f"images of {height}×{width} are too small for the discriminator: both sides of "
-                "INPUT.SIZE_TRAIN must be at least "
-                f"{self.min_side} pixels"
+                f"INPUT.SIZE_TRAIN must be at least {self.min_side} pixels"
             )
         return self.stages(torch.cat([condition, image], dim=1))

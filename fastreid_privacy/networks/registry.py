@@ -3,8 +3,8 @@
 A registered class is built by its own ``from_options``, the one place where a network meets the config:
 
 - generator: ``from_options(options, size)`` with the config node ``PRIVACY.ANONYMIZER`` or
-  ``PRIVACY.RECOVERY`` and the training size (height, width) in pixels; its ``forward`` maps N×3×H×W in [−1,
-  1] to the same shape and range;
+  ``PRIVACY.RECOVERY`` and the training size (height, width) in pixels; its ``forward`` maps N×3×H×W in
+  [−1, 1] to the same shape and range;
 - discriminator: ``from_options(options)`` with the node ``PRIVACY.DISCRIMINATOR``; its ``forward(condition,
   image)`` maps two N×3×H×W in [−1, 1] to logits of any shape, positive for "real".
 
@@ -45,9 +45,8 @@ def build_generator(options: Any, size: tuple[int, int]) -> nn.Module:
     Raises:
         UserError: The name is not registered, or the network cannot take the size.
     """
-    return lookup(
-        GENERATOR_REGISTRY, options.NAME, "PRIVACY.ANONYMIZER.NAME or PRIVACY.RECOVERY.NAME"
-    ).from_options(options, size)
+    keys = "PRIVACY.ANONYMIZER.NAME or PRIVACY.RECOVERY.NAME"
+    return lookup(GENERATOR_REGISTRY, options.NAME, keys).from_options(options, size)
 
 
 def build_discriminator(options: Any) -> nn.Module:

@@ -1,5 +1,4 @@
-"""The pix2pix U-Net, generator of both the anonymizer and the recovery decoder (paper, sections 3.1, 3.2 and
-4.2).
+"""The pix2pix U-Net: anonymizer and recovery decoder (sections 3.1, 3.2 and 4.2).
 
 Every down layer halves the image, every up layer doubles it and sees, besides the layer below, the features
 of the same size from the way down. Those skips are what lets an anonymized image carry the detail that
@@ -46,15 +45,12 @@ def check_size(height: int, width: int, depth: int) -> None:
     smaller = "×".join(str(max(side // step, 1) * step) for side in (height, width))
     larger = "×".join(str(max(-(-side // step), 1) * step) for side in (height, width))
     fitting = halvings(height, width)
-    shallower = (
-        f", or set PRIVACY.ANONYMIZER.DEPTH and PRIVACY.RECOVERY.DEPTH to at most {fitting}"
-        if fitting >= MIN_DEPTH
-        else ""
-    )
+    shallower = ""
+    if fitting >= MIN_DEPTH:
+        shallower = f", or set PRIVACY.ANONYMIZER.DEPTH and PRIVACY.RECOVERY.DEPTH to at most {fitting}"
     raise UserError(
         f"images of {height}×{width} cannot be halved {depth} times by the U-Net: set INPUT.SIZE_TRAIN and "
-        "INPUT.SIZE_TEST to "
-        f"{' or '.join(dict.fromkeys([smaller, larger]))}{shallower}"
+        f"INPUT.SIZE_TEST to {' or '.join(dict.fromkeys([smaller, larger]))}{shallower}"
     )
 
 
@@ -88,8 +84,7 @@ class UNetGenerator(nn.Module):
         if depth < MIN_DEPTH:
             raise UserError(
                 f"the U-Net's depth is {depth}: PRIVACY.ANONYMIZER.DEPTH and PRIVACY.RECOVERY.DEPTH must "
-                "be 0 (as often as both sides "
-                f"halve) or at least {MIN_DEPTH}"
+                f"be 0 (as often as both sides halve) or at least {MIN_DEPTH}"
             )
         self.depth = depth
         channels = [width * min(2**level, MAX_WIDENING) for level in range(depth)]
@@ -100,18 +95,22 @@ class UNetGenerator(nn.Module):
             below = channels[level]
             above = in_channels if first else channels[level - 1]
             self.down.append(_layer(nn.Conv2d, above, below, norm=not (first or innermost)))
-            # An up layer sees the layer below it and the skip of the same size; the innermost has nothing
-            # below.
-            arriving = below if innermost else 2 * below
-            self.up.append(
-                _layer(nn.ConvTranspose2d, arriving, out_channels if first else above, norm=not first)
-            )
+            # An up layer sees the layer below it and the skip of the same size; the innermost has none below.
+            arriving, leaving = below if innermost else 2 * below, out_channels if first else above
+            self.up.append(_layer(nn.ConvTranspose2d, arriving, leaving, norm=not first))
         self.apply(initialize)
 
     @classmethod
     def from_options(cls, options: Any, size: tuple[int, int]) -> UNetGenerator:
-        """Build from a config node with ``WIDTH`` and ``DEPTH`` (0: as often as both sides halve) for images
-        of (height, width)."""
+        """Build from a config node with ``WIDTH`` and ``DEPTH`` (0: as often as both sides halve).
+
+        Args:
+            options: the node.
+            size: (height, width) of the images, pixels.
+
+        Raises:
+            UserError: The network cannot take the size.
+        """
         height, width = size
         depth = options.DEPTH or max(halvings(height, width), MIN_DEPTH)
         generator = cls(width=options.WIDTH, depth=depth)

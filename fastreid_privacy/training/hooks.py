@@ -24,8 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class FreezeHook(HookBase):
-    """Hold the layers of ``MODEL.FREEZE_LAYERS`` (patterns matched from the start of a name) for the first
-    ``SOLVER.FREEZE_ITERS`` steps.
+    """Hold the layers of ``MODEL.FREEZE_LAYERS`` for the first ``SOLVER.FREEZE_ITERS`` steps.
 
     Parameters are held by the optimizer (``solver.freeze_groups``), BatchNorm statistics here: again before
     each step, as an evaluation in between sets every module back to training. A pure function of the
