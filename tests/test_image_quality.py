@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastreid_privacy.core.errors import UserError
-from fastreid_privacy.evaluation import ImageQuality, psnr_of_mse
+from fastreid_privacy.evaluation import ImageQuality, psnr_of_mse, psnr_of_sum
 
 
 def image_batch(seed, count=3, height=20, width=14):
@@ -61,6 +61,11 @@ def test_psnr_of_mse():
     assert psnr_of_mse(255.0**2) == 0
     assert psnr_of_mse(100.0) == pytest.approx(20 * math.log10(255 / 10))
     assert psnr_of_mse(0.0) == math.inf
+
+
+def test_psnr_of_sum():
+    assert psnr_of_sum(300 * 100.0, 300) == psnr_of_mse(100.0)
+    assert psnr_of_sum(0.0, 300) is None
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,5 +1,4 @@
-"""Evaluation over raw (OI), protected (PI), desensitized (DI) and recovered (RI) images, in one pass over a
-test set.
+"""Evaluation over raw (OI), protected (PI), desensitized (DI) and recovered (RI) images, in one pass.
 
 1. ``distances``         a block of queries to the whole gallery, from memory or disk, on CPU or GPU
 2. ``protocol``          which gallery images are true matches of a query, and which are left out
@@ -20,7 +19,7 @@ test set.
 from ..core.domains import PAIRS
 from .bootstrap import paired_bootstrap
 from .hybrid_evaluator import Evaluation, HybridEvaluator
-from .image_quality import ImageQuality, psnr_of_mse
+from .image_quality import ImageQuality, psnr_of_mse, psnr_of_sum
 from .rank_lists import picture_rank_lists
 from .ranking import evaluate_retrieval
 from .ranking_options import RankingOptions
@@ -35,4 +34,5 @@ __all__ = [
     "paired_bootstrap",
     "picture_rank_lists",
     "psnr_of_mse",
+    "psnr_of_sum",
 ]

@@ -41,8 +41,7 @@ def psnr_of_sum(squared_error: float, values: int) -> float | None:
 
 @dataclass
 class ImageQuality:
-    """PSNR, SSIM and LPIPS over all images of one domain, gathered batch by batch; each evaluation has its
-    own.
+    """PSNR, SSIM and LPIPS over all images of one domain, gathered batch by batch.
 
     Only sums are kept, so accumulators of several processes can be sent, and merged, at the cost of eight
     numbers. ``lpips`` gives the N distances of a batch to its originals, or is None; it is neither sent nor
@@ -100,6 +99,7 @@ class ImageQuality:
             ssim = structural_similarity_index_measure(
                 images, reference, data_range=DATA_RANGE, reduction="none"
             )
+        assert isinstance(ssim, Tensor)  # a pair only where more than SSIM is asked for
         differ = torch.isfinite(psnr)
         self.images += len(images)
         self.values += images.numel()
@@ -120,8 +120,8 @@ class ImageQuality:
         """The figures over all images so far.
 
         Returns:
-            "PSNR": dB, of the mean squared error over the whole set, as the paper gives it; None, as JSON
-            knows no infinity, when nothing differs from the originals. "PSNR_per_image": dB, mean over the
+            "PSNR": dB, of the mean squared error over the whole set, as the paper gives it; None when nothing
+            differs from the originals. "PSNR_per_image": dB, mean over the
             images that differ from their original; None when none does. "identical_images": how many do not,
             and are not in that mean. "SSIM": mean over all images. "LPIPS": mean over all images, 0 or more,
             smaller is more alike; None where it was not measured of all.
@@ -131,10 +131,9 @@ class ImageQuality:
         """
         if not self.images:
             raise UserError("image quality of no images was asked for: the data set is empty")
-        psnr = psnr_of_mse(self.squared_error / self.values)
         different = self.images - self.identical_images
         return {
-            "PSNR": psnr if math.isfinite(psnr) else None,
+            "PSNR": psnr_of_sum(self.squared_error, self.values),
             "PSNR_per_image": self.psnr / different if different else None,
             "SSIM": self.ssim / self.images,
             "LPIPS": self.lpips_sum / self.images if self.lpips_images == self.images else None,
