@@ -3,7 +3,8 @@
 1. ``distances``         a block of queries to the whole gallery, from memory or disk, on CPU or GPU
 2. ``protocol``          which gallery images are true matches of a query, and which are left out
 3. ``places``            where the true matches are in a ranking
-4. ``ranking``           CMC, mAP and mINP of query sets against one gallery
+4. ``query_ranks``       CMC, mAP and mINP of one query set, gathered from its distances
+   ``ranking``           query sets against one gallery
    ``ranking_options``   what may come before and after: query expansion, re-ranking, verification
    ``expansion``         alpha query expansion
    ``rerank``            k-reciprocal re-ranking

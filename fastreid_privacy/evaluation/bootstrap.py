@@ -12,7 +12,7 @@ from ..core.errors import UserError
 def paired_bootstrap(
     ours: np.ndarray, theirs: np.ndarray, *, draws: int = 10_000, seed: int = 0
 ) -> dict[str, float]:
-    """The difference of two rank-1 figures on the same queries, and its 95 % interval over resampled queries.
+    """The difference of two rank-1 figures, and its 95 % interval over resampled queries.
 
     Args:
         ours, theirs: Q places of the first true match, from 1; 0 where a query has none. The same queries in
@@ -34,8 +34,7 @@ def paired_bootstrap(
         )
     counts = ours > 0
     gain = (ours[counts] == 1).astype(np.int64) - (theirs[counts] == 1)
-    # A query gains, loses or stays: the counts of a resample are multinomial, and no query need be drawn one
-    # by one.
+    # A query gains, loses or stays: the counts of a resample are multinomial, no query is drawn by itself.
     shares = [(gain == value).mean() for value in (1, -1, 0)]
     drawn = np.random.default_rng(seed).multinomial(len(gain), shares, size=draws)
     low, high = np.percentile(100 * (drawn[:, 0] - drawn[:, 1]) / len(gain), [2.5, 97.5])

@@ -1,5 +1,4 @@
-"""Alpha query expansion (fastreid's ``TEST.AQE``): each image becomes a mean of its nearest ones before
-anything is ranked."""
+"""Alpha query expansion (fastreid's ``TEST.AQE``): each image becomes a mean of its nearest ones."""
 
 from __future__ import annotations
 
@@ -20,12 +19,11 @@ def expand(
     alpha: float = 3.0,
     device: str = "auto",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Replace every image of both sides by the mean of its k nearest of both sides, each times its cosine to
-    the power of alpha.
+    """Replace every image of both sides by the mean of its k nearest of both sides.
 
-    An image is among its own nearest. The sum is divided by k, not by the weights; features are averaged as
-    they are and compared by the cosine only. A cosine below zero has no real power of a fractional alpha:
-    such an image weighs nothing.
+    Each of them is weighted by its cosine to the power of alpha. An image is among its own nearest. The sum
+    is divided by k, not by the weights; features are averaged as they are and compared by the cosine only. A
+    cosine below zero has no real power of a fractional alpha: such an image weighs nothing.
 
     Args:
         query: Q×D finite features of any float type.
@@ -58,8 +56,7 @@ def expand(
     if times < 1 or not 0 <= alpha < np.inf:
         raise UserError(
             f"query expansion was asked for {times} times with alpha {alpha}: give at least 1 "
-            "(TEST.AQE.QE_TIME) and at least "
-            "0 (TEST.AQE.ALPHA)"
+            "(TEST.AQE.QE_TIME) and at least 0 (TEST.AQE.ALPHA)"
         )
     images = np.concatenate([as_array(query), as_array(gallery)], dtype=np.float32, casting="same_kind")
     for _ in range(times):

@@ -6,6 +6,8 @@ whole, and no matrix of all distances is made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import faiss
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ from ..core.errors import UserError
 from .distances import METRICS, choose_device
 
 QUERY_BYTES, GALLERY_BYTES = 64 * 2**20, 256 * 2**20  # of one part, as float32
+# (queries, gallery, k) → distances or inner products, and indices
+Search = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 MOST_ON_GPU = 2048  # neighbours that FAISS's GPU search can give
 
 
@@ -89,8 +93,10 @@ def nearest(
 
 
 def as_array(features: np.ndarray | Tensor) -> np.ndarray:
-    """Features as an array on the CPU in their own type, without a copy where possible; numpy has no
-    bfloat16, which becomes float32."""
+    """Features as an array on the CPU in their own type, without a copy where possible.
+
+    numpy has no bfloat16, which becomes float32.
+    """
     if not isinstance(features, Tensor):
         return np.asarray(features)
     features = features.detach().cpu()
@@ -98,16 +104,15 @@ def as_array(features: np.ndarray | Tensor) -> np.ndarray:
 
 
 def as_float32(rows: np.ndarray, metric: str) -> np.ndarray:
-    """Some rows as a contiguous float32 array, of length 1 where the metric is the cosine; rows of zeros
-    stay."""
+    """Some rows as a contiguous float32 array; for the cosine of length 1, but for rows of zeros."""
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     if metric == "cosine":
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return rows
 
 
-def _search_of(device: str, k: int, metric: str):
-    """(queries, gallery, k) → FAISS's distances or inner products, and indices."""
+def _search_of(device: str, k: int, metric: str) -> Search:
+    """FAISS's search on this device."""
     kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
     chosen = choose_device(device)
     if chosen.type != "cuda" or k > MOST_ON_GPU or not faiss.get_num_gpus():

@@ -7,17 +7,14 @@ indices are compared only where distances are equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-TILE_BYTES = {
-    "cpu": 2**20,
-    "cuda": 2**26,
-}  # of distances sorted at a time: on the CPU by each thread, in its cache
+# Of distances sorted at a time: on the CPU by each thread, in its cache.
+TILE_BYTES = {"cpu": 2**20, "cuda": 2**26}
 
 
 def places_of_matches(distances: Tensor, matches: Tensor) -> Tensor:
@@ -31,23 +28,26 @@ def places_of_matches(distances: Tensor, matches: Tensor) -> Tensor:
         Q×M int64 in the order of ``matches``, on the same device; 0 for those filled up.
     """
     rows = max(1, TILE_BYTES[distances.device.type] // (4 * distances.shape[1]))
-    tiles = list(zip(distances.split(rows), matches.split(rows), strict=True))
+    tiles = distances.split(rows), matches.split(rows)
     if distances.is_cuda:
-        return torch.cat([_places(*tile, lambda values: values.sort(dim=1).values) for tile in tiles])
+        return torch.cat(list(map(_places, *tiles)))
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        return torch.cat(list(threads.map(lambda tile: _places(*tile, _sorted_by_numpy), tiles)))
+        return torch.cat(list(threads.map(_places, *tiles)))
 
 
-def _sorted_by_numpy(values: Tensor) -> Tensor:
-    """Each row in ascending order; numpy uses the processor's vector instructions, torch sorts indices
-    along."""
+def _in_order(values: Tensor) -> Tensor:
+    """Each row in ascending order."""
+    if values.is_cuda:
+        return values.sort(dim=1).values
+    # numpy uses the processor's vector instructions; torch sorts indices along
     return torch.from_numpy(np.sort(values.numpy(), axis=1))
 
 
-def _places(distances: Tensor, matches: Tensor, sort: Callable[[Tensor], Tensor]) -> Tensor:
+def _places(distances: Tensor, matches: Tensor) -> Tensor:
+    """:func:`places_of_matches` of one tile."""
     used = matches >= 0
     own = distances.gather(1, matches.clamp(min=0))
-    in_order = sort(distances)
+    in_order = _in_order(distances)
     nearer = torch.searchsorted(in_order, own)
     equal = torch.searchsorted(in_order, own, right=True) - nearer
     places = nearer + 1

@@ -1,10 +1,8 @@
-"""Retrieval figures: CMC, mAP and mINP of any query sets against one gallery, exact, without a full distance
-matrix."""
+"""Ranking one gallery for any number of query sets, exact, without a full distance matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,37 +12,12 @@ from torch import Tensor
 from ..core.errors import UserError
 from .distances import Features, Gallery, choose_device
 from .expansion import expand
-from .places import places_of_matches
 from .protocol import Labels, TrueMatches
+from .query_ranks import QueryRanks, QuerySet, Ranking
 from .ranking_options import RankingOptions
 from .rerank import JaccardDistances
-from .roc import RocCounter
 
-CMC_RANKS = (1, 5, 10)
-
-
-class QueryRanks(NamedTuple):
-    """What each query's ranking says; 0 in all three for a query without a true match under another camera. Q
-    values each."""
-
-    first_places: np.ndarray  # place of the first true match, from 1
-    average_precisions: np.ndarray  # 0–1
-    inverse_penalties: np.ndarray  # 0–1
-
-
-class Ranking(NamedTuple):
-    """What ranking one query set against one gallery gives."""
-
-    queries: QueryRanks
-    verification: dict[str, float]  # "TPR@FPR=1e-04" and so on, percent; empty where it was not asked for
-    best: (
-        np.ndarray
-    )  # of the queries that were asked for: gallery indices of their first images, n×k, filled up with −1
-
-    @property
-    def figures(self) -> dict[str, float | int]:
-        """The figures of :func:`evaluate_retrieval`."""
-        return {**summarize(self.queries), **self.verification}
+__all__ = ["QueryRanks", "Ranking", "evaluate_retrieval", "rank"]
 
 
 def evaluate_retrieval(
@@ -61,7 +34,7 @@ def evaluate_retrieval(
     roc: bool = False,
     device: str = "auto",
     block_bytes: int | None = None,
-) -> dict[str, float | int]:
+) -> dict[str, float | int | None]:
     """Rank the gallery for every query and measure where its true matches are.
 
     Gallery images of the query's identity under the query's camera are left out; every other identity,
@@ -84,7 +57,7 @@ def evaluate_retrieval(
     Returns:
         "Rank-1", "Rank-5", "Rank-10", "mAP", "mINP" in percent (0–100), and "excluded_queries", a count. With
         fewer than 10 gallery images Rank-10 is the share of queries that have a match anywhere. With ``roc``
-        also "TPR@FPR=1e-04" and so on, percent.
+        also "TPR@FPR=1e-04" and so on, percent; None where every pair is a true one.
 
     Raises:
         UserError: for an unknown metric, empty or mismatched inputs, features that are not finite, or no
@@ -135,48 +108,62 @@ def rank(
     Raises:
         UserError: as :func:`evaluate_retrieval`.
     """
-    together = {"best_of": best_of, "best": best, "device": choose_device(device), "block_bytes": block_bytes}
-    if not (options.expansion or options.rerank):
-        return _rank_sets(queries, gallery, query_labels, gallery_labels, options, **together)
-    # Expansion and re-ranking look at queries and gallery as one set of images: nothing can be shared between
-    # query sets.
-    return [
-        ranking
-        for rows in queries
-        for ranking in _rank_sets([rows], gallery, query_labels, gallery_labels, options, **together)
-    ]
+    chosen = choose_device(device)
+    # Expansion and re-ranking look at queries and gallery as one set of images: nothing can be shared then.
+    apart = options.expansion or options.rerank
+    rankings = []
+    for rows in [[one] for one in queries] if apart else [queries]:
+        sets = [Features(one, "query", chosen) for one in rows]
+        side = Features(gallery, "gallery", chosen)
+        matches = _true_matches(sets, side, query_labels, gallery_labels)
+        gathered = [QuerySet(matches, len(side), best_of, best, options.roc) for _ in sets]
+        blocks = _distances(sets, side, options, block_bytes)
+        for number, start, distances in _of_each_set(blocks, len(matches.counts)):
+            gathered[number].add(start, distances)
+        rankings += [one.ranking() for one in gathered]
+    return rankings
 
 
-def _rank_sets(
-    queries, gallery, query_labels, gallery_labels, options, best_of, best, device, block_bytes
-) -> list[Ranking]:
-    sets, side = [Features(rows, "query", device) for rows in queries], Features(gallery, "gallery", device)
-    for features in sets:
-        if features.dimension != side.dimension:
+def _true_matches(
+    queries: Sequence[Features],
+    gallery: Features,
+    query_labels: tuple[ArrayLike, ArrayLike],
+    gallery_labels: tuple[ArrayLike, ArrayLike],
+) -> TrueMatches:
+    """The true matches of the queries, the same in every set, after checking that both sides fit."""
+    for features in queries:
+        if features.dimension != gallery.dimension:
             raise UserError(
-                f"query features have dimension {features.dimension}, gallery features {side.dimension}: "
+                f"query features have dimension {features.dimension}, gallery features {gallery.dimension}: "
                 "take both from one model"
             )
-    labels = [Labels.checked(*query_labels, len(features), "query") for features in sets]
-    matches = TrueMatches(labels[0], Labels.checked(*gallery_labels, len(side), "gallery"))
+    labels = [Labels.checked(query_labels, len(features), "query") for features in queries]
+    return TrueMatches(labels[0], Labels.checked(gallery_labels, len(gallery), "gallery"))
+
+
+def _distances(
+    queries: Sequence[Features], gallery: Features, options: RankingOptions, block_bytes: int | None
+) -> Iterator[tuple[int, Tensor]]:
+    """Blocks of distances as :meth:`Gallery.distances` gives them; of expanded features, and re-ranked, where
+    that is asked for and there is one query set."""
+    rows, others, device = queries[0].rows, gallery.rows, gallery.device
     if options.expansion:
-        *queries, gallery = expand(queries[0], gallery, **options.expansion, device=str(device))
-        sets, side = (
-            [Features(queries[0], "expanded query", device)],
-            Features(gallery, "expanded gallery", device),
-        )
-    blocks = Gallery(side, options.metric).distances(sets, block_bytes)
-    if options.rerank:
-        blocks = _reranked(blocks, queries[0], gallery, options, device)
-    counters = [RocCounter(len(matches.counts) * len(side)) for _ in sets] if options.roc else []
-    return _rank_blocks(blocks, matches, len(sets), counters, best_of, best)
+        rows, others = expand(rows, others, **options.expansion, device=str(device))
+        queries = [Features(rows, "expanded query", device)]
+        gallery = Features(others, "expanded gallery", device)
+    blocks = Gallery(gallery, options.metric).distances(queries, block_bytes)
+    return _reranked(blocks, rows, others, options, device) if options.rerank else blocks
 
 
 def _reranked(
-    blocks: Iterator[tuple[int, Tensor]], query, gallery, options: RankingOptions, device: torch.device
-):
+    blocks: Iterator[tuple[int, Tensor]],
+    query: np.ndarray | Tensor,
+    gallery: np.ndarray | Tensor,
+    options: RankingOptions,
+    device: torch.device,
+) -> Iterator[tuple[int, Tensor]]:
     """The blocks with (1 − weight)·Jaccard + weight·original distance in place of the original."""
-    rerank = dict(options.rerank)
+    rerank = dict(options.rerank or {})
     weight = rerank.pop("weight", 0.3)
     jaccard = JaccardDistances(query, gallery, **rerank, metric=options.metric, device=str(device))
     for start, block in blocks:
@@ -184,88 +171,20 @@ def _reranked(
         yield start, block.mul_(weight).add_(rows, alpha=1 - weight)
 
 
-def _rank_blocks(
-    blocks: Iterator[tuple[int, Tensor]],
-    matches: TrueMatches,
-    sets: int,
-    counters: list[RocCounter],
-    best_of: Sequence[int],
-    best: int,
-) -> list[Ranking]:
-    count = len(matches.counts)
-    ranks = QueryRanks(np.zeros(sets * count, dtype=np.int64), np.zeros(sets * count), np.zeros(sets * count))
-    lists = [np.full((len(best_of), best), -1, dtype=np.int64) for _ in range(sets)]
+def _of_each_set(blocks: Iterator[tuple[int, Tensor]], count: int) -> Iterator[tuple[int, int, Tensor]]:
+    """Cut the blocks of several query sets, one behind the other, where a set ends.
+
+    Args:
+        blocks: as :meth:`Gallery.distances` gives them.
+        count: queries of each set.
+
+    Yields:
+        The number of a set, the index in it of the first query, and the distances of that query and of those
+        behind it.
+    """
     for start, block in blocks:
-        for number in range(
-            start // count, -(-(start + len(block)) // count)
-        ):  # the sets that this block has queries of
-            first, last = max(start, number * count), min(start + len(block), (number + 1) * count)
-            rows, offset = block[first - start : last - start], first - number * count
-            images = torch.from_numpy(matches.of(offset, offset + len(rows)))
-            rows[
-                tuple(
-                    torch.from_numpy(index).to(rows.device)
-                    for index in matches.left_out_of(offset, offset + len(rows))
-                )
-            ] = torch.inf
-            places = places_of_matches(rows, images.to(rows.device)).cpu().numpy()
-            for values, figures in zip(
-                ranks, _figures_of(places, matches.counts[offset : offset + len(rows)]), strict=True
-            ):
-                values[first:last] = figures
-            for line, query in enumerate(best_of):
-                if offset <= query < offset + len(rows):
-                    lists[number][line] = _first_of(rows[query - offset], best)
-            if counters:
-                _count_pairs(counters[number], rows, images)
-    verification = [counter.compute() for counter in counters] or [{}] * sets
-    split = [
-        QueryRanks(*(values[number * count : (number + 1) * count] for values in ranks))
-        for number in range(sets)
-    ]
-    return [Ranking(*parts) for parts in zip(split, verification, lists, strict=True)]
-
-
-def _figures_of(places: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First place, average precision and inverse negative penalty of each query from the places of its
-    matches, rows×M, unused ones 0."""
-    unused = np.arange(places.shape[1]) >= counts[:, None]
-    places = np.sort(np.where(unused, np.iinfo(places.dtype).max, places), axis=1)
-    precisions = np.where(unused, 0, np.arange(1, places.shape[1] + 1) / places)
-    found = np.maximum(counts, 1)
-    any_match = counts > 0
-    last = places[np.arange(len(places)), found - 1]
-    return (
-        np.where(any_match, places[:, 0], 0),
-        precisions.sum(1) / found,
-        np.where(any_match, counts / last, 0),
-    )
-
-
-def _first_of(distances: Tensor, count: int) -> np.ndarray:
-    """Indices of the nearest gallery images in order, equal ones in gallery order, what is left out
-    (infinite) not among them."""
-    distances = distances.cpu().numpy()
-    nearest = np.argsort(distances, kind="stable")[:count]
-    nearest[np.isinf(distances[nearest])] = -1
-    return np.concatenate([nearest, np.full(count - len(nearest), -1)])
-
-
-def _count_pairs(counter: RocCounter, distances: Tensor, matches: Tensor) -> None:
-    """Give the counter the distances of true pairs and of all others; what is left out is infinite already,
-    and the block is used up."""
-    rows, columns = (matches >= 0).nonzero(as_tuple=True)
-    true = tuple(index.to(distances.device) for index in (rows, matches[rows, columns]))
-    true_pairs = distances[true]
-    distances[true] = torch.inf
-    counter.update(true_pairs.cpu().numpy(), distances[distances.isfinite()].cpu().numpy())
-
-
-def summarize(ranks: QueryRanks) -> dict[str, float | int]:
-    """CMC, mAP and mINP of :func:`evaluate_retrieval` from those of each query; at least one query must
-    count."""
-    counts = ranks.first_places > 0
-    cmc = {f"Rank-{rank}": 100 * float(np.mean(ranks.first_places[counts] <= rank)) for rank in CMC_RANKS}
-    means = {"mAP": ranks.average_precisions, "mINP": ranks.inverse_penalties}
-    means = {name: 100 * float(np.mean(values[counts])) for name, values in means.items()}
-    return {**cmc, **means, "excluded_queries": int((~counts).sum())}
+        while len(block):
+            number, first = divmod(start, count)
+            rows = block[: count - first]
+            yield number, first, rows
+            start, block = start + len(rows), block[len(rows) :]

@@ -1,5 +1,4 @@
-"""What comes between features and rankings: metric, query expansion, re-ranking, verification; fastreid's
-``TEST`` options."""
+"""How features become rankings: metric, expansion, re-ranking, verification; fastreid's ``TEST`` options."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""k-reciprocal re-ranking (fastreid's ``TEST.RERANK``): the Jaccard distance of the neighbourhoods of two
-images, in linear memory.
+"""k-reciprocal re-ranking (fastreid's ``TEST.RERANK``), in linear memory.
 
-Each image is encoded as a sparse vector over all images: its weights on those that are mutually near. Only
-queries are compared with the gallery, a few at a time.
+Each image is encoded as a sparse vector over all images: its weights on those that are mutually near. The
+Jaccard distance of two encodings says how much the neighbourhoods of two images differ. Only queries are
+compared with the gallery, a few at a time.
 """
 
 from __future__ import annotations
@@ -70,9 +70,8 @@ class JaccardDistances:
             averaged = neighbours[:, :k2]
             encodings = _rows_of(averaged, np.float32(1 / averaged.shape[1])) @ encodings
         self._queries = encodings[: len(query)]
-        self._images_with = encodings[
-            len(query) :
-        ].T.tocsr()  # for each image, the gallery images that have it in their encoding
+        # for each image, the gallery images that have it in their encoding
+        self._images_with = encodings[len(query) :].T.tocsr()
         self._gallery_size = len(gallery)
 
     def rows(self, start: int, stop: int) -> np.ndarray:

@@ -1,5 +1,4 @@
-"""Verification (fastreid's ``TEST.ROC``): how many true pairs are accepted when hardly any false pair may
-be."""
+"""Verification (fastreid's ``TEST.ROC``): the true pairs accepted where hardly any false pair may be."""
 
 from __future__ import annotations
 
@@ -70,10 +69,10 @@ class RocCounter:
         nearest = np.sort(np.concatenate(self._nearest or [np.empty(0)]))
         figures: dict[str, float | None] = {}
         for one_in in ONE_IN:
-            # The first false pair that must not be accepted, and with it every pair from its distance on.
-            refused = self._false_pairs // one_in
-            some = len(true) and self._false_pairs
-            figures[f"TPR@FPR={1 / one_in:.0e}"] = (
-                100 * float(np.mean(true < nearest[refused])) if some else None
-            )
+            accepted = None
+            if len(true) and self._false_pairs:
+                # Of the first false pair that must not be accepted; no pair at its distance is, either.
+                refused = nearest[self._false_pairs // one_in]
+                accepted = 100 * float(np.mean(true < refused))
+            figures[f"TPR@FPR={1 / one_in:.0e}"] = accepted
         return figures
