@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import exit_code
-from ..report.html import results_files, write_report
+from ..report.html import write_report
 from ..report.text import format_markdown, format_terminal
-from ..results.results_json import read_results
+from ..results.results_json import read_results, results_files
 from .parsers import command_parser
 
 

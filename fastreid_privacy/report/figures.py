@@ -1,5 +1,4 @@
-"""The pictures of the report: sample images row by row, and the training curve with the checks of supervision
-upgradation."""
+"""The figures of the report: sample images row by row, and the training curve with the record of checks."""
 
 from __future__ import annotations
 
@@ -15,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from ..core.domains import DOMAINS
 from ..core.files import write_atomically
 from ..results.stored import checked_images
+from .look import DARK, GREEN, LIGHT, ORANGE, PURPLE, SKY, VERMILLION
 
 GRID_DPI = 128  # a power of two: pixels / dpi · dpi is exact, so a figure has exactly the size asked for
 GRID_LABEL, GRID_GAP = 144, 6  # pixels: the column of row labels, the space around pictures
@@ -36,28 +36,9 @@ LEGEND = {
     "columnspacing": 1.2,
 }
 
-# Okabe and Ito's colours, told apart with all common colour-vision deficiencies; black and yellow left out
-# for light and dark pages
-BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#56B4E9",
-    "#CC79A7",
-)
-LIGHT = {"ink": "#24292f", "paper": "#ffffff", "grid": "#d8dee4", "blue": BLUE}
-DARK = {
-    "ink": "#d0d7de",
-    "paper": "#16191d",
-    "grid": "#353b43",
-    "blue": "#5aa9e6",
-}  # Okabe and Ito's blue is too dark there
-
 
 def image_grid(images: Mapping[str, np.ndarray], path: str | Path) -> None:
-    """Write the pictures as a PNG: a labelled row for each domain (raw, desensitized, protected, recovered),
-    a column for each person.
+    """Write the pictures as a PNG: a labelled row for each domain, a column for each person.
 
     Small pictures are enlarged by whole factors, each pixel repeated, to about 256 pixels height.
 
@@ -123,8 +104,9 @@ def loss_names(metrics: Sequence[Mapping]) -> list[str]:
 
 
 def iterations_per_epoch(metrics: Sequence[Mapping], checks: Sequence[Mapping]) -> int | None:
-    """The length of an epoch, from the log lines that carry a check's rank-1: they stand at iteration epoch ·
-    length.
+    """The length of an epoch, from the log lines that carry a check's rank-1.
+
+    They stand at iteration epoch · length.
 
     Returns:
         The one length that fits every such line; None where no line or more than one length does.
@@ -149,10 +131,10 @@ def training_curve(
     iters_per_epoch: int | None,
     dark: bool = False,
 ) -> None:
-    """Draw losses (log scale) over the checks: validation rank-1 with the one to beat, PSNR and SSIM of
-    protected and desensitized.
+    """Draw the losses (log scale), and beneath them what the checks measured.
 
-    The rank-1 is that of OI→PI, or of OI→OI for a model without protected images, whose checks have no PSNR
+    That is validation rank-1 with the one to beat, and PSNR and SSIM of protected and desensitized. The
+    rank-1 is that of OI→PI, or of OI→OI for a model without protected images, whose checks have no PSNR
     and SSIM: those panels are left out. Each upgrade and fall back is marked.
 
     Args:
@@ -256,8 +238,10 @@ def _draw_checks(
 
 
 def _mark_decisions(over_epochs: Sequence, axes: Mapping, checks: Sequence[Mapping]) -> None:
-    """A vertical line on every panel for each upgrade and fall back; on that of rank-1 also a triangle, up or
-    down, named in its legend."""
+    """A vertical line on every panel for each upgrade and fall back.
+
+    On the panel of rank-1 also a triangle, up or down, named in its legend.
+    """
     named = axes.get("rank1")
     for decision, colour, style, shape in (("upgrade", GREEN, "-", "^"), ("fall back", VERMILLION, ":", "v")):
         epochs = [check["epoch"] for check in checks if check.get("decision") == decision]

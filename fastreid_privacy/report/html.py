@@ -1,5 +1,4 @@
-"""report.html: one self-contained page (pictures inline, no script, nothing fetched) from the files of an
-output folder."""
+"""report.html of a run: one self-contained page (pictures inline, no script, nothing fetched)."""
 
 from __future__ import annotations
 
@@ -11,44 +10,21 @@ from pathlib import Path
 import yaml
 
 from ..core.domains import DOMAINS
-from ..core.errors import UserError
 from ..core.files import write_atomically
-from ..results.results_json import config_value, read_results
+from ..core.images import png_bytes
+from ..results.results_json import config_value, read_results, results_files, results_name
 from ..results.stored import load_rank_lists, load_samples
 from ..results.training_log import read_metrics
 from . import tables
 from .figures import image_grid, iterations_per_epoch, loss_names, training_curve
 from .page import data_uri, rank_lists, render
-from .pictures import image_strip, png_bytes
+from .pictures import image_strip
 
 OPEN_CHECKS = 15  # a longer record of checks starts folded
 
 
-def results_files(output_dir: str | Path) -> list[Path]:
-    """results.json and results_<name>.json of a folder, the first in front.
-
-    Raises:
-        UserError: when the folder does not exist or holds none.
-    """
-    folder = Path(output_dir)
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} is no folder; give the OUTPUT_DIR of a run, the folder that holds results.json"
-        )
-    files = [
-        path for path in [folder / "results.json", *sorted(folder.glob("results_*.json"))] if path.is_file()
-    ]
-    if not files:
-        raise UserError(
-            f"{folder} holds no results.json; tools/train_net.py writes it when it evaluates on a test set "
-            "(also --eval-only)"
-        )
-    return files
-
-
 def write_report(output_dir: str | Path) -> Path:
-    """Write OUTPUT_DIR/report.html, and its pictures as PNG files into OUTPUT_DIR/figures, from what the
-    folder holds.
+    """Write report.html, and its pictures as PNG files into figures/, from what an output folder holds.
 
     What is missing (log, sample images, checks) is left out, and the page says so.
 
@@ -66,21 +42,22 @@ def write_report(output_dir: str | Path) -> Path:
     files = results_files(folder)
     everything = [read_results(path) for path in files]
     sections = [_section(results, path, folder) for results, path in zip(everything, files, strict=True)]
-    runs = []  # training is told once where the test sets share it
+    runs: list[tuple[dict, list[str]]] = []  # training is told once where the test sets share it
     for results, section in zip(everything, sections, strict=True):
-        same = next((run for run in runs if _trained_alike(run["results"], results)), None)
-        if same:
-            same["datasets"].append(section["dataset"])
-        else:
-            runs.append({"results": results, "datasets": [section["dataset"]]})
+        same = next((datasets for other, datasets in runs if _trained_alike(other, results)), None)
+        if same is None:
+            runs.append((results, same := []))
+        same.append(section["dataset"])
     metrics = read_metrics(folder / "metrics.json")
-    for index, run in enumerate(runs):
-        run.update(_training(run["results"], metrics, folder, f"_{index + 1}" if index else ""))
+    trainings = [
+        {"datasets": datasets, **_training(results, metrics, folder, f"_{number}" if number > 1 else "")}
+        for number, (results, datasets) in enumerate(runs, start=1)
+    ]
     title = " · ".join(section["dataset"] for section in sections)
     page = render(
         "template.html",
         sections=sections,
-        runs=runs,
+        runs=trainings,
         tables=tables,
         domains=DOMAINS,
         legend=tables.legend(everything),
@@ -99,7 +76,7 @@ def _trained_alike(first: Mapping, second: Mapping) -> bool:
 
 def _section(results: Mapping, path: Path, folder: Path) -> dict:
     """What the page says about one test set."""
-    name = path.stem.removeprefix("results").removeprefix("_")
+    name = results_name(path)
     dataset = str(results.get("dataset") or name or "unnamed data set")
     return {
         "id": f"set-{name or 'test'}",
@@ -127,13 +104,9 @@ def _what_was_run(results: Mapping, dataset: str) -> list[tuple[str, str]]:
 
     def config(key: str) -> str:
         value = config_value(results, key)
-        return (
-            " × ".join(map(str, value))
-            if isinstance(value, list | tuple)
-            else ""
-            if value is None
-            else str(value)
-        )
+        if isinstance(value, list | tuple):
+            return " × ".join(map(str, value))
+        return "" if value is None else str(value)
 
     protection = config_value(results, "PRIVACY.PROTECTION")
     backbone = config("MODEL.BACKBONE.NAME").removeprefix("build_").removesuffix("_backbone")
@@ -158,48 +131,34 @@ def _what_was_run(results: Mapping, dataset: str) -> list[tuple[str, str]]:
 
 
 def _headline(results: Mapping) -> list[dict]:
-    """The figures to see first: rank-1 of the four settings, then how far protected and recovered images are
-    from raw ones."""
+    """The figures to see first: rank-1 of the four settings, PSNR of protected and recovered images."""
     rows = tables.retrieval_table(results)
     ours = {row.where: row for row in rows if row.kind == "ours"}
     base = {row.where: row for row in rows if row.kind == "baseline"}
     tiles = []
-    for pair in [pair for pair in ("OI-OI", "OI-PI", "PI-OI", "PI-PI") if pair in ours] + (
-        ["OI-DI"] if "OI-PI" not in ours else []
-    ):
-        if pair in ours:
-            notes = (
-                [f"{tables.number(ours[pair].share, 1)} % of the upper bound"]
-                if ours[pair].share is not None
-                else []
-            )
-            notes += [f"Base {tables.number(base[pair].values['Rank-1'], 1)}"] if pair in base else []
-            value = tables.number(ours[pair].values["Rank-1"], 1)
-            tiles.append(
-                {"label": f"{tables.arrow(pair)} rank-1", "value": value, "unit": "%", "notes": notes}
-            )
+    settings = (
+        ("OI-OI", "OI-PI", "PI-OI", "PI-PI") if "OI-PI" in ours else ("OI-OI", "PI-OI", "PI-PI", "OI-DI")
+    )
+    for pair in [pair for pair in settings if pair in ours]:
+        notes = []
+        if ours[pair].share is not None:
+            notes.append(f"{tables.number(ours[pair].share, 1)} % of the upper bound")
+        if pair in base:
+            notes.append(f"Base {tables.number(base[pair].values['Rank-1'], 1)}")
+        value = tables.number(ours[pair].values["Rank-1"], 1)
+        tiles.append({"label": f"{tables.arrow(pair)} rank-1", "value": value, "unit": "%", "notes": notes})
     quality = {row.where: row.values["PSNR"] for row in tables.quality_table(results) if row.kind == "ours"}
-    for domain in ("protected", "recovered"):
-        if domain in quality:
-            notes = (
-                [f"desensitized {tables.number(quality['desensitized'], 2)}"]
-                if "desensitized" in quality
-                else []
-            )
-            tiles.append(
-                {
-                    "label": f"{domain} PSNR",
-                    "value": tables.number(quality[domain], 2),
-                    "unit": "dB",
-                    "notes": notes,
-                }
-            )
+    notes = []
+    if "desensitized" in quality:
+        notes = [f"desensitized {tables.number(quality['desensitized'], 2)}"]
+    for domain in [domain for domain in ("protected", "recovered") if domain in quality]:
+        value = tables.number(quality[domain], 2)
+        tiles.append({"label": f"{domain} PSNR", "value": value, "unit": "dB", "notes": notes})
     return tiles
 
 
 def _pictures(folder: Path, name: str) -> dict:
-    """One strip of sample images for each domain, and the rank lists; both also go to figures/ as files with
-    labels."""
+    """One strip of sample images for each domain, and the rank lists; both also become files in figures/."""
     images = load_samples(folder, name)
     suffix = f"_{name}" if name else ""
     shown = rank_lists(load_rank_lists(folder, name), folder / "figures" / f"rank_lists{suffix}")
@@ -244,8 +203,13 @@ def _training(results: Mapping, metrics: Sequence[Mapping], folder: Path, suffix
 
 
 def curves(results: Mapping, metrics: Sequence[Mapping], path: Path) -> dict[str, str]:
-    """The training curve for light and dark pages, as files (``<stem>.png``, ``<stem>_dark.png``) and inline;
-    {} of nothing to draw."""
+    """The training curve for light and dark pages, inline; {} of nothing to draw.
+
+    Args:
+        results: whose checks are drawn.
+        metrics: the log.
+        path: of the light curve's PNG; the dark one is ``<stem>_dark.png`` beside it.
+    """
     checks = results.get("checks") or []
     if not checks and not loss_names(metrics):
         return {}

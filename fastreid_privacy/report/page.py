@@ -9,16 +9,23 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
+from ..core.images import png_bytes
 from ..results.stored import MATCHES
-from .pictures import png_bytes, rank_list_picture, save_png
+from .look import MARKS
+from .pictures import rank_list_picture, save_png
 from .tables import arrow
 
 OPEN_PAIR = "OI-PI"  # the pair of domains whose rank lists are unfolded, where there is one
 
 
 def render(template: str, folder: Path | None = None, **values: object) -> str:
-    """Fill in one of this package's templates, or of a folder whose templates may build on these; values are
-    escaped, a missing one is an error."""
+    """Fill in a template; values are escaped, a missing one is an error.
+
+    Args:
+        template: its name, in this package or in the folder.
+        folder: of templates that may build on these.
+        values: by their names in the template.
+    """
     folders = [folder, Path(__file__).parent] if folder else [Path(__file__).parent]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folders),
@@ -45,7 +52,8 @@ def rank_lists(lists: Mapping[str, np.ndarray] | None, path: Path) -> list[dict]
     Returns:
         of each pair its names and a row for each query: the query, then its best gallery images.
     """
-    pairs = [key for key in lists or {} if not key.endswith(MATCHES)]
+    lists = lists or {}
+    pairs = [key for key in lists if not key.endswith(MATCHES)]
     opened = OPEN_PAIR if OPEN_PAIR in pairs else next(iter(pairs), None)
     shown = []
     for pair in pairs:
@@ -63,13 +71,13 @@ def _cells(images: np.ndarray, matches: np.ndarray) -> list[dict]:
     cells = [{"kind": "query", "picture": data_uri(png_bytes(images[0])), "alt": "query", "mark": "query"}]
     for place, (image, match) in enumerate(zip(images[1:], matches, strict=True), 1):
         if match >= 0:  # a small gallery has no image for the last places
-            kind, mark, alt = ("same", "✓", "the same person") if match else ("other", "✗", "another person")
+            kind, alt = ("same", "the same person") if match else ("other", "another person")
             cells.append(
                 {
                     "kind": kind,
                     "picture": data_uri(png_bytes(image)),
                     "alt": f"place {place}: {alt}",
-                    "mark": f"{place} {mark}",
+                    "mark": f"{place} {MARKS[bool(match)][0]}",
                 }
             )
     return cells

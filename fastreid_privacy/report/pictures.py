@@ -6,19 +6,16 @@ pages.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from matplotlib import font_manager
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..core.files import write_atomically
-from .figures import GREEN, VERMILLION
+from .look import FRAME, MARKS, draw_frame, fitting_font
 
 INK = "#7a7d81"  # contrast 4.1 on white as on the dark page
 COLUMN_HEIGHT, RANK_HEIGHT = 256, 128  # pixels: small images are enlarged to about this
@@ -28,12 +25,8 @@ HEADING, LETTER, LINE = (
     30,
     40,
 )  # pixels: text above groups, text above columns, height of a line of either
-FRAME, INSET, DASH = 5, 3, 12  # pixels: frame of a ranked image, space inside it, length of a dash
-RANK_GAP, RANK_LABEL, RANK_LINE = (
-    8,
-    18,
-    28,
-)  # pixels: space between tiles, text beneath them and height of its line
+INSET, RANK_GAP = 3, 8  # pixels: space between a ranked image and its frame, between tiles
+RANK_LABEL, RANK_LINE = 18, 28  # pixels: text beneath tiles, height of its line
 
 
 @dataclass(frozen=True)
@@ -56,13 +49,6 @@ def letter(index: int) -> str:
     return f"({chr(ord('a') + index)})"
 
 
-def png_bytes(image: np.ndarray) -> bytes:
-    """A uint8 H×W×3 RGB image as a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def save_png(picture: Image.Image, path: Path) -> None:
     """Write a picture, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,21 +61,9 @@ def image_strip(batch: np.ndarray) -> np.ndarray:
 
 
 def enlarged(image: np.ndarray, height: int) -> Image.Image:
-    """A uint8 H×W×3 image enlarged by the whole factor that comes closest to a height, each pixel
-    repeated."""
+    """A uint8 H×W×3 image, each pixel repeated, by the whole factor that comes closest to a height."""
     scale = max(1, round(height / image.shape[0]))
     return Image.fromarray(image.repeat(scale, axis=0).repeat(scale, axis=1))
-
-
-@cache
-def _font(pixels: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), pixels)  # it comes with matplotlib
-
-
-def _fitting(text: str, pixels: int, width: int) -> ImageFont.FreeTypeFont:
-    return next(
-        (_font(size) for size in range(pixels, 6, -1) if _font(size).getlength(text) <= width), _font(6)
-    )
 
 
 def columns_picture(columns: Sequence[Column], blocks: int = 1) -> Image.Image:
@@ -132,11 +106,15 @@ def columns_picture(columns: Sequence[Column], blocks: int = 1) -> Image.Image:
 def _draw_headings(
     draw: ImageDraw.ImageDraw, columns: Sequence[Column], lefts: Sequence[int], width: int
 ) -> None:
-    for group, members in groupby(range(len(columns)), key=lambda index: columns[index].group):
-        members = list(members)
+    for group, indices in groupby(range(len(columns)), key=lambda index: columns[index].group):
+        members = list(indices)
         start, end = lefts[members[0]], lefts[members[-1]] + width
         draw.text(
-            ((start + end) / 2, LINE / 2 - 3), group, INK, _fitting(group, HEADING, end - start), anchor="mm"
+            ((start + end) / 2, LINE / 2 - 3),
+            group,
+            INK,
+            fitting_font(group, HEADING, end - start),
+            anchor="mm",
         )
         if len(members) > 1:
             draw.line((start, LINE - 4, end - 1, LINE - 4), INK, 2)
@@ -145,7 +123,7 @@ def _draw_headings(
             (left + width / 2, 1.5 * LINE),
             letter(index),
             INK,
-            _fitting(letter(index), LETTER, width),
+            fitting_font(letter(index), LETTER, width),
             anchor="mm",
         )
 
@@ -176,32 +154,12 @@ def rank_list_picture(images: np.ndarray, matches: np.ndarray) -> Image.Image:
             match = None if place == 0 else int(found[place - 1])
             if match == -1:
                 continue
-            left, top = place * step[0], row * step[1]
+            left, top, text = place * step[0], row * step[1], "query"
             if match is not None:
-                _draw_frame(draw, left, top, *tile, dashed=not match)
+                same = bool(match)
+                draw_frame(draw, left, top, *tile, same=same, dashed=not same)
+                text = f"{place} {MARKS[same][0]}"
             canvas.paste(enlarged(image, RANK_HEIGHT), (left + border, top + border))
-            text = "query" if match is None else f"{place} {'✓' if match else '✗'}"
             middle = (left + tile[0] / 2, top + tile[1] + RANK_LINE / 2)
-            draw.text(middle, text, INK, _fitting(text, RANK_LABEL, tile[0]), anchor="mm")
+            draw.text(middle, text, INK, fitting_font(text, RANK_LABEL, tile[0]), anchor="mm")
     return canvas
-
-
-def _draw_frame(
-    draw: ImageDraw.ImageDraw, left: int, top: int, width: int, height: int, dashed: bool
-) -> None:
-    right, bottom = left + width - 1, top + height - 1
-    draw.rectangle((left, top, right, bottom), outline=VERMILLION if dashed else GREEN, width=FRAME)
-    if dashed:  # what is between two dashes is taken away again
-        for first, last in _spaces(width):
-            for edge in (top, bottom - FRAME + 1):
-                draw.rectangle((left + first, edge, left + last, edge + FRAME - 1), (0, 0, 0, 0))
-        for first, last in _spaces(height):
-            for edge in (left, right - FRAME + 1):
-                draw.rectangle((edge, top + first, edge + FRAME - 1, top + last), (0, 0, 0, 0))
-
-
-def _spaces(length: int) -> list[tuple[int, int]]:
-    """First and last pixel of the spaces of a dashed line that begins and ends with a dash."""
-    parts = 2 * max(1, round((length / DASH - 1) / 2)) + 1
-    ends = [round(length * part / parts) for part in range(parts + 1)]
-    return [(ends[part], ends[part + 1] - 1) for part in range(1, parts, 2)]

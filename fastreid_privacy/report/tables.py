@@ -33,12 +33,13 @@ COMPARISON_TITLE = "Rank-1 minus Base's, points; 95 % interval of the paired boo
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelRow:
     """One model's figures on one query→gallery pair, or the image quality of one domain.
 
     Attributes:
         where: ``"OI-PI"`` and so on, or ``"protected"``, ``"desensitized"``, ``"recovered"``.
-        model: the name shown; kind: ``ours``, ``baseline``, ``upper_bound`` or ``paper``.
+        model: the name shown.
+        kind: ``ours``, ``baseline``, ``upper_bound`` or ``paper``.
         values: metric → figure (percent, dB, or SSIM); None where there is none.
         share: rank-1 in percent of the upper bound's rank-1 OI→OI; None without an upper bound.
     """
@@ -64,8 +65,10 @@ def method_name(results: Mapping) -> str:
 
 
 def legend(everything: Sequence[Mapping]) -> str:
-    """What stands behind the domains of these results; where a protected collection was tested on, its files
-    are what the model sees as raw."""
+    """What the domains of these results stand for.
+
+    Where a protected collection was tested on, its files are what the model sees as raw.
+    """
     seen = {domain for results in everything for pair in results["retrieval"] for domain in pair.split("-")}
     stored = (
         "as stored in the protected collection"
@@ -80,8 +83,7 @@ def legend(everything: Sequence[Mapping]) -> str:
 
 
 def share_of(rank1: float | None, upper_rank1: float | None) -> float | None:
-    """Rank-1 in percent of the upper bound's rank-1; None where either is missing or the upper bound's is
-    0."""
+    """Rank-1 in percent of the upper bound's; None where either is missing or the upper bound's is 0."""
     return 100.0 * rank1 / upper_rank1 if rank1 is not None and upper_rank1 else None
 
 
@@ -112,9 +114,8 @@ def _upper_rank1(results: Mapping) -> float | None:
     return (_figures(results.get("upper_bound"), "OI-OI") or {}).get("Rank-1")
 
 
-def retrieval_table(results: Mapping) -> list[Row]:
-    """Our figures of every pair, each followed by Base's, the upper bound's and the paper's where there are
-    any.
+def retrieval_table(results: Mapping) -> list[ModelRow]:
+    """Our figures of every pair, each followed by those there are of Base, the upper bound and the paper.
 
     Args:
         results: a results dict of schema 1; ``baseline`` and ``upper_bound`` are results dicts themselves, or
@@ -125,11 +126,11 @@ def retrieval_table(results: Mapping) -> list[Row]:
     for pair in _pairs(results):
         for kind, name, figures in _models(results, pair):
             values = {metric: figures.get(metric) for metric in RETRIEVAL_METRICS}
-            rows.append(Row(pair, name, kind, values, share_of(values["Rank-1"], upper_rank1)))
+            rows.append(ModelRow(pair, name, kind, values, share_of(values["Rank-1"], upper_rank1)))
         values = {metric: paper.get((pair, metric)) for metric in RETRIEVAL_METRICS}
         if any(value is not None for value in values.values()):
             rows.append(
-                Row(
+                ModelRow(
                     pair,
                     "Paper",
                     "paper",
@@ -140,14 +141,13 @@ def retrieval_table(results: Mapping) -> list[Row]:
     return rows
 
 
-def quality_table(results: Mapping) -> list[Row]:
-    """PSNR over the set, mean PSNR of the images (dB), SSIM and LPIPS of each domain against raw images, the
-    paper's beneath."""
+def quality_table(results: Mapping) -> list[ModelRow]:
+    """PSNR over the set, mean PSNR of the images (dB), SSIM and LPIPS of each domain, the paper's beneath."""
     quality, paper = results.get("image_quality") or {}, paper_results(results.get("config") or {})
     rows = []
     for domain in (name for name in QUALITY_DOMAINS if quality.get(name)):
         rows.append(
-            Row(
+            ModelRow(
                 domain,
                 method_name(results),
                 "ours",
@@ -156,18 +156,17 @@ def quality_table(results: Mapping) -> list[Row]:
         )
         values = {metric: paper.get((domain, metric)) for metric in QUALITY_METRICS}
         if any(value is not None for value in values.values()):
-            rows.append(Row(domain, "Paper", "paper", values))
+            rows.append(ModelRow(domain, "Paper", "paper", values))
     return rows
 
 
-def has_lpips(rows: Sequence[Row]) -> bool:
+def has_lpips(rows: Sequence[ModelRow]) -> bool:
     """Whether any row of a quality table has LPIPS."""
     return any(row.values["LPIPS"] is not None for row in rows)
 
 
-def verification_table(results: Mapping) -> list[Row]:
-    """TPR at small FPRs (percent) of every pair that has any, ours, Base's and the upper bound's; each row
-    has the same metrics."""
+def verification_table(results: Mapping) -> list[ModelRow]:
+    """TPR at small FPRs (percent) of every pair that has any; each row has the same metrics."""
     everything = [
         (pair, name, kind, figures)
         for pair in _pairs(results)
@@ -179,7 +178,7 @@ def verification_table(results: Mapping) -> list[Row]:
         key=_false_positive_rate,
     )
     return [
-        Row(pair, name, kind, {metric: figures.get(metric) for metric in metrics})
+        ModelRow(pair, name, kind, {metric: figures.get(metric) for metric in metrics})
         for pair, name, kind, figures in found
     ]
 
@@ -200,8 +199,7 @@ def _pairs(results: Mapping) -> list[str]:
 
 
 def comparison_rows(results: Mapping) -> list[list[str]]:
-    """Pair, rank-1 minus Base's in points, and the 95 % interval of the paired bootstrap over queries, as
-    text."""
+    """Pair, rank-1 minus Base's in points, and its 95 % interval over resampled queries, as text."""
     return [
         [arrow(pair), f"{gain['difference']:+.1f}", f"{gain['low']:+.1f} to {gain['high']:+.1f}"]
         for pair, gain in (results.get("versus_baseline") or {}).items()
@@ -226,12 +224,12 @@ def number(value: float | str | None, decimals: int) -> str:
     return "nan" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
-def retrieval_cells(row: Row) -> list[str]:
+def retrieval_cells(row: ModelRow) -> list[str]:
     """The metrics of a retrieval row (percent, one decimal), then its share of the upper bound."""
     return [*(number(row.values[metric], 1) for metric in RETRIEVAL_METRICS), number(row.share, 1)]
 
 
-def quality_cells(row: Row, lpips: bool = False) -> list[str]:
+def quality_cells(row: ModelRow, lpips: bool = False) -> list[str]:
     """PSNR and PSNR per image (dB, two decimals), SSIM and, where it is asked for, LPIPS (three)."""
     return [
         number(row.values[metric], 2 if metric.startswith("PSNR") else 3) for metric in quality_metrics(lpips)

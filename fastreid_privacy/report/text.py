@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from tabulate import tabulate
 
 from .tables import (
     COMPARISON_TITLE,
     RETRIEVAL_METRICS,
-    Row,
+    ModelRow,
     arrow,
     check_cells,
     check_columns,
@@ -34,7 +34,7 @@ QUALITY_HEADINGS = {"PSNR_per_image": "PSNR per image"}
 def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str], list[list[str]]]]:
     """Title, headings and cells of each table that the results have something for."""
 
-    def rows_of(rows: list[Row], cells) -> list[list[str]]:
+    def rows_of(rows: list[ModelRow], cells: Callable[[ModelRow], list[str]]) -> list[list[str]]:
         # a pair is named once, in its first row
         return [[arrow(row.where) if row.kind == "ours" else "", row.model, *cells(row)] for row in rows]
 

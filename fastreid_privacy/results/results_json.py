@@ -1,5 +1,4 @@
-"""results.json: what an evaluation on a test set leaves behind (schema 1); written atomically, read by the
-report and by later runs."""
+"""results.json, schema 1: what an evaluation on a test set leaves behind for the report and later runs."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from fastreid.config import CfgNode
@@ -19,9 +19,39 @@ SCHEMA = 1
 
 def results_path(cfg: CfgNode, dataset: str) -> Path:
     """``OUTPUT_DIR/results.json``, or ``results_<name>.json`` when the config names several test sets."""
-    return Path(cfg.OUTPUT_DIR) / (
-        "results.json" if len(cfg.DATASETS.TESTS) == 1 else f"results_{dataset}.json"
-    )
+    name = "results.json" if len(cfg.DATASETS.TESTS) == 1 else f"results_{dataset}.json"
+    return Path(cfg.OUTPUT_DIR) / name
+
+
+def results_name(path: Path) -> str:
+    """The name of the test set in the name of a results file, "" in ``results.json``.
+
+    Example:
+        >>> results_name(Path("output/results_Market1501.json"))
+        'Market1501'
+    """
+    return path.stem.removeprefix("results").removeprefix("_")
+
+
+def results_files(output_dir: str | Path) -> list[Path]:
+    """results.json and results_<name>.json of a folder, the first in front.
+
+    Raises:
+        UserError: when the folder does not exist or holds none.
+    """
+    folder = Path(output_dir)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is no folder; give the OUTPUT_DIR of a run, the folder that holds results.json"
+        )
+    candidates = [folder / "results.json", *sorted(folder.glob("results_*.json"))]
+    files = [path for path in candidates if path.is_file()]
+    if not files:
+        raise UserError(
+            f"{folder} holds no results.json; tools/train_net.py writes it when it evaluates on a test set "
+            "(also --eval-only)"
+        )
+    return files
 
 
 def build_results(
@@ -38,7 +68,10 @@ def build_results(
     """Put one evaluation in the form of results.json.
 
     Args:
+        cfg: of the run.
+        dataset: the name of the test set.
         evaluation: of the hybrid evaluator: retrieval and image_quality.
+        version: of this package.
         checkpoint: the file that was tested, relative to OUTPUT_DIR where it lies there.
         record: state of the upgrade record: checks and validation figures.
         baseline, upper_bound: results of the Base model and of AGW on raw images, where they were run.
@@ -58,22 +91,12 @@ def build_results(
         "validation": record["validation"].get(tested, {}),
         "checks": record["checks"],
         "upgrades": [check for check in record["checks"] if check["decision"] == "upgrade"],
-        # rank-1 minus Base's on the same queries, with its bootstrap interval, where Base's query ranks are
-        # at hand
+        # rank-1 minus Base's on the same queries with its bootstrap interval: filled in where both are known
         "versus_baseline": {},
         "baseline": baseline,
         "upper_bound": upper_bound,
     }
     return _plain(results)
-
-
-def _plain(value):
-    """JSON has no infinity and no NaN: they become null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save_results(results: dict, path: Path) -> None:
@@ -87,8 +110,7 @@ def read_results(path: str | Path) -> dict:
     """Read one results.json.
 
     Raises:
-        UserError: when the file is missing, no JSON, or of another schema; the message names the file and
-            what is wrong.
+        UserError: when the file is missing, no JSON, or of another schema.
     """
     path = Path(path)
     try:
@@ -110,7 +132,7 @@ def read_results(path: str | Path) -> dict:
     return results
 
 
-def config_value(results: Mapping, key: str, default=None):
+def config_value(results: Mapping, key: str, default: Any = None) -> Any:
     """The value of a dotted config key in ``results["config"]``, or the default where the config lacks it."""
     node = results.get("config") or {}
     for name in key.split("."):
@@ -118,3 +140,12 @@ def config_value(results: Mapping, key: str, default=None):
             return default
         node = node[name]
     return node
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity and no NaN: they become null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

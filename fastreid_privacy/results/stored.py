@@ -1,5 +1,7 @@
-"""What the report reads: results.json, fastreid's log metrics.json, and the images and features that the
-evaluation stores."""
+"""The arrays that an evaluation stores beside results.json: sample images, rank lists, features, query ranks.
+
+Those for the report are checked when they are written and when they are read.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,85 @@ MATCHES = ".matches"  # a pair's key with this end holds which images of its ran
 Arrays = dict[str, np.ndarray]
 
 
+def save_samples(images: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
+    """Store sample images for the report in ``OUTPUT_DIR/figures/samples.npz``.
+
+    Args:
+        images: domain (OI, DI, PI, RI; any of them) → RGB uint8 N×H×W×3, 0–255; the same N people in every
+            domain, equal sizes.
+        output_dir: folder of results.json.
+        name: of the test set where there are several: ``samples_<name>.npz``, as ``results_<name>.json``.
+
+    Raises:
+        ValueError: for other domains, types or shapes.
+    """
+    return _store(checked_images(images), _stored_path("samples", output_dir, name))
+
+
+def load_samples(output_dir: str | Path, name: str = "") -> Arrays | None:
+    """The sample images as ``save_samples`` got them; None where there are none or the file is damaged."""
+    return _load(_stored_path("samples", output_dir, name), checked_images)
+
+
+def save_rank_lists(lists: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
+    """Store the pictures of a few rankings in ``OUTPUT_DIR/figures/rank_lists.npz``.
+
+    Args:
+        lists: for each pair of domains, such as "OI-PI": RGB uint8 n×(1+k)×H×W×3, 0–255, n queries, each
+            before its k best gallery images; and "OI-PI.matches": int8 n×k, 1 for a true match, 0 for another
+            person, −1 where the gallery has no further image.
+        output_dir, name: as of :func:`save_samples`.
+
+    Raises:
+        ValueError: for other names, types or shapes.
+    """
+    return _store(checked_rank_lists(lists), _stored_path("rank_lists", output_dir, name))
+
+
+def load_rank_lists(output_dir: str | Path, name: str = "") -> Arrays | None:
+    """The rank lists as ``save_rank_lists`` got them; None where there are none or the file is damaged."""
+    return _load(_stored_path("rank_lists", output_dir, name), checked_rank_lists)
+
+
+def save_embedding(embedding: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
+    """Store Re-ID features of a few people in ``OUTPUT_DIR/figures/embedding.npz``.
+
+    Args:
+        embedding: "pids": n identities, whole numbers; domain (OI, DI, PI, RI; any of them) → n×D features of
+            the same n images, finite floats (float16 is enough for a picture).
+        output_dir, name: as of :func:`save_samples`.
+
+    Raises:
+        ValueError: for other names, types or shapes.
+    """
+    return _store(checked_embedding(embedding), _stored_path("embedding", output_dir, name))
+
+
+def load_embedding(output_dir: str | Path, name: str = "") -> Arrays | None:
+    """The features as ``save_embedding`` got them; None where there are none or the file is damaged."""
+    return _load(_stored_path("embedding", output_dir, name), checked_embedding)
+
+
+def ranks_path(results: Path) -> Path:
+    """The file of query ranks beside a results.json."""
+    return results.with_name(results.stem.replace("results", "query_ranks") + ".npz")
+
+
+def save_query_ranks(places: Mapping[str, np.ndarray], results: Path) -> None:
+    """Write the place of each query's first true match, by pair of domains, beside results.json."""
+    _write(places, ranks_path(results))
+
+
+def load_query_ranks(results: Path) -> Arrays:
+    """What ``save_query_ranks`` wrote beside a results.json; {} where it wrote none."""
+    if not ranks_path(results).is_file():
+        return {}
+    with np.load(ranks_path(results)) as stored:
+        return {pair: stored[pair] for pair in stored.files}
+
+
 def checked_images(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The pictures in the order of ``DOMAINS``, after checking domain, type and shape."""
+    """The pictures that :func:`save_samples` describes, checked; in the order of ``DOMAINS``."""
     if unknown := set(images) - set(DOMAINS):
         raise ValueError(f"sample images of unknown domains {sorted(unknown)}; known: {', '.join(DOMAINS)}")
     images = {domain: np.asarray(images[domain]) for domain in DOMAINS if domain in images}
@@ -33,8 +112,7 @@ def checked_images(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def checked_rank_lists(lists: Mapping[str, np.ndarray]) -> Arrays:
-    """The rank lists as ``save_rank_lists`` describes them, after checking names, types and shapes; each pair
-    before its matches."""
+    """The rank lists that :func:`save_rank_lists` describes, checked; each pair before its matches."""
     pairs = [key for key in lists if not key.endswith(MATCHES)]
     if set(lists) != {key for pair in pairs for key in (pair, pair + MATCHES)}:
         raise ValueError(
@@ -74,8 +152,7 @@ def checked_rank_lists(lists: Mapping[str, np.ndarray]) -> Arrays:
 
 
 def checked_embedding(embedding: Mapping[str, np.ndarray]) -> Arrays:
-    """The features as ``save_embedding`` describes them, "pids" first, after checking names, types and
-    shapes."""
+    """The features that :func:`save_embedding` describes, checked; "pids" first."""
     domains = [domain for domain in DOMAINS if domain in embedding]
     if set(embedding) != {"pids", *domains} or not domains:
         raise ValueError(
@@ -110,8 +187,13 @@ def _stored_path(kind: str, output_dir: str | Path, name: str) -> Path:
 
 def _store(arrays: Arrays, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+    _write(arrays, path)
     return path
+
+
+def _write(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    # by keyword: numpy's types take every keyword for its option allow_pickle
+    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def _load(path: Path, check: Callable[[Mapping], Arrays]) -> Arrays | None:
@@ -121,85 +203,3 @@ def _load(path: Path, check: Callable[[Mapping], Arrays]) -> Arrays | None:
     # missing, torn or foreign: zip, zlib and numpy each raise their own types; the report says what it lacks
     except Exception:
         return None
-
-
-def save_samples(images: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
-    """Store sample images for the report in ``OUTPUT_DIR/figures/samples.npz`` (``samples_<name>.npz`` with a
-    name).
-
-    Args:
-        images: domain (OI, DI, PI, RI; any of them) → RGB uint8 N×H×W×3, 0–255; the same N people in every
-            domain, equal sizes.
-        output_dir: folder of results.json.
-        name: of the test set where there are several, as in ``results_<name>.json``.
-
-    Raises:
-        ValueError: for other domains, types or shapes.
-    """
-    return _store(checked_images(images), _stored_path("samples", output_dir, name))
-
-
-def load_samples(output_dir: str | Path, name: str = "") -> Arrays | None:
-    """The sample images as ``save_samples`` got them, or None where none are stored or the file is
-    damaged."""
-    return _load(_stored_path("samples", output_dir, name), checked_images)
-
-
-def save_rank_lists(lists: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
-    """Store the pictures of a few rankings in ``OUTPUT_DIR/figures/rank_lists.npz``
-    (``rank_lists_<name>.npz`` with a name).
-
-    Args:
-        lists: for each pair of domains, such as "OI-PI": RGB uint8 n×(1+k)×H×W×3, 0–255, n queries, each
-            before its k best gallery images; and "OI-PI.matches": int8 n×k, 1 for a true match, 0 for another
-            person, −1 where the gallery has no further image.
-        output_dir, name: as of :func:`save_samples`.
-
-    Raises:
-        ValueError: for other names, types or shapes.
-    """
-    return _store(checked_rank_lists(lists), _stored_path("rank_lists", output_dir, name))
-
-
-def load_rank_lists(output_dir: str | Path, name: str = "") -> Arrays | None:
-    """The rank lists as ``save_rank_lists`` got them, or None where none are stored or the file is
-    damaged."""
-    return _load(_stored_path("rank_lists", output_dir, name), checked_rank_lists)
-
-
-def save_embedding(embedding: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
-    """Store Re-ID features of a few people in ``OUTPUT_DIR/figures/embedding.npz`` (``embedding_<name>.npz``
-    with a name).
-
-    Args:
-        embedding: "pids": n identities, whole numbers; domain (OI, DI, PI, RI; any of them) → n×D features of
-            the same n images, finite floats (float16 is enough for a picture).
-        output_dir, name: as of :func:`save_samples`.
-
-    Raises:
-        ValueError: for other names, types or shapes.
-    """
-    return _store(checked_embedding(embedding), _stored_path("embedding", output_dir, name))
-
-
-def load_embedding(output_dir: str | Path, name: str = "") -> Arrays | None:
-    """The features as ``save_embedding`` got them, or None where none are stored or the file is damaged."""
-    return _load(_stored_path("embedding", output_dir, name), checked_embedding)
-
-
-def ranks_path(results: Path) -> Path:
-    """The file of query ranks beside a results.json."""
-    return results.with_name(results.stem.replace("results", "query_ranks") + ".npz")
-
-
-def save_query_ranks(places: Mapping[str, np.ndarray], results: Path) -> None:
-    """Write the place of each query's first true match, by pair of domains, beside results.json."""
-    write_atomically(ranks_path(results), lambda file: np.savez_compressed(file, **places))
-
-
-def load_query_ranks(results: Path) -> Arrays:
-    """What ``save_query_ranks`` wrote beside a results.json; {} where it wrote none."""
-    if not ranks_path(results).is_file():
-        return {}
-    with np.load(ranks_path(results)) as stored:
-        return {pair: stored[pair] for pair in stored.files}

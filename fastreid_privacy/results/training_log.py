@@ -19,9 +19,8 @@ def read_metrics(path: str | Path) -> list[dict]:
     lines: dict[int, dict] = {}
     for line in text.splitlines():
         try:
-            entry = json.loads(
-                line[max(line.rfind("{"), 0) :]
-            )  # fastreid's lines are flat: the last brace opens the last entry
+            # fastreid's lines are flat: the last brace opens the last entry
+            entry = json.loads(line[max(line.rfind("{"), 0) :])
         except ValueError:
             continue
         if isinstance(entry, dict) and isinstance(entry.get("iteration"), int):

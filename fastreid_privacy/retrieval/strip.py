@@ -1,27 +1,21 @@
-"""Queries and what was found for them as one picture: a row for each query, the query on the left, the ranked
-images beside it."""
+"""Queries and what was found for them as one picture: a row each, the ranked images beside the query."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib import font_manager
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from ..data.datasets import MARKET_NAME
-from ..report.figures import GREEN, LIGHT, VERMILLION
+from ..report.look import FRAME, LIGHT, MARKS, draw_frame, font, shortened
 
 PER_LINE = 10  # ranked images beside each other
 MOST = 100  # ranked images of one query that are drawn
 TILE = (128, 256)  # width, height, pixels, of a picture
-FRAME, GAP, MARGIN = (
-    5,
-    10,
-    16,
-)  # pixels: the mark of truth around a picture, the space between tiles, around everything
+GAP, MARGIN = 10, 16  # pixels: the space between tiles, around everything
 CAPTION = 42  # pixels: two lines of text under a picture
-FONTS = {"title": ("bold", 14), "mark": ("bold", 18), "name": ("normal", 12)}  # weight, pixels
+TITLE, MARK, NAME = (14, "bold"), (18, "bold"), (12, "normal")  # pixels and weight of text
 GREY, MUTED = "#c9ced4", "#6e7781"
 
 
@@ -79,60 +73,34 @@ def draw_strip(rows: Sequence[tuple[Tile, Sequence[Tile]]]) -> Image.Image:
     )
     canvas = Image.new("RGB", size, LIGHT["paper"])
     draw = ImageDraw.Draw(canvas)
-    fonts = {use: ImageFont.truetype(_font_file(weight), pixels) for use, (weight, pixels) in FONTS.items()}
     top = MARGIN
     for (query, ranked), height in zip(rows, lines, strict=True):
-        _draw_tile(canvas, draw, fonts, query, MARGIN, top)
+        _draw_tile(canvas, draw, query, MARGIN, top)
         divider = MARGIN + step_x + GAP // 2 - 1  # sets what was asked apart from what was found
         draw.line((divider, top, divider, top + height * step_y - GAP), fill=LIGHT["grid"], width=2)
         for place, tile in enumerate(ranked[:MOST]):
             line, column = divmod(place, PER_LINE)
-            _draw_tile(canvas, draw, fonts, tile, MARGIN + (1 + column) * step_x + GAP, top + line * step_y)
+            _draw_tile(canvas, draw, tile, MARGIN + (1 + column) * step_x + GAP, top + line * step_y)
         top += height * step_y + GAP
     return canvas
 
 
-def _font_file(weight: str) -> str:
-    return font_manager.findfont(
-        font_manager.FontProperties(family="DejaVu Sans", weight=weight)
-    )  # comes with matplotlib
-
-
-def _draw_tile(
-    canvas: Image.Image, draw: ImageDraw.ImageDraw, fonts: dict, tile: Tile, left: int, top: int
-) -> None:
+def _draw_tile(canvas: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: int, top: int) -> None:
     width, height = TILE[0] + 2 * FRAME, TILE[1] + 2 * FRAME
     if tile.same_person is not None:
-        draw.rectangle(
-            (left, top, left + width - 1, top + height - 1), fill=GREEN if tile.same_person else VERMILLION
-        )
+        draw_frame(draw, left, top, width, height, tile.same_person)
     if tile.picture is None:
-        draw.rectangle(
-            (left + FRAME, top + FRAME, left + width - FRAME - 1, top + height - FRAME - 1), fill=GREY
-        )
-        draw.text(
-            (left + width / 2, top + height / 2),
-            "missing",
-            fill=LIGHT["ink"],
-            font=fonts["title"],
-            anchor="mm",
-        )
+        inside = (left + FRAME, top + FRAME, left + width - FRAME - 1, top + height - FRAME - 1)
+        draw.rectangle(inside, fill=GREY)
+        middle = (left + width / 2, top + height / 2)
+        draw.text(middle, "missing", fill=LIGHT["ink"], font=font(*TITLE), anchor="mm")
     else:
         picture = ImageOps.pad(tile.picture, TILE, Image.Resampling.LANCZOS, color=LIGHT["grid"])
         canvas.paste(picture, (left + FRAME, top + FRAME))
     baseline = top + height + 17
-    draw.text((left, baseline), tile.title, fill=LIGHT["ink"], font=fonts["title"], anchor="ls")
+    draw.text((left, baseline), tile.title, fill=LIGHT["ink"], font=font(*TITLE), anchor="ls")
     if tile.same_person is not None:
-        mark, colour = ("✓", GREEN) if tile.same_person else ("✗", VERMILLION)
-        draw.text((left + width, baseline), mark, fill=colour, font=fonts["mark"], anchor="rs")
-    name = _shortened(tile.name, fonts["name"], width)
-    draw.text((left, baseline + 18), name, fill=MUTED, font=fonts["name"], anchor="ls")
-
-
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """A name cut in its middle to fit, for both ends tell names apart."""
-    kept, short = len(text), text
-    while font.getlength(short) > width and kept > 2:
-        kept -= 1
-        short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
-    return short
+        mark, colour = MARKS[tile.same_person]
+        draw.text((left + width, baseline), mark, fill=colour, font=font(*MARK), anchor="rs")
+    name = shortened(tile.name, font(*NAME), width)
+    draw.text((left, baseline + 18), name, fill=MUTED, font=font(*NAME), anchor="ls")
