@@ -20,7 +20,8 @@ from fastreid_privacy.checkpoints.reading import read_checkpoint
 from fastreid_privacy.commands import retrieve as command_line
 from fastreid_privacy.config import load_config, parse_config
 from fastreid_privacy.data.loaders import build_test_loader
-from fastreid_privacy.retrieval import build_index, load_extractor, read_index
+from fastreid_privacy.retrieval import ask, build_index, load_extractor, read_index
+from fastreid_privacy.retrieval.extract import open_picture
 from fastreid_privacy.retrieval.index import stored_features
 from fastreid_privacy.retrieval.strip import FRAME, GAP, MARGIN, TILE, same_person
 from fastreid_privacy.training.checkpointer import PrivacyCheckpointer
@@ -193,6 +194,37 @@ def test_reading_in_other_processes_changes_nothing(gallery, index, weights):
     here, there = read_index(index), build_index(gallery, extract, batch_size=7)
     assert there.paths == here.paths and there.left_out == here.left_out
     np.testing.assert_array_equal(stored_features(there.searched), stored_features(here.searched))
+
+
+def test_pictures_are_found_and_read_as_those_of_a_collection(small_dataset, weights, tmp_path):
+    """One picture has one score in 8 and 16 bits, in other formats, transparent, turned by EXIF."""
+    levels = np.array(Image.open(next(small_dataset.glob("*/query/*"))).convert("L"))
+    levels[:8] = 255
+    folder, grey = tmp_path / "gallery", Image.fromarray(levels)
+    (folder / "deep").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    grey.save(folder / "a8.png")
+    Image.fromarray(levels.astype(np.uint16) * 257).save(folder / "b16.PNG")
+    grey.save(folder / "c.tif")
+    grey.convert("RGB").save(folder / "deep" / "d.webp", lossless=True)
+    seen = np.dstack([levels] * 3 + [np.full_like(levels, 255)])
+    seen[:8] = (7, 8, 9, 0)  # hidden colours under full transparency
+    Image.fromarray(seen).save(folder / "e.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a viewer turns it clockwise
+    grey.transpose(Image.Transpose.ROTATE_90).save(folder / "f.png", exif=turned)
+    (folder / "g.png").symlink_to(folder / "a8.png")
+    (folder / "back").symlink_to(folder, target_is_directory=True)
+    grey.save(folder / ".hidden" / "h.png")
+    grey.save(folder / ".i.png")
+    extract = load_extractor(weights, "cpu")
+    index = build_index(folder, extract)
+    assert index.paths == ["a8.png", "b16.PNG", "c.tif", "deep/d.webp", "e.png", "f.png", "g.png"]
+    assert not index.left_out
+    for path in index.paths:
+        np.testing.assert_array_equal(np.array(open_picture(folder / path))[..., 0], levels)
+    (answer,) = ask(index, extract, [folder / "b16.PNG"])
+    assert answer.scores == pytest.approx([1.0] * 7, abs=1e-5)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

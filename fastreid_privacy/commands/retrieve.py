@@ -57,9 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     shared.add_argument("--force", action="store_true", help="replace files that exist")
     build = commands.add_parser("build", parents=[shared], help="index a folder of pictures")
-    build.add_argument(
-        "--gallery", type=Path, required=True, help="folder of jpg, png and bmp files, at any depth"
-    )
+    build.add_argument("--gallery", type=Path, required=True, help="folder of images, at any depth")
     build.add_argument(
         "--kind", choices=KINDS, default="flat", help="flat: exact (default); ivfpq: small; hnsw: fast"
     )

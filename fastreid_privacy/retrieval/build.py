@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import faiss
+
 from ..core.errors import UserError
 from ..evaluation.neighbours import as_float32
 from .extract import Extractor
@@ -21,10 +23,10 @@ def build_index(
     protect: bool = False,
     batch_size: int = 64,
 ) -> GalleryIndex:
-    """Index the pictures of a folder, at any depth; files that cannot be read are in ``left_out`` of the
-    result.
+    """Index the pictures of a folder, at any depth.
 
-    Beside the features, which every kind is made from, only one batch is in memory.
+    Files that cannot be read are in ``left_out`` of the result. Beside the features, which every kind is
+    made from, only one batch is in memory.
 
     Example:
         >>> index = build_index("gallery", load_extractor("output/demo/model_best.pth"))  # doctest: +SKIP
@@ -44,22 +46,22 @@ def build_index(
     root, metric = Path(gallery).absolute(), metric or extract.metric
     paths = gallery_files(root)
     check_kind(kind, len(paths))
-    index = GalleryIndex(None, "flat", metric, [], root, extract.fingerprint, protect)
-    for read, features, reasons in gallery_features(
-        root, paths, extract, protect=protect, batch_size=batch_size
-    ):
-        index.left_out.update(reasons)
+    flat: faiss.IndexFlat | None = None
+    indexed: list[str] = []
+    left_out: dict[str, str] = {}
+    batches = gallery_features(root, paths, extract, protect=protect, batch_size=batch_size)
+    for read, features, reasons in batches:
+        left_out.update(reasons)
         if read:
-            index.searched = index.searched or flat_index(features.shape[1], metric)
-            index.searched.add(as_float32(features, metric))
-            index.paths += read
-    if not index.paths:
+            flat = flat or flat_index(features.shape[1], metric)
+            flat.add(as_float32(features, metric))
+            indexed += read
+    if flat is None:
         raise UserError(
-            f"gallery {root}: none of its {len(paths)} images can be read; the first: "
-            f"{index.left_out[paths[0]]}"
+            f"gallery {root}: none of its {len(paths)} images can be read; the first: {left_out[paths[0]]}"
         )
+    index = GalleryIndex(flat, kind, metric, indexed, root, extract.fingerprint, protect, left_out)
     if kind != "flat":
-        flat, index.kind = index.searched, kind
         index.searched, index.settings = inexact_index(flat, kind)
         index.measured = compare_with_exact(index.searched, flat, kind, index.settings[EFFORT[kind]])
     return index

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.data.data_utils import read_image
 from fastreid.data.transforms import build_transforms
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from ..checkpoints.fingerprints import reid_fingerprint
@@ -17,21 +16,21 @@ from ..checkpoints.reading import read_trained
 from ..checkpoints.rebuilding import rebuild
 from ..config import changed, resolve_device
 from ..core.errors import UserError
+from ..core.pictures import read_picture
 from ..model.meta_arch import PrivacyStages, path_seeds
 
 
 def open_picture(path: str | Path) -> Image.Image:
-    """An image file as an upright RGB picture, as fastreid reads it.
+    """An image file as an upright RGB picture, read as the images of a collection are.
 
     Raises:
-        UserError: when the file cannot be read.
+        UserError: naming the file and the reason, when it cannot be read.
     """
     try:
-        return read_image(str(path), format="RGB")
-    except UnidentifiedImageError:
-        raise UserError(f"image {path} cannot be read: it is no image file") from None
-    except Exception as error:  # a damaged image can end in any exception of its decoder
-        raise UserError(f"image {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        return Image.fromarray(read_picture(path))
+    except UserError as error:
+        reason = str(error).removeprefix("it cannot be read: ")
+        raise UserError(f"image {path} cannot be read: {reason}") from None
 
 
 class Extractor:
@@ -43,6 +42,8 @@ class Extractor:
         fingerprint: see :func:`reid_fingerprint`.
 
     Attributes:
+        device: where the model is.
+        flip: the config's ``TEST.FLIP``.
         size: (height, width) of the images that ``transform`` gives.
         transform: the config's test transform: a picture of :func:`open_picture` to 3×H×W float32, RGB 0–255.
         metric: the config's "cosine" or "euclidean".
@@ -52,19 +53,18 @@ class Extractor:
 
     def __init__(self, model: PrivacyStages, cfg: CfgNode, fingerprint: str):
         self.model, self.fingerprint = model, fingerprint
-        self.flip, self.metric, self.workers = (
-            cfg.TEST.FLIP.ENABLED,
-            cfg.TEST.METRIC,
-            cfg.DATALOADER.NUM_WORKERS,
-        )
+        self.device = next(model.parameters()).device
+        self.flip, self.metric = cfg.TEST.FLIP.ENABLED, cfg.TEST.METRIC
+        self.workers = cfg.DATALOADER.NUM_WORKERS
         self.size = tuple(cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else cfg.INPUT.SIZE_TEST)
         self.transform = build_transforms(cfg, is_train=False)
         self.anonymizes = cfg.PRIVACY.PROTECTION != "none"
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Features for retrieval, as the evaluation has them: the mean over an image and its mirror image
-        where ``TEST.FLIP`` says so.
+        """Features for retrieval, as the evaluation has them.
+
+        That is the mean over an image and its mirror image where ``TEST.FLIP`` says so.
 
         Args:
             images: N×3×H×W, RGB 0–255, uint8 or float, on any device; H×W is best ``size``.
@@ -72,7 +72,7 @@ class Extractor:
         Returns:
             N×D float32 on the CPU, not normalised.
         """
-        return self.model.reid_features(images.to(self.model.device, torch.float32), self.flip).cpu()
+        return self.model.reid_features(images.to(self.device, torch.float32), self.flip).cpu()
 
     @torch.no_grad()
     def protect(self, images: Tensor, paths: Sequence[str]) -> Tensor:
@@ -92,12 +92,10 @@ class Extractor:
             raise UserError(
                 "this checkpoint holds no anonymizer (PRIVACY.PROTECTION none): leave out --protect"
             )
-        images = images.to(self.model.device, torch.float32)
-        return (
-            self.model.protect(images)
-            if self.model.protection == "learned"
-            else self.model.desensitize(images, path_seeds(paths))
-        )
+        images = images.to(self.device, torch.float32)
+        if self.model.protection == "learned":
+            return self.model.protect(images)
+        return self.model.desensitize(images, path_seeds(paths))
 
 
 def load_extractor(path: str | Path, device: str = "auto") -> Extractor:

@@ -13,26 +13,22 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.folders import IMAGE_ENDINGS
+from ..core.folders import images_below
 from .extract import Extractor, open_picture
 
 
 def gallery_files(root: Path) -> list[str]:
-    """Images of a folder at any depth, as sorted paths relative to it with "/" between the parts; hidden
-    files are left out.
+    """Images of a folder at any depth, found as those of a collection are (:func:`images_below`).
+
+    Returns:
+        Sorted paths relative to it, with "/" between the parts.
 
     Raises:
         UserError: when it is no folder or holds no image.
     """
     if not root.is_dir():
         raise UserError(f"gallery {root} is no folder; name the folder of pictures with --gallery")
-    found = []
-    for folder, _, names in os.walk(root):
-        images = [name for name in names if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")]
-        found += [Path(folder, name).relative_to(root).as_posix() for name in images]
-    if not found:
-        raise UserError(f"gallery {root} holds no image ({', '.join(IMAGE_ENDINGS)}), at any depth")
-    return sorted(found)
+    return images_below(root, f"gallery {root}").paths
 
 
 class _Pictures(Dataset):
@@ -56,11 +52,8 @@ def _batch(items: list[tuple[str, Tensor | str]]) -> tuple[list[str], Tensor | N
     """Paths and images of what could be read, and the reason for each path that could not."""
     images = [image for _, image in items if isinstance(image, Tensor)]
     read = [path for path, image in items if isinstance(image, Tensor)]
-    return (
-        read,
-        torch.stack(images) if images else None,
-        {path: reason for path, reason in items if isinstance(reason, str)},
-    )
+    reasons = {path: reason for path, reason in items if isinstance(reason, str)}
+    return read, torch.stack(images) if images else None, reasons
 
 
 def gallery_features(

@@ -1,7 +1,7 @@
-"""FAISS indexes of gallery features, and searching them: exact (flat), compressed (ivfpq), a graph of
-neighbours (hnsw).
+"""FAISS indexes of gallery features, and searching them.
 
-Every kind begins as a flat index, filled batch by batch; the others are made from it when it is complete.
+The kinds are flat (exact), ivfpq (compressed) and hnsw (a graph of neighbours). Every kind begins as a flat
+index, filled batch by batch; the others are made from it when it is complete.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ class GalleryIndex:
     def search(
         self, features: np.ndarray, top: int, effort: int | None = None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The nearest gallery images of each query, the best first; equal scores of a flat index in the order
-        of ``paths``.
+        """The nearest gallery images of each query, the best first.
+
+        Equal scores of a flat index are in the order of ``paths``.
 
         Args:
             features: Q×D, as the extractor gives them.
@@ -89,11 +90,9 @@ class GalleryIndex:
             parameters = search_parameters(self.kind, effort or self.settings[EFFORT[self.kind]])
             found = list(zip(*self.searched.search(queries, top, params=parameters), strict=True))
         found = [(scores[indices >= 0], indices[indices >= 0]) for scores, indices in found]
-        return (
-            found
-            if self.metric == "cosine"
-            else [(np.sqrt(np.maximum(scores, 0)), indices) for scores, indices in found]
-        )
+        if self.metric == "cosine":
+            return found
+        return [(np.sqrt(np.maximum(scores, 0)), indices) for scores, indices in found]
 
 
 def flat_index(dimension: int, metric: str) -> faiss.IndexFlat:
@@ -123,8 +122,7 @@ def check_kind(kind: str, count: int) -> None:
     if kind == "ivfpq" and count < LEAST_IVFPQ:
         raise UserError(
             f"an ivfpq index is trained on at least {LEAST_IVFPQ} images, and there are {count}: choose "
-            "--kind flat, which is "
-            "exact and fast enough for so few"
+            "--kind flat, which is exact and fast enough for so few"
         )
 
 
@@ -145,42 +143,39 @@ def inexact_index(flat: faiss.IndexFlat, kind: str) -> tuple[faiss.Index, dict[s
     check_kind(kind, flat.ntotal)
     count, dimension, metric, features = flat.ntotal, flat.d, flat.metric_type, stored_features(flat)
     if kind == "hnsw":
-        index = faiss.IndexHNSWFlat(dimension, HNSW_LINKS, metric)
-        index.hnsw.efConstruction = HNSW_BUILD_EFFORT
-        index.add(features)
-        return index, {"links": HNSW_LINKS, "ef_construction": HNSW_BUILD_EFFORT, "ef": 128}
+        graph = faiss.IndexHNSWFlat(dimension, HNSW_LINKS, metric)
+        graph.hnsw.efConstruction = HNSW_BUILD_EFFORT
+        graph.add(features)
+        return graph, {"links": HNSW_LINKS, "ef_construction": HNSW_BUILD_EFFORT, "ef": 128}
     cells = max(1, min(round(4 * math.sqrt(count)), count // ADVISED_PER_CELL))
     parts = next(parts for parts in range(max(1, dimension // 4), 0, -1) if dimension % parts == 0)
     quantizer = faiss.IndexFlat(dimension, metric)
-    index = faiss.IndexIVFPQ(quantizer, dimension, cells, parts, CODE_BITS, metric)
-    index.pq.cp.min_points_per_centroid = (
-        1  # what is searched is what was trained on: few points per code lose nothing
-    )
-    index.train(features)
-    index.add(features)
-    return index, {"cells": cells, "bytes": parts, "nprobe": max(1, min(cells, max(8, cells // 16)))}
+    compressed = faiss.IndexIVFPQ(quantizer, dimension, cells, parts, CODE_BITS, metric)
+    # what is searched is what was trained on: few points per code lose nothing
+    compressed.pq.cp.min_points_per_centroid = 1
+    compressed.train(features)
+    compressed.add(features)
+    return compressed, {"cells": cells, "bytes": parts, "nprobe": max(1, min(cells, max(8, cells // 16)))}
 
 
 def search_parameters(kind: str, effort: int) -> faiss.SearchParameters:
     """FAISS's parameters for the effort of one search, ``EFFORT``."""
-    return (
-        faiss.SearchParametersHNSW(efSearch=effort)
-        if kind == "hnsw"
-        else faiss.SearchParametersIVF(nprobe=effort)
-    )
+    if kind == "hnsw":  # FAISS's types lack both
+        return faiss.SearchParametersHNSW(efSearch=effort)  # type: ignore[attr-defined]
+    return faiss.SearchParametersIVF(nprobe=effort)  # type: ignore[call-arg]
 
 
-def _exact(index: faiss.IndexFlat, queries: np.ndarray, top: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The ``top`` best of a flat index by score, then by index, which FAISS's own selection does not promise
-    among equals."""
+def _exact(index: faiss.Index, queries: np.ndarray, top: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The ``top`` best of a flat index, by score, then by index.
+
+    FAISS's own selection promises no order among equals.
+    """
     larger = index.metric_type == faiss.METRIC_INNER_PRODUCT
     scores, indices = index.search(queries, min(top + 1, index.ntotal))
     answers = []
     for row, query in enumerate(queries):
         found, places = scores[row], indices[row]
-        if (
-            len(found) > top and found[top] == found[top - 1]
-        ):  # equals beyond the end: fetch them all, then choose
+        if len(found) > top and found[top] == found[top - 1]:  # equals beyond the end: fetch all, then choose
             just_beyond = np.nextafter(found[top], np.float32(-np.inf if larger else np.inf))
             _, found, places = index.range_search(query[None], float(just_beyond))
         order = np.lexsort((places, -found if larger else found))[:top]

@@ -1,8 +1,7 @@
-"""The one file that an index is kept in: a ZIP archive of index.json (everything but the features) and
-index.faiss, as FAISS writes it.
+"""The one file that an index is kept in: a ZIP archive of index.json and index.faiss.
 
-One file cannot be torn apart, ZIP's checksums show damage before FAISS reads anything, and nothing in it is
-code.
+index.json holds everything but the features; index.faiss is as FAISS writes it. One file cannot be torn
+apart, ZIP's checksums show damage before FAISS reads anything, and nothing in it is code.
 """
 
 from __future__ import annotations
@@ -35,18 +34,15 @@ def write_index(index: GalleryIndex, path: str | Path) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("index.json", json.dumps(described))
             with archive.open("index.faiss", "w", force_zip64=True) as member:
-                faiss.write_index(index.searched, faiss.PyCallbackIOWriter(member.write))
+                writer = faiss.PyCallbackIOWriter(member.write)  # type: ignore[attr-defined]
+                faiss.write_index(index.searched, writer)
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, write)
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # FAISS turns what its writer meets, such as a full disk, into a RuntimeError
-        raise UserError(
-            f"index {path} cannot be written: {getattr(error, 'strerror', None) or error}"
-        ) from None
+    except (OSError, RuntimeError) as error:  # FAISS makes a RuntimeError of a full disk, too
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"index {path} cannot be written: {reason}") from None
 
 
 def read_index(path: str | Path) -> GalleryIndex:
@@ -72,21 +68,20 @@ def read_index(path: str | Path) -> GalleryIndex:
                     f"{VERSION}: build it again"
                 )
             with archive.open("index.faiss") as member:
-                searched = faiss.read_index(faiss.PyCallbackIOReader(member.read))
-        index = GalleryIndex(
-            searched, root=Path(described["root"]), **{name: described[name] for name in FIELDS}
-        )
+                reader = faiss.PyCallbackIOReader(member.read)  # type: ignore[attr-defined]
+                searched = faiss.read_index(reader)
+        fields = {name: described[name] for name in FIELDS}
+        index = GalleryIndex(searched, root=Path(described["root"]), **fields)
         dimension = described["dimension"]
+    except UserError:
+        raise
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(
             f"{path} is damaged or no index of tools/retrieve.py ({type(error).__name__}: {error})"
         ) from None
     if (searched.ntotal, searched.d) != (len(index.paths), dimension) or index.kind not in KINDS:
         raise UserError(
             f"index {path} contradicts itself: {len(index.paths)} paths and {dimension} dimensions in "
-            "index.json, "
-            f"{searched.ntotal} and {searched.d} in index.faiss: build it again"
+            f"index.json, {searched.ntotal} and {searched.d} in index.faiss: build it again"
         )
     return index

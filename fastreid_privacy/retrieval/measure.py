@@ -1,10 +1,10 @@
-"""How near an inexact index comes to the exact search, and what each costs in memory and time, on this
-machine."""
+"""How near an inexact index comes to the exact search, and what each costs in memory and time here."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 
 import faiss
 import numpy as np
@@ -56,13 +56,12 @@ def megabytes(index: faiss.Index) -> float:
         nonlocal size
         size += len(data)
 
-    faiss.write_index(index, faiss.PyCallbackIOWriter(count))
+    faiss.write_index(index, faiss.PyCallbackIOWriter(count))  # type: ignore[attr-defined]
     return size / 2**20
 
 
 def _without_itself(indices: np.ndarray, sample: np.ndarray) -> list[list[int]]:
-    """Answers of one image more than wanted, without the image that asked, or without the last one where that
-    is not among them."""
+    """Answers of one image more than wanted, without the image that asked, or else without the last."""
     return [
         [place for place in row.tolist() if place != own][: len(row) - 1]
         for row, own in zip(indices, sample, strict=True)
@@ -74,7 +73,7 @@ def _recall(found: list[list[int]], exact: list[list[int]], depth: int) -> float
     return float(np.mean(shares))
 
 
-def _milliseconds(search, queries: np.ndarray) -> float:
+def _milliseconds(search: Callable[[np.ndarray], object], queries: np.ndarray) -> float:
     search(queries[:1])
     times = []
     for row in range(len(queries)):
@@ -91,12 +90,10 @@ def describe(measured: dict[str, float], kind: str, settings: dict[str, int]) ->
         (
             f"{'':8}{'recall@1':>10}{'recall@10':>11}{'size':>13}{'one query':>13}",
             f"{kind:8}{measured['recall@1']:>10.3f}{measured['recall@10']:>11.3f}"
-            f"{measured['megabytes']:>9.1f} MiB"
-            f"{measured['milliseconds']:>10.2f} ms",
-            f"{'flat':8}{1:>10.3f}{1:>11.3f}{measured['flat_megabytes']:>9.1f} "
-            f"MiB{measured['flat_milliseconds']:>10.2f} ms",
-            f"{measured['queries']} images of the gallery as queries, each without itself, on this "
-            f"machine; {shown}; "
-            f"a higher --{EFFORT[kind]} at query finds more",
+            f"{measured['megabytes']:>9.1f} MiB{measured['milliseconds']:>10.2f} ms",
+            f"{'flat':8}{1:>10.3f}{1:>11.3f}"
+            f"{measured['flat_megabytes']:>9.1f} MiB{measured['flat_milliseconds']:>10.2f} ms",
+            f"{measured['queries']} images of the gallery as queries, each without itself, on this machine; "
+            f"{shown}; a higher --{EFFORT[kind]} at query finds more",
         )
     )

@@ -33,8 +33,7 @@ class Answer:
 
     @property
     def same_person(self) -> list[bool | None]:
-        """Of each image whether it shows the query's person, by Market-1501's names; None where these do not
-        say."""
+        """Of each image whether its name says that it shows the query's person; None: it does not say."""
         return [same_person(self.query.name, path) for path in self.paths]
 
 
@@ -62,8 +61,7 @@ def ask(
     if extract.fingerprint != index.fingerprint:
         raise UserError(
             "the index was built with another Re-ID model than this checkpoint's, so features cannot be "
-            "compared: name the "
-            f"checkpoint that built it, or build the index of {index.root} again"
+            f"compared: name the checkpoint that built it, or build the index of {index.root} again"
         )
     files = [Path(image) for image in images]
     features = np.concatenate([extract(_as_seen(path, extract, protect)).numpy() for path in files])
