@@ -1,5 +1,4 @@
-"""Refusing, before anything is built, what a config asks for that cannot be trained or would silently do
-nothing."""
+"""Refusing, before anything is built, what cannot be trained or would silently do nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 from ..core.errors import UserError
+from .changing import value_of
 from .values import given_rank1, paper_results, resolve_device
 
 PROTECTIONS = ("none", "conventional", "learned")
@@ -37,8 +37,7 @@ MUST_KEEP_ITS_DEFAULT = {
 
 
 def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
-    """Refuse what cannot be trained or would silently do nothing, and resolve ``MODEL.DEVICE``, before
-    anything is built.
+    """Refuse what cannot be trained or would silently do nothing, and resolve ``MODEL.DEVICE``.
 
     Args:
         cfg: to be checked; its ``MODEL.DEVICE`` is replaced.
@@ -50,11 +49,11 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
     cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
     privacy, solver = cfg.PRIVACY, cfg.SOLVER
 
-    def allow(key: str, value, choices: Sequence) -> None:
+    def allow(key: str, value: object, choices: Sequence[object]) -> None:
         if value not in choices:
             raise UserError(f"{key} is {value}; allowed: {', '.join(map(str, choices))}")
 
-    def at_least(key: str, value, lowest) -> None:
+    def at_least(key: str, value: float, lowest: float) -> None:
         if not value >= lowest:
             raise UserError(f"{key} is {value}; it must be at least {lowest}")
 
@@ -108,8 +107,7 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
     if list(cfg.INPUT.SIZE_TRAIN) != list(cfg.INPUT.SIZE_TEST):
         raise UserError(
             f"INPUT.SIZE_TRAIN {cfg.INPUT.SIZE_TRAIN} and INPUT.SIZE_TEST {cfg.INPUT.SIZE_TEST} must be "
-            "equal: "
-            "the anonymizer and Re-ID see the same images in training and test"
+            "equal: the anonymizer and Re-ID see the same images in training and test"
         )
     paper_results(cfg)
     _check_batch(cfg)
@@ -124,8 +122,7 @@ def _check_batch(cfg: CfgNode) -> None:
     ):
         raise UserError(
             f"SOLVER.IMS_PER_BATCH {batch} is no multiple of DATALOADER.NUM_INSTANCE {instances} (at least "
-            "2): "
-            "a batch holds NUM_INSTANCE images of each identity"
+            "2): a batch holds NUM_INSTANCE images of each identity"
         )
     validation = cfg.DATASETS.VALIDATION
     for key in ("FRACTION", "QUERY_FRACTION"):
@@ -146,8 +143,6 @@ def _check_upgrade(cfg: CfgNode) -> None:
 def _refuse_unsupported(cfg: CfgNode, defaults: CfgNode) -> None:
     """fastreid options that nothing here reads, or that would break the method, are refused, not dropped."""
     for key, reason in MUST_KEEP_ITS_DEFAULT.items():
-        value, default = cfg, defaults
-        for name in key.split("."):
-            value, default = value[name], default[name]
+        value, default = value_of(cfg, key), value_of(defaults, key)
         if value != default:
             raise UserError(f"{key} {value} is not supported: {reason}. Leave it at its default, {default!r}")

@@ -8,8 +8,8 @@ from fastreid.config import CfgNode
 
 from .keys import default_config
 
-# What may differ between the configs of one comparison: the upper bound, Base, the method with and without
-# upgradation or recovery.
+# What may differ in one comparison: of the upper bound, Base, the method with and without upgradation or
+# recovery.
 METHOD_KEYS = (
     "PRIVACY.PROTECTION",
     "PRIVACY.LAMBDA_REC",
@@ -47,8 +47,15 @@ def flat_keys(node: CfgNode | dict, prefix: str = "") -> dict[str, object]:
 
 
 def comparable(cfg: CfgNode | dict, skip: Sequence[str] = METHOD_KEYS + RUN_KEYS) -> dict[str, object]:
-    """The part of a config that two runs must share to be compared: data, networks, budget and seed; tuples
-    become lists."""
+    """The part of a config that two runs must share to be compared: data, networks, budget and seed.
+
+    Args:
+        cfg: a config, or what a file keeps of one.
+        skip: keys, and nodes, that may differ.
+
+    Returns:
+        As :func:`flat_keys`; tuples become lists, as in files.
+    """
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in flat_keys(cfg).items()

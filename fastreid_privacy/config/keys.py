@@ -1,5 +1,4 @@
-"""The config keys of the method, loading a config strictly, and refusing contradictions before anything is
-trained.
+"""The config keys of the method, with their defaults.
 
 fastreid's own keys keep their meaning. What is added lives under ``PRIVACY`` (the method), ``DATASETS``
 (validation split, embedded and folder data sets), ``SOLVER`` (warm-up in epochs, betas of the generators),
@@ -14,13 +13,11 @@ from .values import resolve_device
 
 
 def add_privacy_config(cfg: CfgNode) -> None:
-    """Add the project's keys with their defaults (the paper's values, section 4.2) to a fastreid config, in
-    place."""
+    """Add the project's keys to a fastreid config, in place; defaults are the paper's values, section 4.2."""
     # every random choice of a run derives from it; two runs of one seed on one machine are equal on the CPU
     cfg.SEED = 0
-    cfg.MODEL.DEVICE = resolve_device(
-        "auto"
-    )  # cuda where there is a GPU, else cpu; resolved here, for fastreid's own trainer too
+    # cuda where there is a GPU, else cpu; resolved here, for fastreid's own trainer too
+    cfg.MODEL.DEVICE = resolve_device("auto")
 
     cfg.PRIVACY = privacy = CfgNode()
     # What the second half of the Re-ID batch and the PI domain are: none (AGW on raw images: the upper
@@ -29,22 +26,19 @@ def add_privacy_config(cfg: CfgNode) -> None:
     privacy.PROTECTION = "learned"
     privacy.STORAGE = "png"  # what a stored image keeps: none | png (8 bit) | jpegNN (quality 1–100)
     privacy.LAMBDA_L1 = 100.0  # λ_L1 of eqs. 3 and 6, for images in [−1, 1]
-    privacy.LAMBDA_REC = (
-        1.0  # λ_rec, the weight of L_rec (eqs. 4–6) in both generators' loss; 0: no G_Y and no D_X are built
-    )
+    # λ_rec, the weight of L_rec (eqs. 4–6) in both generators' loss; 0: no G_Y and no D_X are built
+    privacy.LAMBDA_REC = 1.0
     # raw and protected images in one Re-ID batch; False: two passes, as the reference implementation
     privacy.JOINT_BATCH = True
     privacy.CENTER_LOSS = CfgNode({"WEIGHT": 0.0005, "LR": 0.5})  # AGW's center loss; WEIGHT 0 turns it off
 
     privacy.DESENSITIZER = CfgNode()
-    privacy.DESENSITIZER.NAME = (
-        "blur"  # blur | pixelate | noise | mask, or a name of your own in DESENSITIZER_REGISTRY
-    )
+    # blur | pixelate | noise | mask, or a name of your own in DESENSITIZER_REGISTRY
+    privacy.DESENSITIZER.NAME = "blur"
     privacy.DESENSITIZER.BLUR_SIGMA = 12.0  # pixels on an image 256 high; scales with the height
     privacy.DESENSITIZER.PIXEL_BLOCK = 24  # pixels on an image 256 high; scales with the height
-    privacy.DESENSITIZER.PIXEL_REDUCE = (
-        "mean"  # mean of a block | corner: its top-left pixel, as the reference implementation
-    )
+    # mean of a block | corner: its top-left pixel, as the reference implementation
+    privacy.DESENSITIZER.PIXEL_REDUCE = "mean"
     privacy.DESENSITIZER.NOISE_STD = 0.5  # fraction of the value range
     # (top, left, height, width) as fractions of the sides; empty: everything
     privacy.DESENSITIZER.MASK_REGION = []
@@ -59,9 +53,8 @@ def add_privacy_config(cfg: CfgNode) -> None:
     # ε_psnr, dB: protected images may be this much closer to the raw ones than desensitized images are
     privacy.UPGRADE.EPS_PSNR = 1.0
     privacy.UPGRADE.EPS_SSIM = 0.05  # ε_ssim
-    privacy.UPGRADE.EPS_RANK1 = (
-        5.0  # ε_r1, points of rank-1: the first best is Base's OI→DI rank-1 minus this
-    )
+    # ε_r1, points of rank-1: the first best is Base's OI→DI rank-1 minus this
+    privacy.UPGRADE.EPS_RANK1 = 5.0
     # Base's rank-1 OI→DI on the validation split, percent. auto: train Base first, into OUTPUT_DIR/baseline,
     # or reuse a finished one of the same data, budget and seed; a number, or the path of Base's results.json,
     # is taken as given.
@@ -72,22 +65,18 @@ def add_privacy_config(cfg: CfgNode) -> None:
     # the lr rises linearly from WARMUP_FACTOR·BASE_LR in the first epoch to BASE_LR in the last of these
     cfg.SOLVER.WARMUP_EPOCHS = 10
     cfg.SOLVER.WARMUP_ITERS = 0  # fastreid's warm-up in iterations is not used: WARMUP_EPOCHS says it
-    cfg.SOLVER.GAN_BETAS = (
-        0.5,
-        0.999,
-    )  # Adam's betas of generators and discriminators; Re-ID has torch's default
+    # Adam's betas of generators and discriminators; Re-ID has torch's default
+    cfg.SOLVER.GAN_BETAS = (0.5, 0.999)
     cfg.SOLVER.KEEP_CHECKPOINTS = 2  # periodic checkpoints kept besides the best and the last
 
-    cfg.DATASETS.VALIDATION = (
-        CfgNode()
-    )  # identity-disjoint split of the training set; nothing is selected on the test set
+    # identity-disjoint split of the training set; nothing is selected on the test set
+    cfg.DATASETS.VALIDATION = CfgNode()
     cfg.DATASETS.VALIDATION.FRACTION = 0.2  # of the training images (4 : 1)
     cfg.DATASETS.VALIDATION.QUERY_FRACTION = 0.2  # of the validation images (gallery : query 4 : 1)
     cfg.DATASETS.VALIDATION.SEED = 0
 
-    cfg.DATASETS.SYNTHETIC = (
-        CfgNode()
-    )  # SyntheticPedestrians: rendered people, written once under FASTREID_DATASETS
+    # SyntheticPedestrians: rendered people, written once under FASTREID_DATASETS
+    cfg.DATASETS.SYNTHETIC = CfgNode()
     cfg.DATASETS.SYNTHETIC.TRAIN_IDENTITIES = 100
     cfg.DATASETS.SYNTHETIC.TEST_IDENTITIES = 50
     cfg.DATASETS.SYNTHETIC.CAMERAS = 6
@@ -99,9 +88,8 @@ def add_privacy_config(cfg: CfgNode) -> None:
 
     # MarketFolder: any folders of images in Market-1501 naming (0002_c1s1_000451_03.jpg)
     cfg.DATASETS.FOLDER = CfgNode({"TRAIN": "", "QUERY": "", "GALLERY": ""})
-    cfg.DATASETS.PROTECTED = (
-        ""  # ProtectedCollection: a folder that tools/anonymize.py made of a data set by its name
-    )
+    # ProtectedCollection: a folder that tools/anonymize.py made of a data set by its name
+    cfg.DATASETS.PROTECTED = ""
 
     cfg.TEST.CHECKPOINT = "best"  # what is tested after training: best (on the validation split) | final
     cfg.TEST.FEATURES = "float32"  # float32 | float16: how extracted features are kept in memory

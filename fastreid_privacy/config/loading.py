@@ -15,8 +15,6 @@ from .comparing import flat_keys
 from .keys import default_config
 
 LONGEST_CONFIG = 1_000_000  # characters of one that a checkpoint carries
-
-
 # Of what a list is that is empty by default.
 ELEMENTS = {"MODEL.FREEZE_LAYERS": str, "PRIVACY.DESENSITIZER.MASK_REGION": float}
 
@@ -57,8 +55,9 @@ def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNo
 
 
 def parse_config(text: str, source: str) -> CfgNode:
-    """A config from its YAML dump, as a checkpoint carries it; read as strictly as a file, neither checked
-    nor frozen.
+    """A config from its YAML dump, as a checkpoint carries it.
+
+    It is read as strictly as a file, but neither checked nor frozen.
 
     Args:
         text: what ``cfg.dump()`` gave. (fastreid's ``merge_from_other_cfg`` cannot read it back: it takes the
@@ -70,10 +69,10 @@ def parse_config(text: str, source: str) -> CfgNode:
     """
     cfg = default_config()
     try:
-        # neither in what cfg.dump() gives; nested aliases could fill the memory
-        if len(text) > LONGEST_CONFIG or any(
-            isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)
-        ):
+        # cfg.dump() gives neither so much text nor aliases, which could fill the memory when they are nested
+        if len(text) > LONGEST_CONFIG:
+            raise ValueError
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise ValueError
         keys = flat_keys(CfgNode.load_cfg(text))
     except Exception as error:  # of yaml or yacs: a part of a checkpoint has no checksum of its own
@@ -83,8 +82,10 @@ def parse_config(text: str, source: str) -> CfgNode:
 
 
 def _assign(cfg: CfgNode, values: dict[str, object], source: str) -> None:
-    """Set leaves by name, refusing unknown keys and values of another type; whole numbers may stand for
-    floats, lists for tuples."""
+    """Set leaves by name, refusing unknown keys and values of another type.
+
+    Whole numbers may stand for floats, lists for tuples.
+    """
     known = flat_keys(cfg)
     for key, value in values.items():
         if key not in known:
@@ -111,18 +112,15 @@ def _assign(cfg: CfgNode, values: dict[str, object], source: str) -> None:
 
 
 def _check_elements(key: str, value: Sequence, default: Sequence, source: str) -> None:
-    """Refuse a list whose elements are of another type than those of its default, where these are of one
-    type."""
+    """Refuse elements of another type than the default's, where these are of one type."""
     kinds = {ELEMENTS[key]} if key in ELEMENTS else {type(element) for element in default}
-    if len(kinds) == 1:
-        kind = kinds.pop()
-        bad = [
-            element
-            for element in value
-            if type(element) is not kind and not (kind is float and type(element) is int)
-        ]
-        if bad:
+    if len(kinds) != 1:
+        return
+    (kind,) = kinds
+    allowed = (float, int) if kind is float else (kind,)
+    for element in value:
+        if type(element) not in allowed:
             raise UserError(
                 f"{key} is {value!r} in {source}; its elements must be of type {kind.__name__}, which "
-                f"{bad[0]!r} is not"
+                f"{element!r} is not"
             )

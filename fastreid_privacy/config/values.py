@@ -33,8 +33,10 @@ def resolve_device(name: str, key: str = "MODEL.DEVICE") -> str:
 
 
 def given_rank1(cfg: CfgNode) -> float | Path | None:
-    """What ``PRIVACY.UPGRADE.BASELINE_RANK1`` says: a rank-1 in percent, the path of a results.json, or None
-    for auto.
+    """What ``PRIVACY.UPGRADE.BASELINE_RANK1`` says.
+
+    Returns:
+        A rank-1 in percent, the path of a results.json, or None for auto.
 
     Raises:
         UserError: when it is neither.
@@ -57,8 +59,7 @@ def given_rank1(cfg: CfgNode) -> float | Path | None:
 
 
 def paper_results(config: Mapping) -> dict[tuple[str, str], float]:
-    """The paper's figures of ``TEST.PAPER_RESULTS`` as {(where, metric): value}; empty where the config has
-    none.
+    """The paper's figures of ``TEST.PAPER_RESULTS`` as {(where, metric): value}; {} where there are none.
 
     ``where`` is a pair (``OI-PI``), a domain of the image quality (``recovered``), or ``upper_bound`` for the
     paper's upper bound OI→OI.

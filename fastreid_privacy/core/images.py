@@ -1,4 +1,4 @@
-"""Ranges of pixel values: 0–255 in files, storage and Re-ID, [−1, 1] in the image networks; 8 bits; PNG."""
+"""Pixel values: 0–255 in files, storage and Re-ID, [−1, 1] in the image networks; 8 bits; PNG."""
 
 from __future__ import annotations
 

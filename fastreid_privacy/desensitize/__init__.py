@@ -1,5 +1,7 @@
-"""Conventional desensitization (paper, section 4.2): the first target of the anonymizer, and what the method
-is compared with."""
+"""Conventional desensitization (paper, section 4.2).
+
+It is the first target of the anonymizer, and what the method is compared with.
+"""
 
 from .desensitizer import DESENSITIZER_REGISTRY, Desensitizer
 from .operations import gaussian_blur, gaussian_noise, mask_out, pixelate

@@ -2,8 +2,8 @@
 
 A registered operator is a function ``f(images, ...)`` from N×3×H×W RGB 0–255, float or uint8, to the same.
 Its other parameters say by their names what it wants: ``scale`` (H / 256, to multiply lengths in pixels by),
-    ``seeds`` (one per image, or None), and any
-option, that is any key of PRIVACY.DESENSITIZER in lower case, keys of your own included.
+``seeds`` (one per image, or None), and any option, that is any key of PRIVACY.DESENSITIZER in lower case,
+keys of your own included.
 
 Example:
     >>> import torch
@@ -119,9 +119,8 @@ class Desensitizer(nn.Module):
                 f"the desensitizer {name} has no option {', '.join(sorted(unknown))}; it knows "
                 f"{', '.join(wanted)}"
             )
-        missing = (
-            {option for option, required in wanted.items() if required} - set(available) - set(PER_BATCH)
-        )
+        required = {option for option, needed in wanted.items() if needed}
+        missing = required - set(available) - set(PER_BATCH)
         if missing:
             keys = ", ".join(f"PRIVACY.DESENSITIZER.{option.upper()}" for option in sorted(missing))
             raise UserError(f"the desensitizer {name} needs {keys}, which the config does not have")
@@ -156,14 +155,12 @@ class Desensitizer(nn.Module):
             The desensitized images: same shape and range, uint8 for uint8, else float32.
         """
         available = {"scale": images.shape[2] / REFERENCE_HEIGHT, "seeds": seeds}
-        return self.operator(
-            images, **self.options, **{option: available[option] for option in self.per_batch}
-        )
+        per_batch = {option: available[option] for option in self.per_batch}
+        return self.operator(images, **self.options, **per_batch)
 
     def extra_repr(self) -> str:
-        return ", ".join(
-            [repr(self.name), *(f"{option}={value!r}" for option, value in self.options.items())]
-        )
+        options = (f"{option}={value!r}" for option, value in self.options.items())
+        return ", ".join([repr(self.name), *options])
 
 
 def _parameters(operator: Callable[..., Tensor]) -> dict[str, bool]:

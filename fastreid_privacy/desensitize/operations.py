@@ -21,8 +21,7 @@ MID_GREY = 127.5
 
 
 def _on_batches(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Check the batch, run the function on float32 images outside autocast, and return the kind of numbers
-    that came in."""
+    """Let a function of float32 images take float or uint8, run outside autocast, and return that kind."""
 
     @wraps(function)
     def wrapper(images: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -189,8 +188,10 @@ def mask_out(images: Tensor, region: Sequence[float] | None = None) -> Tensor:
 
 
 def _span(start: float, length: float, side: int) -> slice:
-    """The pixels of a side that an interval in fractions touches, at least one; 1e-6 pixels forgive sums such
-    as 0.1 + 0.2."""
+    """The pixels of a side that an interval in fractions touches, at least one.
+
+    1e-6 pixels forgive sums such as 0.1 + 0.2.
+    """
     first = min(int(start * side + 1e-6), side - 1)
     last = int(np.ceil((start + length) * side - 1e-6))
     return slice(first, max(last, first + 1))
@@ -224,18 +225,11 @@ def check_region(region: Sequence[float] | None) -> None:
     """Refuse a rectangle that does not lie inside the image."""
     if region is None:
         return
-    fits = len(region) == 4
-    if fits:
-        top, left, height, width = region
-        fits = (
-            top >= 0
-            and left >= 0
-            and height > 0
-            and width > 0
-            and top + height <= 1 + 1e-9
-            and left + width <= 1 + 1e-9
-        )
-    if not fits:
+
+    def fits(start: float, length: float) -> bool:
+        return start >= 0 and length > 0 and start + length <= 1 + 1e-9
+
+    if len(region) != 4 or not all(map(fits, region[:2], region[2:])):
         raise ValueError(
             "the mask's region must be (top, left, height, width) in fractions of the image, not "
             f"{tuple(region)}"
