@@ -171,9 +171,8 @@ def test_noise_of_an_image_depends_on_its_seed_only():
     torch.manual_seed(0)
     state = torch.get_rng_state()
     assert torch.equal(gaussian_noise(images.flip(0), 0.5, seeds=[5, 7, 6, 5]).flip(0), together)
-    assert torch.equal(
-        torch.get_rng_state(), state
-    )  # seeded noise does not disturb training's random numbers
+    # seeded noise does not disturb training's random numbers
+    assert torch.equal(torch.get_rng_state(), state)
     same_image = images[:1].expand(2, -1, -1, -1)
     assert not torch.equal(*gaussian_noise(same_image, 0.5, seeds=[5, 6]))
 

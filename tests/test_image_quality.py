@@ -75,9 +75,8 @@ def test_figures_against_numpy(seed):
     errors = ((images.astype(np.float64) - raw) ** 2).mean((1, 2, 3))
     assert figures["PSNR"] == pytest.approx(10 * np.log10(255**2 / errors.mean()), abs=1e-6)
     assert figures["PSNR_per_image"] == pytest.approx(np.mean(10 * np.log10(255**2 / errors)), abs=1e-4)
-    assert (
-        figures["PSNR_per_image"] > figures["PSNR"] + 0.1
-    )  # the two differ: a mean of logarithms is not the logarithm of a mean
+    # the two differ: a mean of logarithms is not the logarithm of a mean
+    assert figures["PSNR_per_image"] > figures["PSNR"] + 0.1
     assert figures["SSIM"] == pytest.approx(
         np.mean([ssim_reference(*pair) for pair in zip(images, raw, strict=True)]), abs=1e-4
     )
@@ -115,9 +114,8 @@ def test_identical_images_are_left_out_of_the_mean_and_counted():
     figures = evaluate(images, raw)
     assert figures["identical_images"] == 1
     assert figures["PSNR_per_image"] == pytest.approx(alone["PSNR_per_image"])
-    assert figures["PSNR"] == pytest.approx(
-        alone["PSNR"] + 10 * math.log10(3 / 2), abs=1e-6
-    )  # two thirds of the error
+    # two thirds of the error
+    assert figures["PSNR"] == pytest.approx(alone["PSNR"] + 10 * math.log10(3 / 2), abs=1e-6)
 
 
 def test_nothing_but_identical_images():

@@ -1,9 +1,8 @@
 """Retrieval figures against fastreid's own evaluator, and against a plain loop with a stable sort where
 distances tie."""
 
-from fastreid_privacy.evaluation import (
-    evaluate_retrieval,
-)  # before fastreid: importing the package makes it work
+# before fastreid: importing the package makes it work
+from fastreid_privacy.evaluation import evaluate_retrieval
 
 # isort: split
 import numpy as np
@@ -318,11 +317,24 @@ def test_distances_of_parts(metric, part):
 
 def test_repeated_rows_are_found_whatever_the_sampled_columns_say():
     rows = np.zeros((6, 40), dtype=np.float32)
-    rows[1, 1] = rows[3, 1] = rows[4, 2] = rows[5, 1] = (
-        1  # column 1 is none of the eight that are looked at first
-    )
+    # column 1 is none of the eight that are looked at first
+    rows[1, 1] = rows[3, 1] = rows[4, 2] = rows[5, 1] = 1
     copies, originals = Features(rows, "gallery", torch.device("cpu")).repeated()
     assert dict(zip(copies.tolist(), originals.tolist(), strict=True)) == {2: 0, 3: 1, 5: 1}
+
+
+@pytest.mark.parametrize("dimension", [1, 3, 8, 20])
+@pytest.mark.parametrize("kind", [np.float16, np.float32, torch.bfloat16])
+def test_repeated_rows_of_few_values(kind, dimension):
+    """Many rows share some columns, some rows share all; against a plain loop over whole rows."""
+    rows = np.random.default_rng(dimension).integers(0, 3, (200, dimension)).astype(np.float32)
+    expected, first = {}, {}
+    for index, row in enumerate(rows.tolist()):
+        if first.setdefault(tuple(row), index) != index:
+            expected[index] = first[tuple(row)]
+    given = torch.from_numpy(rows).to(kind) if isinstance(kind, torch.dtype) else rows.astype(kind)
+    copies, originals = Features(given, "gallery", torch.device("cpu")).repeated()
+    assert dict(zip(copies.tolist(), originals.tolist(), strict=True)) == expected
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

@@ -121,9 +121,8 @@ def test_page_of_the_full_method(tmp_path):
         for pair, matches in rank_lists().items()
         if pair.endswith(".matches")
     )
-    assert (
-        len(shown) == 4 + ranked + 2
-    )  # a strip for each domain, queries with their lists, the curve in dark and light
+    # a strip for each domain, queries with their lists, the curve in dark and light
+    assert len(shown) == 4 + ranked + 2
     for strip, batch in zip(shown, pictures().values(), strict=False):
         assert strip.shape == (128, 3 * 64, 3)
         assert all(np.array_equal(strip[:, 64 * i : 64 * i + 64], picture) for i, picture in enumerate(batch))

@@ -191,9 +191,8 @@ def test_verification_stands_where_it_was_measured():
         ("OI-PI", "ours"): {"TPR@FPR=1e-04": 31.26, "TPR@FPR=1e-03": None, "TPR@FPR=1e-02": 81.04},
         ("OI-PI", "baseline"): {"TPR@FPR=1e-04": None, "TPR@FPR=1e-03": 47.5, "TPR@FPR=1e-02": None},
     }
-    assert all(
-        list(values) == ["TPR@FPR=1e-04", "TPR@FPR=1e-03", "TPR@FPR=1e-02"] for values in rows.values()
-    )  # by rate, not as found
+    by_rate = ["TPR@FPR=1e-04", "TPR@FPR=1e-03", "TPR@FPR=1e-02"]
+    assert all(list(values) == by_rate for values in rows.values())  # not as found
     assert re.search(r"OI→PI +Full method +31\.3 +– +81\.0\n +Base +– +47\.5 +–", format_terminal(results))
 
 

@@ -273,9 +273,8 @@ def test_ranking_is_that_of_brute_force(gallery, weights, query_files, tmp_path,
 def test_names_say_who_is_the_same_person():
     assert same_person("0002_c1s1_000451_03.jpg", "x/0002_c5s1_000001_01.png") is True
     assert same_person("0002_c1s1_000451_03.jpg", "0020_c1.jpg") is False
-    assert (
-        same_person("0000_c1s1_1.jpg", "0000_c2s1_1.jpg") is False
-    )  # distractors: different people under one number
+    # distractors: different people under one number
+    assert same_person("0000_c1s1_1.jpg", "0000_c2s1_1.jpg") is False
     assert same_person("0002_c1s1_000451_03.jpg", "-1_c1s1_1.jpg") is None
     assert same_person("holiday.jpg", "0002_c1s1_1.jpg") is None
 

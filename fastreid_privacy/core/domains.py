@@ -4,4 +4,5 @@ from __future__ import annotations
 
 DOMAINS = {"OI": "raw", "DI": "desensitized", "PI": "protected", "RI": "recovered"}
 PAIRS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI", "OI-DI", "RI-RI")  # query domain, gallery domain
-QUALITY_DOMAINS = {"protected": "PI", "desensitized": "DI", "recovered": "RI"}  # by the name of a quality
+# name of an image quality → domain
+QUALITY_DOMAINS = {"protected": "PI", "desensitized": "DI", "recovered": "RI"}

@@ -197,9 +197,8 @@ class Gallery:
         for start in range(0, total, rows):
             block = buffer[: min(rows, total - start)]
             self._fill(block, *_read_stacked(queries, start, start + len(block), self.metric))
-            if len(
-                self.copies
-            ):  # a matrix product rounds equal columns differently, depending on their place
+            # A matrix product rounds equal columns differently, depending on where they stand.
+            if len(self.copies):
                 block[:, self.copies] = block[:, self.originals]
             yield start, block
 
@@ -221,8 +220,7 @@ class Gallery:
 
 
 def _read_stacked(sets: Sequence[Features], start: int, stop: int, metric: str) -> tuple[Tensor, Tensor]:
-    """Queries from several sets, already times the factor that their products have in a distance, and their
-    squared lengths."""
+    """Some queries of several sets, times the factor of their products in a distance; squared lengths."""
     rows, lengths, offset = [], [], 0
     for features in sets:
         first, last = max(start - offset, 0), min(stop - offset, len(features))

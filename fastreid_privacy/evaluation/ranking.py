@@ -144,8 +144,10 @@ def _true_matches(
 def _distances(
     queries: Sequence[Features], gallery: Features, options: RankingOptions, block_bytes: int | None
 ) -> Iterator[tuple[int, Tensor]]:
-    """Blocks of distances as :meth:`Gallery.distances` gives them; of expanded features, and re-ranked, where
-    that is asked for and there is one query set."""
+    """Blocks of distances as :meth:`Gallery.distances` gives them.
+
+    They are of expanded features, or re-ranked, where that is asked for: then of one query set.
+    """
     rows, others, device = queries[0].rows, gallery.rows, gallery.device
     if options.expansion:
         rows, others = expand(rows, others, **options.expansion, device=str(device))

@@ -88,12 +88,14 @@ class JaccardDistances:
 
 
 def _encodings(images: np.ndarray, neighbours: np.ndarray, k1: int, metric: str) -> csr_array:
-    """Weights of each image on its expanded reciprocal neighbours, N×N float32, each row summing to 1
-    (sections 3.2 and 3.3)."""
+    """Weights of each image on its expanded reciprocal neighbours (sections 3.2 and 3.3).
+
+    Returns:
+        N×N float32; each row sums to 1.
+    """
     reciprocal = _reciprocal(neighbours)
-    closest = _reciprocal(
-        neighbours[:, : int(np.around(k1 / 2)) + 1]
-    )  # half of the list and the image itself
+    half = int(np.around(k1 / 2)) + 1  # of the list, and the image itself
+    closest = _reciprocal(neighbours[:, :half])
     enough = 2 / 3 * np.diff(closest.indptr)
     closest_of = closest.T.tocsr()
     parts = []
@@ -122,8 +124,10 @@ def _reciprocal(neighbours: np.ndarray) -> csr_array:
 
 
 def _row_blocks(sizes: np.ndarray, row_bytes: int) -> Iterator[slice]:
-    """Consecutive rows whose pairs fit PAIR_BYTES; an expansion may bring along about as many again, or more
-    where images repeat."""
+    """Consecutive rows whose pairs fit PAIR_BYTES.
+
+    An expansion may bring along about as many pairs again, or more where images repeat.
+    """
     rows = max(1, int(PAIR_BYTES / (row_bytes * 2 * max(sizes.mean(), 1))))
     for start in range(0, len(sizes), rows):
         yield slice(start, min(start + rows, len(sizes)))

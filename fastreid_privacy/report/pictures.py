@@ -20,11 +20,7 @@ from .look import FRAME, MARKS, draw_frame, fitting_font
 INK = "#7a7d81"  # contrast 4.1 on white as on the dark page
 COLUMN_HEIGHT, RANK_HEIGHT = 256, 128  # pixels: small images are enlarged to about this
 GAP, GROUP_GAP, BLOCK_GAP = 4, 14, 36  # pixels between columns, groups of columns, blocks
-HEADING, LETTER, LINE = (
-    24,
-    30,
-    40,
-)  # pixels: text above groups, text above columns, height of a line of either
+HEADING, LETTER, LINE = 24, 30, 40  # pixels: text above groups, above columns, height of a line of either
 INSET, RANK_GAP = 3, 8  # pixels: space between a ranked image and its frame, between tiles
 RANK_LABEL, RANK_LINE = 18, 28  # pixels: text beneath tiles, height of its line
 
