@@ -1,6 +1,7 @@
 # make demo   train, test and report on rendered people: no data, no GPU, minutes
 # make test   linters, types and the whole test suite
 # make bench  benchmarks, peers beside us in one run
+# make docs   the documentation site, into site/
 # Each makes .venv with pinned versions first; a second call starts at once.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ DEMO_AMP := $(if $(shell grep -m1 -oE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/de
 
 export FASTREID_DATASETS ?= datasets
 
-.PHONY: demo test bench
+.PHONY: demo test bench docs
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.complete
@@ -28,6 +29,11 @@ test: $(VENV)/.complete
 
 bench: $(VENV)/.complete
 	$(RUN) tools/bench.py
+
+# the theme's notice about MkDocs 2 is not about this site
+docs: $(VENV)/.complete
+	$(RUN) -m pip install --quiet -r requirements-docs.txt
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 $(VENV)/.complete: requirements.txt requirements-dev.txt setup.py
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

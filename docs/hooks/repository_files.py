@@ -1,6 +1,6 @@
 """The site has the paths of the repository, so that links work in both.
 
-MkDocs reads one folder, docs/. Here its files are put under ``docs/``, and the pages outside of it beside them.
+MkDocs reads one folder, docs/. Here its files are put under ``docs/``, and pages outside of it beside them.
 """
 
 from __future__ import annotations

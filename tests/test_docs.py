@@ -1,0 +1,187 @@
+"""The documentation is true: links lead somewhere, names are there, and what CONTRIBUTING.md shows runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "api").glob("*.md")),
+    *sorted((ROOT / "projects").glob("*/README.md")),
+]
+FENCE = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+IGNORED = (".venv", ".git", "site", "output", "datasets", "__pycache__")
+
+
+def text_of(page: Path) -> str:
+    """A page without its blocks of code."""
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path) -> list[str]:
+    broken = []
+    for link in LINK.findall(text_of(page)):
+        path, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", link):
+            continue
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+def can_be_imported(name: str) -> bool:
+    """Whether a dotted name is a module, or what a module has."""
+    words = name.split(".")
+    for count in range(len(words), 0, -1):
+        try:
+            found = importlib.import_module(".".join(words[:count]))
+        except ModuleNotFoundError:
+            continue
+        for word in words[count:]:
+            if not hasattr(found, word):
+                return False
+            found = getattr(found, word)
+        return True
+    return False
+
+
+def untrue_names(page: Path) -> list[str]:
+    """Names and paths of the package, on a page or in its code, that are none."""
+    text = page.read_text(encoding="utf-8")
+    if page.name == "CHANGELOG.md":  # its tables begin with the names of before
+        text = re.sub(r"^ *\| [^|]* \|", "", text, flags=re.MULTILINE)
+        text = re.sub(r"^- `python -m [^`]*` is now", "", text, flags=re.MULTILINE)
+    names = set(re.findall(r"\bfastreid_privacy(?:\.[A-Za-z_]\w*)+", text))
+    names |= {
+        f"{module}.{name}"
+        for module, imported in re.findall(
+            r"^from (fastreid_privacy[\w.]*) import ([\w, ]+)", text, re.MULTILINE
+        )
+        for name in imported.split(", ")
+    }
+    paths = set(re.findall(r"\bfastreid_privacy/[\w/]+(?:\.py)?", text))
+    made = {path for path in paths if f"# {path}" in text}  # a page that shows a new file
+    return sorted(name for name in names if not can_be_imported(name)) + sorted(
+        path for path in paths - made if not (ROOT / path).exists()
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    assert not broken_links(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_of_the_package_are_there(page):
+    assert not untrue_names(page)
+
+
+def test_what_is_broken_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A page: of `code`\n[a](page.md#a-page-of-code) [b](#a-page-of-code) [c](https://example.org/x)\n"
+        "[d](absent.md) [e](#absent)\n```\n[f](in_code.md)\n```\n"
+        "`fastreid_privacy.networks.UNetGenerator`, `fastreid_privacy.absent`, `fastreid_privacy/absent.py`\n"
+        "```python\nfrom fastreid_privacy.networks import UNetGenerator, Absent\n```\n"
+    )
+    assert broken_links(page) == ["absent.md", "#absent"]
+    assert untrue_names(page) == [
+        "fastreid_privacy.absent",
+        "fastreid_privacy.networks.Absent",
+        "fastreid_privacy/absent.py",
+    ]
+
+
+def nav_pages(node) -> list[str]:
+    """The paths in a navigation of MkDocs."""
+    if isinstance(node, str):
+        return [node]
+    return [
+        page for entry in (node.values() if isinstance(node, dict) else node) for page in nav_pages(entry)
+    ]
+
+
+def test_the_site_has_every_page():
+    # mkdocs.yml names Python objects, which a plain reader leaves alone
+    yaml.SafeLoader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(nav_pages(site["nav"])) == sorted(page.relative_to(ROOT).as_posix() for page in PAGES)
+
+
+# -- CONTRIBUTING.md: a desensitizer in one file and one test ------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A copy of this repository in which somebody followed the page."""
+    copy = tmp_path_factory.mktemp("house") / "repository"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*IGNORED), symlinks=True)
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    files = dict(re.findall(r"```python\n# (\S+\.py)\n(.*?)```", page, re.DOTALL))
+    module, init, test = files
+    assert init == "fastreid_privacy/desensitize/__init__.py"
+    for name in (module, test):
+        assert not (copy / name).exists()
+        (copy / name).write_text(files[name], encoding="utf-8")
+    lines = (copy / init).read_text(encoding="utf-8").splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if line.startswith("from ."))
+    (copy / init).write_text("".join([*lines[:first], files[init], *lines[first:]]), encoding="utf-8")
+    return copy, module, test
+
+
+def in_the_copy(copy: Path, *words: str) -> subprocess.CompletedProcess:
+    """Python there, with the copy's package."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_page_for_contributors_passes_its_test_and_the_linters(house):
+    copy, module, test = house
+    done = in_the_copy(copy, "-m", "pytest", "-q", test, "tests/test_house.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in (("check",), ("format", "--check")):
+        done = in_the_copy(copy, "-m", "ruff", *words, module, test)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_new_desensitizer_is_a_method_of_the_command(house, tmp_path):
+    copy, module, _ = house
+    (tmp_path / "raw").mkdir()
+    Image.effect_noise((32, 64), 80).convert("RGB").save(tmp_path / "raw" / "person.png")
+    words = [
+        "--method",
+        Path(module).stem,
+        "--input",
+        str(tmp_path / "raw"),
+        "--output",
+        str(tmp_path / "protected"),
+    ]
+    done = in_the_copy(copy, "tools/anonymize.py", *words)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "protected" / "person.png") as protected:
+        assert protected.size == (32, 64)
