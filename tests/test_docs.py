@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
+from test_house import FLOOR_OF, FLOORS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -96,14 +98,34 @@ def test_names_of_the_package_are_there(page):
     assert not untrue_names(page)
 
 
+def swallowed_items(page: Path) -> list[str]:
+    """Items of lists that GitHub shows as such, and the site as words of the paragraph before them."""
+    item = re.compile(r" *(?:[-*]|\d+\.) ")
+    paragraphs = [block.strip("\n").splitlines() for block in re.split(r"\n\s*\n", text_of(page))]
+    return [
+        line
+        for first, *others in filter(None, paragraphs)
+        if not item.match(first)
+        for line in others
+        if item.match(line)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lists_are_lists_on_the_site(page):
+    assert not swallowed_items(page)
+
+
 def test_what_is_broken_is_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
         "# A page: of `code`\n[a](page.md#a-page-of-code) [b](#a-page-of-code) [c](https://example.org/x)\n"
         "[d](absent.md) [e](#absent)\n```\n[f](in_code.md)\n```\n"
         "`fastreid_privacy.networks.UNetGenerator`, `fastreid_privacy.absent`, `fastreid_privacy/absent.py`\n"
-        "```python\nfrom fastreid_privacy.networks import UNetGenerator, Absent\n```\n"
+        "```python\nfrom fastreid_privacy.networks import UNetGenerator, Absent\n```\n\n"
+        "- a list\n- of two\n\n    and words\n1. an item\n"
     )
+    assert swallowed_items(page) == ["1. an item"]
     assert broken_links(page) == ["absent.md", "#absent"]
     assert untrue_names(page) == [
         "fastreid_privacy.absent",
@@ -126,6 +148,17 @@ def test_the_site_has_every_page():
     yaml.SafeLoader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert sorted(nav_pages(site["nav"])) == sorted(page.relative_to(ROOT).as_posix() for page in PAGES)
+
+
+def test_the_house_of_the_page_for_contributors_is_the_one_that_is_tested():
+    """Every wing is in its table, and no row has a wing that stands above one of the row before."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page.partition("| floor | wings |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`(\w+)`", row) for row in table.splitlines()[2:]]
+    doors = FLOORS[-1]
+    assert {wing for wings in FLOORS for wing in wings} - doors <= {wing for row in rows for wing in row}
+    floors = [[FLOOR_OF[wing] for wing in row if wing in FLOOR_OF] for row in rows]
+    assert all(min(upper) > max(lower) for upper, lower in itertools.pairwise(floors))
 
 
 # -- CONTRIBUTING.md: a desensitizer in one file and one test ------------------------------------------------
