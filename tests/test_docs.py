@@ -16,6 +16,8 @@ import yaml
 from PIL import Image
 from test_house import FLOOR_OF, FLOORS
 
+from fastreid_privacy.config import default_config, flat_keys
+
 ROOT = Path(__file__).parent.parent
 PAGES = [
     *sorted(ROOT.glob("*.md")),
@@ -68,7 +70,7 @@ def can_be_imported(name: str) -> bool:
 
 
 def untrue_names(page: Path) -> list[str]:
-    """Names and paths of the package, on a page or in its code, that are none."""
+    """Names of the package and paths of the repository, on a page or in its code, that are none."""
     text = page.read_text(encoding="utf-8")
     if page.name == "CHANGELOG.md":  # its tables begin with the names of before
         text = re.sub(r"^ *\| [^|]* \|", "", text, flags=re.MULTILINE)
@@ -82,6 +84,9 @@ def untrue_names(page: Path) -> list[str]:
         for name in imported.split(", ")
     }
     paths = set(re.findall(r"\bfastreid_privacy/[\w/]+(?:\.py)?", text))
+    paths |= set(
+        re.findall(r"(?<![\w/.])(?:tools|configs|tests|docs|projects)/[\w/]+\.(?:py|yml|md)\b", text)
+    )
     made = {path for path in paths if f"# {path}" in text}  # a page that shows a new file
     return sorted(name for name in names if not can_be_imported(name)) + sorted(
         path for path in paths - made if not (ROOT / path).exists()
@@ -96,6 +101,19 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_names_of_the_package_are_there(page):
     assert not untrue_names(page)
+
+
+def unknown_keys(page: Path) -> list[str]:
+    """Config keys on a page that no config has; ``A.B_*`` stands for some."""
+    known = flat_keys(default_config())
+    sections = "|".join(sorted({key.partition(".")[0] for key in known if "." in key}))
+    named = set(re.findall(rf"\b(?:{sections})(?:\.[A-Z0-9_]+)+", page.read_text(encoding="utf-8")))
+    return sorted(name for name in named if not any(key.startswith(name) for key in known))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_config_keys_are_there(page):
+    assert not unknown_keys(page)
 
 
 def swallowed_items(page: Path) -> list[str]:
@@ -116,22 +134,39 @@ def test_lists_are_lists_on_the_site(page):
     assert not swallowed_items(page)
 
 
+BROKEN = """\
+# A page: of `code`
+
+[a](page.md#a-page-of-code) [b](#a-page-of-code) [c](https://example.org/x) [d](absent.md) [e](#absent)
+
+- a list
+- of two
+
+    and words
+1. an item
+
+`fastreid_privacy.networks.UNetGenerator`, `fastreid_privacy.absent`, `fastreid_privacy/absent.py`,
+tools/train_net.py, tools/absent.py, PRIVACY.STORAGE, `PRIVACY.UPGRADE.EPS_*`, `SOLVER.AMP.ENABLE_IT`
+
+```python
+from fastreid_privacy.networks import UNetGenerator, Absent
+# [f](in_code.md)
+```
+"""
+
+
 def test_what_is_broken_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(
-        "# A page: of `code`\n[a](page.md#a-page-of-code) [b](#a-page-of-code) [c](https://example.org/x)\n"
-        "[d](absent.md) [e](#absent)\n```\n[f](in_code.md)\n```\n"
-        "`fastreid_privacy.networks.UNetGenerator`, `fastreid_privacy.absent`, `fastreid_privacy/absent.py`\n"
-        "```python\nfrom fastreid_privacy.networks import UNetGenerator, Absent\n```\n\n"
-        "- a list\n- of two\n\n    and words\n1. an item\n"
-    )
-    assert swallowed_items(page) == ["1. an item"]
+    page.write_text(BROKEN, encoding="utf-8")
     assert broken_links(page) == ["absent.md", "#absent"]
     assert untrue_names(page) == [
         "fastreid_privacy.absent",
         "fastreid_privacy.networks.Absent",
         "fastreid_privacy/absent.py",
+        "tools/absent.py",
     ]
+    assert unknown_keys(page) == ["SOLVER.AMP.ENABLE_IT"]
+    assert swallowed_items(page) == ["1. an item"]
 
 
 def nav_pages(node) -> list[str]:
