@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import json
 import os
 import re
 import shutil
@@ -27,12 +28,23 @@ PAGES = [
 ]
 FENCE = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-IGNORED = (".venv", ".git", "site", "output", "datasets", "__pycache__")
+NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
+EVERYWHERE = pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda page: str(page.relative_to(ROOT)))
+IGNORED = (".venv", ".git", ".*_cache", "__pycache__", "site", "output", "datasets", "logs")
+
+
+def source_of(page: Path) -> str:
+    """A page in Markdown; of a notebook the cells, with the code in blocks."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return text
+    cells = [("".join(cell["source"]), cell["cell_type"]) for cell in json.loads(text)["cells"]]
+    return "\n\n".join(f"```python\n{cell}\n```" if kind == "code" else cell for cell, kind in cells)
 
 
 def text_of(page: Path) -> str:
     """A page without its blocks of code."""
-    return FENCE.sub("", page.read_text(encoding="utf-8"))
+    return FENCE.sub("", source_of(page))
 
 
 def anchors(page: Path) -> set[str]:
@@ -71,7 +83,7 @@ def can_be_imported(name: str) -> bool:
 
 def untrue_names(page: Path) -> list[str]:
     """Names of the package and paths of the repository, on a page or in its code, that are none."""
-    text = page.read_text(encoding="utf-8")
+    text = source_of(page)
     if page.name == "CHANGELOG.md":  # its tables begin with the names of before
         text = re.sub(r"^ *\| [^|]* \|", "", text, flags=re.MULTILINE)
         text = re.sub(r"^- `python -m [^`]*` is now", "", text, flags=re.MULTILINE)
@@ -93,12 +105,12 @@ def untrue_names(page: Path) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@EVERYWHERE
 def test_links_lead_somewhere(page):
     assert not broken_links(page)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@EVERYWHERE
 def test_names_of_the_package_are_there(page):
     assert not untrue_names(page)
 
@@ -107,11 +119,11 @@ def unknown_keys(page: Path) -> list[str]:
     """Config keys on a page that no config has; ``A.B_*`` stands for some."""
     known = flat_keys(default_config())
     sections = "|".join(sorted({key.partition(".")[0] for key in known if "." in key}))
-    named = set(re.findall(rf"\b(?:{sections})(?:\.[A-Z0-9_]+)+", page.read_text(encoding="utf-8")))
+    named = set(re.findall(rf"\b(?:{sections})(?:\.[A-Z0-9_]+)+", source_of(page)))
     return sorted(name for name in named if not any(key.startswith(name) for key in known))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@EVERYWHERE
 def test_config_keys_are_there(page):
     assert not unknown_keys(page)
 
@@ -129,7 +141,7 @@ def swallowed_items(page: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@EVERYWHERE
 def test_lists_are_lists_on_the_site(page):
     assert not swallowed_items(page)
 
@@ -179,9 +191,11 @@ def nav_pages(node) -> list[str]:
 
 
 def test_the_site_has_every_page():
-    # mkdocs.yml names Python objects, which a plain reader leaves alone
-    yaml.SafeLoader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
-    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    class Loader(yaml.SafeLoader):
+        """Leaves alone what the file names in Python."""
+
+    Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
+    site = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader)
     assert sorted(nav_pages(site["nav"])) == sorted(page.relative_to(ROOT).as_posix() for page in PAGES)
 
 
@@ -245,17 +259,11 @@ def test_the_page_for_contributors_passes_its_test_and_the_linters(house):
 
 def test_the_new_desensitizer_is_a_method_of_the_command(house, tmp_path):
     copy, module, _ = house
-    (tmp_path / "raw").mkdir()
-    Image.effect_noise((32, 64), 80).convert("RGB").save(tmp_path / "raw" / "person.png")
-    words = [
-        "--method",
-        Path(module).stem,
-        "--input",
-        str(tmp_path / "raw"),
-        "--output",
-        str(tmp_path / "protected"),
-    ]
+    raw, protected = tmp_path / "raw", tmp_path / "protected"
+    raw.mkdir()
+    Image.effect_noise((32, 64), 80).convert("RGB").save(raw / "person.png")
+    words = f"--method {Path(module).stem} --input {raw} --output {protected}".split()
     done = in_the_copy(copy, "tools/anonymize.py", *words)
     assert done.returncode == 0, done.stderr
-    with Image.open(tmp_path / "protected" / "person.png") as protected:
-        assert protected.size == (32, 64)
+    with Image.open(protected / "person.png") as picture:
+        assert picture.size == (32, 64)
