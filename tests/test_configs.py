@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastreid_privacy.config import RUN_KEYS, comparable, flat_keys, load_config
+from fastreid_privacy.config import RUN_KEYS, comparable, flat_keys, load_config, parse_config
 from fastreid_privacy.core.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -111,3 +111,10 @@ def test_importing_the_package_leaves_the_report_alone():
         ).stdout.strip()
         == ""
     )
+
+
+def test_a_config_of_defaults_can_be_read_back():
+    """fastreid's two lists of data sets are one tuple: YAML wrote an alias, which a checkpoint may not carry."""
+    cfg = load_config("", ["MODEL.DEVICE", "cpu"])
+    assert flat_keys(parse_config(cfg.dump(), "a checkpoint")) == flat_keys(cfg)
+    assert cfg.DATASETS.TESTS == cfg.DATASETS.NAMES == ("Market1501",)

@@ -255,8 +255,14 @@ def test_any_config_of_a_data_set_gives_the_same_runs(tmp_path, file):
     assert reproduction.config_of(Run("full", 3, "blur")).SEED == 3
 
 
+def words_of(reproduction: Reproduction, run: Run) -> list[str]:
+    """The KEY VALUE words that make the same training by hand, after the config file that was given."""
+    values = {**reproduction.schedule, **reproduction.values(run)}
+    return [*reproduction.overrides, *(str(word) for pair in values.items() for word in pair)]
+
+
 def test_the_full_model_takes_what_is_there(tmp_path):
-    words = small(tmp_path).options(Run("full", 1, "blur"))
+    words = words_of(small(tmp_path), Run("full", 1, "blur"))
     options = dict(zip(words[0::2], words[1::2], strict=True))
     assert options["PRIVACY.UPGRADE.BASELINE_RANK1"] == str(tmp_path / "seed1" / "base_blur" / "results.json")
     assert options["PRIVACY.UPPER_BOUND"] == str(tmp_path / "seed1" / "upper_bound" / "results.json")
@@ -278,7 +284,7 @@ def test_a_run_s_config_file_says_what_its_words_say(tmp_path, folder, file, bud
     for made in trainings:
         save_config(reproduction.config_of(made), tmp_path / "run.yml")
         by_file = load_config(tmp_path / "run.yml")
-        by_words = load_config(config_file, reproduction.options(made))
+        by_words = load_config(config_file, words_of(reproduction, made))
         assert repr(flat_keys(by_file)) == repr(flat_keys(by_words))
         assert repr(flat_keys(by_file)) == repr(flat_keys(reproduction.config_of(made)))
         assert set(comparisons(by_file).values()) <= files

@@ -104,4 +104,6 @@ def default_config() -> CfgNode:
     """fastreid's defaults and the project's, a new copy."""
     cfg = get_cfg()
     add_privacy_config(cfg)
+    # fastreid gives both keys one tuple, of which YAML would write an alias; a checkpoint's config has none
+    cfg.DATASETS.TESTS = tuple(list(cfg.DATASETS.NAMES))
     return cfg

@@ -121,12 +121,6 @@ class Reproduction:
             values["PRIVACY.DESENSITIZER.NAME"] = run.operator
         return values
 
-    def options(self, run: Run) -> list[str]:
-        """The KEY VALUE words that make the same training by hand, with ``tools/train_net.py`` and the config
-        file that was given here."""
-        values = {**self.schedule, **self.values(run)}
-        return [*self.overrides, *(str(word) for pair in values.items() for word in pair)]
-
     def config_of(self, run: Run) -> CfgNode:
         """The config of a training; of a "raw_agw" that of its full model."""
         model = run if run.trains else Run("full", run.seed, run.operator)

@@ -130,7 +130,7 @@ def command(reproduction: Reproduction, run: Run) -> list[str]:
     if run.trains:
         file = reproduction.folder(run) / CONFIG_FILE
         words = ["--resume", f"--config-file={file}", f"--num-gpus={reproduction.processes}"]
-        return [sys.executable, "-m", "fastreid_privacy.command_line", *words]
+        return [sys.executable, "-m", "fastreid_privacy", "train", *words]
     full, upper_bound = reproduction.folder(run).parent, reproduction.folder(Run("upper_bound", run.seed))
     words = [str(full), str(upper_bound), reproduction.config.MODEL.DEVICE]
     return [sys.executable, "-m", "fastreid_privacy.reproduce.raw_agw", *words]

@@ -89,7 +89,7 @@ class PersonDetector:
         order = found["scores"][people].argsort(stable=True)
         height, width = pixels.shape[:2]
         edges = found["boxes"][people][order].tolist()
-        boxes = (whole_pixels(*box, width=width, height=height) for box in edges)
+        boxes = (whole_pixels(left, top, right, bottom, width, height) for left, top, right, bottom in edges)
         return [box for box in boxes if box]
 
     def check(self, frames: int, video: Path) -> None:
