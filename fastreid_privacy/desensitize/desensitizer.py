@@ -54,7 +54,7 @@ def noise(images: Tensor, seeds: Sequence[int] | Tensor | None, noise_std: float
 
 @DESENSITIZER_REGISTRY.register()
 def mask(images: Tensor, mask_region: Sequence[float] | None) -> Tensor:
-    """Mid grey over ``mask_region``, (top, left, height, width) as fractions; empty or None: everything."""
+    """Mid grey over ``mask_region``: (top, left, height, width), fractions of the sides; none: everywhere."""
     return operations.mask_out(images, mask_region or None)
 
 
