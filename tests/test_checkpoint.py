@@ -206,9 +206,8 @@ def test_killed_while_saving(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) >= 12
-    assert (
-        len([name for name in files(tmp_path) if name.endswith(".pth")]) <= 3
-    )  # two kept, and one that was not yet pruned
+    # two kept, and one that was not yet pruned
+    assert len([name for name in files(tmp_path) if name.endswith(".pth")]) <= 3
 
 
 # -- resuming ------------------------------------------------------------------------------------------------

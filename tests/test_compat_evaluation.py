@@ -58,9 +58,8 @@ def test_ranking_of_short_galleries(gallery):
 def test_long_galleries_are_not_copied():
     distances, pids = np.zeros((2, 60), np.float32), np.arange(60)
     assert pad_gallery(distances, pids[:2], pids, pids, 50)[0] is distances
-    assert (
-        pad_gallery(distances, pids[:2], pids, pids, 59)[0] is distances
-    )  # one image removed at most: 59 are left
+    # one image removed at most: 59 are left
+    assert pad_gallery(distances, pids[:2], pids, pids, 59)[0] is distances
     assert pad_gallery(distances, pids[:2], pids, pids, 60)[0].shape == (2, 120)
 
 

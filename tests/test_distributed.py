@@ -113,9 +113,8 @@ def test_an_evaluation_over_two_processes_is_that_of_one(ranks, tmp_path):
     for pair, figures in together["retrieval"].items():
         assert figures == pytest.approx(alone["retrieval"][pair], rel=1e-12), pair
     for domain, figures in together["image_quality"].items():
-        measured = {
-            name: value for name, value in figures.items() if value is not None
-        }  # LPIPS is not, without its weights
+        # LPIPS is not, without its weights
+        measured = {name: value for name, value in figures.items() if value is not None}
         assert measured == pytest.approx(
             {name: alone["image_quality"][domain][name] for name in measured}, rel=1e-9
         ), domain

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from conftest import (
-    SMALL_CONFIG,
-    SMALL_DATASET,
-    small_options,
-)  # before fastreid: importing the package makes it work
+# before fastreid: importing the package makes it work
+from conftest import SMALL_CONFIG, SMALL_DATASET, small_options
 
 # isort: split
 import json

@@ -35,21 +35,12 @@ STEP = "fastreid_privacy.training.trainer.PrivacyTrainer.run_step"
 DRAW = random.Random(20240)
 PLAN = [
     ["write", "baseline/.model_0000", DRAW.randrange(1, 1_000_000)],
-    [
-        "call",
-        STEP,
-        DRAW.randrange(3, 7),
-    ],  # Base's second or third epoch: the first is done again, as nothing was whole
-    [
-        "call",
-        "fastreid_privacy.training.checkpointer.PrivacyCheckpointer.tag_last_checkpoint",
-        1,
-    ],  # whole, but not yet the one to continue from
-    [
-        "call",
-        "fastreid_privacy.model.supervision.Supervision.upgrade",
-        1,
-    ],  # Base finished; decided, not yet done
+    # Base's second or third epoch: the first is done again, as nothing was whole
+    ["call", STEP, DRAW.randrange(3, 7)],
+    # whole, but not yet the one to continue from
+    ["call", "fastreid_privacy.training.checkpointer.PrivacyCheckpointer.tag_last_checkpoint", 1],
+    # Base finished; decided, not yet done
+    ["call", "fastreid_privacy.model.supervision.Supervision.upgrade", 1],
     ["call", STEP, DRAW.randrange(3, 7)],  # the learned model's second or third epoch, after the upgrade
     ["write", "/.model_", DRAW.randrange(1, 3_000_000)],  # the next checkpoint of whatever kind
     ["write", "/.model_final", DRAW.randrange(1, 9_000_000)],

@@ -68,9 +68,8 @@ def test_the_report_says_so_and_leaves_nothing_empty(without):
     assert [row[0] for row in page.rows if row[0].startswith("Without recovery")] == ["Without recovery"] * 5
     cells = [cell for row in page.rows for cell in row]
     assert not {"None", "nan"} & set(cells) and "recovered" not in cells
-    assert [row for row in page.rows if "" in row] == [
-        ["", "rank-1", "95\u00a0% interval"]
-    ]  # the corner of a table
+    # the corner of a table
+    assert [row for row in page.rows if "" in row] == [["", "rank-1", "95\u00a0% interval"]]
 
 
 def test_the_checkpoint_serves_everything_but_recovery(without, tmp_path, capsys, monkeypatch):
