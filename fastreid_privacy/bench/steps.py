@@ -28,17 +28,22 @@ MODELS = {
 """Rows of the table and their configs; the first is the peer."""
 
 
+def check_config() -> None:
+    """Refuse to begin where the package is installed without the project's configs.
+
+    Raises:
+        UserError: naming the file.
+    """
+    if not CONFIG.exists():
+        raise UserError(f"training steps need {CONFIG}: measure them in a clone of the project")
+
+
 def bench_steps(runs: int) -> None:
     """Print the median seconds of a step of each model, on the device of the demo's config.
 
     Args:
         runs: steps of each, after one that is not counted.
-
-    Raises:
-        UserError: where the package is installed without the project's configs.
     """
-    if not CONFIG.exists():
-        raise UserError(f"training steps need {CONFIG}: measure them in a clone of the project")
     print(f"\nTraining step, demo size ({IMAGES} images)")
     images = torch.randint(0, 256, (IMAGES, 3, 128, 64)).float()
     targets = torch.arange(IMAGES) // PER_PERSON

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..bench.collection import bench_collection
 from ..bench.ranking import bench_ranking
-from ..bench.steps import bench_steps
+from ..bench.steps import bench_steps, check_config
 from ..core.errors import exit_code
 from .parsers import command_parser
 
@@ -59,7 +59,12 @@ def bench(parts: Sequence[str], scale: float, runs: int) -> None:
         parts: of ``PARTS``.
         scale: of queries, gallery and collection, above 0 and at most 1.
         runs: calls of each.
+
+    Raises:
+        UserError: where training steps cannot be measured.
     """
+    if "steps" in parts:
+        check_config()
     bench_ranking(parts, scale, runs)
     if "steps" in parts:
         bench_steps(runs)
