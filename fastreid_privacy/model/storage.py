@@ -1,4 +1,4 @@
-"""What a stored file keeps of an image: what Re-ID and recovery see of it, in training as in use.
+"""What a stored file keeps of an image: the protected image that Re-ID and recovery see.
 
 Networks produce float images, people exchange files. A recovery trained on float images can fail on files,
 because it may read detail that lies in fractions of a level. So the stored image is what every later stage
@@ -29,7 +29,7 @@ YCC_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
 def subsample_chroma(images: Tensor) -> Tensor:
-    """A JPEG's 4:2:0 chroma subsampling alone: stands for the whole JPEG in the backward pass.
+    """A JPEG's 4:2:0 chroma subsampling alone: what stands for the whole JPEG in the backward pass.
 
     A differentiable JPEG whose rounding passes the gradient straight through has exactly this gradient: its
     DCT and the inverse, its division and multiplication by quantization steps cancel, whatever the quality.
@@ -88,7 +88,7 @@ class ImageStorage(nn.Module):
 
     @property
     def extension(self) -> str:
-        """How the names of the files end: ".jpg", or ".png", also for "none": a file holds 8 bits at best."""
+        """How the names of files end: ".jpg", or ".png", also for "none": a file holds 8 bits at best."""
         return ".png" if self.quality is None else ".jpg"
 
     def forward(self, images: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class ImageStorage(nn.Module):
         return repr(self.name)
 
     def _through_files(self, images: Tensor) -> Tensor:
-        """Encode and decode each image on the CPU; one with NaN has no file: it stays NaN, for the loss."""
+        """Encode and decode each image on the CPU; one with NaN has no file and stays NaN."""
         stored = torch.empty(images.shape)
         broken = images.isnan().flatten(1).any(1).tolist()
         for index, picture in enumerate(to_pictures(images)):
