@@ -114,7 +114,7 @@ def test_importing_the_package_leaves_the_report_alone():
 
 
 def test_a_config_of_defaults_can_be_read_back():
-    """fastreid's two lists of data sets are one tuple: YAML wrote an alias, which a checkpoint may not carry."""
+    """fastreid has one tuple for two keys: YAML wrote an alias, which a checkpoint may not carry."""
     cfg = load_config("", ["MODEL.DEVICE", "cpu"])
     assert flat_keys(parse_config(cfg.dump(), "a checkpoint")) == flat_keys(cfg)
     assert cfg.DATASETS.TESTS == cfg.DATASETS.NAMES == ("Market1501",)
