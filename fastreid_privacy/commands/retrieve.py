@@ -21,6 +21,7 @@ from ..retrieval.index_file import read_index, write_index
 from ..retrieval.measure import describe, megabytes
 from ..retrieval.query import Answer, answers_strip, ask
 from ..retrieval.strip import MOST
+from .options import positive
 from .parsers import command_parser
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -67,13 +68,13 @@ def build_parser() -> argparse.ArgumentParser:
         default="",
         help="default: the one the model was evaluated with (TEST.METRIC)",
     )
-    build.add_argument("--batch-size", type=_positive, default=64, help="images at a time (default 64)")
+    build.add_argument("--batch-size", type=positive, default=64, help="images at a time (default 64)")
     query = commands.add_parser("query", parents=[shared], help="rank the gallery for pictures")
     query.add_argument(
         "images", type=Path, nargs="+", metavar="IMAGE", help="pictures to search with, raw or protected"
     )
     query.add_argument(
-        "--top", type=_positive, default=10, help="how many of the gallery to give for each (default 10)"
+        "--top", type=positive, default=10, help="how many of the gallery to give for each (default 10)"
     )
     query.add_argument(
         "--output", type=Path, help="write queries and ranked pictures as one picture, .png or .jpg"
@@ -83,17 +84,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--gallery", type=Path, help="the gallery's folder, if it was moved since the index was built"
     )
     query.add_argument(
-        "--nprobe", type=_positive, help="ivfpq: cells to look through (default: chosen at build)"
+        "--nprobe", type=positive, help="ivfpq: cells to look through (default: chosen at build)"
     )
-    query.add_argument("--ef", type=_positive, help="hnsw: candidates to keep (default: chosen at build)")
+    query.add_argument("--ef", type=positive, help="hnsw: candidates to keep (default: chosen at build)")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)  # argparse says what is no number
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
 
 
 def _build(options: argparse.Namespace) -> None:
