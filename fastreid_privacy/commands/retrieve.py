@@ -235,9 +235,8 @@ def _check_target(path: Path, force: bool) -> None:
         raise UserError(f"{path} is a folder; name a file")
     if path.exists() and not force:
         raise UserError(f"{path} exists; choose another name, or --force to replace it")
-    nearest = next(
-        folder for folder in path.absolute().parents if folder.exists()
-    )  # missing folders are made when there is something
+    # missing folders are made when there is something to write
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise UserError(f"{path} cannot be written: {nearest} is no folder that you may write to")
 
