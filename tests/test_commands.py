@@ -140,7 +140,7 @@ def test_report_takes_either_name_of_its_folder(tmp_path, capsys):
 def test_reproduce_takes_output_by_both_names():
     parser = COMMANDS["reproduce"].load().build_parser()
     for flag in ("--output", "--output-dir"):
-        assert parser.parse_args(["--config-file", "x.yml", flag, "folder"]).output_dir == "folder"
+        assert parser.parse_args(["--config-file", "x.yml", flag, "folder"]).output == "folder"
 
 
 def test_benchmarks_refuse_what_they_cannot_measure(capsys):
