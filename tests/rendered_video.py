@@ -7,9 +7,8 @@ its own.
 
 from __future__ import annotations
 
-from fastreid_privacy.data.synthetic.scene import (
-    panorama,
-)  # before fastreid: importing the package makes it work
+# before fastreid: importing the package makes it work
+from fastreid_privacy.data.synthetic.scene import panorama
 
 # isort: split
 import sys

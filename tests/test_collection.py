@@ -134,9 +134,8 @@ def test_what_has_no_raw_image_is_recovered_all_the_same(weights, raw, tmp_path,
     gone = sorted(some.rglob("*.jpg"))[0]
     gone.unlink()
     capsys.readouterr()
-    assert (
-        recover(*words, "--output", tmp_path / "r", "--verify", some) == 2
-    )  # into the same folder, which is finished
+    # into the same folder, which is finished
+    assert recover(*words, "--output", tmp_path / "r", "--verify", some) == 2
     printed = capsys.readouterr()
     assert (
         "1 images were not compared" in printed.err

@@ -324,9 +324,8 @@ def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, caps
     broken.write_bytes(content)
     shutil.rmtree(tmp_path / "o")
     capsys.readouterr()
-    assert (
-        call(anonymize_command, *words, "--output", p) == 2
-    )  # the camera side notices it too, while the raw file is there
+    # the camera side notices it too, while the raw file is there
+    assert call(anonymize_command, *words, "--output", p) == 2
     assert f"{broken.name.removesuffix('.sealed')} was changed since" in capsys.readouterr().err
     assert call(recover_command, *opened) == 2
     assert f"{broken.name}: it does not open" in capsys.readouterr().err

@@ -70,12 +70,8 @@ def test_a_folder_in_market_naming_is_a_data_set(tmp_path):
         ("marketfolder_2", "marketfolder_1"),
         ("marketfolder_7", "marketfolder_11"),
     ]
-    assert sorted((pid, camera) for _, pid, camera in data.gallery) == [
-        (0, 2),
-        (2, 0),
-        (2, 1),
-        (7, 11),
-    ]  # distractors stay, junk goes
+    # distractors stay, junk goes
+    assert sorted((pid, camera) for _, pid, camera in data.gallery) == [(0, 2), (2, 0), (2, 1), (7, 11)]
 
 
 def test_folder_errors_name_the_key_and_the_file(tmp_path):

@@ -1,13 +1,8 @@
 """Human verification: drawing and dealing pairs, the pages in a real browser, and scoring what a simulated
 person answered."""
 
-from fastreid_privacy.human_study import (
-    GROUPS,
-    deal,
-    draw_pairs,
-    read_answers,
-    score_study,
-)  # before fastreid: it works then
+# before fastreid: it works then
+from fastreid_privacy.human_study import GROUPS, deal, draw_pairs, read_answers, score_study
 
 # isort: split
 import base64

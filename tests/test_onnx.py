@@ -227,9 +227,8 @@ def test_no_graph_holds_anything_of_another_part_or_of_the_machine(weights, plai
         about[part] = {item.key: item.value for item in tensors.metadata_props}
         assert about[part].keys() == {"format", "version", "part", "config", "fingerprint"}
         assert about[part]["part"] == part and about[part]["version"] == fastreid_privacy.__version__
-    assert (
-        model["anonymizer.down.0.0.weight"].numpy().tobytes() in plain["anonymizer_onnx"].read_bytes()
-    )  # the search finds what is there
+    # the search finds what is there
+    assert model["anonymizer.down.0.0.weight"].numpy().tobytes() in plain["anonymizer_onnx"].read_bytes()
     assert (
         len({item["fingerprint"] for item in about.values()})
         == len({item["config"] for item in about.values()})

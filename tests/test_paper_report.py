@@ -53,9 +53,8 @@ def test_columns_hold_every_image_under_its_letter(blocks):
         )
     )
     assert all(contains(picture, image, 4) for image in (*raw, *protected))
-    assert (
-        picture.shape[2] == 4 and (picture[:, :, 3] == 0).any()
-    )  # nothing behind the images: right on light and dark pages
+    # nothing behind the images: right on light and dark pages
+    assert picture.shape[2] == 4 and (picture[:, :, 3] == 0).any()
     one = columns_picture([Column("raw", "raw images", raw), Column("blurring", "protected", protected)], 1)
     assert picture.shape[0] * blocks <= one.height + 100 * blocks
 
@@ -64,9 +63,8 @@ def test_rank_lists_are_framed_by_what_is_true():
     lists = rank_lists(("OI-PI",), n=2, k=3)
     picture = np.asarray(rank_list_picture(lists["OI-PI"], lists["OI-PI.matches"]))
     assert all(contains(picture, image, 4) for image in lists["OI-PI"][0])
-    assert contains(picture, lists["OI-PI"][1, 0], 4) and not contains(
-        picture, lists["OI-PI"][1, 3], 4
-    )  # the gallery has no third one
+    # the gallery has no third one
+    assert contains(picture, lists["OI-PI"][1, 0], 4) and not contains(picture, lists["OI-PI"][1, 3], 4)
     first = picture[: picture.shape[0] // 2]
     step = first.shape[1] // 4
     for place, colour in ((1, GREEN), (2, VERMILLION), (3, VERMILLION)):

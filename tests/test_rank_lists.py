@@ -1,9 +1,7 @@
 """The pictures of rankings, against images that are told apart by one grey level each."""
 
-from fastreid_privacy.evaluation.rank_lists import (  # before fastreid: importing the package makes it work
-    LARGEST_HEIGHT,
-    picture_rank_lists,
-)
+# before fastreid: importing the package makes it work
+from fastreid_privacy.evaluation.rank_lists import LARGEST_HEIGHT, picture_rank_lists
 
 # isort: split
 import numpy as np

@@ -31,11 +31,8 @@ from fastreid_privacy.reproduce.raw_agw import evaluate_raw_agw, put_in_reid
 from fastreid_privacy.training.trainer import PrivacyTrainer
 
 TOOL = Path(__file__).parents[1] / "tools" / "reproduce.py"
-OWN = (
-    "OUTPUT_DIR",
-    "PRIVACY.UPGRADE.BASELINE_RANK1",
-    "PRIVACY.UPPER_BOUND",
-)  # of small_options: set by the reproduction
+# of small_options: set by the reproduction
+OWN = ("OUTPUT_DIR", "PRIVACY.UPGRADE.BASELINE_RANK1", "PRIVACY.UPPER_BOUND")
 
 
 def arguments(output: Path, *flags: str) -> list[str]:

@@ -122,9 +122,8 @@ def test_more_effort_finds_more(clustered):
 
     assert found(1) < found(index.settings["cells"])
     few = index.search(queries, len(gallery), effort=1)
-    assert all(
-        len(places) < len(gallery) and (places >= 0).all() for _, places in few
-    )  # what one cell holds, nothing made up
+    # what one cell holds, nothing made up
+    assert all(len(places) < len(gallery) and (places >= 0).all() for _, places in few)
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
@@ -138,20 +137,13 @@ def test_measured_recall_is_that_of_a_loop(clustered, kind):
     for depth in (1, 10):
         shares = []
         for own in range(400):
-            exact = [
-                place
-                for place in brute_force(gallery[own : own + 1], gallery, "cosine", 12)[0][1]
-                if place != own
-            ][:depth]
-            near = [
-                place
-                for place in gallery_index_.search(gallery[own : own + 1], 11)[0][1].tolist()
-                if place != own
-            ][:depth]
+            query = gallery[own : own + 1]
+            exact = brute_force(query, gallery, "cosine", 12)[0][1]
+            near = gallery_index_.search(query, 11)[0][1].tolist()
+            exact, near = ([place for place in places if place != own][:depth] for places in (exact, near))
             shares.append(len(set(exact) & set(near)) / depth)
-        assert measured[f"recall@{depth}"] == pytest.approx(
-            np.mean(shares), abs=0.002
-        )  # a tie in float32 may fall the other way
+        # a tie in float32 may fall the other way
+        assert measured[f"recall@{depth}"] == pytest.approx(np.mean(shares), abs=0.002)
     assert measured["flat_megabytes"] == pytest.approx(400 * 32 * 4 / 2**20, rel=0.01)
     assert measured["milliseconds"] > 0 and measured["flat_milliseconds"] > 0
 

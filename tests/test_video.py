@@ -110,9 +110,8 @@ def test_only_boxes_change_and_hold_what_the_anonymizer_gives(weights, walk, raw
                 for column in range(width):
                     expected[top + row, left + column] = image[row * 64 // height, column * 32 // width]
         assert known.mean() > 0.7
-        assert (
-            np.abs(expected.astype(int) - stored)[known].max() <= 1
-        )  # a batch's last digits can round a level differently
+        # a batch's last digits can round a level differently
+        assert np.abs(expected.astype(int) - stored)[known].max() <= 1
         if rectangles.get(number):
             assert not np.array_equal(raw, stored)
     assert np.array_equal(raw_frames[-1], written[-1]) and FRAMES not in rectangles  # nobody is there
@@ -232,9 +231,8 @@ def test_conventional_operators_take_each_box_as_it_is(walk, raw_frames, tmp_pat
     crop, stored = raw_frames[0, top:bottom, left:right], written[0, top:bottom, left:right]
     if method == "blur":
         height, width = crop.shape[:2]
-        whole = np.concatenate(
-            [crop, *([crop[-1:]] * (2 * width - height))]
-        )  # people are twice as high as wide
+        # people are twice as high as wide
+        whole = np.concatenate([crop, *([crop[-1:]] * (2 * width - height))])
         images = torch.from_numpy(whole).permute(2, 0, 1)[None].float()
         blurred = (
             fastreid_privacy.desensitize.gaussian_blur(images, 12 * len(whole) / 256)[0]
@@ -474,9 +472,8 @@ def damaged_videos(walk, folder):
     )
     broken[len(broken) // 2 : len(broken) // 2 + 300] = random.Random(0).randbytes(300)
     (folder / "broken.mp4").write_bytes(broken)
-    checked = write_frames(
-        folder / "checked.mkv", np.load(walk / "frames.npy"), "ffv1"
-    )  # has checksums of its own
+    # has checksums of its own
+    checked = write_frames(folder / "checked.mkv", np.load(walk / "frames.npy"), "ffv1")
     damaged = bytearray(checked.read_bytes())
     damaged[len(damaged) // 2 : len(damaged) // 2 + 300] = random.Random(0).randbytes(300)
     (folder / "checked.mkv").write_bytes(damaged)

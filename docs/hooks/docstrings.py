@@ -11,9 +11,8 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([^`]+)`")  # :class:`
 BLOCK = re.compile(r"::$", re.MULTILINE)  # "as follows::" → "as follows:"
 EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)  # griffe knows "Examples:" only
 SECTION = re.compile(r"^Args:\n(?:[ ].*\n?|\n)+", re.MULTILINE)
-SHARED = re.compile(
-    r"^( +)(\w+(?:, \w+)+):((?: .*)?(?:\n\1 +.*)*)$", re.MULTILINE
-)  # "query, gallery: labels"
+# "query, gallery: labels"
+SHARED = re.compile(r"^( +)(\w+(?:, \w+)+):((?: .*)?(?:\n\1 +.*)*)$", re.MULTILINE)
 
 
 class ReadAsMarkdown(griffe.Extension):

@@ -106,9 +106,8 @@ def _build(options: argparse.Namespace) -> None:
     seconds, files = time.perf_counter() - start, len(index.paths) + len(index.left_out)
     say(
         f"{len(index.paths):,} of {files:,} images of {index.root} indexed in {seconds:.1f} s "
-        f"({files / seconds:.0f} images/s): "
-        f"{index.kind}, {index.metric}{', protected first' if index.protected else ''}, {index.searched.d} "
-        "dimensions, "
+        f"({files / seconds:.0f} images/s): {index.kind}, {index.metric}"
+        f"{', protected first' if index.protected else ''}, {index.searched.d} dimensions, "
         f"{megabytes(index.searched):.1f} MiB",
         sys.stdout,
     )
@@ -161,8 +160,7 @@ def _query(options: argparse.Namespace) -> None:
         if missing:
             say(
                 f"warning: grey in {options.output}, for {root} holds no readable picture of that name "
-                "(say with --gallery where the "
-                "folder is now):"
+                "(say with --gallery where the folder is now):"
             )
             _say_some(missing)
         if any(len(answer.paths) > MOST for answer in answers):

@@ -100,9 +100,8 @@ class Features:
         columns = np.linspace(0, self.dimension - 1, SAMPLED).astype(int)
         sampled = self.rows[:, columns]
         sampled = sampled.float().cpu().numpy() if isinstance(sampled, Tensor) else sampled.astype(np.float32)
-        first: dict[
-            bytes, int
-        ] = {}  # digest of a row → the first that has it; whole rows could fill the memory
+        # digest of a row → the first that has it; whole rows could fill the memory
+        first: dict[bytes, int] = {}
         pairs = []
         for index in _not_unique(sampled).tolist():
             row = self.read(index, index + 1).cpu().numpy()

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..core.files import write_atomically
+from ..core.images import png_bytes
 from .look import FRAME, MARKS, draw_frame, fitting_font
 
 INK = "#7a7d81"  # contrast 4.1 on white as on the dark page
@@ -48,7 +49,8 @@ def letter(index: int) -> str:
 def save_png(picture: Image.Image, path: Path) -> None:
     """Write a picture, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: picture.save(file, "PNG"))
+    content = png_bytes(picture)
+    write_atomically(path, lambda file: file.write(content))
 
 
 def image_strip(batch: np.ndarray) -> np.ndarray:

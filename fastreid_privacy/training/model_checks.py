@@ -57,8 +57,7 @@ def build_on_cpu(cfg: CfgNode, classes: int) -> nn.Module:
     """
     backbone = cfg.MODEL.BACKBONE
     cfg = changed(
-        cfg,
-        {"MODEL.DEVICE": "cpu", "MODEL.HEADS.NUM_CLASSES": classes, "MODEL.BACKBONE.PRETRAIN": False},
+        cfg, {"MODEL.DEVICE": "cpu", "MODEL.HEADS.NUM_CLASSES": classes, "MODEL.BACKBONE.PRETRAIN": False}
     )
     torch.manual_seed(cfg.SEED)
     try:
@@ -116,11 +115,7 @@ def check_pretrained(cfg: CfgNode, classes: int) -> None:
 
 
 def _backbone_weights(cfg: CfgNode, classes: int, pretrain: bool) -> dict[str, Tensor]:
-    values = {
-        "MODEL.DEVICE": "cpu",
-        "MODEL.HEADS.NUM_CLASSES": classes,
-        "MODEL.BACKBONE.PRETRAIN": pretrain,
-    }
+    values = {"MODEL.DEVICE": "cpu", "MODEL.HEADS.NUM_CLASSES": classes, "MODEL.BACKBONE.PRETRAIN": pretrain}
     torch.manual_seed(cfg.SEED)
     backbone = PrivacyTrainer.build_model(changed(cfg, values)).get_submodule("backbone")
     return dict(backbone.named_parameters())

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""What somebody recovers who has no key but pairs of raw and protected files: a U-Net learns the way back,
-and is measured on other pairs.
+"""What somebody recovers who has no key but pairs of raw and protected files.
 
-The attacker of PixelFade (ACM MM 2024): a U-Net, Adam of learning rate 1e-3, L1 loss; README.md beside this
-file.
+A U-Net learns the way back, and is measured on other pairs: the attacker of PixelFade (ACM MM 2024), Adam of
+learning rate 1e-3, L1 loss; README.md beside this file.
 """
 
 from __future__ import annotations
@@ -35,8 +34,9 @@ SHOWN = 6  # people in the picture that is written
 
 
 class Pairs(Dataset):
-    """Protected and raw files of the same path and stem, both at the size of the protected ones: two uint8
-    3×H×W tensors, RGB.
+    """Protected and raw files of the same path and stem: two uint8 3×H×W tensors, RGB.
+
+    Both have the size of the protected file.
 
     Args:
         raw: folder.
