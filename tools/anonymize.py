@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Protect a folder of images or a data set: raw images in, protected files and a manifest out;
-docs/collections.md."""
+"""Protect a folder of images, a data set or a video; docs/collections.md, docs/videos.md."""
 
 import sys
 

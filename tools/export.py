@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Split a checkpoint into anonymizer, recovery key and Re-ID model, or make a key pair for sealed originals;
-docs/custody.md."""
+"""Split a checkpoint into anonymizer, recovery key and Re-ID model, or make a key pair; docs/custody.md."""
 
 import sys
 

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Human verification, the paper's table 2: ``make`` writes a web page for each participant, ``score`` a table
-of their answers."""
+"""Human verification, the paper's table 2: ``make`` its pages, ``score`` the answers; docs/human_study.md."""
 
 import sys
 

@@ -1,9 +1,5 @@
 #!/usr/bin/env python3
-"""Find people in a folder of pictures: ``retrieve.py build`` indexes the folder, ``retrieve.py query`` ranks
-it for a picture.
-
-Raw and protected pictures may be mixed; ``build --help`` and ``query --help`` say how.
-"""
+"""Find people in a folder of pictures: ``build`` indexes it, ``query`` ranks it; docs/retrieval.md."""
 
 import sys
 

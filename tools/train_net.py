@@ -1,9 +1,5 @@
 #!/usr/bin/env python3
-"""Train and test: ``python tools/train_net.py --config-file configs/Market/privacy_agw.yml [--resume]
-[--eval-only] [KEY VALUE …]``.
-
-The flags are fastreid's; trailing KEY VALUE pairs override the config.
-"""
+"""Train and test; the flags are fastreid's, and trailing KEY VALUE pairs override the config."""
 
 import sys
 

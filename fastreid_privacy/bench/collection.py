@@ -29,8 +29,10 @@ SIZE, BATCH = (128, 64), 32
 
 
 def bench_collection(images: int) -> None:
-    """Protect ``images`` rendered-size JPEG files with the demo's untrained generator, and print what each
-    stage takes."""
+    """Protect JPEG files of rendered people's size with the demo's untrained generator, and print the times.
+
+    Of the whole, and of each stage alone.
+    """
     workers = os.cpu_count() or 1
     print(f"\nProtecting {images:,} images of 128×64, U-Net of width 24, {workers} cores")
     torch.manual_seed(0)
@@ -83,8 +85,10 @@ def bench_collection(images: int) -> None:
 
 
 def _bench_runtimes(generator: UNetGenerator, storage: ImageStorage, pictures: Sequence[np.ndarray]) -> None:
-    """The network alone in one thread, as each thread of a collection has it: torch in both precisions, and
-    onnxruntime beside it."""
+    """The network alone in one thread, as each thread of a collection has it.
+
+    Torch in both precisions, and onnxruntime beside it.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     onnx = OnnxNetwork(image_graph(generator, "anonymizer", SIZE), "graph", "cpu")

@@ -46,10 +46,10 @@ Labels = tuple[np.ndarray, np.ndarray]
 
 
 def timed(function: Callable[[], object]) -> tuple[float, float | None]:
-    """Seconds of one call, and GiB of memory above what was in use before it; None where the system does not
-    say (Linux does).
+    """Seconds of one call, and GiB of memory above what was in use before it.
 
-    Pages of mapped files, which the system takes back whenever it likes, are not counted.
+    None where the system does not say the memory (Linux does). Pages of mapped files, which the system takes
+    back whenever it likes, are not counted.
     """
     before = _memory()
     peak, done = [before], threading.Event()
@@ -77,8 +77,10 @@ def _memory() -> int:
 
 
 def best_of(runs: int, *functions: Callable[[], object]) -> list[tuple[float, float | None]]:
-    """The fastest call and the highest peak of each function, called in turn: others on the machine only ever
-    slow a call down."""
+    """The fastest call and the highest peak of each function, called in turn.
+
+    Others on the machine only ever slow a call down.
+    """
     results = [[timed(function) for function in functions] for _ in range(runs)]
     return [
         (
@@ -173,8 +175,10 @@ def fastreid_evaluator(
 
 
 def fastreid_cython() -> Callable | None:
-    """fastreid's Cython ranking, compiled in a temporary folder, never in the installed package; None where
-    that fails."""
+    """fastreid's Cython ranking, compiled in a temporary folder; None where that fails.
+
+    The installed package is left as it is.
+    """
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "rank_cylib")
         shutil.copytree(Path(rank.__file__).with_name("rank_cylib"), target)

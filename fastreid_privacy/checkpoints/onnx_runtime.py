@@ -1,5 +1,4 @@
-"""ONNX graphs under onnxruntime: a graph of images as a network that
-:class:`~fastreid_privacy.checkpoints.image_maps.ImageMap` can have.
+"""ONNX graphs under onnxruntime: a graph of images as the network of an image map (``image_maps``).
 
 Graphs are data: onnxruntime runs no code of theirs, and a graph that wants further files is refused here.
 """

@@ -22,8 +22,7 @@ WHO = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when
-    interrupted."""
+    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
     options = build_parser().parse_args(arguments)
     return exit_code(lambda: _export(options), "interrupted")
 

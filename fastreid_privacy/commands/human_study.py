@@ -1,4 +1,4 @@
-"""The command: ``make`` writes the pages of a study, ``score`` turns answers into a table."""
+"""The command ``human-study``: ``make`` writes the pages of a study, ``score`` turns answers into a table."""
 
 from __future__ import annotations
 
@@ -61,8 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 2 after a message where the user has to mend something,
-    130 when interrupted."""
+    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
     args = build_parser().parse_args(argv)
     return exit_code(
         lambda: args.action(args),

@@ -25,8 +25,7 @@ MORE = (
 
 
 class Command(NamedTuple):
-    """A command: a module of this folder with ``build_parser() -> ArgumentParser`` and
-    ``main(argv) -> int``."""
+    """A command: a module of this folder with ``build_parser() -> ArgumentParser``, ``main(argv) -> int``."""
 
     module: str
     summary: str

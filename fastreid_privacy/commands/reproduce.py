@@ -1,5 +1,4 @@
-"""The command: read what is asked, check all of it, make the runs that are missing, write the tables and the
-report."""
+"""The command ``reproduce``: check all that is asked, make the missing runs, write tables and report."""
 
 from __future__ import annotations
 
@@ -70,8 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 2 after a message where the user has to mend something,
-    130 when interrupted."""
+    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
     args = build_parser().parse_args(argv)
     logging.getLogger("fastreid_privacy").addHandler(logging.NullHandler())  # each run warns in its own log
     previous = signal.signal(signal.SIGTERM, _stop)

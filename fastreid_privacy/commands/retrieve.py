@@ -29,8 +29,7 @@ NAMED = 20  # files that a warning lists
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, 2 after a message on standard error, 130 when
-    interrupted."""
+    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
     options = build_parser().parse_args(arguments)
     action = _build if options.command == "build" else _query
     return exit_code(lambda: action(options), "interrupted; what was not finished was not written")
@@ -206,8 +205,11 @@ def _say_what_lacks(top: int, answers: Sequence[Answer], index: GalleryIndex) ->
 
 
 def _as_json(answers: Sequence[Answer], index: GalleryIndex, protect: bool) -> bytes:
-    """UTF-8: {"gallery", "kind", "metric", "gallery_protected", "query_protected", "queries": [{"query",
-    "ranks": [{"rank", "score", "image", "same_person"}, …]}, …]}."""
+    """The rankings for ``--json``, UTF-8.
+
+    {"gallery", "kind", "metric", "gallery_protected", "query_protected",
+    "queries": [{"query", "ranks": [{"rank", "score", "image", "same_person"}, …]}, …]}.
+    """
     queries = []
     for answer in answers:
         found = enumerate(zip(answer.scores, answer.paths, answer.same_person, strict=True), start=1)

@@ -1,5 +1,4 @@
-"""Human verification (the paper's table 2): can people tell whether two protected images show the same
-person?
+"""Human verification (the paper's table 2): can people tell whether two images show the same person?
 
 1. ``groups``        the 13 groups of pairs, and who made their images
 2. ``pairs``         drawing pairs, balanced and seeded, and dealing them to participants

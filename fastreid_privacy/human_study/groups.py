@@ -33,8 +33,10 @@ class Group:
 
     @property
     def run(self) -> str:
-        """The run whose anonymizer makes the images and whose Re-ID accuracy stands beside: its folder, below
-        that of a seed of a reproduction."""
+        """The run whose anonymizer makes the images and whose Re-ID accuracy stands beside.
+
+        Its folder, below that of a seed of a reproduction.
+        """
         kind = "upper_bound" if self.model == "raw" else self.model
         return Run(kind, 0, self.operator).folder.name
 

@@ -1,5 +1,4 @@
-"""Writing a study: one self-contained page for each participant, and key.json, which says what the pages must
-not.
+"""Writing a study: a self-contained page for each participant, and key.json: what the pages must not say.
 
 One page each, instead of one for all: a page holds only the images of its participant (a few MB), and nobody
 can look up others' pairs. A page names pairs by random letters; which answer is right, and which model made
@@ -123,8 +122,10 @@ def _check_new(output: Path) -> None:
 
 
 def _fingerprint(entries: dict[str, dict], contents: Sequence[tuple[list[list], list[bytes]]]) -> str:
-    """Of all that is asked and shown: studies of one seed on images of other models have other answers, and
-    must not be taken for one."""
+    """Of all that is asked and shown.
+
+    Studies of one seed on images of other models have other answers, and must not be taken for one.
+    """
     digest = hashlib.sha256(json.dumps([entries, [trials for trials, _ in contents]]).encode())
     for _, pictures in contents:
         for picture in pictures:
@@ -135,8 +136,10 @@ def _fingerprint(entries: dict[str, dict], contents: Sequence[tuple[list[list], 
 def _deal_groups(
     images: Sequence[ShownImage], groups: Sequence[Group], pairs: int, participants: int, seed: int
 ) -> list[list[tuple[Group, Pair]]]:
-    """For each participant (group, pair) of all groups; a group's pairs depend on the seed and its name
-    alone."""
+    """For each participant (group, pair) of all groups.
+
+    A group's pairs depend on the seed and its name alone.
+    """
     dealt: list[list[tuple[Group, Pair]]] = [[] for _ in range(participants)]
     pids, camids = [image.pid for image in images], [image.camid for image in images]
     for group in groups:

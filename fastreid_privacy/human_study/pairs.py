@@ -14,8 +14,10 @@ TRIES = 100  # draws for a person's next pair
 
 
 class Pair(NamedTuple):
-    """Two images: indices into the test images. In a group of two domains the first is shown raw and the
-    second protected."""
+    """Two images: indices into the test images.
+
+    In a group of two domains the first is shown raw and the second protected.
+    """
 
     first: int
     second: int
@@ -94,8 +96,9 @@ def _of_two_people(
 
 
 def deal(pairs: Sequence[Pair], participants: int, rng: np.random.Generator) -> list[list[Pair]]:
-    """Share the pairs of a group equally; each participant gets as many of either kind as the others, give or
-    take one.
+    """Share the pairs of a group equally.
+
+    Each participant gets as many of either kind as the others, give or take one.
 
     Args:
         pairs: a multiple of ``participants``.

@@ -1,5 +1,4 @@
-"""Scoring a study: the accuracy of each group with confidence intervals, the paper's and the Re-ID model's
-beside it."""
+"""Scoring a study: each group's accuracy with intervals, the paper's and the Re-ID model's beside it."""
 
 from __future__ import annotations
 
@@ -79,8 +78,7 @@ def read_answers(files: Sequence[Path], key: Mapping) -> dict[int, dict[str, boo
 
 
 def missing_answers(key: Mapping, answers: Mapping[int, Mapping[str, bool]]) -> dict[int, int]:
-    """{participant: pairs without an answer} of those who have any, participants of whom there is no file
-    included."""
+    """{participant: pairs without an answer} of those who have any, without a file of answers included."""
     asked = Counter(entry["participant"] for entry in key["pairs"].values())
     missing = {
         participant: count - len(answers.get(participant, ())) for participant, count in sorted(asked.items())
@@ -134,8 +132,10 @@ def score_study(
 
 
 def _over_participants(of_people: Sequence[Sequence[bool]], seed: int) -> tuple[float | None, float | None]:
-    """The 95 % interval of the accuracy when participants are drawn again, with replacement; (None, None)
-    with fewer than two."""
+    """The 95 % interval of the accuracy when participants are drawn again, with replacement.
+
+    (None, None) with fewer than two.
+    """
     if len(of_people) < 2:
         return None, None
     correct, answered = (np.array([measure(answers) for answers in of_people]) for measure in (sum, len))
@@ -145,8 +145,7 @@ def _over_participants(of_people: Sequence[Sequence[bool]], seed: int) -> tuple[
 
 
 def reid_rank1(runs: Path, group: Group) -> float | None:
-    """Rank-1 of the group's Re-ID model on its pair of domains, percent, or None where its results.json is
-    not there.
+    """Rank-1 of the group's Re-ID model on its pair of domains, percent; None without its results.json.
 
     Raises:
         UserError: when there is one that cannot be read.

@@ -27,7 +27,8 @@ class ShownImage(NamedTuple):
 
 
 def checkpoint_of(folder: Path) -> Path | None:
-    """The checkpoint of a run whose figures its results.json has, before there is one the best or the last;
+    """The checkpoint of a run: the one of its results.json, before there is one the best or the last.
+
     None where it has none.
 
     Raises:

@@ -184,8 +184,9 @@ def _figures(column: int, operator_of_table_4: str) -> Iterator[tuple[Key, float
 
 
 def entries(dataset: str, model: str, operator: str = "") -> list[list]:
-    """What the report of one run shows beside it, in the form of the config key ``TEST.PAPER_RESULTS``; empty
-    for other data sets.
+    """What the report of one run shows beside it, as the config key ``TEST.PAPER_RESULTS`` has it.
+
+    Empty for other data sets.
 
     Args:
         dataset: of the run.

@@ -54,8 +54,10 @@ class Source(NamedTuple):
 
 
 def picture_figures(runs: PaperRuns, folder: Path) -> list[PaperFigure]:
-    """Figures 6, 7, 8 and 10; those that there are images for are written to fig6_protection.png and so on in
-    ``folder``."""
+    """Figures 6, 7, 8 and 10.
+
+    Those that there are images for are written to fig6_protection.png and so on in ``folder``.
+    """
     pair = runs.first_operator(("full",), "blur")
     raw, recovered = Source("full", pair, "OI", "raw"), Source("full", pair, "RI", "recovered")
     compared = runs.first_operator(("wo_upgrade", "full"), "pixelate")
@@ -163,8 +165,10 @@ def _meaning(kind: str, operator: str, domain: str) -> str:
 
 
 def feature_figure(runs: PaperRuns, folder: Path) -> PaperFigure:
-    """Figure 9, written to fig9_features.png and fig9_features_dark.png in ``folder``; without any features,
-    what is missing."""
+    """Figure 9, written to fig9_features.png and fig9_features_dark.png in ``folder``.
+
+    Without any features, what is missing.
+    """
     title = "Figure 9: features of raw and protected images"
     operator = runs.first_operator(tuple(paper.LONG_MODELS), "blur")
     panels, missing = [], []

@@ -1,5 +1,4 @@
-"""report.html of a reproduction: the paper's tables and figures from the finished runs on one self-contained
-page."""
+"""report.html of a reproduction: the paper's tables and figures on one self-contained page."""
 
 from __future__ import annotations
 
@@ -16,8 +15,7 @@ from .paper_runs import RAW, PaperRuns
 
 
 def write_paper_report(output_dir: str | Path, tables: str, caption: str = "") -> Path:
-    """Write OUTPUT_DIR/report.html, and its pictures as PNG files into OUTPUT_DIR/figures, from the runs
-    below OUTPUT_DIR.
+    """Write report.html, and its pictures as PNG files into figures/, from the runs of a reproduction.
 
     Runs that are not there yet, and whatever else is missing, are named on the page. Pictures are of the
     first seed.
@@ -25,7 +23,7 @@ def write_paper_report(output_dir: str | Path, tables: str, caption: str = "") -
     Args:
         output_dir: of a reproduction: ``seed<N>/upper_bound``, ``seed<N>/base_blur`` and so on, each the
             OUTPUT_DIR of a run.
-        tables: the tables as HTML, which goes into the page as it is (``reproduce.tables.html_tables``).
+        tables: the tables as HTML, which goes into the page as it is (``reproduce.formats.html_tables``).
         caption: plain text beneath the title.
 
     Returns:

@@ -62,8 +62,10 @@ class PaperRuns:
         return next(iter(self.runs.values())).results.get("dataset") or "unnamed data set"
 
     def first_operator(self, kinds: tuple[str, ...], preferred: str) -> str:
-        """The operator that has most of these kinds of runs, of those the preferred one or else the first in
-        the paper's order."""
+        """The operator that has most of these kinds of runs.
+
+        Of several the preferred one, or else the first in the paper's order.
+        """
         counts = {name: sum(self.of(kind, name) is not None for kind in kinds) for name in OPERATORS}
         return max(sorted(OPERATORS, key=lambda name: name != preferred), key=counts.__getitem__)
 

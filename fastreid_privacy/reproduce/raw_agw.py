@@ -28,8 +28,7 @@ FOLDER = "raw_agw"  # below the full model's
 
 
 def put_in_reid(model: nn.Module, weights: Mapping[str, torch.Tensor], path: str) -> None:
-    """Replace the Re-ID part of a model: all that is neither a generator nor a discriminator and that
-    retrieval uses.
+    """Replace the Re-ID part of a model: what retrieval uses of all but generators and discriminators.
 
     Args:
         model: changed in place.

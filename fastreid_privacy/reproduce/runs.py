@@ -1,5 +1,4 @@
-"""Making the runs of a plan: everything checked first, each run a process of its own, what is finished left
-alone."""
+"""Making the runs of a plan: all checked first, each run a process of its own, finished ones left alone."""
 
 from __future__ import annotations
 
@@ -79,8 +78,9 @@ def check_plan(reproduction: Reproduction) -> list[Run]:
 
 
 def locked(folder: Path, patience: float = 5.0) -> AbstractContextManager[int | None]:
-    """Hold the folder of a reproduction for this process and the runs that it starts, which keep it if this
-    process dies before them; see :func:`core.lock.locked`.
+    """Hold the folder of a reproduction for this process and the runs that it starts.
+
+    They keep it if this process dies before them; see :func:`fastreid_privacy.core.lock.locked`.
 
     Args:
         folder: made where it is missing.
