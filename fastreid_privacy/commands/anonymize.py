@@ -1,4 +1,4 @@
-"""The command ``tools/anonymize.py``."""
+"""``fastreid-privacy anonymize``: a folder of images, a data set or a video to protected files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``tools/export.py``."""
+"""``fastreid-privacy export``: a checkpoint to the parts of its holders, or a key pair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``human-study``: ``make`` writes the pages of a study, ``score`` turns answers into a table."""
+"""``fastreid-privacy human-study``: ``make`` the pages of a study, ``score`` the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``tools/recover.py``."""
+"""``fastreid-privacy recover``: protected files to recovered ones, or sealed originals opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``reproduce``: check all that is asked, make the missing runs, write tables and report."""
+"""``fastreid-privacy reproduce``: check all that is asked, make the missing runs, write tables and report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``tools/retrieve.py``: ``build`` an index of a folder, ``query`` it with pictures."""
+"""``fastreid-privacy retrieve``: ``build`` an index of a folder, ``query`` it with pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training command: read the config, check all that can be checked, then start one process per device."""
+"""``fastreid-privacy train``: check all that can be checked, then start one process per device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``tools/anonymize.py`` and ``tools/recover.py`` do with a video."""
+"""What ``anonymize`` and ``recover`` do with a video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""pix2pix generators and discriminators, and the registries that others add theirs to."""
+"""pix2pix generators and discriminators, and the registries that others add theirs to.
+
+``unet`` (anonymizer and recovery decoder), ``patchgan`` (discriminators), ``initialization``, ``registry``.
+"""
 
 from .patchgan import PatchDiscriminator
 from .registry import DISCRIMINATOR_REGISTRY, GENERATOR_REGISTRY, build_discriminator, build_generator
