@@ -36,7 +36,8 @@ class GalleryIndex:
         metric: "cosine" (features have length 1) or "euclidean".
         paths: of the images, relative to ``root``, sorted.
         root: the gallery's folder.
-        fingerprint: of the Re-ID model that made the features (:func:`.extract.reid_fingerprint`).
+        fingerprint: of the Re-ID model that made the features
+            (:func:`fastreid_privacy.checkpoints.fingerprints.reid_fingerprint`).
         protected: whether the images went through the anonymizer first.
         left_out: relative path → why that file is not in the index.
         settings: parameters of an inexact kind.
