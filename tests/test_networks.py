@@ -167,9 +167,8 @@ def test_generator_that_cannot_be_built(size, depth):
 
 
 def test_a_logit_of_the_discriminator_sees_70_by_70_pixels():
-    discriminator = PatchDiscriminator(
-        width=4
-    ).eval()  # eval: in training BatchNorm lets every pixel see every other
+    # in training BatchNorm lets every pixel see every other
+    discriminator = PatchDiscriminator(width=4).eval()
     condition, image = (torch.rand(1, 3, 128, 128).requires_grad_() for _ in range(2))
     logits = discriminator(condition, image)
     assert logits.shape == (1, 1, 14, 14)

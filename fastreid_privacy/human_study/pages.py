@@ -122,7 +122,7 @@ def _check_new(output: Path) -> None:
 
 
 def _fingerprint(entries: dict[str, dict], contents: Sequence[tuple[list[list], list[bytes]]]) -> str:
-    """Of all that is asked and shown.
+    """The fingerprint of all that is asked and shown.
 
     Studies of one seed on images of other models have other answers, and must not be taken for one.
     """

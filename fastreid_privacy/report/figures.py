@@ -61,21 +61,11 @@ def image_grid(images: Mapping[str, np.ndarray], path: str | Path) -> None:
         top = GRID_GAP + row * cell_height
         for column, picture in enumerate(batch):
             left = GRID_LABEL + GRID_GAP + column * cell_width
-            canvas[top : top + height * scale, left : left + width * scale] = picture.repeat(
-                scale, axis=0
-            ).repeat(scale, axis=1)
-        middle = 1 - (top + height * scale / 2) / canvas.shape[0]
+            large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+            canvas[top : top + height * scale, left : left + width * scale] = large
+        place = GRID_LABEL / canvas.shape[1], 1 - (top + height * scale / 2) / canvas.shape[0]
         label = f"{DOMAINS[domain]}\n{domain}"
-        figure.text(
-            GRID_LABEL / canvas.shape[1],
-            middle,
-            label,
-            ha="right",
-            va="center",
-            fontsize=10,
-            color=LIGHT["ink"],
-            linespacing=1.6,
-        )
+        figure.text(*place, label, ha="right", va="center", fontsize=10, color=LIGHT["ink"], linespacing=1.6)
     figure.figimage(canvas)
     save_figure(figure, Path(path), GRID_DPI)
 

@@ -52,7 +52,7 @@ class RowSource(NamedTuple):
     label: str
 
 
-# Of each operator.
+# The rows of each operator.
 OPERATOR_ROWS: dict[int, tuple[RowSource, ...]] = {
     1: (
         RowSource("raw_agw", "DI-DI", "raw_agw", "Base"),
@@ -73,7 +73,7 @@ OPERATOR_ROWS: dict[int, tuple[RowSource, ...]] = {
         for pair in paper.PAIRS
     ),
 }
-# Of the raw images, below the operators.
+# The rows of the raw images, below the operators.
 RAW_ROWS: dict[int, tuple[RowSource, ...]] = {
     1: (RowSource("raw_agw", "OI-OI", "upper_bound", "Raw"),),
     3: (),
@@ -98,7 +98,7 @@ class Figure:
 
     @property
     def mean(self) -> float | None:
-        """Over the seeds; None where there is none."""
+        """The mean over the seeds; None without any."""
         return statistics.fmean(self.values.values()) if self.values else None
 
     @property
@@ -155,7 +155,7 @@ class Table:
 
     @property
     def rows(self) -> list[TableRow]:
-        """Of all groups."""
+        """The rows of all groups."""
         return [row for _, rows in self.groups for row in rows]
 
     @property

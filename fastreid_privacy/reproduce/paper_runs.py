@@ -53,12 +53,12 @@ class PaperRuns:
         return self.run(kind, operator).name
 
     def of(self, kind: str, operator: str, seed: int | None = None) -> FinishedRun | None:
-        """:meth:`run`; None where it is not finished."""
+        """The finished run that :meth:`run` names; None where it is not finished."""
         return self.runs.get(self.run(kind, operator, seed))
 
     @property
     def dataset(self) -> str:
-        """That the runs are of."""
+        """The data set that the runs are of."""
         return next(iter(self.runs.values())).results.get("dataset") or "unnamed data set"
 
     def first_operator(self, kinds: tuple[str, ...], preferred: str) -> str:

@@ -41,12 +41,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """As messages name it."""
+        """Its name in messages."""
         return self.folder.as_posix()
 
     @property
     def trains(self) -> bool:
-        """Whether it is a training."""
+        """Whether it is a training, not a test of a finished model."""
         return self.kind != "raw_agw"
 
 

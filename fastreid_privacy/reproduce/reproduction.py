@@ -92,7 +92,7 @@ class Reproduction:
 
     @property
     def runs(self) -> list[Run]:
-        """In the order in which they are made."""
+        """The runs of the plan, in the order in which they are made."""
         return plan_runs(self.tables, self.operators, self.seeds)
 
     def folder(self, run: Run) -> Path:

@@ -18,7 +18,7 @@ DEFAULT_MODEL = "fasterrcnn_resnet50_fpn_v2"
 
 
 def detector_names() -> list[str]:
-    """What torchvision has."""
+    """The names of torchvision's detection models."""
     return torchvision.models.list_models(module=torchvision.models.detection)
 
 

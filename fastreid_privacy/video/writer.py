@@ -95,11 +95,11 @@ class StoredQuality:
         self.errors, self.values = {"boxes": 0.0, "frames": 0.0}, {"boxes": 0, "frames": 0}
 
     def expect(self, frame: Frame) -> None:
-        """A frame that has gone to the encoder."""
+        """Take note of a frame that has gone to the encoder."""
         self.waiting.append(frame)
 
     def see(self, packet: av.Packet, encoder: av.CodecContext) -> None:
-        """A packet that has come out of it."""
+        """Decode a packet that has come out of the encoder, and compare its frames."""
         if self.decoder is None:
             decoder = av.CodecContext.create(LOSSY, "r")
             assert isinstance(decoder, av.VideoCodecContext)
@@ -108,7 +108,7 @@ class StoredQuality:
         self._compare(self.decoder.decode(packet))
 
     def finish(self) -> None:
-        """The last frames."""
+        """Decode and compare the last frames."""
         if self.decoder is not None:
             self._compare(self.decoder.decode(None))
 
