@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..compat.checkpoints import load_safely
 from ..config import parse_config
-from ..core.errors import UserError, some_of
+from ..core.errors import UserError, some_of, typed
 
 SAFETENSORS = ".safetensors"
 
@@ -190,9 +190,7 @@ def _read(path: str | Path, *, verify: bool) -> Any:
                 raise ValueError(f"checksum of {broken} is wrong")
         return load_safely(path)
     except Exception as error:  # a damaged file can end in any exception of zipfile, pickle and torch
-        raise UserError(
-            f"{path} is damaged or no checkpoint ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
+        raise UserError(f"{path} is damaged or no checkpoint ({typed(error)})") from error
 
 
 def _is_array(value: Any) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import collections
 import pickle
+import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ class _SafeUnpickler(pickle.Unpickler):
 
 
 class _SafePickle:
-    """What ``torch.load`` uses of the pickle module."""
+    """What torch uses of the pickle module."""
 
     __name__ = "fastreid_privacy.compat.checkpoints"
     Unpickler = _SafeUnpickler
@@ -90,8 +91,9 @@ class _SafePickle:
 def load_safely(path: str | Path) -> Any:
     """Read a file written by ``torch.save`` onto the CPU without running code from it.
 
-    torch's own ``weights_only=True`` is not enough: it refuses to fill a deque or a CfgNode even when it has
-    been told that they are safe.
+    ``torch.load`` does not serve. With ``weights_only=True`` it refuses to fill a deque or a CfgNode even
+    when it has been told that they are safe; with ``weights_only=False`` it hands TorchScript archives to
+    ``torch.jit.load``, which runs them, whatever unpickler it is given. So its two readers are called here.
 
     Args:
         path: the file.
@@ -100,9 +102,32 @@ def load_safely(path: str | Path) -> Any:
         what was saved: tensors, numpy arrays and scalars, CfgNodes and Python's containers.
 
     Raises:
-        pickle.UnpicklingError: the file refers to anything else; what torch raises for a damaged file.
+        pickle.UnpicklingError: the file refers to anything else, or is an archive that would run or be
+            unpacked; what torch raises for a damaged file.
     """
-    return torch.load(path, map_location="cpu", pickle_module=_SafePickle, weights_only=False)
+    with open(path, "rb") as file:
+        if not torch.serialization._is_zipfile(file):
+            return _load_legacy(file)
+        with torch.serialization._open_zipfile_reader(file) as archive:
+            _refuse_programs(archive.get_all_records())
+            return torch.serialization._load(archive, "cpu", _SafePickle, encoding="utf-8")
+
+
+def _refuse_programs(records: list[str]) -> None:
+    """TorchScript's records lie below the archive's top folder, whose name torch has taken off."""
+    if any(name == "constants.pkl" or name.startswith("code/") for name in records):
+        raise pickle.UnpicklingError(
+            "the file is a TorchScript archive, a program that would run; save the tensors alone, with "
+            "torch.save(model.state_dict(), path)"
+        )
+
+
+def _load_legacy(file: BinaryIO) -> Any:
+    """What torch wrote before 1.6; not the tar archives of 0.1, which it unpacks with links and modes."""
+    if tarfile.is_tarfile(file):
+        raise pickle.UnpicklingError("the file is a tar archive, as torch wrote them before 0.2")
+    file.seek(0)
+    return torch.serialization._legacy_load(file, "cpu", _SafePickle, encoding="utf-8")
 
 
 def read_checkpoints_safely() -> None:

@@ -24,8 +24,13 @@ def user_message(error: Exception) -> str:
 
 
 def brief(error: Exception) -> str:
-    """What an exception says, in one line of 200 characters at most."""
-    return " ".join(str(error).split())[:200]
+    """What an exception says, in one line of 200 characters at most; its type, where it says nothing."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def typed(error: Exception) -> str:
+    """An exception's type and what it says, as ``KeyError: 'model'``, in one line."""
+    return type(error).__name__ + (f": {brief(error)}" if str(error).strip() else "")
 
 
 def say(text: str, stream: TextIO | None = None) -> None:

@@ -13,7 +13,7 @@ from torchmetrics.functional.image.lpips import _NoTrainLpips
 from torchvision.models import AlexNet_Weights
 
 from ..compat.checkpoints import load_safely
-from ..core.errors import UserError
+from ..core.errors import UserError, typed
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +86,7 @@ def read_alexnet(path: str | Path) -> dict[str, Tensor]:
     try:
         weights = load_safely(path)
     except Exception as error:  # a damaged file can end in any exception of zipfile, pickle and torch
-        raise UserError(
-            f"{path} holds no weights that can be read ({type(error).__name__}); {FIX}"
-        ) from error
+        raise UserError(f"{path} holds no weights that can be read ({typed(error)}); {FIX}") from error
     if not isinstance(weights, dict):
         raise UserError(
             f"{path} does not hold AlexNet's weights (it holds a {type(weights).__name__}); {FIX}"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..checkpoints.reading import load_matching_weights
 from ..compat.checkpoints import load_safely
 from ..config import changed
-from ..core.errors import UserError
+from ..core.errors import UserError, typed
 from . import solver
 from .trainer import PrivacyTrainer
 
@@ -101,9 +101,7 @@ def check_pretrained(cfg: CfgNode, classes: int) -> None:
         try:
             load_safely(path)
         except Exception as error:  # a damaged file can end in any exception of zipfile, pickle and torch
-            raise UserError(
-                f"{path} holds no weights that can be read ({type(error).__name__}). {fix}"
-            ) from error
+            raise UserError(f"{path} holds no weights that can be read ({typed(error)}). {fix}") from error
     random, pretrained = (_backbone_weights(cfg, classes, pretrain) for pretrain in (False, True))
     matrices = [name for name, value in random.items() if value.ndim > 1]
     loaded = sum(not torch.equal(random[name], pretrained[name]) for name in matrices)
