@@ -100,12 +100,46 @@ def test_pruning_keeps_the_newest_and_what_is_not_periodic(tmp_path):
 
 
 def test_a_longer_older_run_in_the_same_folder(tmp_path):
-    """Pruned by the time of writing, not by the epoch in the name: the run that is going on keeps its own."""
+    """The run that is going on keeps its own, though the other's epochs are later."""
     make(tmp_path, seed=1).save("model_0099", epoch=99)
     os.utime(tmp_path / "model_0099.pth", (0, 0))
     saved = make(tmp_path, seed=2, keep=1)
     saved.save("model_0000", epoch=0)
     assert files(tmp_path) == ["last_checkpoint", "model_0000.pth"]
+
+
+def test_a_clock_that_is_set_back(tmp_path):
+    """Pruned by epoch: by time, every new checkpoint was deleted as soon as it was written."""
+    for epoch in range(4):
+        saved = make(tmp_path, seed=epoch, keep=2)
+        saved.save(f"model_{epoch:04d}", epoch=epoch)
+        assert (tmp_path / f"model_{epoch:04d}.pth").exists()
+        os.utime(tmp_path / f"model_{epoch:04d}.pth", (4e9 - epoch, 4e9 - epoch))
+    assert files(tmp_path) == ["last_checkpoint", "model_0002.pth", "model_0003.pth"]
+    for tag in ("model_0003.pth", ""):
+        (tmp_path / "last_checkpoint").write_text(tag)
+        assert [path.name for path in make(tmp_path).candidates()] == ["model_0003.pth", "model_0002.pth"]
+        assert make(tmp_path, seed=9).resume()["epoch"] == 3
+
+
+def test_epochs_are_numbers(tmp_path):
+    saved = make(tmp_path, keep=2)
+    for epoch in (9998, 9999, 10000):
+        saved.save(f"model_{epoch:04d}", epoch=epoch)
+    assert files(tmp_path) == ["last_checkpoint", "model_10000.pth", "model_9999.pth"]
+    assert [path.name for path in saved.candidates()] == ["model_10000.pth", "model_9999.pth"]
+
+
+def test_a_run_is_resumed_before_an_older_one(tmp_path):
+    """Also where its own last checkpoint is damaged."""
+    for epoch in (1, 2):
+        make(tmp_path, seed=epoch).save(f"model_{epoch:04d}", epoch=epoch)
+    make(tmp_path / "older").save("model_0099", epoch=99)
+    (tmp_path / "older" / "model_0099.pth").rename(tmp_path / "model_0099.pth")
+    names = [path.name for path in make(tmp_path).candidates()]
+    assert names == ["model_0002.pth", "model_0001.pth", "model_0099.pth"]
+    empty(tmp_path / "model_0002.pth")
+    assert make(tmp_path, seed=9).resume()["epoch"] == 1
 
 
 @pytest.mark.parametrize("moment", ["write", "replace", "tag"])

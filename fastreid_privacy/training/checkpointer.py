@@ -1,6 +1,6 @@
 """Checkpoints that survive a crash, say what does not fit, and carry the config they need to be rebuilt.
 
-Files in OUTPUT_DIR: ``model_NNNN.pth`` after epoch NNNN (the newest few are kept), ``model_best.pth``
+Files in OUTPUT_DIR: ``model_NNNN.pth`` after epoch NNNN (the last few epochs are kept), ``model_best.pth``
 (weights only), ``model_final.pth``, and ``last_checkpoint`` with the name of the one to continue from. Each
 is written beside its place and moved there when it is whole.
 """
@@ -23,7 +23,7 @@ from ..core.files import remove_unfinished, write_atomically
 logger = logging.getLogger(__name__)
 
 TAG = "last_checkpoint"
-PERIODIC = re.compile(r"model_\d{4,}\.pth")
+PERIODIC = re.compile(r"model_(\d{4}|[1-9]\d{4,})\.pth")  # with the epoch
 RESERVED = ("model", "config")  # keys of a checkpoint that are neither checkpointables nor extra data
 
 
@@ -82,7 +82,8 @@ class PrivacyCheckpointer(Checkpointer):
         write_atomically(path, lambda file: torch.save(content, file), sync=True)
         if tag:
             self.tag_last_checkpoint(path.name)
-        self._prune()
+        if PERIODIC.fullmatch(path.name):
+            self._prune(path)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make a file of OUTPUT_DIR the one that ``resume`` starts from."""
@@ -90,12 +91,19 @@ class PrivacyCheckpointer(Checkpointer):
         write_atomically(Path(self.save_dir) / TAG, lambda file: file.write(name), sync=True)
 
     def candidates(self) -> list[Path]:
-        """Files to resume from, best first: the tagged one, then the periodic ones, newest first."""
+        """Files to resume from, best first: the tagged one, then the periodic ones from the last epoch down.
+
+        Where a periodic one is tagged, later epochs come last: they are of an older run, or were not finished
+        when this one was tagged.
+        """
         folder = Path(self.save_dir)
         tag = folder / TAG
         name = tag.read_bytes().decode(errors="replace").strip() if tag.is_file() else ""
         tagged = [folder / name] if re.fullmatch(r"[\w.-]+\.pth", name) and (folder / name).is_file() else []
-        return tagged + [path for path in self._periodic() if path not in tagged]
+        others = [path for path in self._periodic() if path not in tagged]
+        if tagged and PERIODIC.fullmatch(name):
+            others.sort(key=lambda path: _epoch(path) > _epoch(tagged[0]))  # stable
+        return tagged + others
 
     def has_checkpoint(self) -> bool:
         """Whether there is anything to resume from, whole or not."""
@@ -167,10 +175,21 @@ class PrivacyCheckpointer(Checkpointer):
         return checkpoint
 
     def _periodic(self) -> list[Path]:
-        """The periodic checkpoints, newest first by time of writing: an older run may have been longer."""
+        """The periodic checkpoints, from the last epoch down; clocks can be set back, epochs cannot."""
         files = [path for path in Path(self.save_dir).glob("model_*.pth") if PERIODIC.fullmatch(path.name)]
-        return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+        return sorted(files, key=_epoch, reverse=True)
 
-    def _prune(self) -> None:
-        for path in self._periodic()[self.keep :]:
-            path.unlink()
+    def _prune(self, written: Path) -> None:
+        """Keep the checkpoint just written and those of the epochs before it.
+
+        Later epochs are of a longer run whose place this one has taken. They go, or ``resume`` would continue
+        that run where the tag is lost.
+        """
+        own = [path for path in self._periodic() if _epoch(path) <= _epoch(written)]
+        for path in self._periodic():
+            if path not in own[: self.keep]:
+                path.unlink()
+
+
+def _epoch(periodic: Path) -> int:
+    return int(periodic.stem.removeprefix("model_"))
