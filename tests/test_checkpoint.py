@@ -288,14 +288,14 @@ def test_a_damaged_last_checkpoint_is_named(tmp_path, caplog, damage):
 
 
 def test_torch_alone_does_not_notice_a_changed_byte(tmp_path):
-    """Why ``resume`` compares checksums."""
+    """Why every reader compares checksums."""
     make(tmp_path).save("model_0000", epoch=0)
     before = torch.load(tmp_path / "model_0000.pth")["model"]
     flip_a_byte(tmp_path / "model_0000.pth")
     after = torch.load(tmp_path / "model_0000.pth")["model"]
     assert not same_state(before, after)
     with pytest.raises(UserError, match=r"model_0000\.pth is damaged .*checksum"):
-        read_checkpoint(tmp_path / "model_0000.pth", verify=True)
+        read_checkpoint(tmp_path / "model_0000.pth")
 
 
 def test_all_damaged(tmp_path):

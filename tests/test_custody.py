@@ -134,7 +134,12 @@ def test_parts_work_alone_and_agree_with_the_checkpoint(weights, tmp_path, monke
         "reid": "reid.pth",
     }
     assert stat.S_IMODE(written["recovery"].stat().st_mode) == 0o600
-    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("pickle was read"))
+    for module, name in (
+        (torch, "load"),
+        (torch.serialization, "_load"),
+        (torch.serialization, "_legacy_load"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("pickle was read"))
     images = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
     part = fastreid_privacy.load_anonymizer(written["anonymizer"], "cpu")
     key = fastreid_privacy.load_recovery(written["recovery"], "cpu", lambda: "pass")

@@ -1,5 +1,5 @@
-"""Checkpoints that would run code, unpack themselves or write files while they are read: refused at every
-place that reads one."""
+"""Checkpoints that would run code, unpack themselves or write files while they are read, and damaged ones:
+refused at every place that reads one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from conftest import SMALL_CONFIG, small_options  # before fastreid: importing t
 # isort: split
 import io
 import pickle
+import random
 import shutil
 import tarfile
 import warnings
@@ -16,9 +17,12 @@ import zipfile
 import pytest
 import torch
 from rendered_video import write_video
+from safetensors.torch import save
 from torch import nn
 
 import fastreid_privacy
+from fastreid_privacy.checkpoints.reading import read_checkpoint, read_safetensors
+from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.commands.main import main
 from fastreid_privacy.compat.checkpoints import load_safely
 
@@ -165,3 +169,65 @@ def test_an_exception_without_text_is_named(tmp_path):
     (tmp_path / "cut.pth").write_bytes(b"\x80\x02")
     with pytest.raises(fastreid_privacy.UserError, match=r"cut\.pth is damaged or no checkpoint \(\w+"):
         fastreid_privacy.load_anonymizer(tmp_path / "cut.pth", "cpu")
+
+
+# -- damage --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def parts(small_run, tmp_path_factory):
+    """The files of ``tools/export.py --onnx --unencrypted``."""
+    folder = tmp_path_factory.mktemp("parts")
+    return split_checkpoint(small_run / "model_best.pth", folder, None, onnx=True)
+
+
+def flipped(content, position, bit=0):
+    changed = bytearray(content)
+    changed[position] ^= 1 << bit
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("part", ["anonymizer", "recovery", "anonymizer_onnx", "recovery_onnx"])
+def test_a_changed_bit_anywhere_is_refused(parts, tmp_path, part):
+    """In tensors, names, the config and the metadata."""
+    load = fastreid_privacy.load_recovery if "recovery" in part else fastreid_privacy.load_anonymizer
+    load(parts[part], "cpu")
+    content, path = parts[part].read_bytes(), tmp_path / parts[part].name
+    rng = random.Random(0)
+    positions = [rng.randrange(len(content)) for _ in range(30)]
+    for marker in (b"PIXEL_MEAN", b"fingerprint", b"STORAGE: png"):
+        positions.append(content.index(marker) + len(marker) - 1)
+    for position in positions:
+        path.write_bytes(flipped(content, position, rng.randrange(8)))
+        with pytest.raises(fastreid_privacy.UserError, match=str(path)):
+            load(path, "cpu")
+
+
+def test_files_without_a_checksum_load_as_before(parts, tmp_path):
+    """Of version 0.1.0: the anonymizer's fingerprint is compared with what its tensors have."""
+    for part, load in (
+        ("anonymizer", fastreid_privacy.load_anonymizer),
+        ("recovery", fastreid_privacy.load_recovery),
+    ):
+        about = read_safetensors(parts[part].read_bytes())
+        tensors = about.pop("model")
+        assert about.pop("sha256")
+        path = tmp_path / f"{part}.safetensors"
+        path.write_bytes(save(tensors, metadata={**about, "format": "fastreid_privacy"}))
+        assert load(path, "cpu").fingerprint == about["fingerprint"]
+    damaged = flipped((tmp_path / "anonymizer.safetensors").read_bytes(), -5)
+    (tmp_path / "anonymizer.safetensors").write_bytes(damaged)
+    with pytest.raises(
+        fastreid_privacy.UserError, match=r"anonymizer\.safetensors is damaged: .*fingerprint"
+    ):
+        fastreid_privacy.load_anonymizer(tmp_path / "anonymizer.safetensors", "cpu")
+
+
+def test_a_changed_tensor_of_a_pth_is_refused(parts, tmp_path):
+    """The archive's checksums are compared at every read."""
+    content, path = parts["reid"].read_bytes(), tmp_path / "reid.pth"
+    first = max(read_checkpoint(parts["reid"])["model"].values(), key=torch.Tensor.numel)
+    path.write_bytes(flipped(content, content.index(first.numpy().tobytes()) + 1))
+    for read in (read_checkpoint, fastreid_privacy.load_anonymizer):
+        with pytest.raises(fastreid_privacy.UserError, match=r"reid\.pth is damaged .*checksum"):
+            read(path)

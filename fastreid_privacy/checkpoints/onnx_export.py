@@ -16,6 +16,7 @@ from ..core.errors import UserError
 from ..core.extras import load
 from ..core.images import to_levels, to_unit
 from ..model.meta_arch import PrivacyStages
+from .checksum import KEY, NOT_YET, with_checksum
 from .onnx_runtime import messages_of, open_session, run_graph
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def image_graph(
         network: in evaluation, on the CPU; images in [−1, 1] to the same.
         part: "anonymizer" or "recovery".
         size: (height, width), which the graph has fixed.
-        about: the file's metadata.
+        about: the file's metadata, to which a checksum is added; None: without either.
 
     Returns:
         The content of an ONNX file.
@@ -61,7 +62,7 @@ def reid_graph(
         model: in evaluation, on the CPU, without image networks.
         flip: whether features are the mean of an image and its mirror image (the config's ``TEST.FLIP``).
         size: (height, width), which the graph has fixed.
-        about: the file's metadata.
+        about: as of :func:`image_graph`.
 
     Returns:
         The content of an ONNX file.
@@ -116,9 +117,10 @@ def _graph(
             assert program is not None  # of dynamo=True
             model = program.model_proto
         _forget_source(model)
-        for key, value in sorted(about.items()):
+        for key, value in sorted({**about, **({KEY: NOT_YET} if about else {})}.items()):
             model.metadata_props.add(key=key, value=value)
         content = model.SerializeToString(deterministic=True)
+        content = with_checksum(content) if about else content
         expected = module(examples[TRACED:])
         found = run_graph(open_session(content, "its graph", "cpu"), examples[TRACED:])
     except Exception as error:  # a network of the user's own can end in any of torch's tracer and onnxruntime

@@ -16,6 +16,7 @@ from ..config import resolve_device
 from ..core.errors import UserError
 from ..core.extras import from_extra, load
 from ..core.images import LARGEST, to_levels, to_unit
+from .checksum import check_checksum
 
 if TYPE_CHECKING:
     import onnx
@@ -149,7 +150,7 @@ def read_graph(
         device: as :class:`OnnxNetwork`.
 
     Returns:
-        The network; and format, version, part, config and fingerprint.
+        The network; and format, version, part, config, fingerprint and, in newer files, sha256.
 
     Raises:
         UserError: when the file is damaged, foreign, or another part.
@@ -163,6 +164,10 @@ def read_graph(
         raise UserError(
             f"{path} is not written by fastreid_privacy: export a checkpoint with tools/export.py --onnx"
         )
+    try:
+        check_checksum(content, about)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
     if about["part"] != part:
         raise UserError(f"{path} holds no {part} network, but the {about['part']}")
     return network, about

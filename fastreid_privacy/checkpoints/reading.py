@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from torch import Tensor, nn
 from ..compat.checkpoints import load_safely
 from ..config import parse_config
 from ..core.errors import UserError, some_of, typed
+from .checksum import KEY, NOT_YET, check_checksum, with_checksum
+from .fingerprints import anonymizer_fingerprint
 
 SAFETENSORS = ".safetensors"
 
@@ -55,27 +56,34 @@ def trained_checkpoint(content: Mapping[str, Any], path: str | Path) -> TrainedC
     """What :func:`read_checkpoint` or :func:`read_safetensors` gave, with its config parsed.
 
     Args:
-        content: "model", "config" and, where the file tells it, "fingerprint"; other keys do not count.
+        content: "model", "config" and, where the file tells them, "part", "fingerprint" and "sha256"; other
+            keys do not count.
         path: of the file, for messages.
 
     Raises:
-        UserError: when there is no config or a damaged one.
+        UserError: when there is no config or a damaged one, or an anonymizer without a checksum has another
+            fingerprint than it tells.
     """
     text = content.get("config")
     if not isinstance(text, str) or not text:
         raise UserError(f"{path} carries no config: it is no checkpoint of fastreid_privacy")
     cfg = parse_config(text, str(path))
     cfg.freeze()
-    return TrainedCheckpoint(content["model"], cfg, str(content.get("fingerprint") or ""))
+    weights, fingerprint = content["model"], str(content.get("fingerprint") or "")
+    only_told = (
+        content.get("part") == "anonymizer" and KEY not in content
+    )  # in older files nothing else tells
+    if only_told and anonymizer_fingerprint(weights, cfg) != fingerprint:
+        raise UserError(f"{path} is damaged: its tensors have another fingerprint than it tells")
+    return TrainedCheckpoint(weights, cfg, fingerprint)
 
 
-def read_checkpoint(path: str | Path, *, verify: bool = False) -> dict[str, Any]:
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU without running code from it.
 
     Args:
         path: written by this package or by plain fastreid, or a bare state dict; a ``.safetensors`` file of
             ``tools/export.py``.
-        verify: also compare every byte with the checksums that ``torch.save`` wrote (torch does not).
 
     Returns:
         The file's content; ``"model"`` is the state dict, with tensors for values and no ``module.`` before
@@ -84,7 +92,7 @@ def read_checkpoint(path: str | Path, *, verify: bool = False) -> dict[str, Any]
     Raises:
         UserError: no such file, a damaged one, or one that is no checkpoint.
     """
-    content = _read(path, verify=verify)
+    content = _read(path)
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             break
@@ -106,6 +114,17 @@ def read_checkpoint(path: str | Path, *, verify: bool = False) -> dict[str, Any]
     return {"model": tensors, **others}
 
 
+def write_safetensors(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
+    """The content of a ``.safetensors`` file with a checksum; :func:`read_safetensors` reads it.
+
+    Args:
+        tensors: by name.
+        about: the file's metadata.
+    """
+    ordered = {name: tensors[name].contiguous() for name in sorted(tensors)}
+    return with_checksum(safetensors.torch.save(ordered, metadata={**about, KEY: NOT_YET}))
+
+
 def read_safetensors(content: bytes) -> dict[str, Any]:
     """A part of a checkpoint, as :mod:`~fastreid_privacy.checkpoints.splitting` writes it.
 
@@ -113,17 +132,20 @@ def read_safetensors(content: bytes) -> dict[str, Any]:
         content: of the file.
 
     Returns:
-        ``model``, the tensors by name; ``config``, ``version``, ``part`` and ``fingerprint``.
+        ``model``, the tensors by name; ``config``, ``version``, ``part`` and ``fingerprint``; ``sha256``,
+        which older files have not.
 
     Raises:
-        ValueError: when it is something else; safetensors and JSON raise errors of their own, too.
+        ValueError: when it is something else or damaged; safetensors and JSON raise errors of their own, too.
     """
     tensors = safetensors.torch.load(content)  # checks the header
     length = int.from_bytes(content[:8], "little")
     about = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     if about.get("format") != "fastreid_privacy":
         raise ValueError("it is not written by fastreid_privacy")
-    return {"model": tensors, **{key: about[key] for key in ("config", "version", "part", "fingerprint")}}
+    check_checksum(content, about)
+    keys = ("config", "version", "part", "fingerprint", *([KEY] if KEY in about else []))
+    return {"model": tensors, **{key: about[key] for key in keys}}
 
 
 def load_matching_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> str:
@@ -171,7 +193,7 @@ def load_matching_weights(model: nn.Module, weights: Mapping[str, Tensor], path:
     return "; ".join(parts)
 
 
-def _read(path: str | Path, *, verify: bool) -> Any:
+def _read(path: str | Path) -> Any:
     if "://" in str(path):
         path = PathManager.get_local_path(str(path))
     if not Path(path).is_file():
@@ -183,11 +205,6 @@ def _read(path: str | Path, *, verify: bool) -> Any:
     try:
         if str(path).endswith(SAFETENSORS):
             return read_safetensors(Path(path).read_bytes())
-        if verify:
-            with zipfile.ZipFile(path) as archive:
-                broken = archive.testzip()
-            if broken:
-                raise ValueError(f"checksum of {broken} is wrong")
         return load_safely(path)
     except Exception as error:  # a damaged file can end in any exception of zipfile, pickle and torch
         raise UserError(f"{path} is damaged or no checkpoint ({typed(error)})") from error

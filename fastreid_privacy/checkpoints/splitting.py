@@ -16,7 +16,6 @@ from typing import BinaryIO
 
 import torch
 from fastreid.config import CfgNode
-from safetensors.torch import save
 from torch import Tensor
 
 from ..config import RUN_KEYS, changed, default_config, value_of
@@ -28,7 +27,7 @@ from ..model.meta_arch import PrivacyStages
 from ..model.parts import NOT_REID
 from .fingerprints import anonymizer_fingerprint
 from .onnx_export import image_graph, reid_graph
-from .reading import read_trained
+from .reading import read_trained, write_safetensors
 from .rebuilding import build_part, rebuild
 
 FILES = {
@@ -124,9 +123,7 @@ def _tensors(part: str, tensors: Mapping[str, Tensor], about: Mapping[str, str])
         buffer = io.BytesIO()
         torch.save({"model": tensors, "config": about["config"], "version": about["version"]}, buffer)
         return buffer.getvalue()
-    return save(
-        {name: tensors[name].contiguous() for name in sorted(tensors)}, metadata={**about, "part": part}
-    )
+    return write_safetensors(tensors, {**about, "part": part})
 
 
 def _graph(

@@ -6,6 +6,7 @@ import codecs
 import collections
 import pickle
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -93,7 +94,8 @@ def load_safely(path: str | Path) -> Any:
 
     ``torch.load`` does not serve. With ``weights_only=True`` it refuses to fill a deque or a CfgNode even
     when it has been told that they are safe; with ``weights_only=False`` it hands TorchScript archives to
-    ``torch.jit.load``, which runs them, whatever unpickler it is given. So its two readers are called here.
+    ``torch.jit.load``, which runs them, whatever unpickler it is given. So its two readers are called here,
+    after every byte has been compared with the checksums in the file (there are none before torch 1.6).
 
     Args:
         path: the file.
@@ -102,15 +104,26 @@ def load_safely(path: str | Path) -> Any:
         what was saved: tensors, numpy arrays and scalars, CfgNodes and Python's containers.
 
     Raises:
+        ValueError: a checksum is wrong.
         pickle.UnpicklingError: the file refers to anything else, or is an archive that would run or be
             unpacked; what torch raises for a damaged file.
     """
     with open(path, "rb") as file:
         if not torch.serialization._is_zipfile(file):
             return _load_legacy(file)
+        _check_crc(file)
+        file.seek(0)
         with torch.serialization._open_zipfile_reader(file) as archive:
             _refuse_programs(archive.get_all_records())
             return torch.serialization._load(archive, "cpu", _SafePickle, encoding="utf-8")
+
+
+def _check_crc(file: BinaryIO) -> None:
+    """Compare every byte with the checksums that ``torch.save`` wrote: torch does not."""
+    with zipfile.ZipFile(file) as archive:
+        broken = archive.testzip()
+    if broken:
+        raise ValueError(f"checksum of {broken} is wrong")
 
 
 def _refuse_programs(records: list[str]) -> None:
