@@ -13,6 +13,7 @@ from browser import chromium
 from fastreid.utils.logger import setup_logger
 
 from fastreid_privacy.commands.train import run
+from fastreid_privacy.desensitize import noise_stream
 
 __all__ = ["SMALL_CONFIG", "SMALL_DATASET", "chromium", "small_options"]
 
@@ -80,6 +81,14 @@ def small_run(small_dataset, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "finished"
     assert run(["--config-file", str(SMALL_CONFIG), *small_options(output)]) == 0
     return output
+
+
+@pytest.fixture
+def stream_keys(monkeypatch):
+    """The keys of noise that were asked for."""
+    seen, stream = [], noise_stream._stream
+    monkeypatch.setattr(noise_stream, "_stream", lambda key, *rest: seen.append(key) or stream(key, *rest))
+    return seen
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,7 @@ from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.data.datasets import MARKET_NAME
 from fastreid_privacy.keys.sealing import new_identity
-from fastreid_privacy.manifest import read_manifest
+from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
 
 
 def anonymize(*words) -> int:
@@ -591,6 +591,41 @@ def test_noise_is_not_to_be_repeated(raw, tmp_path):
     first, second = contents(tmp_path / "a"), contents(tmp_path / "b")
     assert first.keys() == second.keys() and protect.NOISE_KEY not in first
     assert all(first[name] != second[name] for name in first)
+
+
+def test_noise_has_the_whole_secret_of_each_picture(raw, tmp_path, stream_keys):
+    assert anonymize("--method", "noise", "--input", raw, "--output", tmp_path / "p") == 0
+    assert len(set(stream_keys)) == len(stream_keys) == len(list(raw.rglob("*.jpg")))
+    assert all(len(key) == 32 for key in stream_keys)
+    bits = np.unpackbits(np.array([list(key) for key in stream_keys], np.uint8), axis=1)
+    assert (bits.any(0) & ~bits.all(0)).mean() > 0.5  # no part of the keys is constant
+    for part in range(0, 32, 4):
+        assert len({key[part : part + 4] for key in stream_keys}) == len(stream_keys)
+
+
+def test_noise_of_an_older_stream_is_not_continued(raw, tmp_path, capsys):
+    output = tmp_path / "p"
+    arguments = ("--method", "noise", "--input", raw, "--output", output)
+    assert anonymize(*arguments) == 0
+    manifest = output / MANIFEST
+    header, *lines = manifest.read_text().splitlines()
+    older = json.loads(header)
+    assert older.pop("noise") == "shake256"
+    manifest.unlink()
+    (output / JOURNAL).write_text("\n".join([json.dumps(older), *lines[:1], ""]))
+    (output / protect.NOISE_KEY).write_bytes(bytes(range(32)))
+    capsys.readouterr()
+    assert anonymize(*arguments) == 2
+    assert "was made otherwise (noise None there, shake256 here)" in capsys.readouterr().err
+    # other operators draw no noise: what an older version began goes on
+    assert anonymize("--method", "blur", "--input", raw, "--output", tmp_path / "b") == 0
+    assert "noise" not in json.loads((tmp_path / "b" / MANIFEST).read_text().splitlines()[0])
+
+
+def test_damaged_noise_keys_are_refused(tmp_path):
+    (tmp_path / protect.NOISE_KEY).write_bytes(b"")
+    with pytest.raises(UserError, match="no key of 32 bytes"):
+        protect._noise_key(tmp_path)
 
 
 def test_models_of_rendered_people_warn_about_photographs(weights, raw, small_dataset, tmp_path, capsys):

@@ -2,14 +2,17 @@
 
 import copy
 import doctest
+import hashlib
 import inspect
+import struct
+from statistics import NormalDist
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from fastreid.config import CfgNode
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.desensitize import (
@@ -19,6 +22,7 @@ from fastreid_privacy.desensitize import (
     gaussian_blur,
     gaussian_noise,
     mask_out,
+    noise_stream,
     operations,
     pixelate,
 )
@@ -177,10 +181,66 @@ def test_noise_of_an_image_depends_on_its_seed_only():
     assert not torch.equal(*gaussian_noise(same_image, 0.5, seeds=[5, 6]))
 
 
-def test_noise_of_a_seed_stays_the_same_over_time():
-    noise = gaussian_noise(torch.full((1, 3, 8, 4), 127.5), 0.1, seeds=[42])[0, 0, 0] - 127.5
-    expected = torch.randn(3, 8, 4, generator=torch.Generator().manual_seed(42))[0, 0] * 25.5
+@pytest.mark.parametrize("seed", [0, 42, 2**31, 2**256 - 1])
+def test_noise_of_a_seed_stays_the_same_over_time(seed):
+    noise = gaussian_noise(torch.full((1, 3, 8, 4), 127.5), 0.1, seeds=[seed])[0] - 127.5
+    stream = hashlib.shake_256(b"fastreid_privacy noise" + seed.to_bytes(32, "little") + bytes(8))
+    places = [(number + 0.5) / 2**32 for number in struct.unpack("<96I", stream.digest(4 * 96))]
+    expected = torch.tensor([NormalDist(0, 25.5).inv_cdf(place) for place in places]).view(3, 8, 4)
     torch.testing.assert_close(noise, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("std", [0.05, 0.1])
+def test_noise_is_normal(std):
+    """Of so few levels that no value is clipped."""
+    size = (1, 3, 400, 300) if std == 0.05 else (1, 3, 64, 32)
+    noise = gaussian_noise(torch.full(size, 127.5), std, seeds=[secrets_of_a_picture(std)])[0] - 127.5
+    unclipped = noise[noise.abs() < 127.4].double().numpy()
+    assert unclipped.size == noise.numel()
+    assert stats.kstest(unclipped, "norm", (0, 255 * std)).pvalue > 0.01
+    for axis in range(3):  # channels and neighbours
+        one, other = (
+            noise.narrow(axis, 1, noise.shape[axis] - 1),
+            noise.narrow(axis, 0, noise.shape[axis] - 1),
+        )
+        few = 4 / one.numel() ** 0.5
+        assert abs(np.corrcoef(one.flatten(), other.flatten())[0, 1]) < few
+        assert abs(np.corrcoef(one.flatten().abs(), other.flatten().abs())[0, 1]) < few
+
+
+def secrets_of_a_picture(*picture):
+    return int.from_bytes(hashlib.sha256(repr(picture).encode()).digest(), "little")
+
+
+@pytest.mark.parametrize("bit", [0, 31, 32, 63, 64, 127, 128, 255])
+def test_every_bit_of_a_seed_gives_other_noise(bit):
+    seed = secrets_of_a_picture("one")
+    grey = torch.full((2, 3, 64, 32), 127.5)
+    first, second = gaussian_noise(grey, 0.05, seeds=[seed, seed ^ 1 << bit]) - 127.5
+    assert (first == second).float().mean() < 1e-3
+    assert abs(np.corrcoef(first.flatten(), second.flatten())[0, 1]) < 4 / first.numel() ** 0.5
+    # nor are they the same values in another order
+    assert len(np.intersect1d(first, second)) < 60  # of 6,144; float32 lets some coincide
+
+
+def test_noise_of_many_values_does_not_repeat(monkeypatch):
+    whole = noise_stream.standard_normal(5, 1000)
+    monkeypatch.setattr(noise_stream, "BLOCK", 300)
+    parts = noise_stream.standard_normal(5, 1000)
+    assert np.array_equal(parts[:300], whole[:300])
+    assert len(np.unique(parts)) == 1000
+
+
+def test_noise_has_finite_tails(monkeypatch):
+    for byte, end in ((b"\0", -1), (b"\xff", 1)):
+        monkeypatch.setattr(noise_stream, "_stream", lambda key, block, length, byte=byte: byte * length)
+        assert noise_stream.standard_normal(0, 4) == pytest.approx([end * 6.3379] * 4, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**256])
+def test_seeds_that_no_stream_has(seed):
+    with pytest.raises(ValueError, match=f"at most 256 bits, not {seed}"):
+        gaussian_noise(torch.zeros(1, 3, 2, 2), 0.1, seeds=[seed])
 
 
 def test_noise_without_seeds_follows_the_default_generator():

@@ -246,6 +246,15 @@ def test_conventional_operators_take_each_box_as_it_is(walk, raw_frames, tmp_pat
     assert np.array_equal(written[-1], raw_frames[-1])
 
 
+def test_noise_of_each_box_has_the_whole_secret(walk, tmp_path, stream_keys):
+    assert anonymize("--method", "noise", *boxed(walk), "--output", tmp_path / "out") == 0
+    assert len(set(stream_keys)) == len(stream_keys) == len((walk / "boxes.txt").read_text().splitlines())
+    for part in range(0, 32, 4):
+        assert len({key[part : part + 4] for key in stream_keys}) == len(stream_keys)
+    header = json.loads((tmp_path / "out" / "manifest.jsonl").read_text().splitlines()[0])
+    assert header["noise"] == "shake256"
+
+
 def test_sealed_and_pseudonymized_videos(weights, walk, tmp_path):
     public, private = new_identity(tmp_path / "keys", None)
     (tmp_path / "names.key").write_bytes(b"0123456789abcdef")

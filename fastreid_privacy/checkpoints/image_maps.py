@@ -15,7 +15,7 @@ checkpoint or ``.safetensors``              tensors         built, as a graph wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,13 +98,13 @@ class ImageMap(nn.Module):
         return to_bytes(stored) if images.dtype == torch.uint8 else stored.to(images.dtype)
 
     @torch.no_grad()
-    def levels(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+    def levels(self, images: Tensor, seeds: Sequence[int] | Tensor | None = None) -> Tensor:
         """The mapped images before any storage.
 
         Args:
             images: float32 N×3×H×W, RGB 0–255, on the network's device.
-            seeds: one whole number per image, on which alone conventional noise depends; None: the default
-                generator.
+            seeds: one whole number of at most 256 bits per image, on which alone conventional noise depends;
+                None: the default generator.
 
         Returns:
             float32, the same shape and device, nominally 0–255, neither rounded nor clamped.

@@ -71,11 +71,12 @@ class BatchMapper:
             raise UserError("the network's output is not finite: its weights are broken")
         return to_pictures(mapped)
 
-    def _seeds(self, batch: np.ndarray) -> torch.Tensor | None:
-        """Of the noise of each picture: a keyed hash of its pixels."""
+    def _seeds(self, batch: np.ndarray) -> list[int] | None:
+        """Of the noise of each picture: a keyed hash, all its 256 bits, of the picture's size and pixels."""
         if self.noise_key is None:
             return None
         with self.lock:  # the first of several threads makes the key
             self.key = self.key or self.noise_key()
-        digests = [hmac.digest(self.key, np.ascontiguousarray(image).tobytes(), "sha256") for image in batch]
-        return torch.tensor([int.from_bytes(digest[:8], "little") >> 1 for digest in digests])
+        pictures = [repr(image.shape).encode() + np.ascontiguousarray(image).tobytes() for image in batch]
+        digests = [hmac.digest(self.key, picture, "sha256") for picture in pictures]
+        return [int.from_bytes(digest, "little") for digest in digests]

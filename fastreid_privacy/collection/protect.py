@@ -16,6 +16,7 @@ from ..core.errors import UserError
 from ..core.files import write_atomically, write_private
 from ..core.pictures import read_bytes, read_picture, resize
 from ..core.version import __version__
+from ..desensitize.noise_stream import STREAM
 from ..manifest import Manifest
 from ..model.storage import ImageStorage
 from .batch_mapper import BatchMapper
@@ -23,6 +24,7 @@ from .run import Job, Loaded, Work, run
 from .source import Source, check_apart, targets
 
 NOISE_KEY = ".noise.key"  # in the output folder while a run with conventional noise is unfinished
+NOISE_KEY_BYTES = 32
 SEALED = ".sealed"  # end of the name of a sealed original, after the protected file's name
 
 
@@ -126,7 +128,7 @@ def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: 
         options: how.
         storage: "png", "jpegNN", or a video's codec and quality.
     """
-    return {
+    header = {
         "version": __version__,
         "method": options.method,
         "anonymizer": image_map.fingerprint,
@@ -139,6 +141,9 @@ def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: 
         "pseudonyms": options.pseudonym_key is not None,
         "sealed": options.seal is not None,
     }
+    if image_map.operator is not None and image_map.operator.is_seeded:
+        header["noise"] = STREAM  # what an older version began has other noise, and is not continued
+    return header
 
 
 def check_changed(raw: np.ndarray, protected: np.ndarray) -> None:
@@ -178,5 +183,10 @@ def _noise_key(output: Path) -> bytes:
     """A new one, or that of the killed run that this one continues."""
     path = output / NOISE_KEY
     if not path.is_file():
-        write_private(path, secrets.token_bytes(32))
-    return path.read_bytes()
+        write_private(path, secrets.token_bytes(NOISE_KEY_BYTES))
+    key = path.read_bytes()
+    if len(key) != NOISE_KEY_BYTES:
+        raise UserError(
+            f"{path} is damaged: it is no key of {NOISE_KEY_BYTES} bytes; choose another --output"
+        )
+    return key

@@ -2,8 +2,8 @@
 
 A registered operator is a function ``f(images, ...)`` from N×3×H×W RGB 0–255, float or uint8, to the same.
 Its other parameters say by their names what it wants: ``scale`` (H / 256, to multiply lengths in pixels by),
-``seeds`` (one per image, or None), and any option, that is any key of PRIVACY.DESENSITIZER in lower case,
-keys of your own included.
+``seeds`` (one whole number of at most 256 bits per image, or None; secret where pictures are protected), and
+any option, that is any key of PRIVACY.DESENSITIZER in lower case, keys of your own included.
 
 Example:
     >>> import torch
@@ -148,7 +148,8 @@ class Desensitizer(nn.Module):
 
         Args:
             images: N×3×H×W RGB, 0–255, float or uint8.
-            seeds: One whole number per image, on which alone its noise depends; None: the default generator.
+            seeds: One whole number of at most 256 bits per image, on which alone its noise depends; None: the
+                default generator.
 
         Returns:
             The desensitized images: same shape and range, uint8 for uint8, else float32.
@@ -156,6 +157,11 @@ class Desensitizer(nn.Module):
         available = {"scale": images.shape[2] / REFERENCE_HEIGHT, "seeds": seeds}
         per_batch = {option: available[option] for option in self.per_batch}
         return self.operator(images, **self.options, **per_batch)
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether the operator draws random numbers, from seeds."""
+        return "seeds" in self.per_batch
 
     def extra_repr(self) -> str:
         options = (f"{option}={value!r}" for option, value in self.options.items())

@@ -7,6 +7,7 @@ any float type.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.images import to_bytes
+from .noise_stream import standard_normal
 
 MID_GREY = 127.5
 
@@ -126,15 +128,16 @@ def gaussian_noise(images: Tensor, std: float, seeds: Sequence[int] | Tensor | N
     Args:
         images: N×3×H×W RGB, 0–255, float or uint8.
         std: Standard deviation as a fraction of the value range: 0.5, the paper's, is 127.5 levels.
-        seeds: One whole number per image. The noise of an image then depends on its seed and its size only,
-            not on its batch, and is drawn on the CPU, so that it is the same on every device. None draws from
-            the default generator of the images' device.
+        seeds: One whole number per image, of at most 256 bits. The noise of an image then depends on its seed
+            and its size only, not on its batch or device, and comes from a cryptographic stream
+            (:mod:`.noise_stream`): a secret seed of 128 bits or more keeps the noise secret. None draws from
+            the default generator of the images' device, which keeps no secret.
 
     Returns:
         The noisy images, same shape and kind.
 
     Raises:
-        ValueError: Wrong images, ``std`` is negative, or there is not one seed per image.
+        ValueError: Wrong images, ``std`` is negative, or there is not one such seed per image.
 
     Example:
         >>> grey = torch.full((2, 3, 8, 4), 127.5)
@@ -152,7 +155,8 @@ def gaussian_noise(images: Tensor, std: float, seeds: Sequence[int] | Tensor | N
             raise ValueError(f"{len(images)} images need as many seeds, not {len(seeds)}")
         noise = torch.empty(images.shape)
         for image_noise, seed in zip(noise, seeds, strict=True):
-            image_noise.normal_(generator=torch.Generator().manual_seed(int(seed)))
+            values = standard_normal(operator.index(seed), image_noise.numel())
+            image_noise[:] = torch.from_numpy(values).view(image_noise.shape)
         noise = noise.to(images.device)
     return (images + noise * (std * 255)).clamp(0, 255)
 

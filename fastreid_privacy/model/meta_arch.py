@@ -48,7 +48,10 @@ else:
 
 
 def path_seeds(paths: Sequence[str]) -> Tensor:
-    """One seed per image from its file name, so that noise in an evaluation depends on nothing else: N."""
+    """One seed per image from its file name, so that noise in an evaluation depends on nothing else: N.
+
+    No secret: who knows the name can subtract the noise. Files to give out are noised with a secret key.
+    """
     return torch.tensor([zlib.crc32(path.replace("\\", "/").rsplit("/", 1)[-1].encode()) for path in paths])
 
 

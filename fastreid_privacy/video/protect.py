@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..checkpoints.image_maps import ImageMap
 from ..collection.batch_mapper import BatchMapper
-from ..collection.protect import ProtectionOptions, protection_header, write_sealed
+from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions, protection_header, write_sealed
 from ..collection.source import check_apart, targets
 from ..core.errors import UserError
 from ..core.pictures import read_bytes
@@ -64,7 +64,9 @@ def protect_video(
     path = targets([source.name], ENDINGS[codec], options.pseudonym_key)[source.name]
     conventional = image_map.network is None
     mapper = BatchMapper(
-        image_map, options.batch_size, (lambda: secrets.token_bytes(32)) if conventional else None
+        image_map,
+        options.batch_size,
+        (lambda: secrets.token_bytes(NOISE_KEY_BYTES)) if conventional else None,
     )
     storage = codec if codec == LOSSLESS else f"{codec} crf {crf}"
     header = {**protection_header(image_map, options, storage), "video": True, **boxes.about}
