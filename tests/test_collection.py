@@ -22,7 +22,7 @@ import torch
 from PIL import Image, PngImagePlugin
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from fastreid_privacy.collection import protect
+from fastreid_privacy.collection import floor, protect
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection.pipeline import AHEAD, side_by_side
 from fastreid_privacy.collection.source import folder_source
@@ -734,6 +734,67 @@ def test_an_operator_that_does_nothing_protects_nothing(raw, tmp_path, capsys):
         "14 images were not protected" in (told := capsys.readouterr().err) and "would stay as it is" in told
     )
     assert list(contents(tmp_path / "out")) == ["manifest.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value"),
+    [
+        ("mask", "MASK_REGION", "(0, 0, 1e-9, 1e-9)"),
+        ("noise", "NOISE_STD", 0.002),
+        ("blur", "BLUR_SIGMA", 0.1),
+        ("blur", "BLUR_SIGMA", 0.8),
+    ],
+)
+def test_an_operator_that_does_next_to_nothing_protects_nothing(raw, tmp_path, capsys, method, key, value):
+    words = ["--method", method, "--input", raw, "--output", tmp_path / "out"]
+    assert anonymize(*words, f"PRIVACY.DESENSITIZER.{key}", value) == 2
+    told = capsys.readouterr().err
+    assert "14 images were not protected" in told and "would stay" in told
+    assert list(contents(tmp_path / "out")) == ["manifest.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value"),
+    [
+        ("blur", "BLUR_SIGMA", 4),
+        ("pixelate", "PIXEL_BLOCK", 12),
+        ("noise", "NOISE_STD", 0.1),
+        ("mask", "MASK_REGION", "(0, 0, 0.3, 1)"),
+    ],
+)
+def test_milder_operators_than_the_papers_pass(raw, tmp_path, method, key, value):
+    words = ["--method", method, "--input", raw, "--output", tmp_path / "out"]
+    assert anonymize(*words, f"PRIVACY.DESENSITIZER.{key}", value) == 0
+
+
+@pytest.mark.parametrize("size", [(128, 64), (40, 90), (600, 300)])
+def test_the_papers_blur_is_what_the_floor_is_measured_by(size):
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    picture[size[0] // 2 :] //= 8
+    images = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    blurred = fastreid_privacy.desensitize.Desensitizer("blur")(images)[0].permute(1, 2, 0).numpy()
+    change = np.abs(blurred.astype(float) - picture).mean()
+    # of 600 rows every third is taken
+    assert floor.change_of_blur(picture, picture) == pytest.approx(
+        change, rel=1e-3 if size[0] < 256 else 0.05
+    )
+    floor.check_changed(picture, blurred, conventional=True)
+    for share, passes in ((1.1, True), (0.9, False)):
+        levels = np.zeros(picture.shape, int)
+        levels.flat[:: round(20 / (share * floor.FLOOR * change))] = 20
+        protected = np.where(picture < 128, picture + levels, picture - levels).astype(np.uint8)
+        if passes:
+            floor.check_changed(picture, protected, conventional=True)
+            continue
+        floor.check_changed(picture, protected, conventional=False)  # a network is not held to it
+        with pytest.raises(UserError, match="would stay nearly as it is"):
+            floor.check_changed(picture, protected, conventional=True)
+
+
+def test_pictures_of_one_colour_may_stay():
+    grey = np.full((64, 32, 3), 128, np.uint8)
+    floor.check_changed(grey, grey, conventional=True)
+    floor.check_changed(grey, grey, conventional=False)
 
 
 @pytest.mark.parametrize(

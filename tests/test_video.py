@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -435,6 +436,7 @@ def test_boxes_touch_pixels_of_both_conventions(tmp_path):
         (["--boxes", "BOXES", "--format", "mp4", "--crf", "52"], "between 0 and 51"),
         (["--boxes", "absent.txt"], "cannot be read"),
         (["--detector", "absent.pth"], "does not exist"),
+        (["--detector", "absent.pth", "--box-units", "pixel"], "--box-units goes with --boxes"),
         (["--detector", "BOXES"], "does not hold the weights"),
         (["--detector", "BOXES", "--detector-model", "yolo"], "is not known"),
         (["--detector", "BOXES", "--min-score", "2"], "between 0 and 1"),
@@ -591,6 +593,134 @@ def test_an_operator_that_does_nothing_protects_nothing(walk, tmp_path, capsys):
     words = ["--method", "pixelate", *boxed(walk), "--output", tmp_path / "out"]
     assert anonymize(*words, "PRIVACY.DESENSITIZER.PIXEL_BLOCK", 1) == 2
     assert "would stay as it is" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value"),
+    [
+        ("mask", "MASK_REGION", "(0, 0, 1e-9, 1e-9)"),
+        ("noise", "NOISE_STD", 0.002),
+        ("blur", "BLUR_SIGMA", 0.1),
+    ],
+)
+def test_an_operator_that_does_next_to_nothing_protects_no_box(walk, tmp_path, capsys, method, key, value):
+    words = ["--method", method, *boxed(walk), "--output", tmp_path / "out"]
+    assert anonymize(*words, f"PRIVACY.DESENSITIZER.{key}", value) == 2
+    assert re.search(r"frame 1, box \d+, \d+, \d+, \d+: it would stay", capsys.readouterr().err)
+    assert not list((tmp_path / "out").glob("*.mkv"))
+
+
+def test_boxes_that_change_no_pixel_are_refused(tmp_path, capsys):
+    plain = write_video(tmp_path / "plain.mkv", [np.full((240, 320, 3), 128, np.uint8)] * 3)
+    (tmp_path / "boxes.txt").write_text("1,1,50,60,120,110")
+    words = ["--method", "blur", "--input", plain, "--boxes", tmp_path / "boxes.txt"]
+    assert anonymize(*words, "--output", tmp_path / "out") == 2
+    assert "no pixel of" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.mkv"))
+
+
+# -- units of boxes ------------------------------------------------------------------------------------------
+
+
+def scaled_boxes(walk, path, across, down):
+    """The boxes of the walk with their values multiplied."""
+    lines = []
+    for line in (walk / "boxes.txt").read_text().splitlines():
+        frame, identity, *values = line.split(",")
+        edges = [float(value) * scale for value, scale in zip(values[:4], (across, down) * 2, strict=True)]
+        lines.append(",".join([frame, identity, *map(str, edges), *values[4:]]))
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize(("units", "whole"), [("fraction", 1), ("percent", 100)])
+def test_boxes_in_other_units_are_refused_or_converted(walk, tmp_path, capsys, units, whole):
+    boxes = scaled_boxes(walk, tmp_path / "boxes.txt", whole / 320, whole / 240)
+    words = [
+        "--method",
+        "blur",
+        "--input",
+        walk / "video.mkv",
+        "--boxes",
+        boxes,
+        "--output",
+        tmp_path / "out",
+    ]
+    assert anonymize(*words) == 2
+    told = capsys.readouterr().err
+    assert "--box-units fraction, percent or pixel" in told and f"({units} by the look of them)" in told
+    assert not (tmp_path / "out").exists()
+    assert anonymize(*words, "--box-units", units) == 0
+    plain = ["--method", "blur", *boxed(walk), "--output", tmp_path / "plain"]
+    assert anonymize(*plain) == 0
+    manifests = [read_manifest(tmp_path / name / "manifest.jsonl") for name in ("out", "plain")]
+    assert [manifest.header.get("box_units") for manifest in manifests] == [units, None]
+    converted, expected = (np.array(next(iter(each.entries.values()))["boxes"]) for each in manifests)
+    # what a float rounds away can make a box a pixel larger, never smaller
+    assert converted.shape == expected.shape and np.abs(converted - expected).max() <= 1
+    ends = [np.stack([rows[:, 1] + rows[:, 3], rows[:, 2] + rows[:, 4]]) for rows in (converted, expected)]
+    assert (ends[0] >= ends[1]).all() and (converted[:, 1:3] <= expected[:, 1:3]).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "units", "message"),
+    [
+        ("1,1,0.125,0.229,0.1625,0.625,0.9,-1,-1,-1", None, "within one pixel"),
+        ("1,1,0.125,0.229,0.1625,0.625", "percent", "within one pixel"),
+        ("1,1,40,30,50,60", None, "end by 100"),
+        ("1,1,40,30,90,60", "fraction", "reach 130"),
+        ("1,1,40,30,290,60", "percent", "reach 330"),
+        ("1,1,400,30,50,60", "pixel", "all 1 boxes"),
+        ("1,1,400,30,50,60", "pixel", "nothing would be protected (line 1)"),
+        ("1,1,40,30,90,90\n2,1,50,250,90,90", None, "1 of 2 boxes"),
+        ("1,1,40,30,90,90\n\n2,1,50,250,90,90", None, "(line 3)"),
+    ],
+)
+def test_boxes_that_fit_no_picture_are_refused(walk, tmp_path, capsys, text, units, message):
+    (tmp_path / "boxes.txt").write_text(text)
+    words = ["--method", "blur", "--input", walk / "video.mkv", "--boxes", tmp_path / "boxes.txt"]
+    words += ["--box-units", units] if units else []
+    assert anonymize(*words, "--output", tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert message in told and "--box-units" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_boxes_of_a_larger_picture_are_refused(walk, tmp_path, capsys):
+    boxes = scaled_boxes(walk, tmp_path / "boxes.txt", 3.2, 3.2)
+    words = [
+        "--method",
+        "blur",
+        "--input",
+        walk / "video.mkv",
+        "--boxes",
+        boxes,
+        "--output",
+        tmp_path / "out",
+    ]
+    assert anonymize(*words) == 2
+    assert "lie outside of the 320 × 240 pixels" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_boxes_outside_are_counted_and_named(walk, tmp_path, capsys):
+    lines = (walk / "boxes.txt").read_text().splitlines()
+    lines[1:1] = ["1,9,330,20,40,90", "2,9,-60,20,40,90"]
+    (tmp_path / "boxes.txt").write_text("\n".join(lines))
+    words = ["--method", "blur", "--input", walk / "video.mkv", "--boxes", tmp_path / "boxes.txt"]
+    assert anonymize(*words, "--output", tmp_path / "out") == 0
+    assert "2 boxes lie outside of the picture and protect nothing: lines 2, 3" in capsys.readouterr().err
+    (entry,) = read_manifest(tmp_path / "out" / "manifest.jsonl").entries.values()
+    assert entry["boxes_outside"] == [2, 3] and len(entry["boxes"]) == len(lines) - 2
+
+
+def test_boxes_in_a_corner_are_pixels_when_that_is_said(walk, tmp_path):
+    (tmp_path / "boxes.txt").write_text("1,1,40,30,50,60")
+    words = ["--method", "mask", "--input", walk / "video.mkv", "--boxes", tmp_path / "boxes.txt"]
+    assert anonymize(*words, "--box-units", "pixel", "--output", tmp_path / "out") == 0
+    manifest = read_manifest(tmp_path / "out" / "manifest.jsonl")
+    (entry,) = manifest.entries.values()
+    assert entry["boxes"] == [[1, 39, 29, 51, 61]] and "box_units" not in manifest.header
 
 
 def test_covers_are_no_videos_and_playlists_are_refused(walk, raw_frames, weights, tmp_path, capsys):

@@ -20,6 +20,7 @@ from ..desensitize.noise_stream import STREAM
 from ..manifest import Manifest
 from ..model.storage import ImageStorage
 from .batch_mapper import BatchMapper
+from .floor import check_changed
 from .run import Job, Loaded, Work, run
 from .source import Source, check_apart, targets
 
@@ -80,7 +81,7 @@ def protect_collection(
         UserError: when two images would share a name, the output folder is no place for them, or the disk is
             full.
     """
-    output, seal = Path(output), options.seal
+    output, seal, conventional = Path(output), options.seal, image_map.network is None
     check_apart(source.root, output)
     names = targets(source.paths, storage.extension, options.pseudonym_key)
     jobs = sorted(
@@ -97,13 +98,12 @@ def protect_collection(
         return Loaded(pixels, about, content if seal else b"")
 
     def finish(job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
-        check_changed(loaded.pixels, mapped)
+        check_changed(loaded.pixels, mapped, conventional=conventional)
         content = storage.encode(mapped)
         if seal is not None:
             loaded.about.update(write_sealed(output, job.path, seal(job.name, loaded.content)))
         return content
 
-    conventional = image_map.network is None
     mapper = BatchMapper(
         image_map, options.batch_size, (lambda: _noise_key(output)) if conventional else None
     )
@@ -144,22 +144,6 @@ def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: 
     if image_map.operator is not None and image_map.operator.is_seeded:
         header["noise"] = STREAM  # what an older version began has other noise, and is not continued
     return header
-
-
-def check_changed(raw: np.ndarray, protected: np.ndarray) -> None:
-    """Refuse protection that leaves a picture as it is; one of a single colour shows nothing, and may stay.
-
-    Args:
-        raw: uint8 H×W×3.
-        protected: likewise.
-
-    Raises:
-        UserError: the reason, without the path.
-    """
-    if np.array_equal(raw, protected) and (raw != raw[:1, :1]).any():
-        raise UserError(
-            "it would stay as it is: the operator's options are too weak for it, or it is too small for them"
-        )
 
 
 def write_sealed(output: Path, path: str, closed: bytes) -> dict[str, str]:

@@ -15,7 +15,7 @@ from ..config import resolve_device
 from ..core.errors import UserError, say
 from ..core.folders import ENDINGS as IMAGE_ENDINGS
 from ..manifest import MANIFEST
-from ..video.boxes import MotBoxes
+from ..video.boxes import UNITS, MotBoxes, named_lines
 from ..video.detector import DEFAULT_MODEL, PersonDetector, detector_names
 from ..video.protect import protect_video
 from ..video.recover import compare_videos, recover_video
@@ -36,6 +36,11 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="MOT",
         help="file of boxes: frame, identity, left, top, width, height in each line",
+    )
+    group.add_argument(
+        "--box-units",
+        choices=UNITS,
+        help="of --boxes: pixel (default), or fraction (0 to 1) or percent of the picture's sides",
     )
     group.add_argument(
         "--detector",
@@ -71,7 +76,7 @@ def refuse_video_options(options: argparse.Namespace) -> None:
         raise UserError(f"--input {options.input} does not exist, nor is it a data set that fastreid knows")
     given = [
         name
-        for name in ("boxes", "detector", "detector_model", "min_score", "crf")
+        for name in ("boxes", "box_units", "detector", "detector_model", "min_score", "crf")
         if getattr(options, name) is not None
     ]
     if given or options.format in FORMATS:
@@ -116,6 +121,11 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         f"{len(protected):,} boxes in {len(frames):,} of {entry['frames']:,} frames protected: {where}",
         sys.stdout,
     )
+    if outside := entry.get("boxes_outside"):
+        say(
+            f"{len(outside):,} boxes lie outside of the picture and protect nothing: {named_lines(outside)} "
+            f"of --boxes {options.boxes}"
+        )
     if "stored" in entry:
         boxes_psnr, frames_psnr = (_psnr(entry["stored"][name]) for name in ("boxes", "frames"))
         say(
@@ -135,7 +145,9 @@ def _boxes(options: argparse.Namespace) -> MotBoxes | PersonDetector:
             raise UserError(
                 "--detector-model and --min-score go with --detector: every line of --boxes counts"
             )
-        return MotBoxes(options.boxes)
+        return MotBoxes(options.boxes, options.box_units)
+    if options.box_units is not None:
+        raise UserError("--box-units goes with --boxes: a detector's boxes are in pixels")
     score = 0.5 if options.min_score is None else options.min_score
     return PersonDetector(
         options.detector,

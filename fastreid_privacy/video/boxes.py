@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,23 @@ def whole_pixels(left: float, top: float, right: float, bottom: float, width: in
     return box if box[0] < box[2] and box[1] < box[3] else None
 
 
+PIXEL, FRACTION, PERCENT = "pixel", "fraction", "percent"
+UNITS = (PIXEL, FRACTION, PERCENT)  # of the picture's sides
+# Pixels of both sides, from which boxes that all end by 100 are hardly pixels; half of it where they reach
+# beyond 50, as percent do of somebody who stands anywhere but in the upper left quarter.
+PLAIN_PERCENT = 400
+OUTSIDE = 0.25  # share of boxes outside of the picture from which they are another picture's
+NAMED = 20  # lines that a message lists
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A box as its file has it: left, top, right and bottom in the file's unit, and the line's number."""
+
+    number: int
+    edges: tuple[float, float, float, float]
+
+
 class MotBoxes:
     """Boxes of a MOT file.
 
@@ -38,6 +56,8 @@ class MotBoxes:
 
     Args:
         path: of the file.
+        units: "pixel", "fraction" or "percent" of the picture's sides; None: pixels, and :meth:`check`
+            refuses boxes that look like something else.
 
     Attributes:
         about: for the manifest: which boxes were protected.
@@ -46,20 +66,22 @@ class MotBoxes:
         UserError: for a file that cannot be read or holds no box, and for a line that is none.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, units: str | None = None):
         try:
             content = read_bytes(path)
         except UserError as error:
             raise UserError(f"--boxes {path}: {error}") from None
-        self.path = path
-        self.of_frame: dict[int, list[tuple[float, float, float, float]]] = defaultdict(list)
+        self.path, self.units = path, units
+        self.of_frame: dict[int, list[_Line]] = defaultdict(list)
         for number, text in enumerate(content.decode("utf-8-sig", "replace").splitlines(), start=1):
             if text.strip():
-                frame, box = self._line(number, text)
-                self.of_frame[frame].append(box)
+                frame, edges = self._line(number, text)
+                self.of_frame[frame].append(_Line(number, edges))
         if not self.of_frame:
             raise UserError(f"--boxes {path} holds no box")
         self.about = {"boxes": "mot", "boxes_sha256": hashlib.sha256(content).hexdigest()}
+        if units in (FRACTION, PERCENT):
+            self.about["box_units"] = units
 
     def _line(self, number: int, text: str) -> tuple[int, tuple[float, float, float, float]]:
         """The frame and the box, left, top, right, bottom, of a line."""
@@ -74,24 +96,77 @@ class MotBoxes:
                 f"line {number} of --boxes {self.path} is {text.strip()[:80]!r}; a MOT line is frame, "
                 "identity, left, top, width, height in pixels, with frames from 1 and sides above 0"
             ) from None
-        return int(frame), (left - 1, top - 1, left + width, top + height)
+        return int(frame), (left, top, left + width, top + height)
 
     def __call__(self, number: int, pixels: np.ndarray) -> list[Box]:
         """The boxes of a frame, as whole pixels inside it, in the file's order."""
         height, width = pixels.shape[:2]
-        boxes = (whole_pixels(*box, width, height) for box in self.of_frame.get(number, ()))
+        boxes = (self._pixels(line, width, height) for line in self.of_frame.get(number, ()))
         return [box for box in boxes if box]
 
-    def check(self, frames: int, video: Path) -> None:
-        """Refuse boxes of frames that the video does not have: the file belongs to another one.
+    def _pixels(self, line: _Line, width: int, height: int) -> Box | None:
+        whole = {FRACTION: 1, PERCENT: 100}.get(self.units or PIXEL)
+        across, down = (width / whole, height / whole) if whole else (1, 1)
+        left, top, right, bottom = line.edges
+        return whole_pixels(left * across - 1, top * down - 1, right * across, bottom * down, width, height)
+
+    def outside(self, size: tuple[int, int]) -> list[int]:
+        """Numbers of the file's lines whose boxes lie outside of the picture and protect nothing.
+
+        Args:
+            size: (width, height) of the frames.
+        """
+        lines = (line for of_frame in self.of_frame.values() for line in of_frame)
+        return sorted(line.number for line in lines if not self._pixels(line, *size))
+
+    def check(self, frames: int, size: tuple[int, int], video: Path) -> None:
+        """Refuse boxes that are not this video's, or not in the unit that they are taken for.
 
         Args:
             frames: how many the video has.
+            size: (width, height) of the frames.
             video: for the message.
 
         Raises:
-            UserError: naming such a frame.
+            UserError: when boxes are of frames that the video does not have, look like another unit, or all
+                lie outside of the picture; without ``units``, also when many do.
         """
+        self._check_frames(frames, video)
+        self._check_units(size)
+        outside, count = self.outside(size), sum(map(len, self.of_frame.values()))
+        if len(outside) < count and (self.units or len(outside) <= OUTSIDE * count):
+            return
+        every = len(outside) == count
+        which = f"all {count:,}" if every else f"{len(outside):,} of {count:,}"
+        raise UserError(
+            f"{which} boxes of --boxes {self.path} lie outside of the {size[0]} × {size[1]} pixels of "
+            f"{video}{': nothing would be protected' if every else ''} ({named_lines(outside)}); are they of "
+            "another size or unit? Scale them, or say what they are: --box-units fraction, percent or pixel"
+        )
+
+    def _check_units(self, size: tuple[int, int]) -> None:
+        """Refuse values that fit another unit than that of the boxes."""
+        lines = [line for of_frame in self.of_frame.values() for line in of_frame]
+        largest = max(abs(edge) for line in lines for edge in line.edges)
+        if largest <= 1.5:
+            fits, why = FRACTION, "all its boxes would lie within one pixel"
+        elif largest <= 100.5 and min(size) >= PLAIN_PERCENT / (2 if largest > 50 else 1):
+            fits, why = PERCENT, f"all its boxes end by 100, in a picture of {size[0]} × {size[1]} pixels"
+        else:
+            fits, why = PIXEL, f"its boxes reach {largest:g}"
+        wrong = {  # where the unit was said, people may stand far outside of the picture
+            None: fits != PIXEL,
+            FRACTION: largest > 3,
+            PERCENT: fits == FRACTION or largest > 300,
+        }
+        if wrong.get(self.units):
+            asked = f"--box-units {self.units}" if self.units else "pixels are expected"
+            raise UserError(
+                f"--boxes {self.path}: {why}, but {asked}; say what they are: --box-units fraction, percent "
+                f"or pixel ({fits} by the look of them)"
+            )
+
+    def _check_frames(self, frames: int, video: Path) -> None:
         beyond = sorted(number for number in self.of_frame if number > frames)
         if beyond:
             more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
@@ -99,6 +174,12 @@ class MotBoxes:
                 f"--boxes {self.path} has boxes of frame {beyond[0]}{more}, but {video} has {frames:,} "
                 "frames; do they belong together?"
             )
+
+
+def named_lines(numbers: Sequence[int]) -> str:
+    """Lines of a file by their numbers, the first few of many."""
+    more = f" and {len(numbers) - NAMED:,} more" if len(numbers) > NAMED else ""
+    return f"line{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:NAMED]))}{more}"
 
 
 def manifest_rows(numbered: Iterable[tuple[int, Sequence[Box]]]) -> list[list[int]]:

@@ -92,5 +92,9 @@ class PersonDetector:
         boxes = (whole_pixels(left, top, right, bottom, width, height) for left, top, right, bottom in edges)
         return [box for box in boxes if box]
 
-    def check(self, frames: int, video: Path) -> None:
+    def check(self, frames: int, size: tuple[int, int], video: Path) -> None:
         """Nothing to be checked: the boxes come from the video itself."""
+
+    def outside(self, size: tuple[int, int]) -> list[int]:
+        """None: whoever is found is in the picture."""
+        return []

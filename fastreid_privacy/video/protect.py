@@ -6,6 +6,8 @@ import hashlib
 import secrets
 from pathlib import Path
 
+import numpy as np
+
 from ..checkpoints.image_maps import ImageMap
 from ..collection.batch_mapper import BatchMapper
 from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions, protection_header, write_sealed
@@ -49,18 +51,21 @@ def protect_video(
     Returns:
         What the manifest holds. Its one entry has "frames", "boxes" ([frame, left, top, width, height] each),
         and for "h264" "stored": PSNR in dB of the stored frames against those before compression, inside the
-        "boxes" and of whole "frames".
+        "boxes" and of whole "frames". Where boxes of a file lie outside of the picture, "boxes_outside" has
+        their line numbers.
 
     Raises:
         UserError: when the video cannot be read, boxes and frames do not belong together, no frame has a box,
-            the file changes while it is to be sealed, or the output folder is no place for it.
+            too little would change, the file changes while it is to be sealed, or the output folder is no
+            place for it.
     """
     source, output, seal = Path(source), Path(output), options.seal
     check_apart(source, output)
     read_hash = _hash(source) if seal else ""
     source_format = video_format(source)
     announced = count_frames(source)
-    boxes.check(announced, source)  # before anything is written
+    video_size = source_format.width, source_format.height
+    boxes.check(announced, video_size, source)  # before anything is written
     path = targets([source.name], ENDINGS[codec], options.pseudonym_key)[source.name]
     conventional = image_map.network is None
     mapper = BatchMapper(
@@ -71,11 +76,17 @@ def protect_video(
     storage = codec if codec == LOSSLESS else f"{codec} crf {crf}"
     header = {**protection_header(image_map, options, storage), "video": True, **boxes.about}
     found: dict[int, list[Box]] = {}
+    any_changed: list[bool] = []  # by several threads
 
     def work(frames: list[Frame]) -> list[Frame]:
         for frame in frames:
             frame.boxes = found[frame.number] = boxes(frame.number, frame.pixels)
-        protect_regions(frames, mapper, image_map.size, options.batch_size)
+        raw = [frame.pixels for frame in frames]
+        protect_regions(frames, mapper, image_map.size, options.batch_size, conventional=conventional)
+        if not any_changed and any(
+            not np.array_equal(frame.pixels, pixels) for frame, pixels in zip(frames, raw, strict=True)
+        ):
+            any_changed.append(True)
         return frames
 
     def finish(entry: dict, writer: VideoWriter) -> None:
@@ -87,6 +98,13 @@ def protect_video(
         entry["boxes"] = manifest_rows(sorted(found.items()))
         if not entry["boxes"]:
             raise UserError(f"no box lies in any frame of {source}: nothing would be protected")
+        if not any_changed:
+            raise UserError(
+                f"no pixel of {source} would change: its boxes lie on areas of one colour; are they those of "
+                "this video, and in its units (--box-units)?"
+            )
+        if outside := boxes.outside(video_size):
+            entry["boxes_outside"] = outside
         if codec == LOSSY:
             entry["stored"] = writer.quality.figures()
         if seal is not None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..collection.protect import check_changed
+from ..collection.floor import check_changed
+from ..core.errors import UserError
 from ..core.pictures import resize
 from .boxes import Box
 from .stream import Frame
@@ -64,7 +65,12 @@ def _sources(large: int, small: int) -> np.ndarray:
 
 
 def protect_regions(
-    frames: Sequence[Frame], mapper: PictureMap, size: tuple[int, int] | None, batch_size: int
+    frames: Sequence[Frame],
+    mapper: PictureMap,
+    size: tuple[int, int] | None,
+    batch_size: int,
+    *,
+    conventional: bool,
 ) -> None:
     """Replace what is in the boxes of frames by what the anonymizer makes of it, in place.
 
@@ -76,6 +82,10 @@ def protect_regions(
         mapper: the anonymizer; the batches are always the same boxes, whoever calls.
         size: (height, width) of the network; None: a conventional operator, which takes each box as it is.
         batch_size: of the mapper.
+        conventional: whether the anonymizer is an operator, not a trained network.
+
+    Raises:
+        UserError: when too little of a box would change, naming it.
     """
 
     def cut(region: np.ndarray) -> np.ndarray:
@@ -84,7 +94,8 @@ def protect_regions(
     def fit(picture: np.ndarray, raw: np.ndarray) -> np.ndarray:
         height, width = raw.shape[:2]
         protected = picture[:height, :width] if size is None else spread(picture, (height, width))
-        check_changed(raw, protected)
+        shown = cut(raw) if size is None else None
+        check_changed(raw, protected, conventional=conventional, shown=shown)
         return protected
 
     _replace(frames, mapper, batch_size, cut, fit)
@@ -133,4 +144,10 @@ def _replace(frames: Sequence[Frame], mapper: PictureMap, batch_size: int, cut: 
         ]
         mapped = mapper([cut(before) for _, before, _ in batch])
         for (frame, before, box), picture in zip(batch, mapped, strict=True):
-            region(frame.pixels, box)[:] = fit(picture, before)
+            try:
+                region(frame.pixels, box)[:] = fit(picture, before)
+            except UserError as error:
+                left, top, right, bottom = box
+                raise UserError(
+                    f"frame {frame.number}, box {left}, {top}, {right}, {bottom}: {error}"
+                ) from None
