@@ -2,7 +2,8 @@
 
 Line 1 says what the files were made by; then one line for each file, sorted by path: ``path``, ``width`` and
 ``height`` of the raw image, ``size`` in bytes and ``sha256`` of the written file, ``sealed`` and
-``sealed_sha256`` where a sealed original lies beside it; or ``path`` and ``failed``, the reason. The last
+``sealed_sha256`` where a sealed original lies beside it (line 1 has ``recipient`` then, whose key opens it;
+older files have none); or ``path`` and ``failed``, the reason. The last
 line counts both. Neither raw pixels nor hashes of raw files are in it: a hash would tell who holds a raw
 image that it is in the collection.
 
@@ -25,6 +26,7 @@ from .core.images import LARGEST
 
 MANIFEST = "manifest.jsonl"
 JOURNAL = ".manifest.journal"
+SEALED = ".sealed"  # end of the name of a sealed original, after the protected file's name
 FORMAT = "fastreid_privacy collection"
 PARTS = ("train", "query", "gallery")  # of a data set
 
@@ -92,6 +94,8 @@ def _check(record: dict) -> None:
     """
     for path in (record["path"], record.get("sealed", record["path"])):
         relative_path(path)
+    if record.get("sealed", record["path"] + SEALED) != record["path"] + SEALED:
+        raise ValueError(f"the line of {record['path']} has another's sealed original, {record['sealed']}")
     sealed = {"sealed_sha256"} if "sealed" in record else set()
     if lacking := {"size", "sha256", "width", "height", *sealed} - set(record):
         raise ValueError(f"the line of {record['path']} lacks {', '.join(sorted(lacking))}")

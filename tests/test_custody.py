@@ -6,6 +6,7 @@ from __future__ import annotations
 import fastreid_privacy  # before fastreid
 
 # isort: split
+import hashlib
 import io
 import json
 import os
@@ -261,6 +262,79 @@ def test_key_files_are_not_mistaken(tmp_path):
         sealing.new_identity(tmp_path, None)
 
 
+@pytest.mark.parametrize("kind", ["public", "private"])
+def test_every_wrong_digit_and_every_flipped_bit_of_a_key_is_refused(tmp_path, kind):
+    paths = sealing.new_identity(tmp_path, None)
+    path, read = {
+        "public": (paths[0], sealing.read_public_key),
+        "private": (paths[1], sealing.read_identity),
+    }[kind]
+    line = path.read_bytes()
+    key = bytes(read(path))
+    prefix = len(getattr(sealing, f"{kind.upper()}_PREFIX"))
+    wrong = [
+        line[:place] + digit.encode() + line[place + 1 :]
+        for place in range(prefix, prefix + 64)
+        for digit in "0123456789abcdef"
+        if digit.encode() != line[place : place + 1]
+    ]
+    assert len(wrong) == 960
+    for bit in range(8 * len(line)):
+        flipped = bytearray(line)
+        flipped[bit // 8] ^= 1 << bit % 8
+        wrong.append(bytes(flipped))
+    for content in wrong:
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"{path} is damaged"):
+            read(path)
+    path.write_bytes(line.replace(b"\n", b" \r\n"))  # an editor of another system
+    assert bytes(read(path)) == key
+
+
+def test_keys_of_older_versions_are_read_with_a_warning(tmp_path, capsys):
+    public, private = sealing.new_identity(tmp_path, None)
+    fingerprint = sealing.recipient(sealing.read_public_key(public))
+    for path, read in ((public, sealing.read_public_key), (private, sealing.read_identity)):
+        key = bytes(read(path))
+        assert capsys.readouterr().err == ""
+        path.write_text(path.read_text().rpartition("-")[0] + "\n")
+        assert bytes(read(path)) == key
+        said = capsys.readouterr().err
+        assert "has no checksum" in said and "--new-identity" in said
+        assert fingerprint in said
+
+
+LOW_ORDER = (
+    0,
+    1,
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    2**255 - 20,
+    2**255 - 19,
+    2**255 - 18,
+    2**255 + 9,  # the base point, as no key generator writes it: its sealed files would not open
+)
+
+
+@pytest.mark.parametrize("number", LOW_ORDER)
+@pytest.mark.parametrize("older", [False, True])
+def test_a_number_that_is_nobodys_key_is_refused(tmp_path, number, older):
+    path = tmp_path / "identity.pub"
+    line = sealing._key_line(sealing.PUBLIC_PREFIX, number.to_bytes(32, "little"))
+    path.write_text(line.rpartition("-")[0] if older else line)
+    with pytest.raises(UserError, match="nobody's key"):
+        sealing.read_public_key(path)
+
+
+@pytest.mark.parametrize("passphrase", [None, "pass"])
+def test_a_key_is_tried_with_the_private_key_beside_it(tmp_path, passphrase):
+    public, private = sealing.new_identity(tmp_path, passphrase)
+    sealing.read_sealer(public)
+    shutil.copy(sealing.new_identity(tmp_path / "other", passphrase)[1], private)
+    with pytest.raises(UserError, match="are no pair"):
+        sealing.read_sealer(public)
+
+
 # -- the commands --------------------------------------------------------------------------------------------
 
 
@@ -385,6 +459,90 @@ def test_what_was_not_sealed_cannot_be_opened(weights, raw, tmp_path, capsys):
         == 2
     )
     assert "holds no sealed originals" in capsys.readouterr().err
+
+
+def sealed_folder(raw, tmp_path, *words):
+    """A protected folder with five sealed originals, and the private key."""
+    public, private = sealing.new_identity(tmp_path / "keys", None)
+    made = ["--method", "blur", "--input", raw, "--seal", public, "--output", tmp_path / "p", *words]
+    assert call(anonymize_command, *made) == 0
+    return sorted((tmp_path / "p").rglob("*.sealed")), private, made
+
+
+@pytest.mark.parametrize("damage", ["exchanged", "overwritten", "missing", "forged"])
+def test_a_sealed_original_that_is_not_the_one_written_is_named(raw, tmp_path, capsys, damage):
+    (first, second, *_), private, _ = sealed_folder(raw, tmp_path)
+    wrong = [first]
+    if damage == "exchanged":
+        content = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(content)
+        wrong = [first, second]
+    elif damage == "overwritten":
+        first.write_bytes(second.read_bytes())
+    elif damage == "missing":
+        first.unlink()
+    else:  # by somebody who has the public key, under the right name
+        key = sealing.read_identity(private)
+        name, _ = sealing.open_sealed(first.read_bytes(), key)
+        first.write_bytes(sealing.seal(name, b"another picture", key.public_key))
+    words = ["--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o"]
+    assert call(recover_command, *words) == 2
+    out, err = capsys.readouterr()
+    assert (
+        f"{5 - len(wrong)} sealed originals opened" in out and f"{len(wrong)} images were not opened" in err
+    )
+    assert all(f"{file.relative_to(tmp_path / 'p')}: it" in err for file in wrong)
+    originals = {file.relative_to(raw): file.read_bytes() for file in raw.rglob("*.jpg")}
+    opened = {file.relative_to(tmp_path / "o"): file for file in (tmp_path / "o").rglob("*.jpg")}
+    assert len(opened) == 5 - len(wrong)
+    assert all(file.read_bytes() == originals[name] for name, file in opened.items())
+
+
+@pytest.mark.parametrize("pseudonyms", [False, True])
+def test_names_inside_sealed_originals_belong_to_their_files(raw, tmp_path, capsys, pseudonyms):
+    """Also where the manifest was forged with them."""
+    (tmp_path / "names.key").write_bytes(bytes(32))
+    words = ["--pseudonymize", tmp_path / "names.key"] if pseudonyms else []
+    (first, second, *_), private, _ = sealed_folder(raw, tmp_path, *words)
+    manifest = tmp_path / "p" / "manifest.jsonl"
+    hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (first, second)]
+    manifest.write_text(manifest.read_text().replace(*hashes))
+    first.write_bytes(second.read_bytes())
+    words = ["--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o"]
+    assert call(recover_command, *words) == 2
+    out, err = capsys.readouterr()
+    assert "4 sealed originals opened" in out and "1 images were not opened" in err
+    assert ("and so does" if pseudonyms else "cannot come") in err
+    lines = manifest.read_text().replace(
+        json.dumps(str(second.relative_to(tmp_path / "p")))[1:-1],
+        json.dumps(str(first.relative_to(tmp_path / "p")))[1:-1],
+    )
+    manifest.write_text(lines)  # one sealed file for two
+    assert call(recover_command, *words) == 2
+    assert "has another's sealed original" in capsys.readouterr().err
+
+
+def test_a_folder_is_sealed_to_one_key(raw, tmp_path, capsys):
+    _, _, made = sealed_folder(raw, tmp_path)
+    other, private = sealing.new_identity(tmp_path / "other", None)
+    mine, theirs = (
+        sealing.recipient(sealing.read_public_key(tmp_path / folder / "identity.pub"))
+        for folder in ("keys", "other")
+    )
+    made[made.index("--seal") + 1] = other
+    assert call(anonymize_command, *made) == 2
+    assert f"was made otherwise (recipient {mine} there, {theirs} here)" in capsys.readouterr().err
+    words = ["--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o"]
+    assert call(recover_command, *words) == 2
+    err = capsys.readouterr().err
+    assert f"sealed to the key with the fingerprint {mine}" in err and theirs in err
+    assert not (tmp_path / "o").exists()
+    # a manifest of an older version does not say
+    manifest = tmp_path / "p" / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace(f', "recipient": "{mine}"', ""))
+    words[1] = tmp_path / "keys" / "identity.key"
+    assert call(recover_command, *words) == 0
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,16 +16,18 @@ from ..core.files import write_atomically, write_private
 from ..core.pictures import read_bytes, read_picture, resize
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
-from ..manifest import Manifest
+from ..manifest import SEALED, Manifest
 from ..model.storage import ImageStorage
 from .batch_mapper import BatchMapper
 from .floor import check_changed
 from .run import Job, Loaded, Work, run
 from .source import Source, check_apart, targets
 
+if TYPE_CHECKING:  # of an extra that only sealing needs
+    from ..keys.sealing import Sealer
+
 NOISE_KEY = ".noise.key"  # in the output folder while a run with conventional noise is unfinished
 NOISE_KEY_BYTES = 32
-SEALED = ".sealed"  # end of the name of a sealed original, after the protected file's name
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,14 @@ class ProtectionOptions:
         batch_size: images, or boxes of a video, at a time.
         workers: threads, each of which has a batch, or a few frames; None: as many as there are cores.
         pseudonym_key: rename files by a keyed hash of their path.
-        seal: a raw file's relative path and content to what only the owner can open; it is written beside
-            each protected file.
+        seal: to the owner's key; a sealed original is written beside each protected file.
     """
 
     method: str = "learned"
     batch_size: int = 32
     workers: int | None = None
     pseudonym_key: bytes | None = None
-    seal: Callable[[str, bytes], bytes] | None = None
+    seal: Sealer | None = None
 
 
 class Protection(NamedTuple):
@@ -140,6 +140,7 @@ def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: 
         "precision": image_map.precision,
         "pseudonyms": options.pseudonym_key is not None,
         "sealed": options.seal is not None,
+        **({"recipient": options.seal.recipient} if options.seal else {}),
     }
     if image_map.operator is not None and image_map.operator.is_seeded:
         header["noise"] = STREAM  # what an older version began has other noise, and is not continued

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -10,9 +11,9 @@ from tqdm import tqdm
 from ..core.errors import UserError
 from ..core.files import write_atomically
 from ..core.pictures import read_bytes
-from ..keys.sealing import open_sealed
+from ..keys.sealing import open_sealed, recipient
 from .recover import ProtectedFolder
-from .source import check_apart
+from .source import check_apart, targets
 
 if TYPE_CHECKING:
     from nacl.public import PrivateKey
@@ -23,7 +24,8 @@ def unseal_collection(
 ) -> tuple[int, dict[str, str]]:
     """Open every sealed original of a protected folder; the files get the names that they had.
 
-    What is there already stays.
+    Anybody who has the public key can seal, so each sealed file must be the one that the manifest names and
+    hold a name that its protected file can come from; no two may hold one name. What is there already stays.
 
     Args:
         protected: what was protected with ``--seal``.
@@ -34,30 +36,57 @@ def unseal_collection(
         How many were opened, and the reasons for those that were not, by the path of the sealed file.
 
     Raises:
-        UserError: when there are no sealed originals, or the output folder lies in the protected one.
+        UserError: when there are no sealed originals, they were sealed to another key, or the output folder
+            lies in the protected one.
     """
-    output, entries = Path(output), protected.manifest.entries
-    if not protected.manifest.header["sealed"] or any("sealed" not in entry for entry in entries.values()):
+    output, entries, header = Path(output), protected.manifest.entries, protected.manifest.header
+    if not header["sealed"] or any("sealed" not in entry for entry in entries.values()):
         raise UserError(f"{protected.folder} holds no sealed originals: it was protected without --seal")
+    whose, here = header.get("recipient"), recipient(identity.public_key)
+    if whose not in (None, here):  # older manifests do not say
+        raise UserError(
+            f"{protected.folder} was sealed to the key with the fingerprint {whose}; this private key belongs"
+            f" to {here}: take the one of that owner"
+        )
     check_apart(protected.folder, output)
     failed: dict[str, str] = {}
+    opened: dict[str, str] = {}  # name → path of the sealed file
     for entry in tqdm(entries.values(), unit=" images", desc="opening", disable=None):
         try:
-            _open(protected.folder / entry["sealed"], output, identity)
+            name, content = _read(protected.folder, entry, identity, header["pseudonyms"])
+            if opened.setdefault(name, entry["sealed"]) != entry["sealed"]:
+                raise UserError(f"it holds {name}, and so does {opened[name]}")
+            _write(output / name, content)
         except UserError as error:
             failed[entry["sealed"]] = str(error)
     return len(entries) - len(failed), failed
 
 
-def _open(sealed: Path, output: Path, identity: PrivateKey) -> None:
-    """Write the raw file of a sealed one.
+def _read(folder: Path, entry: dict, identity: PrivateKey, pseudonyms: bool) -> tuple[str, bytes]:
+    """(relative path, content) of the raw file in an entry's sealed one.
 
     Raises:
-        UserError: the reason, when it does not open or another file of its name is there.
+        UserError: the reason, when it is not the one that was written, or does not open.
+    """
+    sealed = read_bytes(folder / entry["sealed"])
+    if hashlib.sha256(sealed).hexdigest() != entry["sealed_sha256"]:
+        raise UserError(
+            "it does not open: it is not what was written, for its SHA-256 differs from the manifest's"
+        )
+    name, content = open_sealed(sealed, identity)
+    # without the key of the pseudonyms, nobody can tell the name behind one
+    if not pseudonyms and targets([name], PurePosixPath(entry["path"]).suffix)[name] != entry["path"]:
+        raise UserError(f"it holds {name}, from which {entry['path']} cannot come")
+    return name, content
+
+
+def _write(target: Path, content: bytes) -> None:
+    """Write a raw file.
+
+    Raises:
+        UserError: the reason, when another file of its name is there, or it cannot be written.
     """
     try:
-        name, content = open_sealed(read_bytes(sealed), identity)
-        target = output / name
         if target.exists():
             if target.read_bytes() != content:
                 raise UserError(f"{target} is there already, and is another file")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..checkpoints.fingerprints import anonymizer_fingerprint
@@ -14,7 +14,7 @@ from ..collection.source import Source, dataset_source, folder_source, is_datase
 from ..config import changed, load_config
 from ..core.errors import UserError, exit_code, say
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
-from ..keys.sealing import read_public_key, seal
+from ..keys.sealing import read_sealer
 from ..manifest import MANIFEST
 from ..model.storage import ImageStorage
 from .options import add_run_options
@@ -96,7 +96,7 @@ def _anonymize(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         workers=options.workers,
         pseudonym_key=read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None,
-        seal=_seal(options.seal) if options.seal else None,
+        seal=read_sealer(options.seal) if options.seal else None,
     )
     if Path(options.input).is_file():
         _warn_of_origin(options, image_map)
@@ -112,12 +112,6 @@ def _anonymize(options: argparse.Namespace) -> None:
         sys.stdout,
     )
     report_failed(failed, "protected")
-
-
-def _seal(path: Path) -> Callable[[str, bytes], bytes]:
-    """What seals a raw file, its path and content, to the public key of a file."""
-    key = read_public_key(path)
-    return lambda name, content: seal(name, content, key)
 
 
 def report_failed(failed: dict[str, str], what: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..checkpoints.splitting import split_checkpoint
 from ..core.errors import UserError, exit_code, say
 from ..keys.passphrase import read_passphrase
-from ..keys.sealing import new_identity
+from ..keys.sealing import new_identity, read_public_key, recipient
 from .options import add_passphrase_options
 from .parsers import command_parser
 
@@ -68,8 +68,8 @@ def _export(options: argparse.Namespace) -> None:
     if options.new_identity:
         public, private = new_identity(options.output, None if options.unencrypted else passphrase())
         say(
-            f"{public}: for the camera side\n{private}: for the owner alone; without it nothing that is "
-            "sealed can be opened",
+            f"{public}: for the camera side; its fingerprint is {recipient(read_public_key(public))}\n"
+            f"{private}: for the owner alone; without it nothing that is sealed can be opened",
             sys.stdout,
         )
         return

@@ -60,6 +60,15 @@ def is_encrypted(content: bytes) -> bool:
     return content.startswith(b'{"format": "' + FORMAT.encode() + b'"')
 
 
+def told(content: bytes) -> dict[str, str]:
+    """``about`` of what :func:`encrypt` gave, unauthenticated, for hints; {} where it cannot be read."""
+    try:
+        about = json.loads(content[:LONGEST_HEADER].partition(b"\n")[0])["about"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
 def decrypt(content: bytes, passphrase: str, path: object) -> tuple[bytes, dict[str, str]]:
     """Decrypt what :func:`encrypt` gave.
 
@@ -84,7 +93,7 @@ def decrypt(content: bytes, passphrase: str, path: object) -> tuple[bytes, dict[
         written_by_us = (header["format"], header["version"], header["scrypt"]) == (FORMAT, VERSION, COST)
         if not written_by_us or (len(salt), len(nonce)) != (16, 12) or not isinstance(about, dict):
             raise ValueError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{path} is damaged or no encrypted file of this version") from None
     try:
         return aead.ChaCha20Poly1305(_key(passphrase, salt)).decrypt(nonce, ciphertext, first + b"\n"), about
