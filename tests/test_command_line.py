@@ -11,8 +11,10 @@ import torch
 from fastreid_privacy import compat
 from fastreid_privacy.commands import train as command_line
 from fastreid_privacy.config import load_config
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.lock import locked
 from fastreid_privacy.evaluation import hybrid_evaluator
-from fastreid_privacy.training import testing
+from fastreid_privacy.training import experiment, testing
 from fastreid_privacy.training.request import TrainingRequest
 from fastreid_privacy.training.trainer import PrivacyTrainer
 
@@ -31,6 +33,48 @@ def test_the_gpu_that_is_named_becomes_the_current_one(tmp_path, monkeypatch, de
     options = small_options(tmp_path, **{"MODEL.DEVICE": device})
     command_line.main(TrainingRequest(config_file=str(SMALL_CONFIG), overrides=tuple(options)))
     assert chosen == ([device] if ":" in device else []) + ["trained"]
+
+
+@pytest.mark.parametrize("evaluates", [False, True])
+def test_two_runs_do_not_share_a_folder(tmp_path, monkeypatch, evaluates):
+    held = []
+
+    def held_run(cfg, *resume):
+        with pytest.raises(UserError, match="in use"), locked(tmp_path, "in use"):
+            pass
+        held.append(True)
+
+    for name in ("run_experiment", "evaluate_only"):
+        monkeypatch.setattr(command_line, name, held_run)
+    request = TrainingRequest(
+        config_file=str(SMALL_CONFIG), overrides=tuple(small_options(tmp_path)), eval_only=evaluates
+    )
+    with (
+        locked(tmp_path, "another"),
+        pytest.raises(UserError, match=f"OUTPUT_DIR {tmp_path} is in use by another run"),
+    ):
+        command_line.main(request)
+    assert not held and not list(tmp_path.iterdir())
+    command_line.main(request)  # as soon as the other one has ended
+    assert held == [True]
+
+
+def test_the_folders_of_the_models_compared_with_are_held_too(tmp_path, monkeypatch):
+    class Trained(Exception):
+        pass
+
+    def train_and_test(cfg, resume):
+        with pytest.raises(UserError, match="in use"), locked(tmp_path / "baseline", "in use"):
+            pass
+        assert str(tmp_path / "baseline") == cfg.OUTPUT_DIR
+        raise Trained
+
+    monkeypatch.setattr(experiment, "train_and_test", train_and_test)
+    options = small_options(tmp_path, **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto"})
+    cfg = load_config(SMALL_CONFIG, options)
+    assert "baseline" in experiment.comparisons(cfg)
+    with experiment.hold_folder(cfg), pytest.raises(Trained):
+        experiment.run_experiment(cfg)
 
 
 def test_ranking_is_done_on_the_device_of_the_config(small_dataset, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import random
+import resource
 import shutil
 import stat
 from hashlib import scrypt
@@ -32,6 +33,7 @@ from fastreid_privacy.commands import export as command_line
 from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.config import load_config, parse_config
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.lock import locked
 from fastreid_privacy.desensitize import Desensitizer
 from fastreid_privacy.keys import encryption, sealing
 from fastreid_privacy.keys.encryption import decrypt, encrypt
@@ -440,6 +442,29 @@ def test_export_refuses(weights, tmp_path, capsys, monkeypatch, words, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("made", ["release", "keys"])
+def test_an_export_is_one_act(weights, tmp_path, capsys, made):
+    """A full disk and another export at the same time leave nothing that blocks the next one."""
+    what = ["--weights", weights] if made == "release" else ["--new-identity"]
+    words, out = [*what, "--unencrypted", "--output", tmp_path / "out"], tmp_path / "out"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000 if made == "release" else 20, limits[1]))
+    try:
+        assert call(command_line, *words) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(out.iterdir()) == []
+    with locked(out, "another"):
+        assert call(command_line, *words) == 2
+    assert "another command writes to" in capsys.readouterr().err and list(out.iterdir()) == []
+    assert call(command_line, *words) == 0
+    secret = "recovery.safetensors" if made == "release" else "identity.key"
+    assert {file.name for file in out.iterdir() if stat.S_IMODE(file.stat().st_mode) == 0o600} == {secret}
+    before = {file: file.read_bytes() for file in out.iterdir()}
+    assert call(command_line, *words) == 2 and "there already" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in out.iterdir()} == before
+
+
 def test_a_prompt_asks_twice_for_a_new_passphrase(weights, tmp_path, monkeypatch, capsys):
     answers = ["one", "two"]
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
@@ -497,6 +522,7 @@ def test_a_sealed_original_that_is_not_the_one_written_is_named(raw, tmp_path, c
     opened = {file.relative_to(tmp_path / "o"): file for file in (tmp_path / "o").rglob("*.jpg")}
     assert len(opened) == 5 - len(wrong)
     assert all(file.read_bytes() == originals[name] for name, file in opened.items())
+    assert {stat.S_IMODE(file.stat().st_mode) for file in opened.values()} == {0o600}
 
 
 @pytest.mark.parametrize("pseudonyms", [False, True])

@@ -6,15 +6,22 @@ from __future__ import annotations
 from fastreid_privacy.results.stored import save_query_ranks
 
 # isort: split
+import errno
+import os
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from fastreid_privacy.core.files import remove_unfinished, write_atomically
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.files import remove_unfinished, write_atomically, write_new, write_private
+from fastreid_privacy.core.lock import locked
 from fastreid_privacy.evaluation.ranking import QueryRanks
 from fastreid_privacy.model.storage import ImageStorage
 from fastreid_privacy.report import image_grid
@@ -41,6 +48,81 @@ def test_whole(tmp_path, sync):
     for content in (b"first", b"second"):
         write_atomically(tmp_path / "file", lambda file, content=content: file.write(content), sync=sync)
         assert contents(tmp_path) == {"file": content}
+
+
+def test_private_files_are_so_from_their_first_byte(tmp_path, monkeypatch):
+    modes = []
+    umask = os.umask(0)
+    try:
+        stale = tmp_path / f".key.{os.getpid()}.unfinished"
+        stale.touch(0o666)
+        monkeypatch.setattr(os, "chmod", None)  # too late: who opened the file before can read on
+        write_private(tmp_path / "key", b"secret")
+        write_atomically(
+            tmp_path / "other",
+            lambda file: modes.append(os.fstat(file.fileno()).st_mode & 0o777),
+            private=True,
+        )
+        write_new(tmp_path, {"secret": b"1", "known": b"2"}, private=["secret"])
+    finally:
+        os.umask(umask)
+    modes += [(tmp_path / name).stat().st_mode & 0o777 for name in ("key", "other", "secret", "known")]
+    assert modes == [0o600] * 4 + [0o666]
+
+
+def test_of_several_who_write_new_files_at_once_one_does(tmp_path):
+    def write(number):
+        try:
+            write_new(tmp_path, {name: name.encode() + bytes([number]) * 100_000 for name in "abc"}, "a")
+            return number
+        except UserError as error:
+            assert "another command writes" in str(error) or "there already" in str(error)
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        (winner,) = [number for number in pool.map(write, range(8)) if number is not None]
+    assert contents(tmp_path) == {name: name.encode() + bytes([winner]) * 100_000 for name in "abc"}
+
+
+@pytest.mark.parametrize("when", ["writing", "naming"])
+def test_new_files_appear_together_or_not_at_all(tmp_path, monkeypatch, when):
+    (tmp_path / "foreign").touch()
+    files, calls, replace = {"a": b"1", "b": b"2"}, [], os.replace
+    if when == "writing":
+        files["b"] = "no bytes"
+    else:
+
+        def fail_once(source, target):
+            calls.append(target)
+            if len(calls) == 2:
+                raise OSError(errno.ENOSPC, "full")
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", fail_once)
+    with pytest.raises((OSError, TypeError)):
+        write_new(tmp_path, files)
+    assert set(contents(tmp_path)) == {"foreign"}
+    (tmp_path / ".a.1.unfinished").touch()  # of a killed process
+    (tmp_path / ".other.1.unfinished").touch()  # of somebody else
+    write_new(tmp_path, {"a": b"1", "b": b"2"})
+    assert set(contents(tmp_path)) == {"foreign", "a", "b", ".other.1.unfinished"}
+
+
+def test_processes_that_are_forked_do_not_hold_the_lock(tmp_path):
+    """A loader's workers outlive a killed run for seconds."""
+    with locked(tmp_path, "in use"):
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+        with pytest.raises(UserError, match="in use"), locked(tmp_path, "in use"):
+            pass
+    try:
+        with locked(tmp_path, "in use", patience=10.0):  # the child may still be on its way
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

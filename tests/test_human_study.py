@@ -250,6 +250,7 @@ def picture(data, index):
 
 def test_pages_hold_the_images_and_not_the_answers(study, runs, small_dataset):
     key = json.loads((study / "key.json").read_text())
+    assert (study / "key.json").stat().st_mode & 0o777 == 0o600
     pages = sorted(study.glob("participant_*.html"))
     assert [page.name for page in pages] == ["participant_01.html", "participant_02.html"]
     shown = [trial[0] for page in pages for trial in page_data(page)["trials"]]

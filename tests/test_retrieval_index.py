@@ -181,6 +181,7 @@ def test_a_file_holds_all_of_an_index(clustered, tmp_path, kind):
     index = gallery_index(gallery[:300], kind=kind)
     index.paths[0], index.left_out, index.protected = "ä/\udcff 画像.png", {"b.png": "broken"}, True
     write_index(index, tmp_path / "my.index")
+    assert (tmp_path / "my.index").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["my.index"]
     again = read_index(tmp_path / "my.index")
     for name in ("kind", "metric", "paths", "fingerprint", "protected", "left_out", "settings", "measured"):

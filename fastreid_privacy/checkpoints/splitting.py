@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from fastreid.config import CfgNode
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from ..config import RUN_KEYS, changed, default_config, value_of
 from ..core.errors import UserError
-from ..core.files import write_atomically, write_private
+from ..core.files import refuse_existing, write_new
 from ..core.version import __version__
 from ..keys.encryption import encrypt
 from ..model.meta_arch import PrivacyStages
@@ -76,9 +74,7 @@ def split_checkpoint(
     parts = _parts(trained.weights)
     if not parts:
         raise UserError(f"{weights} holds neither an anonymizer, a recovery decoder nor a Re-ID model")
-    there = [str(folder / name) for name in (*FILES.values(), *SECRET.values()) if (folder / name).exists()]
-    if there:
-        raise UserError(f"{', '.join(there)}: there already; choose another --output folder")
+    refuse_existing(folder, (*FILES.values(), *SECRET.values()))
     secret = passphrase() if passphrase is not None and "recovery" in parts else None
     about = {
         "format": "fastreid_privacy",
@@ -92,19 +88,15 @@ def split_checkpoint(
             f"{part}_onnx": _graph(part, tensors, trained.cfg, about, weights)
             for part, tensors in parts.items()
         }
-    files = {name: folder / FILES[name] for name in contents}
+    files = {name: FILES[name] for name in contents}
     if secret is not None:
         for name, encrypted_name in SECRET.items():
             if name in contents:
-                files[name] = folder / encrypted_name
+                files[name] = encrypted_name
                 contents[name] = _encrypted(name, contents[name], secret, about)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, path in files.items():
-        if name in SECRET:
-            write_private(path, contents[name])
-        else:
-            write_atomically(path, partial(_write, contents[name]))
-    return files
+    private = [file for name, file in files.items() if name in SECRET]
+    write_new(folder, {file: contents[name] for name, file in files.items()}, private)
+    return {name: folder / file for name, file in files.items()}
 
 
 def _parts(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -156,7 +148,3 @@ def _config_without_places(cfg: CfgNode) -> str:
     defaults = default_config()
     unplaced = {key: value_of(defaults, key) for key in PLACES}
     return changed(cfg, {**unplaced, "MODEL.DEVICE": "cpu"}).dump()
-
-
-def _write(content: bytes, file: BinaryIO) -> None:
-    file.write(content)

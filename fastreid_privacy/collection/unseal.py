@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.files import write_atomically
+from ..core.files import write_private
 from ..core.pictures import read_bytes
 from ..keys.sealing import open_sealed, recipient
 from .recover import ProtectedFolder
@@ -92,6 +92,6 @@ def _write(target: Path, content: bytes) -> None:
                 raise UserError(f"{target} is there already, and is another file")
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, lambda file: file.write(content))
+        write_private(target, content)
     except OSError as error:
         raise UserError(f"it cannot be opened: {error.strerror}") from None

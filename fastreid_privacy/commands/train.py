@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import faiss
 import numpy as np
 import torch
+from fastreid.config import CfgNode
 from fastreid.engine import default_argument_parser
 from fastreid.utils import comm
 from fastreid.utils.logger import setup_logger
@@ -19,7 +20,7 @@ from ..config import load_config
 from ..core.errors import exit_code
 from ..core.version import __version__
 from ..training.evaluate_only import evaluate_only
-from ..training.experiment import run_experiment
+from ..training.experiment import hold_folder, run_experiment
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
 from ..training.trainer import without_user_error_tracebacks
@@ -87,6 +88,11 @@ def request_of(args: argparse.Namespace) -> TrainingRequest:
 def main(request: TrainingRequest) -> None:
     """What each process does."""
     cfg = load_config(request.config_file, request.overrides)
+    with hold_folder(cfg):
+        _run(cfg, request)
+
+
+def _run(cfg: CfgNode, request: TrainingRequest) -> None:
     for name in ("fastreid", "fastreid_privacy"):
         setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name=name)
     logging.getLogger("fastreid.engine.train_loop").addFilter(without_user_error_tracebacks)

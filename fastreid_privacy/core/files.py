@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from .errors import UserError
+from .lock import locked
 
 UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], Any], *, sync: bool = False) -> None:
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], Any], *, sync: bool = False, private: bool = False
+) -> None:
     """Let ``write`` fill a file beside ``path`` and move it there when it is whole.
 
     An exception or the end of this process at any moment leaves ``path`` either as it was or complete.
@@ -22,11 +25,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], *, sync: bool
         path: of the file; its folder exists.
         write: gets the open binary file.
         sync: wait until the disk has it, so that a power cut leaves ``path`` whole too.
+        private: only its owner may read it, from its first byte on.
     """
-    # several processes may write one file: the last one counts
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    unfinished = _unfinished(path)
     try:
-        with unfinished.open("wb") as file:
+        with _create(unfinished, private) as file:
             write(file)
             if sync:
                 file.flush()
@@ -40,6 +43,64 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], *, sync: bool
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _unfinished(path: Path) -> Path:
+    """What a file is called while this process writes it: of several processes, the last one counts."""
+    return path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+
+
+def _create(path: Path, private: bool) -> BinaryIO:
+    """Open a new file; a mode that is set later would let others open it in between."""
+    path.unlink(missing_ok=True)  # a killed process of the same number may have left it, readable for all
+    mode = 0o600 if private else 0o666
+    return open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode))
+
+
+def write_new(folder: Path, contents: Mapping[str, bytes], private: Collection[str] = ()) -> None:
+    """Write files that are not there yet, all of them or none.
+
+    Args:
+        folder: for the files; made where it is missing.
+        contents: by name.
+        private: names of those that only their owner may read.
+
+    Raises:
+        UserError: when one is there already, or another process writes to the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, f"another command writes to {folder}; wait for its end, or choose another --output"):
+        refuse_existing(folder, contents)
+        for leftover in folder.glob(f".*{UNFINISHED}"):
+            if is_unfinished(leftover.name) and leftover.name[1:].rsplit(".", 2)[0] in contents:
+                leftover.unlink()
+        paths = {folder / name: _unfinished(folder / name) for name in contents}
+        written: list[Path] = []
+        try:
+            for path, unfinished in paths.items():
+                with _create(unfinished, path.name in private) as file:
+                    file.write(contents[path.name])
+            for path, unfinished in paths.items():
+                os.replace(unfinished, path)
+                written.append(path)
+        except BaseException:
+            for path in written:
+                path.unlink()
+            raise
+        finally:
+            for unfinished in paths.values():
+                unfinished.unlink(missing_ok=True)
+
+
+def refuse_existing(folder: Path, names: Iterable[str]) -> None:
+    """Refuse to write over files.
+
+    Raises:
+        UserError: naming those of the names that are in the folder.
+    """
+    there = [str(folder / name) for name in names if os.path.lexists(folder / name)]
+    if there:
+        raise UserError(f"{', '.join(there)}: there already; choose another --output folder")
 
 
 def read_file(path: str | Path) -> bytes:
@@ -82,9 +143,4 @@ def is_unfinished(name: str) -> bool:
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read."""
-
-    def write(file: BinaryIO) -> None:
-        os.chmod(file.fileno(), 0o600)
-        file.write(content)
-
-    write_atomically(path, write)
+    write_atomically(path, lambda file: file.write(content), private=True)

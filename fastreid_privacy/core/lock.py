@@ -11,11 +11,25 @@ from pathlib import Path
 from .errors import UserError
 
 POLL_SECONDS = 0.1
+_held: set[int] = set()  # descriptors of this process
+
+
+def _let_go() -> None:
+    """In a forked process, as a loader's workers are: they outlive a killed run for seconds."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
 def locked(folder: Path, in_use: str, *, patience: float = 0.0) -> Iterator[int | None]:
     """Hold a folder for this process, and those that get the descriptor from it, until the last of them ends.
+
+    Processes that it forks do not hold it.
 
     Args:
         folder: that exists.
@@ -35,6 +49,7 @@ def locked(folder: Path, in_use: str, *, patience: float = 0.0) -> Iterator[int 
     import fcntl  # not on every system
 
     descriptor = os.open(folder, os.O_RDONLY)
+    _held.add(descriptor)
     try:
         deadline = time.monotonic() + patience
         while True:
@@ -50,4 +65,6 @@ def locked(folder: Path, in_use: str, *, patience: float = 0.0) -> Iterator[int 
             break
         yield descriptor
     finally:
-        os.close(descriptor)
+        if descriptor in _held:  # a forked process has closed it already
+            _held.remove(descriptor)
+            os.close(descriptor)

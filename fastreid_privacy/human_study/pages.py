@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.files import write_atomically
+from ..core.files import write_atomically, write_private
 from ..report.page import render
 from .groups import Group
 from .pairs import Pair, deal, draw_pairs
@@ -100,7 +100,7 @@ def make_study(
         output.mkdir(parents=True, exist_ok=True)
         for number, (page, content) in enumerate(zip(pages, contents, strict=True), 1):
             _write_page(page, study, number, *content)
-        write_atomically(output / KEY_FILE, lambda file: file.write(json.dumps(key, indent=1).encode()))
+        write_private(output / KEY_FILE, json.dumps(key, indent=1).encode())
     except OSError as error:
         raise UserError(
             f"the study cannot be written to {output}: {error.strerror}; choose another --output"

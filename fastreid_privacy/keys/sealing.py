@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import UserError, say
 from ..core.extras import from_extra
-from ..core.files import read_file, relative_path, write_private
+from ..core.files import read_file, relative_path, write_new
 from .encryption import decrypt, encrypt, is_encrypted, told
 
 if TYPE_CHECKING:
@@ -77,11 +77,10 @@ def new_identity(folder: str | Path, passphrase: str | None) -> tuple[Path, Path
             )
     key = nacl_public.PrivateKey.generate()
     content = _key_line(PRIVATE_PREFIX, bytes(key)).encode()
-    folder.mkdir(parents=True, exist_ok=True)
     if passphrase is not None:
         content = encrypt(content, passphrase, {"part": "identity", "recipient": recipient(key.public_key)})
-    write_private(private, content)
-    public.write_text(_key_line(PUBLIC_PREFIX, bytes(key.public_key)))
+    public_line = _key_line(PUBLIC_PREFIX, bytes(key.public_key)).encode()
+    write_new(folder, {PRIVATE: content, PUBLIC: public_line}, private=[PRIVATE])
     return public, private
 
 

@@ -23,6 +23,8 @@ FIELDS = ("kind", "metric", "paths", "fingerprint", "protected", "left_out", "se
 def write_index(index: GalleryIndex, path: str | Path) -> None:
     """Write an index, whole or not at all; an existing file is replaced, missing folders are made.
 
+    Features are biometric data, so only the owner may read it.
+
     Raises:
         UserError: when the file cannot be written.
     """
@@ -39,7 +41,7 @@ def write_index(index: GalleryIndex, path: str | Path) -> None:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, write)
+        write_atomically(path, write, private=True)
     except (OSError, RuntimeError) as error:  # FAISS makes a RuntimeError of a full disk, too
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"index {path} cannot be written: {reason}") from None

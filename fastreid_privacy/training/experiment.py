@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastreid.utils import comm
 
 from ..config import given_rank1
 from ..core.errors import UserError
+from ..core.lock import locked
 from ..core.version import __version__
 from ..evaluation import Evaluation
 from ..evaluation.bootstrap import compare_pairs
@@ -35,8 +37,29 @@ logger = logging.getLogger(__name__)
 Results = dict[str, dict]  # of each test set, by its name
 
 
+def hold_folder(cfg: CfgNode) -> AbstractContextManager[object]:
+    """Keep other runs out of OUTPUT_DIR, where rank 0 writes.
+
+    Loader workers that a killed run has left do not hold it; its own processes may take a moment to end.
+
+    Raises:
+        UserError: when another run holds it.
+    """
+    if not comm.is_main_process():
+        return nullcontext()
+    folder = Path(cfg.OUTPUT_DIR)
+    folder.mkdir(parents=True, exist_ok=True)
+    return locked(
+        folder,
+        f"OUTPUT_DIR {folder} is in use by another run; wait for its end, or choose another OUTPUT_DIR",
+        patience=5.0,
+    )
+
+
 def run_experiment(cfg: CfgNode, resume: bool = False) -> Results:
     """Train and test what the config describes, after the models that it is compared with.
+
+    OUTPUT_DIR is held by the caller (:func:`hold_folder`), the folders of those models here.
 
     Args:
         cfg: checked and frozen.
@@ -58,7 +81,9 @@ def run_experiment(cfg: CfgNode, resume: bool = False) -> Results:
             sibling = sibling_config(cfg, kind)
             protection = sibling.PRIVACY.PROTECTION
             logger.info("Training PRIVACY.PROTECTION %s first, into %s", protection, sibling.OUTPUT_DIR)
-            found = comm.all_gather(train_and_test(sibling, resume))[0]
+            with hold_folder(sibling):
+                results = train_and_test(sibling, resume)
+            found = comm.all_gather(results)[0]
         compared[kind] = found
     given = given_rank1(cfg)
     rank1 = given if isinstance(given, float) else None
