@@ -206,3 +206,21 @@ def test_completion_is_printed(monkeypatch, capsys):
     monkeypatch.setattr(program, "completion", lambda shell: f"script of {shell}")
     assert main(["--print-completion", "zsh"]) == 0
     assert capsys.readouterr().out == "script of zsh\n"
+
+
+@pytest.mark.parametrize(
+    "words", ["retrieve build", "retrieve query", "human-study make", "human-study score"]
+)
+def test_parts_of_a_command_have_an_example_and_a_version(words, capsys, called_as):
+    called_as("/usr/bin/fastreid-privacy")
+    code, printed, _ = leaves([*words.split(), "--help"], capsys)
+    assert code == 0 and printed.startswith(f"usage: fastreid-privacy {words} ")
+    assert f"example:\n  fastreid-privacy {words} --" in printed
+    assert leaves([*words.split(), "--version"], capsys) == (0, "fastreid-privacy 0.1.0\n", "")
+
+
+def test_an_index_is_named_by_either_option():
+    parser = COMMANDS["retrieve"].load().build_parser()
+    given = ["build", "--weights", "model.pth", "--gallery", "folder"]
+    named = [parser.parse_args([*given, flag, "my.index"]).index for flag in ("--output", "--index")]
+    assert named == [Path("my.index")] * 2

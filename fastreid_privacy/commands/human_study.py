@@ -32,7 +32,12 @@ def build_parser() -> argparse.ArgumentParser:
         "score --study study answers_1.json answers_2.json",
     )
     commands = parser.add_subparsers(required=True, metavar="make | score")
-    make = commands.add_parser("make", help="write the pages of a study, one for each participant")
+    make = command_parser(
+        "human-study make",
+        "Write the pages of a study, one for each participant.",
+        "--runs output/Market/reproduce/seed0 --output study",
+        parser=commands.add_parser("make", help="write the pages of a study, one for each participant"),
+    )
     make.add_argument(
         "--runs",
         type=Path,
@@ -50,7 +55,12 @@ def build_parser() -> argparse.ArgumentParser:
     make.add_argument("--seed", type=int, default=0, help="of the pairs and their order (default 0)")
     make.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     make.set_defaults(action=_make)
-    score = commands.add_parser("score", help="score the answers of a study")
+    score = command_parser(
+        "human-study score",
+        "Score the answers of a study.",
+        "--study study answers_1.json answers_2.json",
+        parser=commands.add_parser("score", help="score the answers of a study"),
+    )
     score.add_argument(
         "answers", type=Path, nargs="+", metavar="ANSWERS", help="the files that the pages saved"
     )

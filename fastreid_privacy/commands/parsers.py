@@ -19,7 +19,7 @@ def command_parser(
     """The parser of a command, without options of its own yet.
 
     Args:
-        name: of the command: ``fastreid-privacy NAME``.
+        name: of the command: ``fastreid-privacy NAME``; "retrieve build" of a part of one.
         description: what it does, a sentence or two.
         *examples: the words of a command line each, without the program; ``--help`` shows them.
         parser: takes the place of a new one, with the options that it has.
@@ -27,7 +27,8 @@ def command_parser(
     parser = parser or argparse.ArgumentParser()
     script = Path(sys.argv[0])
     if script.suffix == ".py" and script.name != "__main__.py":  # tools/train_net.py, or somebody's own
-        parser.prog = f"tools/{script.name}" if script.absolute().parent.name == "tools" else script.name
+        called = f"tools/{script.name}" if script.absolute().parent.name == "tools" else script.name
+        parser.prog = " ".join([called, *name.split()[1:]])
         start = f"python {parser.prog}"
     else:
         parser.prog = start = f"{PROGRAM} {name}"

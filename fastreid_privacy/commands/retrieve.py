@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "retrieve",
         "Find people in a folder of pictures, raw or protected.",
-        "build --weights output/demo/model_best.pth --gallery FOLDER --index my.index",
+        "build --weights output/demo/model_best.pth --gallery FOLDER --output my.index",
         "query --weights output/demo/model_best.pth --index my.index IMAGE --output strip.png",
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -48,7 +48,6 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--weights", type=Path, required=True, help="checkpoint, such as output/demo/model_best.pth"
     )
-    shared.add_argument("--index", type=Path, required=True, help="the index file")
     shared.add_argument(
         "--protect", action="store_true", help="put the images through the checkpoint's anonymizer first"
     )
@@ -56,7 +55,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--device", default="auto", help="auto (default: a GPU where there is one), cpu, cuda or cuda:N"
     )
     shared.add_argument("--force", action="store_true", help="replace files that exist")
-    build = commands.add_parser("build", parents=[shared], help="index a folder of pictures")
+    build = command_parser(
+        "retrieve build",
+        "Index a folder of pictures.",
+        "--weights output/demo/model_best.pth --gallery FOLDER --output my.index",
+        parser=commands.add_parser("build", parents=[shared], help="index a folder of pictures"),
+    )
+    build.add_argument(
+        "--output", "--index", dest="index", metavar="INDEX", type=Path, required=True, help="the index file"
+    )
     build.add_argument("--gallery", type=Path, required=True, help="folder of images, at any depth")
     build.add_argument(
         "--kind", choices=KINDS, default="flat", help="flat: exact (default); ivfpq: small; hnsw: fast"
@@ -68,7 +75,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="default: the one the model was evaluated with (TEST.METRIC)",
     )
     build.add_argument("--batch-size", type=positive, default=64, help="images at a time (default 64)")
-    query = commands.add_parser("query", parents=[shared], help="rank the gallery for pictures")
+    query = command_parser(
+        "retrieve query",
+        "Rank the gallery for pictures.",
+        "--weights output/demo/model_best.pth --index my.index IMAGE --output strip.png",
+        parser=commands.add_parser("query", parents=[shared], help="rank the gallery for pictures"),
+    )
+    query.add_argument("--index", type=Path, required=True, help="the index file")
     query.add_argument(
         "images", type=Path, nargs="+", metavar="IMAGE", help="pictures to search with, raw or protected"
     )

@@ -1,13 +1,11 @@
 """How AGW trained on raw images sees the images of a full model, as an attacker may (tables 1 and 4).
 
-python -m fastreid_privacy.reproduce.raw_agw FULL_DIR UPPER_BOUND_DIR DEVICE
+``commands.raw_agw`` is the process that does it.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +15,7 @@ from .. import compat
 from ..checkpoints.reading import read_checkpoint, read_trained
 from ..checkpoints.rebuilding import rebuild
 from ..config import changed
-from ..core.errors import UserError, exit_code, some_of
+from ..core.errors import UserError, some_of
 from ..core.version import __version__
 from ..model.parts import NOT_REID
 from ..results.results_json import build_results, read_results, results_path, save_results
@@ -75,20 +73,3 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
     file = results_path(cfg, dataset)
     save_results({**results, "reid_checkpoint": f"../../{upper_bound.name}/{files[1].name}"}, file)
     return file
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fastreid_privacy.reproduce.raw_agw", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("full", type=Path, metavar="FULL_DIR")
-    parser.add_argument("upper_bound", type=Path, metavar="UPPER_BOUND_DIR")
-    parser.add_argument("device", metavar="DEVICE")
-    options = parser.parse_args(arguments)
-    paths = options.full, options.upper_bound
-    return exit_code(lambda: print(evaluate_raw_agw(*paths, options.device)), "interrupted", os_errors=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

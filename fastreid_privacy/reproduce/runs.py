@@ -133,7 +133,7 @@ def command(reproduction: Reproduction, run: Run) -> list[str]:
         return [sys.executable, "-m", "fastreid_privacy", "train", *words]
     full, upper_bound = reproduction.folder(run).parent, reproduction.folder(Run("upper_bound", run.seed))
     words = [str(full), str(upper_bound), reproduction.config.MODEL.DEVICE]
-    return [sys.executable, "-m", "fastreid_privacy.reproduce.raw_agw", *words]
+    return [sys.executable, "-m", "fastreid_privacy.commands.raw_agw", *words]
 
 
 def _make(reproduction: Reproduction, run: Run, descriptor: int | None, progress: Progress) -> None:
