@@ -560,19 +560,8 @@ def test_pseudonyms_depend_on_the_key_alone(weights, raw, tmp_path, capsys):
 
 @pytest.mark.parametrize("method", ["blur", "pixelate", "noise", "mask"])
 def test_conventional_operators_keep_sizes(raw, tmp_path, method):
-    assert (
-        anonymize(
-            "--method",
-            method,
-            "--input",
-            raw,
-            "--output",
-            tmp_path / "p",
-            "PRIVACY.DESENSITIZER.BLUR_SIGMA",
-            20,
-        )
-        == 0
-    )
+    options = ["PRIVACY.DESENSITIZER.BLUR_SIGMA", 20] if method == "blur" else []
+    assert anonymize("--method", method, "--input", raw, "--output", tmp_path / "p", *options) == 0
     for path in raw.rglob("*.jpg"):
         image = torch.from_numpy(pixels(path)).permute(2, 0, 1)[None]
         written = torch.from_numpy(
@@ -653,6 +642,31 @@ def test_contradicting_options_are_refused(weights, raw, tmp_path, capsys, words
     words = [weights if word == "WEIGHTS" else word for word in words]
     assert anonymize(*words, "--input", raw, "--output", tmp_path / "out") == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["--weights", "WEIGHTS"], "PRIVACY.DESENSITIZER.BLUR_SIGMA"),
+        (["--weights", "WEIGHTS"], "PRIVACY.STORAGE"),
+        (["--weights", "WEIGHTS"], "NO.SUCH_KEY"),
+        (["--weights", "WEIGHTS"], "DATASETS.SYNTHETIC.SEED"),
+        (["--method", "blur"], "PRIVACY.DESENSITIZER.NAME"),
+        (["--method", "blur"], "PRIVACY.DESENSITIZER.NOISE_STD"),
+        (["--method", "blur"], "PRIVACY.DESENSITIZER.BLUR_SIGMAS"),
+        (["--method", "blur"], "PRIVACY.DESENSITIZER.SCALE"),
+        (["--method", "noise"], "PRIVACY.DESENSITIZER.SEEDS"),
+        (["--method", "blur"], "NO.SUCH_KEY"),
+        (["--method", "blur"], "DATASETS.SYNTHETIC.SEED"),
+        (["--method", "blur", "--input", "SyntheticPedestrians"], "DATASETS.FOLDER.ROOT"),
+    ],
+)
+def test_keys_that_nothing_reads_are_refused(weights, raw, tmp_path, capsys, words, key):
+    words = [weights if word == "WEIGHTS" else word for word in words]
+    words = ["--input", raw, *words, "--output", tmp_path / "out"]  # the last --input counts
+    assert anonymize(*words, key, "mask") == 2
+    assert f"error: {key} " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

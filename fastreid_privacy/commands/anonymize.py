@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..checkpoints.fingerprints import anonymizer_fingerprint
@@ -14,6 +15,7 @@ from ..collection.source import Source, dataset_source, folder_source, is_datase
 from ..config import changed, load_config
 from ..core.errors import UserError, exit_code, say
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
+from ..desensitize.desensitizer import option_keys
 from ..keys.sealing import read_sealer
 from ..manifest import MANIFEST
 from ..model.storage import ImageStorage
@@ -22,6 +24,11 @@ from .parsers import command_parser
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
 
 EMBEDDED = "SyntheticPedestrians"
+DATASET_KEYS = {  # that a data set of --input reads
+    EMBEDDED: "DATASETS.SYNTHETIC.*",
+    "MarketFolder": "DATASETS.FOLDER.*",
+    "ProtectedCollection": "DATASETS.PROTECTED",
+}
 NAMED = 20  # files that a message lists
 
 
@@ -84,12 +91,14 @@ def build_parser() -> argparse.ArgumentParser:
         "options",
         nargs="*",
         metavar="KEY VALUE",
-        help="of the operator or the embedded data set: PRIVACY.DESENSITIZER.BLUR_SIGMA 8",
+        help="of the operator of --method, or of the data set of --input: PRIVACY.DESENSITIZER.BLUR_SIGMA 8; "
+        "others are refused",
     )
     return parser
 
 
 def _anonymize(options: argparse.Namespace) -> None:
+    _refuse_unread_keys(options)
     image_map, method = _image_map(options)
     protection = ProtectionOptions(
         method=method,
@@ -112,6 +121,25 @@ def _anonymize(options: argparse.Namespace) -> None:
         sys.stdout,
     )
     report_failed(failed, "protected")
+
+
+def _refuse_unread_keys(options: argparse.Namespace) -> None:
+    """Refuse KEY VALUE pairs that nothing reads: who gives them believes that they change what is written.
+
+    Raises:
+        UserError: naming the key.
+    """
+    conventional = options.method not in (None, "learned")
+    read = option_keys(options.method) if conventional else []
+    if not Path(options.input).exists() and options.input in DATASET_KEYS:
+        read.append(DATASET_KEYS[options.input])
+    given = f"--method {options.method}" if conventional else "--weights, which have their own options,"
+    known = f"read are {', '.join(read)}" if read else "leave it out"
+    for key in options.options[::2]:
+        if conventional and key == "PRIVACY.DESENSITIZER.NAME":
+            raise UserError(f"{key} is what --method {options.method} says already: leave it out")
+        if not any(fnmatchcase(key, pattern) for pattern in read):
+            raise UserError(f"{key} would change nothing with {given} and --input {options.input}: {known}")
 
 
 def report_failed(failed: dict[str, str], what: str) -> None:

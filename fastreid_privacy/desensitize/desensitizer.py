@@ -168,6 +168,17 @@ class Desensitizer(nn.Module):
         return ", ".join([repr(self.name), *options])
 
 
+def option_keys(name: str) -> list[str]:
+    """The config keys that a registered operator reads: PRIVACY.DESENSITIZER.BLUR_SIGMA of blur.
+
+    Raises:
+        UserError: The name is not registered.
+    """
+    operator = lookup(DESENSITIZER_REGISTRY, name, "PRIVACY.DESENSITIZER.NAME")
+    options = (option.upper() for option in _parameters(operator) if option not in PER_BATCH)
+    return [f"PRIVACY.DESENSITIZER.{option}" for option in options]
+
+
 def _parameters(operator: Callable[..., Tensor]) -> dict[str, bool]:
     """The names of an operator's parameters besides the images, and whether each must be given."""
     _, *parameters = inspect.signature(operator).parameters.values()
