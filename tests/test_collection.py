@@ -448,6 +448,17 @@ def test_input_and_output_lie_apart(weights, raw, tmp_path, capsys, where):
     assert contents(tmp_path) == before
 
 
+def test_long_names_are_protected(raw, tmp_path):
+    source = next(raw.rglob("*.jpg"))
+    names = ["n" * (length - 4) + ".jpg" for length in (239, 240, 247, 255)]
+    (tmp_path / "raw").mkdir()
+    for name in names:
+        shutil.copy(source, tmp_path / "raw" / name)
+    assert anonymize("--method", "blur", "--input", tmp_path / "raw", "--output", tmp_path / "out") == 0
+    expected = ["manifest.jsonl", *(name.replace(".jpg", ".png") for name in names)]
+    assert sorted(contents(tmp_path / "out")) == sorted(expected)
+
+
 def test_files_of_others_stay(weights, raw, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()

@@ -20,7 +20,14 @@ import pytest
 import torch
 
 from fastreid_privacy.core.errors import UserError
-from fastreid_privacy.core.files import remove_unfinished, write_atomically, write_new, write_private
+from fastreid_privacy.core.files import (
+    _unfinished,
+    is_unfinished,
+    remove_unfinished,
+    write_atomically,
+    write_new,
+    write_private,
+)
 from fastreid_privacy.core.lock import locked
 from fastreid_privacy.evaluation.ranking import QueryRanks
 from fastreid_privacy.model.storage import ImageStorage
@@ -54,7 +61,7 @@ def test_private_files_are_so_from_their_first_byte(tmp_path, monkeypatch):
     modes = []
     umask = os.umask(0)
     try:
-        stale = tmp_path / f".key.{os.getpid()}.unfinished"
+        stale = _unfinished(tmp_path / "key")
         stale.touch(0o666)
         monkeypatch.setattr(os, "chmod", None)  # too late: who opened the file before can read on
         write_private(tmp_path / "key", b"secret")
@@ -102,10 +109,13 @@ def test_new_files_appear_together_or_not_at_all(tmp_path, monkeypatch, when):
     with pytest.raises((OSError, TypeError)):
         write_new(tmp_path, files)
     assert set(contents(tmp_path)) == {"foreign"}
-    (tmp_path / ".a.1.unfinished").touch()  # of a killed process
-    (tmp_path / ".other.1.unfinished").touch()  # of somebody else
+    own, others = (
+        _unfinished(tmp_path / name).name.replace(str(os.getpid()), "1") for name in ("a", "other")
+    )
+    (tmp_path / own).touch()  # of a killed process
+    (tmp_path / others).touch()  # of somebody else
     write_new(tmp_path, {"a": b"1", "b": b"2"})
-    assert set(contents(tmp_path)) == {"foreign", "a", "b", ".other.1.unfinished"}
+    assert set(contents(tmp_path)) == {"foreign", "a", "b", others}
 
 
 def test_processes_that_are_forked_do_not_hold_the_lock(tmp_path):
@@ -123,6 +133,22 @@ def test_processes_that_are_forked_do_not_hold_the_lock(tmp_path):
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("name", ["n" * 200, "n" * 240, "n" * 255, "é" * 127, "保" * 85])
+def test_names_may_be_as_long_as_the_system_allows(tmp_path, name):
+    unfinished = []
+
+    def write(file):
+        unfinished.extend(path.name for path in tmp_path.iterdir())
+        file.write(b"whole")
+
+    write_atomically(tmp_path / name, write)
+    write_atomically(tmp_path / (name[:-1] + "x"), write)
+    assert contents(tmp_path) == {name: b"whole", name[:-1] + "x": b"whole"}
+    found = [other for other in unfinished if other not in contents(tmp_path)]
+    assert len(set(found)) == 2 and all(is_unfinished(other) for other in found)  # one for each target
+    assert all(str(os.getpid()) in other for other in found)
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

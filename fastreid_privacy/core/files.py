@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -47,7 +48,12 @@ def write_atomically(
 
 def _unfinished(path: Path) -> Path:
     """What a file is called while this process writes it: of several processes, the last one counts."""
-    return path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    return path.with_name(f".{_stem(path.name)}.{os.getpid()}{UNFINISHED}")
+
+
+def _stem(name: str) -> str:
+    """What stands for a file's name in that of its unfinished one: short, however long the name is."""
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
 
 
 def _create(path: Path, private: bool) -> BinaryIO:
@@ -71,8 +77,9 @@ def write_new(folder: Path, contents: Mapping[str, bytes], private: Collection[s
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, f"another command writes to {folder}; wait for its end, or choose another --output"):
         refuse_existing(folder, contents)
+        stems = set(map(_stem, contents))
         for leftover in folder.glob(f".*{UNFINISHED}"):
-            if is_unfinished(leftover.name) and leftover.name[1:].rsplit(".", 2)[0] in contents:
+            if is_unfinished(leftover.name) and leftover.name[1:].rsplit(".", 2)[0] in stems:
                 leftover.unlink()
         paths = {folder / name: _unfinished(folder / name) for name in contents}
         written: list[Path] = []
