@@ -10,12 +10,14 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from fastreid.modeling.backbones import osnet
 
 from fastreid_privacy.commands import train as command_line
 from fastreid_privacy.commands.train import run
+from fastreid_privacy.training.experiment import versus_baseline
 
 pytestmark = pytest.mark.usefixtures("small_dataset")
 
@@ -465,3 +467,54 @@ def test_resuming_with_another_method_is_refused_and_changes_nothing(small_run, 
     assert run(["--config-file", str(SMALL_CONFIG), "--resume", *options]) == 2
     assert "PRIVACY.LAMBDA_L1 100.0 → 5.0" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in sorted(small_run.rglob("*")) if path.is_file()} == before
+
+
+@pytest.mark.parametrize("kind", ["cut", "empty", "text", "objects", "another shape"])
+def test_damaged_query_ranks_of_base(refused, small_run, tmp_path, kind):
+    """Before training: they are needed when all has been evaluated."""
+    path, ranks = tmp_path / "results_of_mine.json", tmp_path / "query_ranks_of_mine.npz"
+    path.write_text(json.dumps(results_of(small_run, **{"PRIVACY.PROTECTION": "conventional"})))
+    whole = (small_run / "query_ranks.npz").read_bytes()
+    if kind == "objects":
+        np.savez(ranks, **{"OI-DI": np.array([{}], object)})
+    elif kind == "another shape":
+        np.savez(ranks, **{"OI-DI": np.zeros((2, 2))})
+    else:
+        ranks.write_bytes({"cut": whole[:-30], "empty": b"", "text": b"no archive"}[kind])
+    message = refused({"PRIVACY.UPGRADE.BASELINE_RANK1": path})
+    assert str(ranks) in message and "evaluate again" in message
+
+
+def test_query_ranks_that_are_damaged_meanwhile_cost_no_results(small_run, tmp_path, caplog):
+    shutil.copy(small_run / "results.json", tmp_path)
+    (tmp_path / "query_ranks.npz").write_bytes(b"no archive")
+    assert versus_baseline({"OI-DI": np.array([1])}, tmp_path / "results.json") == {}
+    assert "query_ranks.npz is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"A: [", b"a text", b"- 1\n", b"\xff\xfe", b"[" * 5000], ids=lambda text: text[:6]
+)
+def test_resuming_beside_a_damaged_config(small_run, tmp_path, capfd, content):
+    for name in ("model_0000.pth", "last_checkpoint"):
+        shutil.copy(small_run / name, tmp_path)
+    (tmp_path / "config.yaml").write_bytes(content)
+    before = contents(tmp_path)
+    assert run(["--config-file", str(SMALL_CONFIG), "--resume", *small_options(tmp_path)]) == 2
+    out, err = capfd.readouterr()
+    assert str(tmp_path / "config.yaml") in err and "empty or damaged" in err and "Traceback" not in out + err
+    assert contents(tmp_path) == before
+
+
+def test_the_config_of_a_run_is_written_whole(small_run, small_dataset, tmp_path, monkeypatch):
+    """Not in place, by fastreid neither: where the move fails, what was there is still there."""
+    options = small_options(tmp_path, **{"SOLVER.MAX_EPOCH": 1})
+    (tmp_path / "config.yaml").write_text("before")
+
+    def full(source, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        run(["--config-file", str(SMALL_CONFIG), *options])
+    assert (tmp_path / "config.yaml").read_text() == "before"

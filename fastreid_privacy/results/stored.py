@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from ..core.domains import DOMAINS
+from ..core.errors import UserError, typed
 from ..core.files import write_atomically
 
 MATCHES = ".matches"  # a pair's key with this end holds which images of its rank lists are true matches
+
+RANKS_FIX = "evaluate again to rewrite it, or move it away: nothing is compared query by query then"
 
 Arrays = dict[str, np.ndarray]
 
@@ -88,11 +91,25 @@ def save_query_ranks(places: Mapping[str, np.ndarray], results: Path) -> None:
 
 
 def load_query_ranks(results: Path) -> Arrays:
-    """What ``save_query_ranks`` wrote beside a results.json; {} where it wrote none."""
-    if not ranks_path(results).is_file():
+    """What ``save_query_ranks`` wrote beside a results.json; {} where it wrote none.
+
+    Raises:
+        UserError: when the file is damaged or holds anything but places.
+    """
+    path = ranks_path(results)
+    if not path.is_file():
         return {}
-    with np.load(ranks_path(results)) as stored:
-        return {pair: stored[pair] for pair in stored.files}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            places = {pair: stored[pair] for pair in stored.files}
+    except Exception as error:  # zip, zlib and numpy each raise their own types
+        raise UserError(f"{path} is damaged ({typed(error)}); {RANKS_FIX}") from None
+    for pair, found in places.items():
+        if found.dtype.kind not in "iu" or found.ndim != 1:
+            raise UserError(
+                f"{path} holds no places of queries for {pair} ({found.dtype} {found.shape}); {RANKS_FIX}"
+            )
+    return places
 
 
 def checked_images(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

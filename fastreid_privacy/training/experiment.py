@@ -13,6 +13,7 @@ from fastreid.utils import comm
 
 from ..config import given_rank1
 from ..core.errors import UserError
+from ..core.files import write_atomically
 from ..core.lock import locked
 from ..core.version import __version__
 from ..evaluation import Evaluation
@@ -112,8 +113,8 @@ def train_and_test(
     folder.mkdir(parents=True, exist_ok=True)
     trainer = PrivacyTrainer(cfg, rank1)
     if comm.is_main_process():
-        # after fastreid, which writes this file too, but not always and not always as configured
-        (folder / CONFIG_FILE).write_text(trainer.cfg.dump())
+        config = trainer.cfg.dump().encode()
+        write_atomically(folder / CONFIG_FILE, lambda file: file.write(config))
     trainer.resume_or_load(resume)
     trainer.train()
     tested = next(file for file in tested_checkpoints(cfg) if file.is_file())
@@ -192,7 +193,8 @@ def versus_baseline(places: Mapping[str, np.ndarray], baseline: Path) -> dict[st
         baseline: Base's results.json.
 
     Returns:
-        As of :func:`compare_pairs`; {} where Base's results.json has no query ranks beside it, or others.
+        As of :func:`compare_pairs`; {} where Base's results.json has no query ranks beside it, others, or
+        damaged ones.
     """
     try:
         return compare_pairs(places, load_query_ranks(baseline))

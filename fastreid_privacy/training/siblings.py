@@ -12,8 +12,9 @@ import yaml
 from fastreid.config import CfgNode
 
 from ..config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, changed, comparable, differing, given_rank1
-from ..core.errors import UserError
+from ..core.errors import UserError, brief
 from ..results.results_json import read_results, results_path
+from ..results.stored import load_query_ranks
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,15 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
 
     Raises:
         UserError: when results are of another method, those beside this run of other data, networks, budget
-            or seed, or unreadable.
+            or seed, or unreadable, with Base's query ranks.
     """
     given, files = comparisons(cfg).get(kind), results_files(cfg, kind)
     if not given and not all(file.is_file() for file in files.values()):
         return None
     results = {name: read_results(file) for name, file in files.items()}
+    if kind == "baseline":
+        for file in files.values():
+            load_query_ranks(file)  # needed when all is evaluated; a damaged file is to be known before
     for name, found in results.items():
         protection = found["config"]["PRIVACY"]["PROTECTION"]
         if protection != PROTECTION_OF[kind]:
@@ -138,13 +142,26 @@ def refuse_to_overwrite(cfg: CfgNode, resume: bool) -> None:
         )
     saved = folder / CONFIG_FILE
     if found and saved.is_file():
-        theirs = comparable(yaml.safe_load(saved.read_text()), skip=RESUMABLE_KEYS)
+        theirs = comparable(_saved_config(saved), skip=RESUMABLE_KEYS)
         ours = comparable(yaml.safe_load(cfg.dump()), skip=RESUMABLE_KEYS)
         if differences := differing(theirs, ours, "→"):
             raise UserError(
                 f"{folder} holds a run of another config ({'; '.join(differences[:3])}); --resume continues "
                 "a run as it was begun: choose another OUTPUT_DIR"
             )
+
+
+def _saved_config(path: Path) -> dict:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it holds no keys")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path} is empty or damaged ({brief(error)}): whether the run was begun with this config cannot "
+            "be told. If you know that it was, delete this file and use --resume again"
+        ) from None
+    return config
 
 
 def check_outputs(cfg: CfgNode, resume: bool) -> None:

@@ -17,6 +17,7 @@ from fastreid.utils.logger import setup_logger
 from torch import nn
 
 from .. import data
+from ..config import changed
 from ..core.errors import UserError, some_of
 from ..data.loaders import epoch_iterator
 from ..evaluation import Evaluation
@@ -55,7 +56,9 @@ class PrivacyTrainer(DefaultTrainer):
             setup_logger()
         seed_all_rng(cfg.SEED)
         data_loader = self.build_train_loader(cfg)
-        self.cfg = cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
+        # not by auto_scale_hyperparams, which writes config.yaml in place, so that a kill can leave it empty
+        classes = cfg.MODEL.HEADS.NUM_CLASSES or data_loader.dataset.num_classes
+        self.cfg = cfg = changed(cfg, {"MODEL.HEADS.NUM_CLASSES": classes})
         model = self.build_model(cfg)
         optimizer = solver.build_optimizer(cfg, model)
         self._trainer = PrivacyStep(wrap(model), data_loader, optimizer, training_precision(cfg))
