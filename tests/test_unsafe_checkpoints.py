@@ -1,5 +1,5 @@
-"""Checkpoints that would run code, unpack themselves or write files while they are read, and damaged ones:
-refused at every place that reads one."""
+"""Files that run code, unpack themselves or write files while they are read, are damaged, or ask for too
+much: refused at every place that reads one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from conftest import SMALL_CONFIG, small_options  # before fastreid: importing t
 import io
 import pickle
 import random
+import re
 import shutil
 import tarfile
 import warnings
@@ -25,6 +26,11 @@ from fastreid_privacy.checkpoints.reading import read_checkpoint, read_safetenso
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.commands.main import main
 from fastreid_privacy.compat.checkpoints import load_safely
+from fastreid_privacy.config import changed, parse_config
+from fastreid_privacy.human_study.score import read_answers, read_key
+from fastreid_privacy.results.results_json import read_results
+from fastreid_privacy.results.training_log import read_metrics
+from fastreid_privacy.retrieval import load_extractor
 
 
 class Writes(nn.Module):
@@ -231,3 +237,67 @@ def test_a_changed_tensor_of_a_pth_is_refused(parts, tmp_path):
     for read in (read_checkpoint, fastreid_privacy.load_anonymizer):
         with pytest.raises(fastreid_privacy.UserError, match=r"reid\.pth is damaged .*checksum"):
             read(path)
+
+
+# -- what asks for too much ----------------------------------------------------------------------------------
+
+DEEP = ["[" * 4000, "[" * 500 + "]" * 500, '{"a":' * 500 + "1" + "}" * 500, "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", DEEP, ids=["open", "lists", "objects", "many"])
+def test_deep_brackets_are_refused(tmp_path, text):
+    """In a key's header, results.json, and the key and answers of a study."""
+    readers = {
+        "recovery.key": lambda path: fastreid_privacy.load_recovery(path, "cpu", lambda: "pass"),
+        "results.json": read_results,
+        "key.json": lambda path: read_key(path.parent),
+        "answers.json": lambda path: read_answers([path], {}),
+    }
+    for name, read in readers.items():
+        (tmp_path / name).write_text(text + "\n")
+        with pytest.raises(fastreid_privacy.UserError, match=re.escape(name)):
+            read(tmp_path / name)
+    (tmp_path / "metrics.json").write_text(text + '\n{"iteration": 3}\n')
+    assert read_metrics(tmp_path / "metrics.json") == [{"iteration": 3}]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("PRIVACY.ANONYMIZER.DEPTH", 1_000_000),
+        ("PRIVACY.ANONYMIZER.DEPTH", 17),
+        ("PRIVACY.ANONYMIZER.WIDTH", 100_000),
+        ("PRIVACY.ANONYMIZER.WIDTH", 0),
+        ("PRIVACY.DISCRIMINATOR.WIDTH", 100_000),
+    ],
+)
+def test_networks_of_a_carried_config_are_bounded(small_run, tmp_path, monkeypatch, key, value):
+    """Before anything is built: 100,000 channels are terabytes."""
+    content = read_checkpoint(small_run / "model_best.pth")
+    config = changed(parse_config(content["config"], ""), {key: value}).dump()
+    torch.save({**content, "config": config}, tmp_path / "large.pth")
+
+    def build(self, in_channels, out_channels, *rest, **options):
+        assert max(in_channels, out_channels) < 10_000
+        return convolution(self, in_channels, out_channels, *rest, **options)
+
+    convolution = nn.Conv2d.__init__
+    monkeypatch.setattr(nn.Conv2d, "__init__", build)
+    load = fastreid_privacy.load_anonymizer if "ANONYMIZER" in key else load_extractor
+    with pytest.raises(fastreid_privacy.UserError, match=key.rpartition(".")[0].replace(".", r"\.")):
+        load(tmp_path / "large.pth", "cpu")
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "xpu"])
+def test_devices_that_map_no_images(device, pictures, small_run, tmp_path, capfd):
+    weights = small_run / "model_best.pth"
+    for words in (
+        ["anonymize", "--weights", weights, "--input", pictures, "--output", tmp_path / "out"],
+        ["retrieve", "build", "--weights", weights, "--gallery", pictures, "--index", tmp_path / "out"],
+    ):
+        assert main([*map(str, words), "--device", device]) == 2
+        said = capfd.readouterr().err
+        assert "auto, cpu, cuda or cuda:N" in said and "Traceback" not in said
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(fastreid_privacy.UserError, match=f"device is {device}.*auto, cpu, cuda or cuda:N"):
+        fastreid_privacy.load_recovery(weights, device)

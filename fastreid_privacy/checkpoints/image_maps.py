@@ -23,7 +23,7 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
-from ..config import parse_config, resolve_device
+from ..config import image_device, parse_config
 from ..core.errors import UserError, brief
 from ..core.files import read_file
 from ..core.images import to_bytes, to_levels, to_unit
@@ -198,6 +198,7 @@ class _Wanted:
                 f"runtime {self.runtime}, precision {self.precision}: give one of {', '.join(RUNTIMES)} and "
                 f"of {', '.join(PRECISIONS)}"
             )
+        image_device(self.device)  # also where an operator or a graph has no use for it
 
 
 def _open(path: str | Path) -> bytes | TrainedCheckpoint:
@@ -283,4 +284,4 @@ def _map_of_network(wanted: _Wanted, network: nn.Module, cfg: CfgNode, fingerpri
         fingerprint=fingerprint,
         trained_on=tuple(cfg.DATASETS.NAMES),
         precision=wanted.precision,
-    ).to(resolve_device(device))
+    ).to(image_device(device))

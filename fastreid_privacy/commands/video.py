@@ -11,7 +11,7 @@ from ..collection.compare import figures_text, in_all
 from ..collection.protect import ProtectionOptions
 from ..collection.recover import ProtectedFolder
 from ..collection.source import is_dataset
-from ..config import resolve_device
+from ..config import image_device
 from ..core.errors import UserError, say
 from ..core.folders import ENDINGS as IMAGE_ENDINGS
 from ..manifest import MANIFEST
@@ -153,7 +153,7 @@ def _boxes(options: argparse.Namespace) -> MotBoxes | PersonDetector:
         options.detector,
         options.detector_model or DEFAULT_MODEL,
         score,
-        resolve_device(options.device, "--device"),
+        image_device(options.device, "--device"),
     )
 
 

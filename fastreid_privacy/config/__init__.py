@@ -11,7 +11,7 @@ from .changing import changed, value_of
 from .comparing import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, comparable, differing, flat_keys
 from .keys import add_privacy_config, default_config
 from .loading import load_config, parse_config
-from .values import given_rank1, paper_results, resolve_device
+from .values import given_rank1, image_device, paper_results, resolve_device
 
 __all__ = [
     "METHOD_KEYS",
@@ -25,6 +25,7 @@ __all__ = [
     "differing",
     "flat_keys",
     "given_rank1",
+    "image_device",
     "load_config",
     "paper_results",
     "parse_config",

@@ -32,6 +32,18 @@ def resolve_device(name: str, key: str = "MODEL.DEVICE") -> str:
     return name
 
 
+def image_device(name: str, key: str = "device") -> str:
+    """As :func:`resolve_device`, where images are mapped: on the CPU or a CUDA GPU.
+
+    Raises:
+        UserError: for another device, too.
+    """
+    device = resolve_device(name, key)
+    if torch.device(device).type not in ("cpu", "cuda"):
+        raise UserError(f"{key} is {name}, which maps no images here; give auto, cpu, cuda or cuda:N")
+    return device
+
+
 def given_rank1(cfg: CfgNode) -> float | Path | None:
     """What ``PRIVACY.UPGRADE.BASELINE_RANK1`` says.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from ..core.errors import UserError
+from ..core.json_text import parse_json
 from ..reproduce.finished import read_run
 from .groups import GROUPS, Group
 from .pages import KEY_FILE, SCHEMA
@@ -156,7 +156,7 @@ def reid_rank1(runs: Path, group: Group) -> float | None:
 
 def _read(file: Path, help_text: str) -> dict:
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
+        content = parse_json(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}); {help_text}") from None
     except ValueError as error:

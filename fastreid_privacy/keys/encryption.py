@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
 from ..core.extras import from_extra
+from ..core.json_text import parse_json
 
 if TYPE_CHECKING:
     from cryptography import exceptions
@@ -87,7 +88,7 @@ def decrypt(content: bytes, passphrase: str, path: object) -> tuple[bytes, dict[
     first, _, ciphertext = content[:LONGEST_HEADER].partition(b"\n")
     ciphertext += content[LONGEST_HEADER:]
     try:
-        header = json.loads(first)
+        header = parse_json(first)
         salt, nonce, about = bytes.fromhex(header["salt"]), bytes.fromhex(header["nonce"]), header["about"]
         # other costs are refused: a forged header could ask for all memory
         written_by_us = (header["format"], header["version"], header["scrypt"]) == (FORMAT, VERSION, COST)

@@ -12,6 +12,7 @@ from .initialization import initialize
 from .registry import DISCRIMINATOR_REGISTRY
 
 MAX_WIDENING = 8
+MAX_WIDTH = 512  # a file's config may ask for all memory
 
 
 @DISCRIMINATOR_REGISTRY.register()
@@ -60,7 +61,15 @@ class PatchDiscriminator(nn.Module):
 
     @classmethod
     def from_options(cls, options: Any) -> PatchDiscriminator:
-        """Build from a config node with ``WIDTH``."""
+        """Build from a config node with ``WIDTH``.
+
+        Raises:
+            UserError: ``WIDTH`` is out of bounds.
+        """
+        if not 1 <= options.WIDTH <= MAX_WIDTH:
+            raise UserError(
+                f"PRIVACY.DISCRIMINATOR.WIDTH is {options.WIDTH}; it lies between 1 and {MAX_WIDTH}"
+            )
         return cls(width=options.WIDTH)
 
     def forward(self, condition: Tensor, image: Tensor) -> Tensor:

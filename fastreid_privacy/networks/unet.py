@@ -16,7 +16,8 @@ from ..core.errors import UserError
 from .initialization import initialize
 from .registry import GENERATOR_REGISTRY
 
-MIN_DEPTH = 2
+MIN_DEPTH, MAX_DEPTH = 2, 16  # 16 halvings: sides of 65,536 pixels
+MAX_WIDTH = 512  # 3 thousand million weights; a file's config may ask for all memory
 MAX_WIDENING = 8
 
 
@@ -109,13 +110,18 @@ class UNetGenerator(nn.Module):
             size: (height, width) of the images, pixels.
 
         Raises:
-            UserError: The network cannot take the size.
+            UserError: The network cannot take the size, or the options are out of bounds.
         """
         height, width = size
         depth = options.DEPTH or max(halvings(height, width), MIN_DEPTH)
-        generator = cls(width=options.WIDTH, depth=depth)
-        check_size(height, width, depth)
-        return generator
+        if depth > MAX_DEPTH or not 1 <= options.WIDTH <= MAX_WIDTH:
+            raise UserError(
+                f"the U-Net's depth is {depth} and its width {options.WIDTH}: PRIVACY.ANONYMIZER and "
+                f"PRIVACY.RECOVERY take a DEPTH of at most {MAX_DEPTH} and a WIDTH from 1 to {MAX_WIDTH}"
+            )
+        if depth >= MIN_DEPTH:
+            check_size(height, width, depth)
+        return cls(width=options.WIDTH, depth=depth)
 
     def forward(self, images: Tensor) -> Tensor:
         """Translate images: N×C×H×W in [−1, 1] → N×C'×H×W in [−1, 1]."""

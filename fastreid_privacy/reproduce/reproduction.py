@@ -12,6 +12,7 @@ from fastreid.config import CfgNode
 from ..config import METHOD_KEYS, RUN_KEYS, changed, comparable, differing, load_config, value_of
 from ..core.errors import UserError
 from ..core.files import write_atomically
+from ..core.json_text import parse_json
 from . import paper
 from .finished import RESULTS_FILE
 from .plan import OPERATORS, TABLES, Run, plan_runs
@@ -217,7 +218,7 @@ def read_plan(output_dir: str | Path) -> dict:
     """
     path = Path(output_dir) / PLAN_FILE
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = parse_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{path} does not exist: {output_dir} holds no reproduction (tools/reproduce.py makes one)"

@@ -13,6 +13,7 @@ from fastreid.config import CfgNode
 
 from ..core.errors import UserError
 from ..core.files import write_atomically
+from ..core.json_text import parse_json
 
 SCHEMA = 1
 
@@ -114,7 +115,7 @@ def read_results(path: str | Path) -> dict:
     """
     path = Path(path)
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = parse_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UserError(
             f"{path} does not exist; tools/train_net.py writes it when it evaluates on a test set (also "

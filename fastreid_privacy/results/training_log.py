@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from ..core.json_text import parse_json
 
 
 def read_metrics(path: str | Path) -> list[dict]:
@@ -20,7 +21,7 @@ def read_metrics(path: str | Path) -> list[dict]:
     for line in text.splitlines():
         try:
             # fastreid's lines are flat: the last brace opens the last entry
-            entry = json.loads(line[max(line.rfind("{"), 0) :])
+            entry = parse_json(line[max(line.rfind("{"), 0) :])
         except ValueError:
             continue
         if isinstance(entry, dict) and isinstance(entry.get("iteration"), int):

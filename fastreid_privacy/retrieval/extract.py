@@ -14,7 +14,7 @@ from torch import Tensor
 from ..checkpoints.fingerprints import reid_fingerprint
 from ..checkpoints.reading import read_trained
 from ..checkpoints.rebuilding import rebuild
-from ..config import changed, resolve_device
+from ..config import changed, image_device
 from ..core.errors import UserError
 from ..core.pictures import read_picture
 from ..model.meta_arch import PrivacyStages, path_seeds
@@ -113,7 +113,7 @@ def load_extractor(path: str | Path, device: str = "auto") -> Extractor:
         UserError: when the file is missing, is no checkpoint of this package, or lacks networks that its
             config names.
     """
-    path, device = Path(path), resolve_device(device)
+    path, device = Path(path), image_device(device)
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; name a model_best.pth with --weights")
     trained = read_trained(path)
