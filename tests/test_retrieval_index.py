@@ -5,9 +5,12 @@ from __future__ import annotations
 from fastreid_privacy.retrieval import GalleryIndex, read_index, write_index
 
 # isort: split
+import hashlib
 import json
+import struct
 import zipfile
 
+import faiss
 import numpy as np
 import pytest
 
@@ -199,9 +202,159 @@ def rewritten(path, change):
         parts = {name: archive.read(name) for name in archive.namelist()}
     described = json.loads(parts["index.json"])
     change(described)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("index.json", json.dumps(described))
-        archive.writestr("index.faiss", parts["index.faiss"])
+    archived(path, json.dumps(described).encode(), parts["index.faiss"])
+
+
+def archived(path, text, features, compression=zipfile.ZIP_STORED, **more):
+    """Write an archive whose sums are right, as a forger does."""
+    parts = {"index.json": text, "index.faiss": features}
+    sums = "".join(f"{hashlib.sha256(part).hexdigest()}  {name}\n" for name, part in parts.items())
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, part in {**parts, "SHA256SUMS": sums.encode(), **more}.items():
+            if part is not None:
+                archive.writestr(name, part)
+
+
+def parts_of(index, path):
+    write_index(index, path)
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("index.json")), archive.read("index.faiss")
+
+
+@pytest.fixture
+def faiss_reads(monkeypatch):
+    """Nothing: whatever comes to FAISS fails the test."""
+
+    def read(*arguments):
+        raise AssertionError("FAISS must not see these bytes")
+
+    monkeypatch.setattr(faiss, "read_index", read)
+
+
+def test_lists_in_another_file_are_refused_before_faiss_maps_it(clustered, tmp_path, faiss_reads):
+    """FAISS would open it for reading and writing, and a short one ends the process by SIGBUS."""
+    index, target = gallery_index(clustered[0][:300], kind="ivfpq"), tmp_path / "target"
+    target.write_bytes(b"of somebody else")
+    lists = faiss.OnDiskInvertedLists(index.searched.nlist, 8, str(tmp_path / "lists"))
+    described, whole = parts_of(index, tmp_path / "my.index")
+    index.searched.replace_invlists(lists)
+    on_disk = faiss.serialize_index(index.searched).tobytes()
+    assert on_disk.count(b"ilod") == 1 and str(tmp_path / "lists").encode() in on_disk
+    on_disk = on_disk.replace(str(tmp_path / "lists").encode(), str(tmp_path / "targe").encode())
+    for features in (on_disk, whole.replace(b"ilar", b"ilod")):
+        archived(tmp_path / "my.index", json.dumps(described).encode(), features)
+        with pytest.raises(UserError, match="kind of the lists is b'ilod'"):
+            read_index(tmp_path / "my.index")
+    assert target.read_bytes() == b"of somebody else"
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivfpq"])
+def test_no_other_records_come_to_faiss(clustered, tmp_path, faiss_reads, kind):
+    path = tmp_path / "my.index"
+    described, whole = parts_of(gallery_index(clustered[0][:300], kind=kind), path)
+    text = json.dumps(described).encode()
+    mapped = faiss.serialize_index(faiss.index_factory(32, "IDMap,Flat")).tobytes()
+    for features in (
+        mapped,
+        b"IxPT" + whole[4:],
+        whole[:-1],
+        whole + b"\0",
+        whole[:100],
+        b"",
+        whole[:12] + struct.pack("<q", 2**40) + whole[20:],
+    ):
+        archived(path, text, features)
+        with pytest.raises(UserError, match=r"damaged or no index|contradicts itself"):
+            read_index(path)
+    for other in {"flat", "hnsw", "ivfpq"} - {kind}:
+        archived(
+            path, json.dumps({**described, "kind": other, "settings": {"ef": 9, "nprobe": 1}}).encode(), whole
+        )
+        with pytest.raises(UserError, match="the kind of a record"):
+            read_index(path)
+    for place in range(45):  # the first record's header, and the length or number behind it
+        for bit in range(8):
+            flipped = bytearray(whole)
+            flipped[place] ^= 1 << bit
+            archived(path, text, bytes(flipped))
+            with pytest.raises(UserError, match=r"damaged or no index|contradicts itself"):
+                read_index(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("neighbour", 300, "a feature that there is not"),
+        ("neighbour", -2, "a feature that there is not"),
+        ("entry", 300, "begins at a feature"),
+        ("entry", -1, "begins at a feature"),
+    ],
+)
+def test_a_graph_that_leads_out_of_memory_is_refused(clustered, tmp_path, faiss_reads, field, value, message):
+    path = tmp_path / "my.index"
+    index = gallery_index(clustered[0][:300], kind="hnsw")
+    described, whole = parts_of(index, path)
+    neighbours = faiss.vector_to_array(index.searched.hnsw.neighbors)
+    place = whole.index(neighbours.tobytes())
+    if field == "entry":
+        place += neighbours.nbytes
+    features = whole[:place] + struct.pack("<i", value) + whole[place + 4 :]
+    archived(path, json.dumps(described).encode(), features)
+    with pytest.raises(UserError, match=message):
+        read_index(path)
+
+
+def test_a_list_that_names_other_features_is_refused(clustered, tmp_path, faiss_reads):
+    path = tmp_path / "my.index"
+    described, whole = parts_of(gallery_index(clustered[0][:300], kind="ivfpq"), path)
+    archived(path, json.dumps(described).encode(), whole[:-8] + struct.pack("<q", 300))
+    with pytest.raises(UserError, match="do not hold each feature once"):
+        read_index(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"paths": ["../secret/x.png", "b", "c", "d"]}, "leads out of its folder"),
+        ({"paths": ["/etc/passwd", "b", "c", "d"]}, "leads out of its folder"),
+        ({"paths": ["a\0", "b", "c", "d"]}, "leads out of its folder"),
+        ({"paths": ["", "b", "c", "d"]}, "names no file"),
+        ({"paths": [7, "b", "c", "d"]}, "names no file"),
+        ({"paths": "abcd"}, "paths of index.json is of a wrong type"),
+        ({"left_out": {"../a": "x"}}, "leads out of its folder"),
+        ({"root": 7}, "root of index.json is of a wrong type"),
+        ({"metric": "euclidean"}, "the kind of a record"),
+        ({"metric": "manhattan"}, "metric manhattan"),
+        ({"kind": "lsh"}, "kind lsh"),
+        ({"dimension": 2**40}, "dimension"),
+        ({"dimension": True}, "dimension of index.json is of a wrong type"),
+        ({"settings": {"ef": 2**31}}, "ef of index.json is 2147483648"),
+        ({"settings": []}, "settings of index.json is of a wrong type"),
+    ],
+)
+def test_a_forged_description_is_refused(tmp_path, faiss_reads, change, message):
+    path = tmp_path / "my.index"
+    write_index(gallery_index(np.eye(4, dtype=np.float32)), path)
+    rewritten(path, lambda described: described.update(change))
+    with pytest.raises(UserError, match=message):
+        read_index(path)
+
+
+def test_no_small_file_unpacks_to_a_large_one(tmp_path, faiss_reads):
+    path = tmp_path / "my.index"
+    described, whole = parts_of(gallery_index(np.eye(4, dtype=np.float32)), path)
+    text = json.dumps(described).encode()
+    for words, message in (
+        (dict(features=bytes(10**8), compression=zipfile.ZIP_DEFLATED), "a part is compressed"),
+        (dict(features=bytes(10**6)), "is larger than 4 paths and 4 dimensions ask for"),
+        (dict(features=whole, SHA256SUMS=b"x" * 2000), "larger than this program writes"),
+        (dict(features=whole, SHA256SUMS=b"x"), "SHA-256 sums are wrong"),
+        (dict(features=whole, SHA256SUMS=None), "older version, without SHA256SUMS: build it again"),
+        (dict(features=whole, another=b"x"), "and nothing else"),
+    ):
+        archived(path, text, **words)
+        with pytest.raises(UserError, match=message):
+            read_index(path)
 
 
 def test_other_files_are_refused_with_a_message(tmp_path):

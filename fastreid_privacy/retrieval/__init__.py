@@ -7,6 +7,7 @@ The way of one answer, and the file of each stage::
     index         FAISS indexes: exact (flat), compressed (ivfpq), a graph (hnsw)
     measure       how near an inexact index comes to the exact search, and at what cost
     build         folder → index
+    faiss_bytes   which bytes FAISS may read
     index_file    the one file that an index is kept in
     query         pictures → rankings
     strip         queries and ranked pictures as one picture
