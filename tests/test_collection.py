@@ -162,9 +162,8 @@ def test_jpg_files_have_that_quality(weights, raw, tmp_path, quality, capsys):
     for path in (tmp_path / "png").rglob("*.png"):
         buffer = io.BytesIO()
         Image.fromarray(pixels(path)).save(buffer, format="JPEG", quality=quality, subsampling="4:2:0")
-        assert (
-            tmp_path / "jpg" / path.relative_to(tmp_path / "png").with_suffix(".jpg")
-        ).read_bytes() == buffer.getvalue()
+        stored = tmp_path / "jpg" / path.relative_to(tmp_path / "png").with_suffix(".jpg")
+        assert stored.read_bytes() == buffer.getvalue()
 
 
 def test_a_data_set_stays_a_data_set(weights, small_dataset, tmp_path, monkeypatch):
@@ -575,9 +574,8 @@ def test_conventional_operators_keep_sizes(raw, tmp_path, method):
     assert anonymize("--method", method, "--input", raw, "--output", tmp_path / "p", *options) == 0
     for path in raw.rglob("*.jpg"):
         image = torch.from_numpy(pixels(path)).permute(2, 0, 1)[None]
-        written = torch.from_numpy(
-            pixels(tmp_path / "p" / path.relative_to(raw).with_suffix(".png"))
-        ).permute(2, 0, 1)[None]
+        target = tmp_path / "p" / path.relative_to(raw).with_suffix(".png")
+        written = torch.from_numpy(pixels(target)).permute(2, 0, 1)[None]
         assert written.shape == image.shape
         if method == "blur":
             scale = image.shape[2] / 256

@@ -123,12 +123,9 @@ def test_curve_draws_losses_checks_and_decisions(tmp_path, drawn):
     for dark in (False, True):
         training_curve(metrics, checks, tmp_path / "curve.png", 5, dark=dark)
         with Image.open(tmp_path / "curve.png") as image:
-            assert image.size == (960, round(sum(figures.PANEL_HEIGHTS.values()) * 160)) and image.convert(
-                "RGB"
-            ).getpixel((2, 2)) in (
-                (255, 255, 255),
-                (0x16, 0x19, 0x1D),
-            )
+            corner = image.convert("RGB").getpixel((2, 2))
+            assert image.size == (960, round(sum(figures.PANEL_HEIGHTS.values()) * 160))
+            assert corner in ((255, 255, 255), (0x16, 0x19, 0x1D))
     loss, rank1, psnr, ssim = drawn["curve.png"].axes
     losses = lines_of(loss)
     assert (
