@@ -13,6 +13,7 @@ from .errors import UserError
 from .lock import locked
 
 UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
+LONGEST_STEM = 200  # bytes: systems allow names of 255
 
 
 def write_atomically(
@@ -52,8 +53,9 @@ def _unfinished(path: Path) -> Path:
 
 
 def _stem(name: str) -> str:
-    """What stands for a file's name in that of its unfinished one: short, however long the name is."""
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    """What stands for a file's name in that of its unfinished one: itself, or a digest of a long one."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= LONGEST_STEM else hashlib.sha256(encoded).hexdigest()[:32]
 
 
 def _create(path: Path, private: bool) -> BinaryIO:
