@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 from ..config import image_device, parse_config
 from ..core.errors import UserError, brief
-from ..core.files import read_file
 from ..core.images import to_bytes, to_levels, to_unit
 from ..desensitize import Desensitizer
 from ..model.storage import ImageStorage
@@ -34,6 +33,7 @@ from .onnx_export import image_graph
 from .onnx_runtime import OnnxNetwork, read_graph
 from .reading import TrainedCheckpoint, read_safetensors, read_trained, trained_checkpoint
 from .rebuilding import build_part
+from .release import read_part
 
 RUNTIMES = ("torch", "onnx")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -203,14 +203,14 @@ class _Wanted:
 
 def _open(path: str | Path) -> bytes | TrainedCheckpoint:
     """The bytes of a graph; of any other file, its tensors and its config."""
-    return read_file(path) if Path(path).suffix == GRAPH else read_trained(path)
+    return read_part(path) if Path(path).suffix == GRAPH else read_trained(path)
 
 
 def _open_key(path: str | Path, passphrase: Callable[[], str] | None) -> bytes | TrainedCheckpoint:
     """As :func:`_open`, of an encrypted file."""
     from ..keys.encryption import decrypt  # needed for encrypted files alone
 
-    encrypted = read_file(path)
+    encrypted = read_part(path)
     if passphrase is None:
         raise UserError(f"{path} is encrypted: its passphrase is needed")
     content, about = decrypt(encrypted, passphrase(), path)

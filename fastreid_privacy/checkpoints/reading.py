@@ -21,6 +21,7 @@ from ..config import parse_config
 from ..core.errors import UserError, some_of, typed
 from .checksum import KEY, NOT_YET, check_checksum, with_checksum
 from .fingerprints import anonymizer_fingerprint
+from .release import compare_with_release
 
 SAFETENSORS = ".safetensors"
 
@@ -90,7 +91,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         its keys.
 
     Raises:
-        UserError: no such file, a damaged one, or one that is no checkpoint.
+        UserError: no such file, a damaged one, one that is no checkpoint, or another than its release lists.
     """
     content = _read(path)
     for key in ("model", "state_dict"):
@@ -202,6 +203,7 @@ def _read(path: str | Path) -> Any:
         )
     if Path(path).stat().st_size == 0:
         raise UserError(f"{path} is empty")
+    compare_with_release(path)
     try:
         if str(path).endswith(SAFETENSORS):
             return read_safetensors(Path(path).read_bytes())

@@ -3,7 +3,7 @@
 The anonymizer is for the camera side, the recovery decoder is a key, the Re-ID model is for researchers.
 ``anonymizer.safetensors`` and ``recovery.key`` (or ``recovery.safetensors``) are read without pickle;
 ``reid.pth`` is a plain fastreid checkpoint, for fastreid reads no other kind. Each part can be written as an
-ONNX graph too, with the same metadata and as carefully kept.
+ONNX graph too, with the same metadata and as carefully kept. ``release.json`` lists the files.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .fingerprints import anonymizer_fingerprint
 from .onnx_export import image_graph, reid_graph
 from .reading import read_trained, write_safetensors
 from .rebuilding import build_part, rebuild
+from .release import LIST, release_list
 
 FILES = {
     "anonymizer": "anonymizer.safetensors",
@@ -74,7 +75,7 @@ def split_checkpoint(
     parts = _parts(trained.weights)
     if not parts:
         raise UserError(f"{weights} holds neither an anonymizer, a recovery decoder nor a Re-ID model")
-    refuse_existing(folder, (*FILES.values(), *SECRET.values()))
+    refuse_existing(folder, (*FILES.values(), *SECRET.values(), LIST))
     secret = passphrase() if passphrase is not None and "recovery" in parts else None
     about = {
         "format": "fastreid_privacy",
@@ -95,7 +96,8 @@ def split_checkpoint(
                 files[name] = encrypted_name
                 contents[name] = _encrypted(name, contents[name], secret, about)
     private = [file for name, file in files.items() if name in SECRET]
-    write_new(folder, {file: contents[name] for name, file in files.items()}, private)
+    by_name = {file: contents[name] for name, file in files.items()}
+    write_new(folder, {**by_name, LIST: release_list(by_name)}, private)
     return {name: folder / file for name, file in files.items()}
 
 

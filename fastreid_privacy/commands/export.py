@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..checkpoints.release import LIST
 from ..checkpoints.splitting import split_checkpoint
 from ..core.errors import UserError, exit_code, say
 from ..keys.passphrase import read_passphrase
@@ -79,3 +81,6 @@ def _export(options: argparse.Namespace) -> None:
     for part, who in WHO.items():
         files = " and ".join(str(written[name]) for name in (part, f"{part}_onnx") if name in written)
         say(f"{files}: {who}" if files else f"no {part}: the checkpoint holds none", sys.stdout)
+    release = options.output / LIST
+    digest = hashlib.sha256(release.read_bytes()).hexdigest()
+    say(f"{release}: for each of them, beside their file; its SHA-256 is {digest}", sys.stdout)
