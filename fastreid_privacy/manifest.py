@@ -5,7 +5,7 @@ Line 1 says what the files were made by; then one line for each file, sorted by 
 ``sealed_sha256`` where a sealed original lies beside it (line 1 has ``recipient`` then, whose key opens it;
 older files have none); or ``path`` and ``failed``, the reason. The last
 line counts both. Neither raw pixels nor hashes of raw files are in it: a hash would tell who holds a raw
-image that it is in the collection.
+image that it is in the collection. A journal's lines also have ``stamp`` (``collection.stamps``).
 
 Of a data set by its name, line 1 also has ``dataset``, its name, and ``label_prefix``, what stands before
 numbers in the training items of fastreid (``market1501_``); and each file has ``labels``: [part, identity,
@@ -109,7 +109,7 @@ def _check(record: dict) -> None:
             raise ValueError(f"the line of {record['path']} has the label {[part, *label]}")
 
 
-def line(record: dict) -> bytes:
+def line(record: dict | list) -> bytes:
     """One line of a manifest."""
     return json.dumps(record, ensure_ascii=True, sort_keys=False).encode() + b"\n"
 

@@ -26,6 +26,7 @@ from fastreid_privacy.collection import floor, protect
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection.pipeline import AHEAD, side_by_side
 from fastreid_privacy.collection.source import folder_source
+from fastreid_privacy.collection.stamps import STAMPS
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
@@ -86,7 +87,11 @@ def test_protected_files_are_what_the_anonymizer_gives(weights, raw, tmp_path):
     protect_images = fastreid_privacy.load_anonymizer(weights, "cpu")
     sources = sorted(raw.rglob("*.jpg"))
     assert sorted(contents(out)) == sorted(
-        ["manifest.jsonl", *(path.relative_to(raw).with_suffix(".png").as_posix() for path in sources)]
+        [
+            STAMPS,
+            "manifest.jsonl",
+            *(path.relative_to(raw).with_suffix(".png").as_posix() for path in sources),
+        ]
     )
     manifest = read_manifest(out / "manifest.jsonl")
     assert manifest.complete and manifest.header["anonymizer"] == protect_images.fingerprint
@@ -374,7 +379,7 @@ def test_nothing_of_the_raw_file_but_its_size_is_kept(weights, small_dataset, tm
         assert anonymize("--weights", weights, "--input", raw, "--output", out, "--format", kind) == 0
         for name, content in contents(out).items():
             assert secret not in content, name
-            if name != "manifest.jsonl":
+            if name not in (STAMPS, "manifest.jsonl"):
                 with Image.open(io.BytesIO(content)) as file:
                     assert not file.getexif() and not {"icc_profile", "comment", "exif"} & set(file.info)
     hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in raw.iterdir()}
@@ -454,7 +459,7 @@ def test_long_names_are_protected(raw, tmp_path):
     for name in names:
         shutil.copy(source, tmp_path / "raw" / name)
     assert anonymize("--method", "blur", "--input", tmp_path / "raw", "--output", tmp_path / "out") == 0
-    expected = ["manifest.jsonl", *(name.replace(".jpg", ".png") for name in names)]
+    expected = [STAMPS, "manifest.jsonl", *(name.replace(".jpg", ".png") for name in names)]
     assert sorted(contents(tmp_path / "out")) == sorted(expected)
 
 
@@ -540,7 +545,7 @@ def test_pseudonyms_depend_on_the_key_alone(weights, raw, tmp_path, capsys):
     names = set(contents(tmp_path / "p"))
     manifest = (tmp_path / "p" / "manifest.jsonl").read_text()
     assert (
-        len(names) == 15
+        len(names) == 16
         and not any("rson" in name or "cam" in name for name in names)
         and "rson" not in manifest
     )
@@ -562,7 +567,7 @@ def test_pseudonyms_depend_on_the_key_alone(weights, raw, tmp_path, capsys):
     assert "in all, 14 images" in capsys.readouterr().out
     key.write_bytes(bytes(32))
     assert anonymize(*words, "--output", tmp_path / "other") == 0
-    assert set(contents(tmp_path / "other")) & names == {"manifest.jsonl"}
+    assert set(contents(tmp_path / "other")) & names == {"manifest.jsonl", STAMPS}
     key.write_bytes(b"short")
     assert anonymize(*words, "--output", tmp_path / "short") == 2
     assert "at least 16" in capsys.readouterr().err
@@ -588,7 +593,7 @@ def test_noise_is_not_to_be_repeated(raw, tmp_path):
         assert anonymize("--method", "noise", "--input", raw, "--output", tmp_path / name) == 0
     first, second = contents(tmp_path / "a"), contents(tmp_path / "b")
     assert first.keys() == second.keys() and protect.NOISE_KEY not in first
-    assert all(first[name] != second[name] for name in first)
+    assert all((first[name] != second[name]) == (name != STAMPS) for name in first)
 
 
 def test_noise_has_the_whole_secret_of_each_picture(raw, tmp_path, stream_keys):

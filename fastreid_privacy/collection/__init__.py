@@ -6,6 +6,7 @@ The way of one file::
     output          the output folder: one run's alone, continued, never others' files
     pipeline        decoding, the network and encoding side by side, batch by batch
     batch_mapper    the network over a batch of pictures
+    stamps          raw files that were replaced under their name are noticed
     run             files written whole, continued after a kill, and every one accounted for by name
     protect         raw → protected
     recover         protected → recovered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from ..core.errors import UserError
 from ..core.files import is_unfinished, write_atomically
 from ..core.lock import locked
 from ..manifest import FORMAT, JOURNAL, MANIFEST, Manifest, line, read_manifest, unchanged
+from .stamps import STAMP, Stamper, read_stamps
 
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
 
@@ -90,6 +91,37 @@ def still_there(output: Path, earlier: Manifest, wanted: set[str]) -> dict[str, 
     return done
 
 
+def replaced(
+    output: Path, done: dict[str, dict], sources: Mapping[str, Path], stamp: Stamper | None
+) -> list[str]:
+    """Which files were made from a raw file that is another one now, by its size or time.
+
+    A file of an older version has no stamp, and gets that of its raw file as it is now.
+
+    Args:
+        output: folder.
+        done: entries of :func:`still_there`; they get their stamps.
+        sources: the raw file of each.
+        stamp: None: raw files are not looked at.
+    """
+    if stamp is None:
+        return []
+    kept, others = read_stamps(output), []
+    for path, entry in done.items():
+        now = stamp(path, sources[path])
+        then = entry.setdefault(STAMP, kept.get(path, now))
+        if now != then:
+            others.append(path)
+    return others
+
+
+def remove(output: Path, entries: Iterable[dict]) -> None:
+    """Delete the files of entries."""
+    for entry in entries:
+        for name in _files(entry):
+            (output / name).unlink(missing_ok=True)
+
+
 def _files(entry: dict) -> list[str]:
     """The paths of an entry's files: the protected one, and its sealed original where there is one."""
     return [entry["path"], *([entry["sealed"]] if "sealed" in entry else [])]
@@ -99,14 +131,16 @@ class Journal:
     """The entries of finished files, each on the disk before the next batch is counted.
 
     Args:
-        path: of the file; it is written anew, without the torn line of a killed run.
+        path: of the file; it is written anew, without the torn line of a killed run. Only its owner may read
+            it.
         header: the manifest's first line.
         entries: of the files that are there already.
     """
 
     def __init__(self, path: Path, header: dict, entries: Iterable[dict]):
         self.path = path
-        write_atomically(path, lambda file: file.writelines(map(line, [header, *entries])))
+        lines = map(line, [header, *entries])
+        write_atomically(path, lambda file: file.writelines(lines), private=True)
 
     def __enter__(self) -> Journal:
         self.file = self.path.open("ab")

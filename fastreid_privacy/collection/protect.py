@@ -22,6 +22,7 @@ from .batch_mapper import BatchMapper
 from .floor import check_changed
 from .run import Job, Loaded, Work, run
 from .source import Source, check_apart, targets
+from .stamps import stamper
 
 if TYPE_CHECKING:  # of an extra that only sealing needs
     from ..keys.sealing import Sealer
@@ -40,6 +41,7 @@ class ProtectionOptions:
         workers: threads, each of which has a batch, or a few frames; None: as many as there are cores.
         pseudonym_key: rename files by a keyed hash of their path.
         seal: to the owner's key; a sealed original is written beside each protected file.
+        renew: protect raw files that were replaced since anew, and replace what was written of them.
     """
 
     method: str = "learned"
@@ -47,6 +49,7 @@ class ProtectionOptions:
     workers: int | None = None
     pseudonym_key: bytes | None = None
     seal: Sealer | None = None
+    renew: bool = False
 
 
 class Protection(NamedTuple):
@@ -108,10 +111,19 @@ def protect_collection(
         image_map, options.batch_size, (lambda: _noise_key(output)) if conventional else None
     )
     header = {**protection_header(image_map, options, storage.name), **source.dataset}
+    work = Work(
+        header,
+        load,
+        mapper,
+        finish,
+        stamp=stamper(options.pseudonym_key),
+        repeatable="noise" not in header and seal is None,
+        renew=options.renew,
+    )
     done = run(
         jobs,
         output,
-        Work(header, load, mapper, finish),
+        work,
         batch_size=options.batch_size,
         workers=options.workers,
         describe="protecting",

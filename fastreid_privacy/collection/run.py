@@ -13,8 +13,14 @@ from tqdm import tqdm
 from ..core.errors import UserError
 from ..core.files import remove_unfinished, write_atomically
 from ..manifest import JOURNAL, Manifest, write_manifest
-from .output import HOPELESS, Journal, open_output, still_there
+from .output import HOPELESS, Journal, open_output, remove, replaced, still_there
 from .pipeline import side_by_side
+from .stamps import STAMP, Stamper, write_stamps
+
+REPLACED = (
+    "its raw file was replaced since it was protected (size or time differ); --renew protects it anew, and "
+    "replaces what was written"
+)
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,19 @@ class Work:
         map_batch: the pictures of a whole batch, in its order, None where there is none, to as many.
         finish: a job, what was loaded and its mapped picture to the content of the file; may add to
             ``about``.
+        stamp: tells whether a job's source was replaced since; None: sources are not looked at.
+        repeatable: whether the same source gives the same bytes again, so that one of another time can be
+            compared.
+        renew: delete what was made of sources that were replaced, and make it anew; else they are named.
     """
 
     header: dict
     load: Callable[[Job], Loaded]
     map_batch: Callable[[Sequence[np.ndarray | None]], Sequence[np.ndarray | None]]
     finish: Callable[[Job, Loaded, np.ndarray], bytes]
+    stamp: Stamper | None = None
+    repeatable: bool = True
+    renew: bool = False
 
 
 def run(
@@ -82,7 +95,7 @@ def run(
         describe: of the progress bar.
 
     Returns:
-        What manifest.jsonl holds now.
+        What manifest.jsonl holds now; but files whose source was replaced are among the failed.
 
     Raises:
         UserError: as :func:`open_output`, or when a full or read-only disk ends the run; running it again
@@ -91,17 +104,28 @@ def run(
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
     with open_output(output, work.header) as earlier:
         done = still_there(output, earlier, {job.path for job in jobs})
+        others = replaced(output, done, {job.path: job.source for job in jobs}, work.stamp)
+        if work.renew:
+            remove(output, [done.pop(path) for path in others])
+        suspects = {path: done[path] for path in others if path in done}
+        refused = {} if work.repeatable else dict.fromkeys(suspects, REPLACED)
+        written = [*done.values()]
+        for path in suspects if work.repeatable else ():
+            del done[path]  # made again, to be compared
         failed: dict[str, str] = {}
         open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]
 
         def whole(batch: Sequence[Job]) -> list[tuple[str, dict | str]]:
             loaded = [_load(job, work) for job in batch]
             mapped = work.map_batch([None if isinstance(item, str) else item.pixels for item in loaded])
-            return [_finish(*item, work, output, done) for item in zip(batch, loaded, mapped, strict=True)]
+            return [
+                _finish(*item, work, output, done, suspects)
+                for item in zip(batch, loaded, mapped, strict=True)
+            ]
 
         counted = len(jobs) - sum(map(len, open_batches))
         with (
-            Journal(output / JOURNAL, earlier.header, done.values()) as journal,
+            Journal(output / JOURNAL, earlier.header, written) as journal,
             tqdm(total=len(jobs), initial=counted, unit=" images", desc=describe, disable=None) as progress,
         ):
             folders = {(output / job.path).parent for batch in open_batches for job in batch}
@@ -109,25 +133,40 @@ def run(
                 remove_unfinished(folder)
             for results in side_by_side(open_batches, whole, workers):
                 made = {path: result for path, result in results if isinstance(result, dict)}
-                failed.update({path: result for path, result in results if isinstance(result, str)})
+                for path, reason in results:
+                    if isinstance(reason, str):
+                        (refused if path in suspects else failed)[path] = reason
                 journal.add(entry for path, entry in made.items() if path not in done)
                 done.update(made)
                 progress.update(len(results))
-            write_manifest(output, earlier.header, done.values(), failed)
+            entries = {**done, **{path: suspects[path] for path in refused}}
+            write_stamps(output, entries.values())
+            write_manifest(output, earlier.header, entries.values(), failed)
         (output / JOURNAL).unlink()
-        return Manifest(earlier.header, done, failed, True)
+        made = {path: entry for path, entry in entries.items() if path not in refused}
+        return Manifest(earlier.header, made, failed | refused, True)
 
 
 def _load(job: Job, work: Work) -> Loaded | str:
     """What was read, or the reason why nothing was."""
+    stamp = work.stamp(job.path, job.source) if work.stamp else None  # before it is read
     try:
-        return work.load(job)
+        loaded = work.load(job)
     except UserError as error:
         return str(error)
+    if stamp:
+        loaded.about[STAMP] = stamp
+    return loaded
 
 
 def _finish(
-    job: Job, loaded: Loaded | str, mapped: np.ndarray | None, work: Work, output: Path, done: dict
+    job: Job,
+    loaded: Loaded | str,
+    mapped: np.ndarray | None,
+    work: Work,
+    output: Path,
+    done: dict[str, dict],
+    suspects: dict[str, dict],
 ) -> tuple[str, dict | str]:
     """(path, line of the manifest, or the reason why there is no file)."""
     if isinstance(loaded, str):
@@ -138,6 +177,10 @@ def _finish(
     target = output / job.path
     try:
         content = work.finish(job, loaded, mapped)
+        about = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        if job.path in suspects:
+            same = about["sha256"] == suspects[job.path]["sha256"]
+            return job.path, {**suspects[job.path], STAMP: loaded.about.get(STAMP)} if same else REPLACED
         if target.is_symlink() or (target.exists() and target.read_bytes() != content):
             return job.path, "a file of this name is there already, which this run did not write"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -150,5 +193,4 @@ def _finish(
                 f"{target} cannot be written: {error.strerror}; run the same command again to continue"
             ) from None
         return job.path, f"it cannot be written: {error.strerror}"
-    about = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     return job.path, {"path": job.path, **loaded.about, **about}

@@ -85,6 +85,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PUBLIC_KEY",
         help="store each raw file beside the protected one, encrypted to this key",
     )
+    parser.add_argument(
+        "--renew",
+        action="store_true",
+        help="protect raw files anew that were replaced under their old name; what was written of them is "
+        "replaced, sealed originals too",
+    )
     add_run_options(parser)
     add_video_options(parser)
     parser.add_argument(
@@ -106,6 +112,7 @@ def _anonymize(options: argparse.Namespace) -> None:
         workers=options.workers,
         pseudonym_key=read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None,
         seal=read_sealer(options.seal) if options.seal else None,
+        renew=options.renew,
     )
     if Path(options.input).is_file():
         _warn_of_origin(options, image_map)

@@ -12,6 +12,7 @@ from ..checkpoints.image_maps import ImageMap
 from ..collection.batch_mapper import BatchMapper
 from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions, protection_header, write_sealed
 from ..collection.source import check_apart, targets
+from ..collection.stamps import stamper
 from ..core.errors import UserError
 from ..core.pictures import read_bytes
 from ..manifest import Manifest, file_hash
@@ -61,6 +62,7 @@ def protect_video(
     """
     source, output, seal = Path(source), Path(output), options.seal
     check_apart(source, output)
+    stamp = stamper(options.pseudonym_key)
     read_hash = _hash(source) if seal else ""
     source_format = video_format(source)
     announced = count_frames(source)
@@ -116,7 +118,9 @@ def protect_video(
                 )
             entry.update(write_sealed(output, path, seal(source.name, content)))
 
-    video = VideoWork(source, path, header, source_format, announced, work, finish, codec, crf)
+    video = VideoWork(
+        source, path, header, source_format, announced, work, finish, codec, crf, stamp, options.renew
+    )
     return make_video(video, output, workers=options.workers, describe="protecting")
 
 

@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from ..collection.output import HOPELESS, Journal, open_output, still_there
+from ..collection.output import HOPELESS, Journal, open_output, remove, replaced, still_there
 from ..collection.pipeline import side_by_side
+from ..collection.stamps import STAMP, Stamper, write_stamps
 from ..core.errors import UserError
 from ..core.files import remove_unfinished, write_atomically
 from ..manifest import JOURNAL, Manifest, file_hash, write_manifest
@@ -34,6 +35,8 @@ class VideoWork:
         finish: gets the line of the manifest, and the writer, when all frames are written; adds to the line,
             and raises UserError when the video must not appear.
         codec, crf: of the video to write.
+        stamp: tells whether the source was replaced since; None: it is not looked at.
+        renew: replace what was made of a source that was replaced since; else it is refused.
     """
 
     source: Path
@@ -45,6 +48,8 @@ class VideoWork:
     finish: Callable[[dict, VideoWriter], None]
     codec: str = LOSSLESS
     crf: int = DEFAULT_CRF
+    stamp: Stamper | None = None
+    renew: bool = False
 
 
 def make_video(video: VideoWork, output: Path, *, workers: int | None, describe: str) -> Manifest:
@@ -62,8 +67,8 @@ def make_video(video: VideoWork, output: Path, *, workers: int | None, describe:
         What manifest.jsonl holds now.
 
     Raises:
-        UserError: as :func:`open_output`, when the source is damaged, or when a full or read-only disk ends
-            the run.
+        UserError: as :func:`open_output`, when the source is damaged or was replaced since, or when a full or
+            read-only disk ends the run.
     """
     with open_output(output, video.header) as earlier:
         return _make(video, output, earlier, workers, describe)
@@ -72,6 +77,14 @@ def make_video(video: VideoWork, output: Path, *, workers: int | None, describe:
 def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int | None, describe: str) -> Manifest:
     done = still_there(output, earlier, {video.path})
     target = output / video.path
+    if replaced(output, done, {video.path: video.source}, video.stamp):
+        if not video.renew:
+            raise UserError(
+                f"{video.source} was replaced since {target} was made from it (size or time differ); --renew "
+                "protects it anew, and replaces what was written"
+            )
+        remove(output, done.values())
+        done = {}
     if not done and (target.is_symlink() or target.exists()):
         raise UserError(
             f"{target} is there already, and no run of this command wrote it; choose another --output"
@@ -81,6 +94,8 @@ def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int | None
         if not done:
             size = {"width": video.format.width, "height": video.format.height}
             entry = {"path": video.path, **size, "frames": 0}
+            if video.stamp and (stamp := video.stamp(video.path, video.source)):
+                entry[STAMP] = stamp
             try:
                 write_atomically(target, lambda file: _write(file, video, entry, journal, workers, describe))
             except OSError as error:
@@ -90,6 +105,7 @@ def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int | None
                     ) from None
                 raise
             done = {video.path: entry}
+        write_stamps(output, done.values())
         write_manifest(output, earlier.header, done.values(), {})
     (output / JOURNAL).unlink()
     return Manifest(earlier.header, done, {}, True)
