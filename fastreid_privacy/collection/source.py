@@ -30,6 +30,7 @@ class Source:
         paths: of the images, relative to it, sorted, "/" between the parts.
         others: relative paths of what is left out: files with another ending, hidden ones, links that lead
             back to a folder above.
+        unread: folders that were not searched, with the reason of each.
         dataset: of a data set by its name, what the manifest's first line says of it.
         labels: by path, of a data set by its name: [part, identity, camera] of each item.
     """
@@ -37,23 +38,25 @@ class Source:
     root: Path
     paths: list[str]
     others: list[str] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
     dataset: dict[str, str] = field(default_factory=dict)
     labels: dict[str, list[list]] = field(default_factory=dict)
 
 
-def folder_source(root: str | Path, option: str = "--input") -> Source:
+def folder_source(root: str | Path, option: str = "--input", output: str | Path | None = None) -> Source:
     """The images of a folder at any depth, as :func:`fastreid_privacy.core.folders.images_below`.
 
     Args:
         root: the folder.
         option: that names it, for messages.
+        output: the folder for what is made of the images, to which no link may lead.
 
     Raises:
-        UserError: when it is no folder, cannot be listed, or holds no image.
+        UserError: when it is no folder, cannot be listed, holds no image, or a link to the output folder.
     """
     root = Path(root)
     nor = ", nor a data set that fastreid knows, nor a video" if option == "--input" else ""
-    return Source(root, *images_below(root, f"{option} {root}", nor))
+    return Source(root, *images_below(root, f"{option} {root}", nor, output))
 
 
 def dataset_source(cfg: CfgNode, name: str) -> Source:

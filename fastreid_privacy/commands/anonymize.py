@@ -127,7 +127,7 @@ def _anonymize(options: argparse.Namespace) -> None:
         f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}",
         sys.stdout,
     )
-    report_failed(failed, "protected")
+    report_failed({**source.unread, **failed}, "protected")
 
 
 def _refuse_unread_keys(options: argparse.Namespace) -> None:
@@ -189,7 +189,7 @@ def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:
 def _source(options: argparse.Namespace) -> Source:
     if not Path(options.input).is_dir() and is_dataset(options.input):
         return dataset_source(load_config("", options.options), options.input)
-    return folder_source(options.input)
+    return folder_source(options.input, output=options.output)
 
 
 def _storage(options: argparse.Namespace) -> ImageStorage:

@@ -115,7 +115,9 @@ def _build(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
     )
     write_index(index, options.index)
-    seconds, files = time.perf_counter() - start, len(index.paths) + len(index.left_out)
+    folders = [reason for path, reason in index.left_out.items() if path.endswith("/")]
+    unread = [reason for path, reason in index.left_out.items() if not path.endswith("/")]
+    seconds, files = time.perf_counter() - start, len(index.paths) + len(unread)
     say(
         f"{len(index.paths):,} of {files:,} images of {index.root} indexed in {seconds:.1f} s "
         f"({files / seconds:.0f} images/s): {index.kind}, {index.metric}"
@@ -123,12 +125,12 @@ def _build(options: argparse.Namespace) -> None:
         f"{megabytes(index.searched):.1f} MiB",
         sys.stdout,
     )
-    if index.left_out:
-        say(
-            f"warning: {len(index.left_out):,} of {files:,} images are not in the index, for they cannot "
-            "be read:"
-        )
-        _say_some(list(index.left_out.values()))
+    if unread:
+        say(f"warning: {len(unread):,} of {files:,} images are not in the index, for they cannot be read:")
+        _say_some(unread)
+    if folders:
+        say(f"warning: {len(folders):,} folders were not searched, and their images are not in the index:")
+        _say_some(folders)
     if index.measured:
         say(describe(index.measured, index.kind, index.settings), sys.stdout)
     say(f"index: {options.index}", sys.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from .errors import UserError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")  # of the images of a data set
 ENDINGS = (*IMAGE_ENDINGS, ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")  # of images of any origin
+DEEPEST = 100  # folders in folders
+MOST_PATHS = 16  # along which links may lead to one folder: a few links to links make millions of paths
 
 
 class FolderImages(NamedTuple):
@@ -18,55 +21,107 @@ class FolderImages(NamedTuple):
     Attributes:
         paths: of the images, sorted.
         others: of what is left out: files with another ending, hidden ones, links back to a folder above.
+        unread: folders that were not searched, with the reason of each: images may be missing.
     """
 
     paths: list[str]
     others: list[str]
+    unread: dict[str, str]
 
 
-def images_below(root: str | Path, name: str, nor: str = "") -> FolderImages:
-    """The images of a folder at any depth.
+def images_below(root: str | Path, name: str, nor: str = "", apart: str | Path | None = None) -> FolderImages:
+    """The images of a folder at any depth up to :data:`DEEPEST`.
 
-    Links to files and folders are followed, but not back to a folder that they lie in.
+    Links to files and folders are followed, but not back to a folder that they lie in, and to one folder
+    along :data:`MOST_PATHS` paths at most.
 
     Args:
         root: the folder.
         name: what the user calls it, for messages: "--input PATH", "gallery PATH".
         nor: what else it could have been and is not, behind "PATH does not exist".
+        apart: an output folder, to which no link may lead.
 
     Raises:
-        UserError: when it is no folder, cannot be listed, or holds no image.
+        UserError: when it is no folder, cannot be listed, holds no image, or a link to ``apart``.
     """
     if not os.path.isdir(root):
         raise UserError(f"{name} {'is no folder' if os.path.exists(root) else 'does not exist'}{nor}")
-    paths: list[str] = []
-    others: list[str] = []
+    found = _Search(Path(root), name, None if apart is None else Path(os.path.realpath(apart)))
+    found.search(PurePosixPath(), frozenset())
+    if not found.paths:
+        why = "".join(f"; {path}: {reason}" for path, reason in list(found.unread.items())[:1])
+        raise UserError(f"{name} holds no image ({', '.join(ENDINGS)}), at any depth{why}")
+    return FolderImages(sorted(found.paths), found.others, found.unread)
 
-    def scan(folder: Path, relative: PurePosixPath, above: frozenset[tuple[int, int]]) -> None:
+
+class _Search:
+    """A search through one folder; the lists are those of :class:`FolderImages`."""
+
+    def __init__(self, root: Path, name: str, apart: Path | None):
+        self.root, self.name, self.apart = root, name, apart
+        self.paths: list[str] = []
+        self.others: list[str] = []
+        self.unread: dict[str, str] = {}
+        self.visits: Counter[tuple[int, int]] = Counter()  # of each folder
+
+    def search(self, relative: PurePosixPath, above: frozenset[tuple[int, int]]) -> None:
+        """Search a folder.
+
+        Args:
+            relative: its path.
+            above: device and number of the folders that it lies in, along this path.
+        """
+        folder = self.root / relative
         try:
             about = folder.stat()
+            here = about.st_dev, about.st_ino
+            if here in above:
+                self.others.append(f"{relative}/ (a link back to a folder that it lies in)")
+                return
+            self.visits[here] += 1
+            if self.visits[here] > MOST_PATHS or len(relative.parts) > DEEPEST:
+                self.unread[f"{relative}/"] = (
+                    f"it lies more than {DEEPEST} folders deep"
+                    if len(relative.parts) > DEEPEST
+                    else f"links lead to this folder along more than {MOST_PATHS} paths"
+                )
+                return
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
+            if above:
+                self.unread[f"{relative}/"] = f"it cannot be listed: {error.strerror}"
+                return
             raise UserError(
                 f"folder {folder} cannot be listed: {error.strerror}; make it readable, or take another "
-                f"{name.split()[0]}"
+                f"{self.name.split()[0]}"
             ) from None
-        here = (about.st_dev, about.st_ino)
-        if here in above:
-            others.append(f"{relative}/ (a link back to a folder that it lies in)")
-            return
         for entry in entries:
-            path = relative / entry.name
-            if entry.is_dir():
-                if entry.name.startswith("."):
-                    others.append(f"{path}/")
-                else:
-                    scan(folder / entry.name, path, above | {here})
-            else:
-                image = entry.name.lower().endswith(ENDINGS) and not entry.name.startswith(".")
-                (paths if image else others).append(str(path))
+            self._take(entry, relative / entry.name, above | {here})
 
-    scan(Path(root), PurePosixPath(), frozenset())
-    if not paths:
-        raise UserError(f"{name} holds no image ({', '.join(ENDINGS)}), at any depth")
-    return FolderImages(sorted(paths), others)
+    def _take(self, entry: os.DirEntry[str], path: PurePosixPath, above: frozenset[tuple[int, int]]) -> None:
+        hidden = entry.name.startswith(".")
+        image = entry.name.lower().endswith(ENDINGS) and not hidden
+        if self.apart is not None and not hidden and entry.is_symlink():
+            self._check_link(path, self.apart)
+        try:
+            is_folder = entry.is_dir()
+        except OSError as error:  # a link in a circle, or through a closed folder
+            if not image:  # of an image, reading says why it cannot be read
+                self.unread[f"{path}/"] = f"the link cannot be followed: {error.strerror}"
+                return
+            is_folder = False
+        if not is_folder:
+            (self.paths if image else self.others).append(str(path))
+        elif hidden:
+            self.others.append(f"{path}/")
+        else:
+            self.search(path, above)
+
+    def _check_link(self, path: PurePosixPath, apart: Path) -> None:
+        """Refuse a link to the output folder, into it, or to a folder that it lies in."""
+        target = Path(os.path.realpath(self.root / path))
+        if target == apart or apart in target.parents or target in apart.parents:
+            raise UserError(
+                f"{self.name} holds the link {path}, which leads to the output folder {apart}: a second run "
+                "would take protected files for raw ones; remove the link, or choose another --output"
+            )

@@ -25,8 +25,8 @@ def build_index(
 ) -> GalleryIndex:
     """Index the pictures of a folder, at any depth.
 
-    Files that cannot be read are in ``left_out`` of the result. Beside the features, which every kind is
-    made from, only one batch is in memory.
+    Files that cannot be read, and folders that cannot be searched, are in ``left_out`` of the result. Beside
+    the features, which every kind is made from, only one batch is in memory.
 
     Example:
         >>> index = build_index("gallery", load_extractor("output/demo/model_best.pth"))  # doctest: +SKIP
@@ -44,11 +44,11 @@ def build_index(
             is asked of it.
     """
     root, metric = Path(gallery).absolute(), metric or extract.metric
-    paths = gallery_files(root)
+    paths, _, unread = gallery_files(root)
     check_kind(kind, len(paths))
     flat: faiss.IndexFlat | None = None
     indexed: list[str] = []
-    left_out: dict[str, str] = {}
+    left_out = {path: f"folder {root / path} was not searched: {reason}" for path, reason in unread.items()}
     batches = gallery_features(root, paths, extract, protect=protect, batch_size=batch_size)
     for read, features, reasons in batches:
         left_out.update(reasons)

@@ -13,22 +13,19 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.folders import images_below
+from ..core.folders import FolderImages, images_below
 from .extract import Extractor, open_picture
 
 
-def gallery_files(root: Path) -> list[str]:
+def gallery_files(root: Path) -> FolderImages:
     """Images of a folder at any depth, found as those of a collection are (:func:`images_below`).
-
-    Returns:
-        Sorted paths relative to it, with "/" between the parts.
 
     Raises:
         UserError: when it is no folder or holds no image.
     """
     if not root.is_dir():
         raise UserError(f"gallery {root} is no folder; name the folder of pictures with --gallery")
-    return images_below(root, f"gallery {root}").paths
+    return images_below(root, f"gallery {root}")
 
 
 class _Pictures(Dataset):

@@ -39,7 +39,8 @@ class GalleryIndex:
         fingerprint: of the Re-ID model that made the features
             (:func:`fastreid_privacy.checkpoints.fingerprints.reid_fingerprint`).
         protected: whether the images went through the anonymizer first.
-        left_out: relative path → why that file is not in the index.
+        left_out: relative path → why that file is not in the index; of a folder that was not searched, the
+            path ends in "/".
         settings: parameters of an inexact kind.
         measured: figures of :func:`.measure.compare_with_exact`, for an inexact kind.
     """
