@@ -12,11 +12,13 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
+from ..compat.labels import explained
 from ..core.errors import UserError
 from ..core.folders import IMAGE_ENDINGS
 from ..manifest import PARTS
 
 MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
+_MSMT17_ABSENT = "Dataset folder not found"  # msmt17.py:57, an AssertionError
 _WHERE_TO_GET = {
     "Market1501": (
         "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html, unpacked to Market-1501-v15.09.15/"
@@ -103,7 +105,7 @@ def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
 
     Raises:
         UserError: for an unknown name, or a data set that is not there: what is missing, where it was looked
-            for and where to get it.
+            for and where to get it. Also for one whose names or lists do not fit: the file and the rule.
     """
     known = sorted(DATASET_REGISTRY._obj_map)  # fastreid's registry has no public way to list its names
     if name not in known:
@@ -119,9 +121,17 @@ def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
     try:
         data = DATASET_REGISTRY.get(name)(root=str(root), **options)
         counts = {part: len(getattr(data, part)) for part in PARTS}  # files are listed at the first access
-    except (RuntimeError, AssertionError, OSError) as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except Exception as error:
+        absent = isinstance(error, (RuntimeError, OSError)) or str(error) == _MSMT17_ABSENT
+        if not absent and (reason := explained(error)):
+            raise UserError(
+                f"data set {name} under {root.resolve()} is not as fastreid reads it: {reason}. Rename, mend "
+                "or move away what is named here"
+            ) from None
+        if not absent and not isinstance(error, AssertionError):
+            raise  # a fault in a data set class of the user's own
         source = f" Get it from {_WHERE_TO_GET[name]} there." if name in _WHERE_TO_GET else ""
         raise UserError(
             f"data set {name} is not under {root.resolve()} ({error}). Set the environment variable "
