@@ -1,14 +1,26 @@
 """Data sets as they are found: MSMT17's cameras, Market-1501 folders, missing and odd files."""
 
+from fastreid_privacy.compat.patching import original_of  # importing the package makes fastreid work
+
+# isort: split
+import fastreid.data.data_utils
 import numpy as np
 import pytest
+import torch
+from fastreid.data.common import CommDataset
 from PIL import Image
 
 from fastreid_privacy.config import load_config
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.data import load_dataset
 from fastreid_privacy.data.datasets import read_market_folder
-from fastreid_privacy.data.loaders import PedestrianImages, validation_split
+from fastreid_privacy.data.loaders import build_test_loader, validation_split
+
+
+def read(path):
+    """The pixels that training and testing see of a file."""
+    return CommDataset([(str(path), 1, 0)], transform=np.asarray, relabel=False)[0]["images"]
 
 
 def picture(path, mode="RGB"):
@@ -105,13 +117,99 @@ def test_a_missing_data_set_says_where_and_what_runs_without_it(tmp_path, monkey
 def test_images_of_any_mode_are_read_as_rgb(tmp_path, mode, ending):
     path = tmp_path / f"image.{ending}"
     picture(path, mode)
-    item = PedestrianImages([(str(path), 1, 0)], transform=np.asarray, relabel=False)[0]
     with Image.open(path) as image:
-        assert np.array_equal(item["images"], np.asarray(image.convert("RGB")))
+        assert np.array_equal(read(path), np.asarray(image.convert("RGB")))
 
 
 def test_an_unreadable_image_is_named(tmp_path):
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"\xff\xd8 not a picture")
     with pytest.raises(UserError, match=r"broken\.jpg cannot be read"):
-        PedestrianImages([(str(path), 1, 0)], transform=np.asarray, relabel=False)[0]
+        read(path)
+
+
+def odd_pictures(folder):
+    """name → the pixels that a viewer shows of it."""
+    rng = np.random.default_rng(0)
+    rgb, alpha = rng.integers(0, 256, (8, 4, 3), np.uint8), rng.integers(0, 256, (8, 4, 1), np.uint8)
+    deep, levels = rng.integers(0, 65536, (8, 4), np.uint16), rng.integers(0, 256, (8, 4), np.uint8)
+    hidden, seen = rgb.copy(), rgb.copy()
+    hidden[:4], seen[:4] = (7, 8, 9), 255
+    opaque = np.repeat(np.repeat([[0], [255]], 4, axis=0), 4, axis=1).astype(np.uint8)
+    share = alpha / 255
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a viewer turns it clockwise
+    pictures = {
+        "deep.png": (Image.fromarray(deep), np.round(deep / 257)[..., None].repeat(3, 2)),
+        "deep.tif": (Image.fromarray(deep), np.round(deep / 257)[..., None].repeat(3, 2)),
+        "hidden.png": (Image.fromarray(np.dstack([hidden, opaque])), seen),
+        "hidden.webp": (Image.fromarray(np.dstack([hidden, opaque])), seen),
+        "alpha.png": (Image.fromarray(np.dstack([rgb, alpha])), rgb * share + 255 * (1 - share)),
+        "grey-alpha.png": (
+            Image.fromarray(np.dstack([levels, alpha])),
+            (levels[..., None] * share + 255 * (1 - share)).repeat(3, 2),
+        ),
+        "turned.png": (Image.fromarray(rgb), np.rot90(rgb, -1)),
+    }
+    for name, (image, _) in pictures.items():
+        options = {"exif": turned} if name == "turned.png" else {"lossless": True, "exact": True}
+        image.save(folder / name, **(options if name.endswith(("webp", "turned.png")) else {}))
+    return {name: seen for name, (_, seen) in pictures.items()}
+
+
+def test_training_sees_the_pixels_of_a_collection(tmp_path):
+    """Not those of fastreid's reader, which differ for each of these files, or end in an error."""
+    upstream = original_of(fastreid.data.data_utils, "read_image")
+    for name, seen in odd_pictures(tmp_path).items():
+        pixels = read(tmp_path / name)
+        np.testing.assert_array_equal(pixels, read_picture(tmp_path / name), err_msg=name)
+        assert np.abs(pixels - seen.astype(float)).max() <= 1, name  # of blending and rounding
+        if name != "turned.png":
+            theirs = np.asarray(upstream(str(tmp_path / name), format="RGB"))
+            assert np.abs(theirs - seen.astype(float)).max() > 100, name
+
+
+def test_values_of_32_bits_are_refused_in_training_as_in_a_collection(tmp_path):
+    levels = np.random.default_rng(0).random((8, 4), np.float32) * 1000
+    Image.fromarray(levels).save(tmp_path / "heat.tif")
+    with pytest.raises(UserError, match=r"heat\.tif cannot be read: its values have 32 bits"):
+        read(tmp_path / "heat.tif")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("name", ["a.jpg", "turned.jpg", "a.png"])
+def test_ordinary_pictures_have_fastreid_s_pixels_to_the_bit(tmp_path, mode, name):
+    mode = "RGB" if (mode, name) == ("CMYK", "a.png") else mode
+    exif = Image.Exif()
+    exif[0x0112] = 8 if name == "turned.jpg" else 1
+    levels = np.random.default_rng(1).integers(0, 256, (40, 24, 3), dtype=np.uint8)
+    Image.fromarray(levels).convert(mode).save(tmp_path / name, exif=exif)
+    upstream = original_of(fastreid.data.data_utils, "read_image")
+    np.testing.assert_array_equal(
+        read(tmp_path / name), np.asarray(upstream(str(tmp_path / name), format="RGB"))
+    )
+
+
+def test_fastreid_s_reader_takes_its_other_formats(tmp_path):
+    levels = picture(tmp_path / "a.png")
+    bgr = fastreid.data.data_utils.read_image(str(tmp_path / "a.png"), format="BGR")
+    np.testing.assert_array_equal(np.asarray(bgr), levels[..., ::-1])
+    grey = fastreid.data.data_utils.read_image(str(tmp_path / "a.png"), format="L")
+    np.testing.assert_array_equal(np.asarray(grey), np.asarray(Image.fromarray(levels).convert("L")))
+
+
+def test_a_16_bit_query_is_the_same_image_as_its_8_bit_copy(tmp_path):
+    levels = np.random.default_rng(2).integers(0, 256, (16, 8), dtype=np.uint8)
+    for part in ("TRAIN", "QUERY", "GALLERY"):
+        (tmp_path / part).mkdir()
+        deep = part == "QUERY"
+        content = levels.astype(np.uint16) * 257 if deep else levels
+        Image.fromarray(content).save(tmp_path / part / f"0001_c{1 + deep}s1_000001_00.png")
+    folders = {f"DATASETS.FOLDER.{part}": tmp_path / part for part in ("TRAIN", "QUERY", "GALLERY")}
+    cfg = config(
+        **folders, **{"INPUT.SIZE_TRAIN": [16, 8], "INPUT.SIZE_TEST": [16, 8], "DATALOADER.NUM_WORKERS": 0}
+    )
+    loader, queries = build_test_loader(cfg, "MarketFolder")
+    images = next(iter(loader))["images"]
+    assert queries == 1 and len(images) == 2 and torch.equal(images[0], images[1])
+    assert torch.equal(images[0, 0], torch.from_numpy(levels).float())

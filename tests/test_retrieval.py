@@ -19,9 +19,9 @@ from PIL import Image
 from fastreid_privacy.checkpoints.reading import read_checkpoint
 from fastreid_privacy.commands import retrieve as command_line
 from fastreid_privacy.config import load_config, parse_config
+from fastreid_privacy.core.pictures import open_picture
 from fastreid_privacy.data.loaders import build_test_loader
 from fastreid_privacy.retrieval import ask, build_index, load_extractor, read_index
-from fastreid_privacy.retrieval.extract import open_picture
 from fastreid_privacy.retrieval.index import stored_features
 from fastreid_privacy.retrieval.strip import FRAME, GAP, MARGIN, TILE, same_person
 from fastreid_privacy.training.checkpointer import PrivacyCheckpointer

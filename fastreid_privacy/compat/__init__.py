@@ -6,7 +6,7 @@ each names the upstream lines it answers:
 
 1. ``imports``      names that Python and torch have dropped
 2. ``checkpoints``  reading checkpoints without running what is in them
-3. ``data``         the data loader, the data folder, one augmentation
+3. ``data``         the data loader, the data folder, reading images, one augmentation
    ``labels``       identities and cameras in names of files and in lists
 4. ``training``     the optimizer that updates nothing, in-place normalisation, AMP on the CPU, hooks
 5. ``evaluation``   ranking without compilation and with short galleries, re-ranking on the CPU
@@ -37,6 +37,7 @@ def apply() -> None:
     checkpoints.read_checkpoints_safely()
     data.replace_the_data_loader()
     data.read_the_data_folder_when_needed()
+    data.read_images_as_viewers_show_them()
     data.translate_random_affine()
     labels.read_labels_from_names()
     labels.pass_over_empty_lines()

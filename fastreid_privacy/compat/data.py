@@ -1,4 +1,4 @@
-"""fastreid's data loading: the loader, the folder of the data sets, one augmentation."""
+"""fastreid's data loading: the loader, the folder of the data sets, reading images, one augmentation."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
+from ..core.pictures import open_picture
 from .patching import replace
 
 loader_device: str | None = None  # of :func:`load_batches_onto`
@@ -131,6 +134,26 @@ def read_the_data_folder_when_needed() -> None:
         current = with_current_folder(getattr(build, name))
         replace(build, name, current)
         replace(fastreid.data, name, current)
+
+
+def read_images_as_viewers_show_them() -> None:
+    """fastreid/data/data_utils.py:17 shows other pixels than the files of a collection have.
+
+    Its ``read_image`` makes 16-bit grey images and 32-bit ones white, and shows what is hidden under full
+    transparency; a palette or an RGBA file keeps its own channels, which then fail or are misread. JPEG files
+    and 8-bit RGB files have the same pixels either way.
+    """
+    import fastreid.data.common as common
+    import fastreid.data.data_utils as data_utils
+
+    def read_image(file_name: str, format: str | None = None) -> Image.Image:
+        picture = open_picture(data_utils.PathManager.get_local_path(file_name))
+        if format == "BGR":
+            return Image.fromarray(np.asarray(picture)[..., ::-1])
+        return picture if format in (None, "RGB") else picture.convert(format)
+
+    replace(common, "read_image", read_image)
+    replace(data_utils, "read_image", read_image)
 
 
 class _Transforms:

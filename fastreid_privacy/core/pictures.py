@@ -49,6 +49,19 @@ def read_picture(source: str | Path | bytes) -> np.ndarray:
         raise UserError(f"it is damaged ({error})") from None
 
 
+def open_picture(path: str | Path) -> Image.Image:
+    """An image file as an upright RGB picture of Pillow: :func:`read_picture`, and the file is named.
+
+    Raises:
+        UserError: naming the file and the reason, when it cannot be read.
+    """
+    try:
+        return Image.fromarray(read_picture(path))
+    except UserError as error:
+        reason = str(error).removeprefix("it cannot be read: ")
+        raise UserError(f"image {path} cannot be read: {reason}") from None
+
+
 def read_bytes(path: str | Path) -> bytes:
     """The content of a regular file.
 

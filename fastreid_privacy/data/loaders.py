@@ -1,4 +1,7 @@
-"""Loaders: fastreid's samplers and transforms; unreadable images are named; one order per seed and epoch."""
+"""Loaders: fastreid's samplers and transforms; one order of images per seed and epoch.
+
+Images are read as those of a collection are (``compat.data.read_images_as_viewers_show_them``).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import numpy as np
 from fastreid.config import CfgNode
 from fastreid.data.build import build_reid_test_loader, build_reid_train_loader
 from fastreid.data.common import CommDataset
-from fastreid.data.data_utils import read_image
 from fastreid.data.transforms import build_transforms
 from fastreid.utils.env import seed_all_rng
 
@@ -16,27 +18,6 @@ from ..config import changed
 from ..core.errors import UserError
 from .datasets import load_dataset, training_items
 from .validation_split import Split, split_training_set
-
-
-class PedestrianImages(CommDataset):
-    """fastreid's data set of (path, identity, camera) items: always RGB, and unreadable ones are named.
-
-    fastreid reads palette and RGBA files with their own channels (data_utils.py:18), which then fail or are
-    misread.
-    """
-
-    def __getitem__(self, index: int) -> dict:
-        path, pid, camera = self.img_items[index]
-        try:
-            image = read_image(path, format="RGB")
-        except (OSError, ValueError, SyntaxError) as error:
-            raise UserError(f"image {path} cannot be read: {error}") from None
-        return {
-            "images": self.transform(image),
-            "targets": self.pid_dict[pid] if self.relabel else pid,
-            "camids": self.cam_dict[camera] if self.relabel else camera,
-            "img_paths": path,
-        }
 
 
 def validation_split(cfg: CfgNode) -> Split:
@@ -69,7 +50,7 @@ def build_train_loader(cfg: CfgNode):
         )
     # the model erases what Re-ID sees; the generators must not learn erased boxes
     transforms = build_transforms(changed(cfg, {"INPUT.REA.ENABLED": False}), is_train=True)
-    return build_reid_train_loader(cfg, train_set=PedestrianImages(items, transforms, relabel=True))
+    return build_reid_train_loader(cfg, train_set=CommDataset(items, transforms, relabel=True))
 
 
 def check_training(cfg: CfgNode) -> int:
@@ -100,7 +81,7 @@ def epoch_iterator(loader, seed: int, epoch: int, rank: int = 0) -> Iterator[dic
 
 
 def _evaluation_loader(cfg: CfgNode, query: list, gallery: list):
-    images = PedestrianImages([*query, *gallery], build_transforms(cfg, is_train=False), relabel=False)
+    images = CommDataset([*query, *gallery], build_transforms(cfg, is_train=False), relabel=False)
     return build_reid_test_loader(
         test_set=images,
         test_batch_size=cfg.TEST.IMS_PER_BATCH,

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from ..checkpoints.reading import read_trained
 from ..core.errors import UserError
 from ..core.images import png_bytes, to_pictures
+from ..core.pictures import open_picture
 from ..data.datasets import load_dataset
 from ..reproduce.finished import read_run
-from ..retrieval.extract import Extractor, load_extractor, open_picture
+from ..retrieval.extract import Extractor, load_extractor
 from .groups import Group
 
 CHECKPOINTS = ("model_best.pth", "model_final.pth")

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from fastreid.config import CfgNode
 from fastreid.data.transforms import build_transforms
-from PIL import Image
 from torch import Tensor
 
 from ..checkpoints.fingerprints import reid_fingerprint
@@ -16,21 +15,7 @@ from ..checkpoints.reading import read_trained
 from ..checkpoints.rebuilding import rebuild
 from ..config import changed, image_device
 from ..core.errors import UserError
-from ..core.pictures import read_picture
 from ..model.meta_arch import PrivacyStages, path_seeds
-
-
-def open_picture(path: str | Path) -> Image.Image:
-    """An image file as an upright RGB picture, read as the images of a collection are.
-
-    Raises:
-        UserError: naming the file and the reason, when it cannot be read.
-    """
-    try:
-        return Image.fromarray(read_picture(path))
-    except UserError as error:
-        reason = str(error).removeprefix("it cannot be read: ")
-        raise UserError(f"image {path} cannot be read: {reason}") from None
 
 
 class Extractor:
@@ -45,7 +30,8 @@ class Extractor:
         device: where the model is.
         flip: the config's ``TEST.FLIP``.
         size: (height, width) of the images that ``transform`` gives.
-        transform: the config's test transform: a picture of :func:`open_picture` to 3×H×W float32, RGB 0–255.
+        transform: the config's test transform: a picture of
+            :func:`fastreid_privacy.core.pictures.open_picture` to 3×H×W float32, RGB 0–255.
         metric: the config's "cosine" or "euclidean".
         anonymizes: whether there is an anonymizer: a learned one, or Base's conventional operator.
         workers: processes that read images (the config's ``DATALOADER.NUM_WORKERS``).

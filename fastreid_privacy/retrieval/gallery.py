@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from ..core.errors import UserError
 from ..core.folders import FolderImages, images_below
-from .extract import Extractor, open_picture
+from ..core.pictures import open_picture
+from .extract import Extractor
 
 
 def gallery_files(root: Path) -> FolderImages:

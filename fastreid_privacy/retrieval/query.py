@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.images import to_pictures
-from .extract import Extractor, open_picture
+from ..core.pictures import open_picture
+from .extract import Extractor
 from .index import GalleryIndex
 from .strip import MOST, Tile, draw_strip, same_person
 
