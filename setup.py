@@ -36,6 +36,7 @@ ALWAYS = [
     "tensorboard>=2.21,<3",
     "termcolor>=3.3,<4",
     "gdown>=6.5,<7",
+    "h5py>=3.16,<4",  # CUHK03 is one file of MATLAB 7.3, which is HDF5
 ]
 EXTRAS = {  # fastreid_privacy/core/extras.py names them where one is missing
     "video": ["av>=18.1,<19"],

@@ -8,6 +8,7 @@ each names the upstream lines it answers:
 2. ``checkpoints``  reading checkpoints without running what is in them
 3. ``data``         the data loader, the data folder, reading images, one augmentation
    ``labels``       identities and cameras in names of files and in lists
+   ``cuhk03``       unpacking CUHK03
 4. ``training``     the optimizer that updates nothing, in-place normalisation, AMP on the CPU, hooks
 5. ``evaluation``   ranking without compilation and with short galleries, re-ranking on the CPU
 6. ``distributed``  several processes, on GPUs over NCCL and on the CPU over gloo
@@ -18,7 +19,7 @@ of an exception.
 
 from __future__ import annotations
 
-from . import checkpoints, data, distributed, evaluation, imports, labels, training
+from . import checkpoints, cuhk03, data, distributed, evaluation, imports, labels, training
 from .data import load_batches_onto
 from .distributed import launch
 
@@ -41,6 +42,7 @@ def apply() -> None:
     data.translate_random_affine()
     labels.read_labels_from_names()
     labels.pass_over_empty_lines()
+    cuhk03.unpack_cuhk03_without_imageio()
     training.build_optimizers_that_update()
     training.refuse_lost_gradient_buffers()
     training.normalise_out_of_place()
