@@ -94,12 +94,13 @@ def write_video(
     codec: str = "ffv1",
     pix_fmt: str = "",
     sound: bool = False,
+    options: dict[str, str] | None = None,
     **metadata: str,
 ) -> Path:
     """Write frames by libav itself, as a camera might: with or without sound, with metadata."""
     with av.open(str(path), "w") as container:
         container.metadata.update(metadata)
-        stream = container.add_stream(codec, rate=RATE)
+        stream = container.add_stream(codec, rate=RATE, options=options or {})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pix_fmt or ("bgr0" if codec == "ffv1" else "yuv420p")
         noise = container.add_stream("pcm_s16le", rate=8000) if sound else None
@@ -115,6 +116,23 @@ def write_video(
             for packet in [*noise.encode(heard), *noise.encode(None)]:
                 container.mux(packet)
     return path
+
+
+def numbered(count: int, size: tuple[int, int] = (48, 64)) -> list[np.ndarray]:
+    """Pictures that show their number, from 0, as six bars: bright ones are the bits that are set."""
+    pictures = []
+    for number in range(count):
+        picture = np.full((*size, 3), 20, np.uint8)
+        for bit in range(6):
+            if number >> bit & 1:
+                picture[8:40, 4 + 10 * bit : 12 + 10 * bit] = 230
+        pictures.append(picture)
+    return pictures
+
+
+def number_of(picture: np.ndarray) -> int:
+    """The number that a picture of :func:`numbered` shows, also after a lossy codec."""
+    return sum(1 << bit for bit in range(6) if picture[16:32, 6 + 10 * bit : 10 + 10 * bit].mean() > 125)
 
 
 def people_of(folder: Path) -> list[list[Path]]:

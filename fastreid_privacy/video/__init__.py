@@ -2,7 +2,8 @@
 
 The way of one frame::
 
-    stream          a video file as upright RGB frames with their times
+    decoding        a video file opened: the frames that a player shows, and what of it is damage
+    stream          these as upright RGB frames with their times
     writer          frames as a video file: FFV1 or H.264
     boxes           where people are: a MOT file, or the boxes that a protected video's manifest keeps
     detector        where people are: a torchvision detector with the user's weights

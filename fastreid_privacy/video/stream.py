@@ -16,17 +16,12 @@ from ..core.extras import from_extra
 from ..core.images import LARGEST
 from ..core.pictures import over_white
 from .boxes import Box
+from .decoding import decoded, libav_said, open_video, start_of
 
 if TYPE_CHECKING:
     import av
 else:
     av = from_extra("av")
-
-# libav's names; what is a list of other files is not among them
-FORMATS = (
-    "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,mjpeg,flv,ogg,asf,nut,gif,"
-    "apng,ivf,yuv4mpegpipe,wav"
-)
 
 
 @dataclass
@@ -71,11 +66,10 @@ def video_format(path: str | Path) -> VideoFormat:
     Raises:
         UserError: when the file holds no video that can be read.
     """
-    container, stream = _open(path)
+    start = start_of(path)
+    container, stream = open_video(path)
     with container:
-        first = next(_decoded(path, container, stream), None)
-        if first is None:
-            raise UserError(f"{path} holds no frame")
+        first = next(decoded(path, container, stream, start))
         if first.width * first.height > LARGEST:
             raise UserError(
                 f"{path} has frames of {first.width:,}×{first.height:,} pixels, more than {LARGEST:,}"
@@ -87,24 +81,39 @@ def video_format(path: str | Path) -> VideoFormat:
 
 
 def count_frames(path: str | Path) -> int:
-    """How many frames a video's packets announce, without decoding them.
+    """How many frames a player shows of a video, by its packets: only the first frame is decoded.
+
+    Not among them: what an edit list cuts off, and packets before the first frame of a video that was cut out
+    of a longer one.
 
     Raises:
         UserError: when the file says that there are more: some are lost, and boxes would come to lie on the
             wrong frames.
     """
-    container, stream = _open(path)
-    with container:
-        packets = shown = 0
-        for packet in container.demux(stream):
-            # the last one only says that it is the last
-            packets += packet.pts is not None or packet.dts is not None or packet.size > 0
-            shown += packet.size > 0 and not packet.is_discard
-        if stream.frames and packets < stream.frames:
-            raise UserError(
-                f"{path} is damaged: it says that it has {stream.frames:,} frames, but {packets:,} are there"
-            )
-        return shown
+    start = start_of(path)
+    container, stream = open_video(path)
+    with container, libav_said():
+        packets, shown = _count_packets(container, stream)
+        announced = stream.frames
+    if packets < announced:  # what an edit list cuts off is in the file all the same
+        container, stream = open_video(path, ignore_editlist="1")
+        with container, libav_said():
+            packets, _ = _count_packets(container, stream)
+    if packets < announced:
+        raise UserError(
+            f"{path} is damaged: it says that it has {announced:,} frames, but {packets:,} are there"
+        )
+    return shown - start.passed_over
+
+
+def _count_packets(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[int, int]:
+    """How many packets there are, and how many of them are meant to be shown."""
+    packets = shown = 0
+    for packet in container.demux(stream):
+        # the last one only says that it is the last
+        packets += packet.pts is not None or packet.dts is not None or packet.size > 0
+        shown += packet.size > 0 and not packet.is_discard
+    return packets, shown
 
 
 def read_frames(path: str | Path) -> Iterator[Frame]:
@@ -114,12 +123,13 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
         UserError: when a frame is damaged or has another size than the first one; the frames before it have
             been given.
     """
-    container, stream = _open(path)
+    begin = start_of(path)
+    container, stream = open_video(path)
     with container:
         step = round(1 / (Fraction(stream.average_rate or 25) * _time_base(stream))) or 1
         start: int | None = None
         last, size = -step, None
-        for number, frame in enumerate(_decoded(path, container, stream), start=1):
+        for number, frame in enumerate(decoded(path, container, stream, begin), start=1):
             if frame.is_corrupt:
                 raise UserError(f"frame {number} of {path} is damaged")
             pixels = _upright(frame)
@@ -135,51 +145,10 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
             yield Frame(number, last, pixels)
 
 
-def _open(path: str | Path) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """A video file, to be closed, and its first stream of moving pictures: not a cover."""
-    try:
-        # Named as a file, whatever colons are in it; a playlist or a pattern would read other files.
-        container = av.open(
-            f"file:{path}", options={"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-        )
-    except (av.FFmpegError, OSError) as error:
-        raise UserError(f"{path} is no video that can be read ({error.strerror or error})") from None
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            # libav's own threads could wait for ever for Python's lock to say what is wrong
-            stream.thread_type = "NONE"
-            return container, stream
-    container.close()
-    raise UserError(f"{path} holds no video")
-
-
 def _time_base(stream: av.VideoStream) -> Fraction:
     """The unit of its times, in seconds; libav gives one to every stream that it has read."""
     assert stream.time_base is not None
     return Fraction(stream.time_base)
-
-
-def _decoded(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[av.VideoFrame]:
-    """Frames; libav conceals most damage and only logs it, so what it logs as an error is one."""
-    frames = container.decode(stream)
-    level = av.logging.get_level()
-    while True:
-        av.logging.set_level(av.logging.ERROR)
-        try:
-            with av.logging.Capture() as said:
-                frame = next(frames, None)
-        except av.FFmpegError as error:
-            raise UserError(f"{path} is damaged ({error.strerror or error})") from None
-        finally:
-            av.logging.set_level(level)
-        if said:
-            raise UserError(f"{path} is damaged ({said[0][2].strip()})")
-        if frame is None:
-            return
-        assert isinstance(frame, av.VideoFrame)  # of a video stream
-        yield frame
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
