@@ -99,7 +99,7 @@ def test_page_of_the_full_method(tmp_path):
     page = Page(write_report(put(tmp_path, results)))
     assert ["recovered, paper", "26.78", "–", "0.920"] in page.rows
     assert (
-        "3 checks on the validation split: 1 upgrade, 1 fall back." in page.text
+        "3 checks on the validation split: 1 upgrade, 1 fall back, 0 restores." in page.text
         and "Base reaches 43.2 % rank-1" in page.text
     )
     assert "120 epochs, batch 64, lr 0.00035, images 256 × 128" in page.text

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-KEEP, UPGRADE, FALL_BACK = "keep", "upgrade", "fall back"
+KEEP, UPGRADE, FALL_BACK, RESTORE = "keep", "upgrade", "fall back", "restore"
 
 
 class Thresholds(NamedTuple):
@@ -38,21 +38,33 @@ def is_private(check: dict, thresholds: Thresholds) -> bool:
     )
 
 
-def decide(check: dict, best: float, upgraded: bool, thresholds: Thresholds) -> str:
-    """The rule of Fig. 4.
+def decide(check: dict, best: float, upgraded: bool, thresholds: Thresholds, start: float | None) -> str:
+    """The rule of Fig. 4 and the reference implementation.
+
+    The target is G*, the anonymizer as it was at the last upgrade, as long as privacy holds and rank-1 is
+    above what it started from; else it is the desensitized images. G* itself changes with a new best rank-1.
 
     Args:
         check: as for :func:`is_private`, and rank1, the OI→PI rank-1 in percent.
-        best: the rank-1 to beat: Base's OI→DI rank-1 − ε_r1 at first, then that of the last upgrade.
-        upgraded: whether the target in force is an earlier output of the anonymizer.
+        best: the rank-1 to beat: ``start`` at first, then that of the last upgrade.
+        upgraded: whether the target in force is G*.
+        thresholds: ε_psnr and ε_ssim are read.
+        start: Base's OI→DI rank-1 − ε_r1. None: the older rule, by which only lost privacy ends an upgrade,
+            and only a new best rank-1 ends a fall back.
 
     Returns:
-        "upgrade" when privacy holds and rank-1 is above ``best``; "fall back" when privacy fails and the
-        target was upgraded; "keep" otherwise.
+        "upgrade" when privacy holds and rank-1 is above ``best``; "restore" when the stored G* comes back
+        into force, "fall back" when it goes out of force; "keep" otherwise.
     """
-    if not is_private(check, thresholds):
-        return FALL_BACK if upgraded else KEEP
-    return UPGRADE if check["rank1"] > best else KEEP
+    private, rank1 = is_private(check, thresholds), check["rank1"]
+    if private and rank1 > best:
+        return UPGRADE
+    if start is None:
+        return FALL_BACK if upgraded and not private else KEEP
+    stored = best > start  # an upgrade is what raises it
+    if private and rank1 > start and stored:
+        return KEEP if upgraded else RESTORE
+    return FALL_BACK if upgraded else KEEP
 
 
 class Supervision(nn.Module):
@@ -81,8 +93,12 @@ class Supervision(nn.Module):
         self.upgraded.fill_(True)
 
     def fall_back(self) -> None:
-        """Take the desensitized images as the target again."""
+        """Take the desensitized images as the target again; G* stays stored."""
         self.upgraded.fill_(False)
+
+    def restore(self) -> None:
+        """Take the stored G* as the target again."""
+        self.upgraded.fill_(True)
 
     @torch.no_grad()
     def forward(self, images: Tensor, desensitized: Tensor) -> Tensor:
@@ -100,7 +116,8 @@ class UpgradeRecord:
 
     def __init__(self, baseline_rank1: float | None = None, thresholds: Thresholds | None = None):
         self.thresholds = thresholds or Thresholds()
-        self.best = None if baseline_rank1 is None else baseline_rank1 - self.thresholds.rank1
+        self.start = None if baseline_rank1 is None else baseline_rank1 - self.thresholds.rank1
+        self.best = self.start
         self.selected: float | None = None  # the rank-1 of model_best
         self.checks: list[dict] = []
         # "best" and "final" → retrieval figures of that model on the validation split
@@ -122,7 +139,7 @@ class UpgradeRecord:
         private = not protects or is_private(check, self.thresholds)
         decision = KEEP
         if protects and self.best is not None:
-            decision = decide(check, self.best, upgraded, self.thresholds)
+            decision = decide(check, self.best, upgraded, self.thresholds, self.start)
         entry = {**check, "best": self.best, "decision": decision}
         self.checks.append(entry)
         if decision == UPGRADE:
@@ -134,6 +151,7 @@ class UpgradeRecord:
 
     def state_dict(self) -> dict:
         return {
+            "start": self.start,
             "best": self.best,
             "selected": self.selected,
             "checks": [dict(check) for check in self.checks],
@@ -141,6 +159,7 @@ class UpgradeRecord:
         }
 
     def load_state_dict(self, state: dict) -> None:
+        self.start = state.get("start")  # a run that 0.1.0 began has none, and goes on by the older rule
         self.best, self.selected = state["best"], state["selected"]
         self.checks = [dict(check) for check in state["checks"]]
         self.validation = dict(state["validation"])

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from ..core.domains import DOMAINS
 from ..core.files import write_atomically
 from ..results.stored import checked_images
-from .look import DARK, GREEN, LIGHT, ORANGE, PURPLE, SKY, VERMILLION
+from .look import CHANGES, DARK, GREEN, LIGHT, ORANGE, PURPLE, SKY, VERMILLION
 
 GRID_DPI = 128  # a power of two: pixels / dpi · dpi is exact, so a figure has exactly the size asked for
 GRID_LABEL, GRID_GAP = 144, 6  # pixels: the column of row labels, the space around pictures
@@ -125,7 +125,7 @@ def training_curve(
 
     That is validation rank-1 with the one to beat, and PSNR and SSIM of protected and desensitized. The
     rank-1 is that of OI→PI, or of OI→OI for a model without protected images, whose checks have no PSNR
-    and SSIM: those panels are left out. Each upgrade and fall back is marked.
+    and SSIM: those panels are left out. Each change of the supervision is marked.
 
     Args:
         metrics: entries of ``read_metrics``; may be empty.
@@ -228,12 +228,12 @@ def _draw_checks(
 
 
 def _mark_decisions(over_epochs: Sequence, axes: Mapping, checks: Sequence[Mapping]) -> None:
-    """A vertical line on every panel for each upgrade and fall back.
+    """A vertical line on every panel for each change of the supervision.
 
     On the panel of rank-1 also a triangle, up or down, named in its legend.
     """
     named = axes.get("rank1")
-    for decision, colour, style, shape in (("upgrade", GREEN, "-", "^"), ("fall back", VERMILLION, ":", "v")):
+    for decision, (colour, style, shape) in CHANGES.items():
         epochs = [check["epoch"] for check in checks if check.get("decision") == decision]
         for axis in over_epochs:
             for epoch in epochs:

@@ -17,6 +17,7 @@ from ..results.stored import load_rank_lists, load_samples
 from ..results.training_log import read_metrics
 from . import tables
 from .figures import image_grid, iterations_per_epoch, loss_names, training_curve
+from .look import CHANGES
 from .page import data_uri, rank_lists, render
 from .pictures import image_strip
 
@@ -177,12 +178,9 @@ def _pictures(folder: Path, name: str) -> dict:
 def _training(results: Mapping, metrics: Sequence[Mapping], folder: Path, suffix: str) -> dict:
     """Checks, training curve in light and dark, and the config."""
     checks = results.get("checks") or []
-    counts = {
-        decision: sum(check.get("decision") == decision for check in checks)
-        for decision in ("upgrade", "fall back")
-    }
+    counts = {decision: sum(check.get("decision") == decision for check in checks) for decision in CHANGES}
     caption = ["Losses on a logarithmic scale."] if loss_names(metrics) else []
-    caption += ["Vertical lines: upgrades and fall backs of the supervision."] if any(counts.values()) else []
+    caption += ["Vertical lines: changes of the supervision."] if any(counts.values()) else []
     return {
         "checks": checks,
         "columns": tables.check_columns(checks),

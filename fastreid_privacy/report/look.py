@@ -17,6 +17,12 @@ DARK = {"ink": "#d0d7de", "paper": "#16191d", "grid": "#353b43", "blue": "#5aa9e
 
 # Whether a ranked image shows the query's person → its symbol and its colour
 MARKS = {True: ("✓", GREEN), False: ("✗", VERMILLION)}
+# What a check can change of the supervision: colour, line and mark of each in the training curve.
+CHANGES = {
+    "upgrade": (GREEN, "-", "^"),
+    "fall back": (VERMILLION, ":", "v"),
+    "restore": (SKY, "--", "^"),
+}
 FRAME = 5  # pixels: the frame of a ranked image
 DASH = 12  # pixels: about the length of a dash of a dashed frame
 

@@ -68,7 +68,7 @@ def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str]
     pair = "OI→PI; images against raw" if any("psnr_protected" in check for check in checks) else "OI→OI"
     title = f"Checks on the validation split: rank-1 {pair}"
     if len(shown) < len(checks):
-        title += f" ({len(shown)} of {len(checks)}: upgrades, fall backs and the last)"
+        title += f" ({len(shown)} of {len(checks)}: changes of the supervision and the last)"
     columns = check_columns(checks)
     yield title, [heading for _, heading, _ in columns], [check_cells(check, columns) for check in shown]
 

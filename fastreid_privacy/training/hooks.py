@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ..evaluation import Evaluation
 from ..model.meta_arch import PrivacyStages
-from ..model.supervision import FALL_BACK, UPGRADE, UpgradeRecord
+from ..model.supervision import FALL_BACK, RESTORE, UPGRADE, UpgradeRecord
 from .checkpointer import PrivacyCheckpointer
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class FreezeHook(HookBase):
 
 
 class UpgradeHook(HookBase):
-    """Check the model on the validation split, upgrade or fall back (section 3.4), and keep the best.
+    """Check the model on the validation split, carry out what is decided (section 3.4), and keep the best.
 
     Rank 0 decides; the record is sent to all ranks, so every rank takes the same step.
 
@@ -99,6 +99,8 @@ class UpgradeHook(HookBase):
             supervision.upgrade(self.model.anonymizer)
         elif supervision is not None and entry["decision"] == FALL_BACK:
             supervision.fall_back()
+        elif supervision is not None and entry["decision"] == RESTORE:
+            supervision.restore()
         self._log(entry)
         if select:
             self.checkpointer.save(
