@@ -126,18 +126,21 @@ def msmt17(root: Path) -> None:
 
 
 def cuhk03(root: Path) -> None:
-    """CUHK03 as fastreid unpacks it: PNG files and lists of (path, identity, camera), a file in two parts."""
+    """CUHK03 as fastreid unpacks it: PNG files and lists of (path, identity, camera), a file in two parts.
+
+    Its second person has no detected box.
+    """
     folder = root / "cuhk03"
-    split: dict[str, list] = {part: [] for part in PARTS}
-    for pid in range(4):
-        for camera in (0, 1):
-            path = folder / "images_labeled" / f"1_{pid + 1:03d}_{camera + 1}_01.png"
-            picture(path)
-            for part in ("train",) if pid < 2 else ("query", "gallery"):
-                split[part].append([str(path), pid, camera])
-    (folder / "images_detected").mkdir()
-    for kind in ("classic_detected", "classic_labeled", "new_detected", "new_labeled"):
-        (folder / f"splits_{kind}.json").write_text(json.dumps([split]))
+    for boxes, pids in (("labeled", range(4)), ("detected", (0, 2, 3))):
+        split: dict[str, list] = {part: [] for part in PARTS}
+        for pid in pids:
+            for camera in (0, 1):
+                path = folder / f"images_{boxes}" / f"1_{pid + 1:03d}_{camera + 1}_01.png"
+                picture(path)
+                for part in ("train",) if pid < 2 else ("query", "gallery"):
+                    split[part].append([str(path), pid, camera])
+        for protocol in ("classic", "new"):
+            (folder / f"splits_{protocol}_{boxes}.json").write_text(json.dumps([split]))
     (folder / "cuhk03_release").mkdir()
     for name in (
         "cuhk03_release/cuhk-03.mat",
@@ -173,6 +176,23 @@ def test_fastreid_s_own_data_sets(tmp_path, monkeypatch, name, write):
     raw, read = items(config(), name), items(config(tmp_path / "out"), "ProtectedCollection")
     same_items(raw, read, root, tmp_path / "out", ".png")
     assert all(pid.startswith(f"{name.lower()}_") for _, pid, _ in read["train"])
+
+
+@pytest.mark.parametrize(
+    ("words", "boxes", "people"),
+    [([], "detected", 3), (["DATASETS.CUHK03.LABELED", "True"], "labeled", 4)],
+    ids=["default", "labelled"],
+)
+def test_boxes_of_cuhk03_are_the_detected_ones_unless_asked(tmp_path, monkeypatch, words, boxes, people):
+    root = tmp_path / "datasets"
+    cuhk03(root)
+    monkeypatch.setenv("FASTREID_DATASETS", str(root))
+    read = items(config("", *words), "CUHK03")
+    paths = {Path(path) for part in PARTS for path, *_ in read[part]}
+    assert {path.parent.name for path in paths} == {f"images_{boxes}"} and len(paths) == 2 * people
+    anonymize("CUHK03", tmp_path / "out", "--method", "blur", *words)
+    protected = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.png")}
+    assert protected == {path.relative_to(root) for path in paths}
 
 
 class OddLabels(ImageDataset):

@@ -28,6 +28,7 @@ DATASET_KEYS = {  # that a data set of --input reads
     EMBEDDED: "DATASETS.SYNTHETIC.*",
     "MarketFolder": "DATASETS.FOLDER.*",
     "ProtectedCollection": "DATASETS.PROTECTED",
+    "CUHK03": "DATASETS.CUHK03.LABELED",
 }
 NAMED = 20  # files that a message lists
 

@@ -1,8 +1,8 @@
 """The config: its keys, reading it strictly, refusing contradictions before anything is trained.
 
 ``keys`` (every key with default, unit and choices), ``values`` (keys that have to be understood), ``checks``
-(what is refused), ``loading`` (from files, command lines and checkpoints), ``comparing`` (whether two runs
-may be compared), ``changing`` (a changed copy).
+(what is refused), ``loading`` (from files, command lines and checkpoints), ``older`` (what older
+versions' configs mean), ``comparing`` (whether two runs may be compared), ``changing`` (a changed copy).
 """
 
 from fastreid.config import CfgNode
@@ -11,9 +11,11 @@ from .changing import changed, value_of
 from .comparing import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, comparable, differing, flat_keys
 from .keys import add_privacy_config, default_config
 from .loading import load_config, parse_config
+from .older import CUHK03_LABELED, older_values
 from .values import given_rank1, image_device, paper_results, resolve_device
 
 __all__ = [
+    "CUHK03_LABELED",
     "METHOD_KEYS",
     "RESUMABLE_KEYS",
     "RUN_KEYS",
@@ -27,6 +29,7 @@ __all__ = [
     "given_rank1",
     "image_device",
     "load_config",
+    "older_values",
     "paper_results",
     "parse_config",
     "resolve_device",

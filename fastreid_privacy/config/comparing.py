@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fastreid.config import CfgNode
 
 from .keys import default_config
+from .older import older_values
 
 # What may differ in one comparison: of the upper bound, Base, the method with and without upgradation or
 # recovery.
@@ -66,9 +67,11 @@ def comparable(cfg: CfgNode | dict, skip: Sequence[str] = METHOD_KEYS + RUN_KEYS
 def differing(theirs: dict[str, object], ours: dict[str, object], sign: str = "≠") -> list[str]:
     """Where two parts of configs, as :func:`comparable` gives them, differ: "KEY theirs ≠ ours".
 
-    A key that one of them does not know, because another version wrote it, has its default there.
+    A key that one of them does not know, because another version wrote it, has that version's value there:
+    its default, as far as :func:`.older.older_values` has no other.
     """
     defaults = comparable(default_config(), ())
+    theirs, ours = ({**older_values(side), **side} for side in (theirs, ours))
     values = {
         key: [side.get(key, defaults.get(key)) for side in (theirs, ours)]
         for key in sorted(theirs.keys() | ours.keys())

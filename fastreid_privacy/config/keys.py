@@ -88,6 +88,8 @@ def add_privacy_config(cfg: CfgNode) -> None:
 
     # MarketFolder: any folders of images in Market-1501 naming (0002_c1s1_000451_03.jpg)
     cfg.DATASETS.FOLDER = CfgNode({"TRAIN": "", "QUERY": "", "GALLERY": ""})
+    # CUHK03: boxes that people drew; False: those that a detector found, which are the paper's
+    cfg.DATASETS.CUHK03 = CfgNode({"LABELED": False})
     # ProtectedCollection: a folder that tools/anonymize.py made of a data set by its name
     cfg.DATASETS.PROTECTED = ""
 

@@ -13,6 +13,7 @@ from ..core.errors import UserError
 from .checks import check_privacy_config
 from .comparing import flat_keys
 from .keys import default_config
+from .older import older_values
 
 LONGEST_CONFIG = 1_000_000  # characters of one that a checkpoint carries
 # Of what a list is that is empty by default.
@@ -57,7 +58,8 @@ def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNo
 def parse_config(text: str, source: str) -> CfgNode:
     """A config from its YAML dump, as a checkpoint carries it.
 
-    It is read as strictly as a file, but neither checked nor frozen.
+    It is read as strictly as a file, but neither checked nor frozen. Where an older version wrote it, keys
+    that it lacks have that version's values.
 
     Args:
         text: what ``cfg.dump()`` gave. (fastreid's ``merge_from_other_cfg`` cannot read it back: it takes the
@@ -77,7 +79,7 @@ def parse_config(text: str, source: str) -> CfgNode:
         keys = flat_keys(CfgNode.load_cfg(text))
     except Exception as error:  # of yaml or yacs: a part of a checkpoint has no checksum of its own
         raise UserError(f"the config that {source} carries is damaged ({type(error).__name__})") from None
-    _assign(cfg, keys, source)
+    _assign(cfg, {**older_values(keys), **keys}, source)
     return cfg
 
 

@@ -115,6 +115,8 @@ def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
         options = {key.lower(): value for key, value in cfg.DATASETS.SYNTHETIC.items()}
     elif name == "MarketFolder":
         options = {key.lower(): value for key, value in cfg.DATASETS.FOLDER.items()}
+    elif name == "CUHK03":
+        options = {"cuhk03_labeled": cfg.DATASETS.CUHK03.LABELED}
     elif name == "ProtectedCollection":
         options = {"folder": cfg.DATASETS.PROTECTED}
     root = datasets_root()

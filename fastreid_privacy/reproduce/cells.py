@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..config import CUHK03_LABELED, older_values
 from ..report.tables import arrow, number, share_of
 from . import paper
 from .finished import FinishedRuns
@@ -259,10 +260,18 @@ def schedule_note(plan: Mapping) -> str:
     return f"schedule scaled to {epochs} (--budget {plan['budget']:g})"
 
 
+def is_labeled(plan: Mapping) -> bool:
+    """Whether a reproduction on CUHK03 is of labelled boxes; the paper's is of detected ones."""
+    settings = plan.get("settings") or {}
+    return bool({**older_values(settings), **settings}.get(CUHK03_LABELED))
+
+
 def _caption(table: Table, plan: Mapping, compared: str) -> str:
     parts = [f"Ours on {plan['dataset']}, the paper's on {paper.TITLES[compared]}"]
     if compared != plan["dataset"]:
         parts[0] += f" (the paper has no {plan['dataset']})"
+    if plan["dataset"] == "CUHK03" and is_labeled(plan):
+        parts.append("labelled boxes here, detected ones in the paper")
     counts = Counter(len(figure.values) for row in table.rows for figure in row.figures.values())
     missing, total = counts.pop(0, 0), sum(len(row.figures) for row in table.rows)
     if table.most_seeds > 1:
