@@ -15,9 +15,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from fastreid_privacy.commands.reproduce import asked, build_parser
 from fastreid_privacy.commands.reproduce import main as run
-from fastreid_privacy.config import flat_keys, load_config, paper_results
+from fastreid_privacy.config import comparable, differing, flat_keys, load_config, paper_results
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.reproduce import paper, runs
 from fastreid_privacy.reproduce.plan import Run, plan_runs
@@ -26,7 +28,7 @@ from fastreid_privacy.reproduce.runs import is_finished, last_error, locked
 from fastreid_privacy.reproduce.schedule import scaled_schedule
 from fastreid_privacy.reproduce.signals import SignalsHeld
 from fastreid_privacy.training.siblings import comparisons
-from fastreid_privacy.training.solver import lr_factor
+from fastreid_privacy.training.solver import build_lr_scheduler, lr_factor
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PAPER_SOLVER = {
@@ -257,8 +259,68 @@ def test_any_config_of_a_data_set_gives_the_same_runs(tmp_path, file):
 
 def words_of(reproduction: Reproduction, run: Run) -> list[str]:
     """The KEY VALUE words that make the same training by hand, after the config file that was given."""
-    values = {**reproduction.schedule, **reproduction.values(run)}
+    values = {**reproduction.shared, **reproduction.values(run)}
     return [*reproduction.overrides, *(str(word) for pair in values.items() for word in pair)]
+
+
+def rates(cfg) -> list[float]:
+    """The learning rate of each epoch, as fastreid's hook sets it."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.SOLVER.BASE_LR)
+    scheduler = build_lr_scheduler(cfg, optimizer)["lr_sched"]
+    found = []
+    for _ in range(cfg.SOLVER.MAX_EPOCH):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize(("protocol", "last"), [("paper", (39, 79)), ("joint", (40, 80))])
+def test_what_a_protocol_is(tmp_path, protocol, last):
+    """Of every run: the passes through Re-ID, the colour of a block, and which epochs have the whole rate."""
+    shipped = load_config(CONFIGS / "Market" / "privacy_agw.yml", ["MODEL.DEVICE", "cpu"])
+    reproduction = Reproduction(
+        str(CONFIGS / "Market" / "privacy_agw.yml"),
+        ["MODEL.DEVICE", "cpu"],
+        protocol=protocol,
+        output_dir=tmp_path,
+    )
+    for made in reproduction.runs:
+        cfg = reproduction.config_of(made)
+        assert cfg.PRIVACY.JOINT_BATCH is (protocol == "joint")
+        colour = cfg.PRIVACY.DESENSITIZER.PIXEL_REDUCE
+        assert colour == ("corner" if protocol == "paper" else "mean")
+        others = ("PRIVACY", "SEED", "OUTPUT_DIR", "SOLVER.STEPS", "TEST.PAPER_RESULTS")
+        assert not differing(comparable(shipped, others), comparable(cfg, others))
+    by_epoch = rates(cfg)
+    for epochs, rate in ((range(10, last[0] + 1), 3.5e-4), (range(last[0] + 1, last[1] + 1), 3.5e-5)):
+        assert [by_epoch[epoch - 1] for epoch in epochs] == pytest.approx([rate] * len(epochs))  # from 1
+    assert by_epoch[last[1] :] == pytest.approx([3.5e-6] * (120 - last[1]))
+    assert by_epoch[0] == pytest.approx(3.5e-5)
+
+
+def test_the_paper_s_protocol_is_the_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--config-file", str(SMALL_CONFIG), "MODEL.DEVICE", "cpu"]
+    by_default, joint = (
+        asked(build_parser().parse_args([*flags, *words])) for flags in ([], ["--protocol", "joint"])
+    )
+    assert (by_default.protocol, joint.protocol) == ("paper", "joint")
+    folder = tmp_path / "output" / SMALL_CONFIG.parent.name
+    assert by_default.output_dir == folder / "reproduce" and joint.output_dir == folder / "reproduce_joint"
+    assert by_default.config.SOLVER.STEPS == [5] and joint.config.SOLVER.STEPS == [6]
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["--protocol", "both", *words])
+
+
+@pytest.mark.parametrize(
+    ("steps", "budget", "expected"),
+    [("[40, 80]", 0.1, [3, 7]), ("[1, 2]", 1.0, [1]), ("[1]", 1.0, []), ("[6]", 0.02, [])],
+)
+def test_steps_of_the_paper_s_protocol_never_reach_the_first_epoch(tmp_path, steps, budget, expected):
+    words = ["MODEL.DEVICE", "cpu", "SOLVER.MAX_EPOCH", "120", "SOLVER.STEPS", steps]
+    reproduction = small(tmp_path, overrides=words, budget=budget)
+    assert list(reproduction.config.SOLVER.STEPS) == expected
 
 
 def test_the_full_model_takes_what_is_there(tmp_path):
@@ -269,13 +331,18 @@ def test_the_full_model_takes_what_is_there(tmp_path):
     assert options["OUTPUT_DIR"] == str(tmp_path / "seed1" / "full_blur")
 
 
-@pytest.mark.parametrize(("budget", "file"), [(1.0, "privacy_agw.yml"), (0.4, "upper_bound.yml")])
+@pytest.mark.parametrize(
+    ("budget", "file", "protocol"),
+    [(1.0, "privacy_agw.yml", "joint"), (0.4, "upper_bound.yml", "joint"), (0.4, "base_blur.yml", "paper")],
+)
 @pytest.mark.parametrize("folder", ["Market", "Synthetic"])
-def test_a_run_s_config_file_says_what_its_words_say(tmp_path, folder, file, budget):
+def test_a_run_s_config_file_says_what_its_words_say(tmp_path, folder, file, budget, protocol):
     """To the last value and its type: the words trained the runs that an earlier version began."""
     overrides = ["MODEL.DEVICE", "cpu", "SOLVER.STEPS", "(3, 5)", "SOLVER.GAN_BETAS", "[0.5, 1e-05]"]
     config_file = CONFIGS / folder / file
-    reproduction = Reproduction(str(config_file), overrides, budget=budget, output_dir=tmp_path / "a 'b' 50")
+    reproduction = Reproduction(
+        str(config_file), overrides, budget=budget, protocol=protocol, output_dir=tmp_path / "a 'b' 50"
+    )
     trainings = [made for made in reproduction.runs if made.trains]
     files = {reproduction.folder(made) / "results.json" for made in trainings}
     for results in files:
@@ -324,6 +391,7 @@ def test_the_machine_may_change_between_calls(tmp_path):
     ("changed", "message"),
     [
         ({"budget": 0.5}, "reproduction with --budget 1;"),
+        ({"protocol": "joint"}, "with --protocol paper; give --protocol paper --output"),
         ({"overrides": ["MODEL.DEVICE", "cpu", "SOLVER.BASE_LR", "0.1"]}, "SOLVER.BASE_LR 0.00035 ≠ 0.1"),
         (
             {"overrides": ["MODEL.DEVICE", "cpu", "DATASETS.SYNTHETIC.SEED", "1"]},
@@ -336,6 +404,18 @@ def test_a_folder_of_another_reproduction_is_refused(tmp_path, changed, message)
     with pytest.raises(UserError, match=message) as error:
         small(tmp_path, **changed).record()
     assert str(tmp_path) in str(error.value)
+
+
+def test_a_reproduction_of_0_1_0_goes_on_as_the_joint_one(tmp_path):
+    reproduction = small(tmp_path, protocol="joint")
+    reproduction.save_plan()
+    plan = read_plan(tmp_path)
+    assert plan.pop("protocol") == "joint"
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(UserError, match="give --protocol joint --output"):
+        small(tmp_path).record()
+    reproduction.save_plan()
+    assert read_plan(tmp_path)["protocol"] == "joint"
 
 
 def test_a_key_that_a_plan_does_not_know_had_its_default(tmp_path):
@@ -373,6 +453,7 @@ def test_a_key_that_a_plan_does_not_know_had_its_default(tmp_path):
         (["PRIVACY.PROTECTION", "none"], "PRIVACY.PROTECTION"),
         (["PRIVACY.DESENSITIZER.NAME", "mask"], "PRIVACY.DESENSITIZER.NAME"),
         (["OUTPUT_DIR", "x"], "--output-dir"),
+        (["PRIVACY.JOINT_BATCH", "True"], "PRIVACY.JOINT_BATCH is set by --protocol"),
         (["SEED", "1"], "--seeds"),
         (["SOLVER.MAX_EPOCHS", "1"], "SOLVER.MAX_EPOCH"),
         (["DATASETS.TESTS", "('SyntheticPedestrians', 'Market1501')"], "one test set"),

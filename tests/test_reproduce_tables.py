@@ -231,6 +231,53 @@ def test_budget_and_excluded_queries_are_told(tmp_path):
         assert "scaled" not in table.caption and not any("left out" in note for note in table.notes)
 
 
+SETTINGS = {
+    "PRIVACY.JOINT_BATCH": False,
+    "PRIVACY.DESENSITIZER.PIXEL_REDUCE": "corner",
+    "SOLVER.SCHED": "MultiStepLR",
+    "SOLVER.STEPS": [39, 79],
+    "DATASETS.VALIDATION.FRACTION": 0.2,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"protocol": "paper", "settings": SETTINGS},
+            "--protocol paper (raw and protected images in two passes through Re-ID, pixelation by the "
+            "corner of a block, learning rate divided at the start of epoch 40 and 80)",
+        ),
+        (
+            {
+                "settings": {
+                    **SETTINGS,
+                    "PRIVACY.JOINT_BATCH": True,
+                    "PRIVACY.DESENSITIZER.PIXEL_REDUCE": "mean",
+                    "SOLVER.STEPS": [40],
+                }
+            },
+            "--protocol joint (raw and protected images in one batch through Re-ID, pixelation by the "
+            "mean of a block, learning rate divided at the start of epoch 41)",
+        ),
+        (
+            {"protocol": "paper", "operators": ["blur"], "settings": {**SETTINGS, "SOLVER.STEPS": []}},
+            "--protocol paper (raw and protected images in two passes through Re-ID);",
+        ),
+    ],
+)
+def test_captions_tell_the_protocol_and_what_models_were_trained_on(tmp_path, changes, expected):
+    make(tmp_path, operators=("blur", "pixelate"), seeds=(0,))
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps({**plan, **changes, "budget": 0.5}))
+    write_tables(tmp_path)
+    for table in build_tables(tmp_path):
+        assert expected in table.caption
+        assert ("trains on 80 % of the training images" in table.caption) == (table.number != 3)
+        assert table.caption in (tmp_path / "tables.md").read_text()
+    assert {line["protocol"] for line in lines_of(tmp_path).values()} == {changes.get("protocol", "joint")}
+
+
 class Cells(HTMLParser):
     """The texts of the body cells of a page, table by table, and what it would fetch."""
 

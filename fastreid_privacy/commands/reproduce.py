@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.errors import UserError, exit_code
-from ..reproduce.cells import schedule_note
+from ..reproduce.captions import protocol_note, schedule_note
 from ..reproduce.formats import html_tables, write_tables
 from ..reproduce.paper_report import write_paper_report
 from ..reproduce.plan import OPERATORS, TABLES
+from ..reproduce.protocols import PAPER, PROTOCOLS
 from ..reproduce.reproduction import PLAN_FILE, Reproduction, read_plan
 from ..reproduce.runs import check_plan, locked, make_runs
 from .parsers import command_parser
@@ -50,11 +51,20 @@ def build_parser() -> argparse.ArgumentParser:
         help="the fraction of the config's epochs to train, above 0 and at most 1 (default: 1)",
     )
     parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=PAPER,
+        help="paper (default): raw and protected images in two passes through Re-ID, pixelation by the "
+        "corner of a block, the learning rate divided at the start of the epochs of SOLVER.STEPS, counted "
+        "from 1; joint: this project's one batch for both, the rest as the config has it",
+    )
+    parser.add_argument(
         "--output",
         "--output-dir",
         metavar="FOLDER",
         default="",
-        help="of the reproduction (default: output/<the config's folder>/reproduce)",
+        help="of the reproduction (default: output/<the config's folder>/reproduce, with the joint "
+        "protocol reproduce_joint)",
     )
     parser.add_argument(
         "--num-gpus",
@@ -115,6 +125,7 @@ def asked(args: argparse.Namespace) -> Reproduction:
         operators=parse_list("--operators", args.operators, OPERATORS, {}),
         seeds=sorted(seeds),
         budget=budget,
+        protocol=args.protocol,
         output_dir=args.output,
         processes=args.num_gpus,
     )
@@ -171,11 +182,17 @@ def reproduce(reproduction: Reproduction) -> Path:
         reproduction.save_plan()
         runs = reproduction.runs
         print(
-            f"{len(runs) - len(missing)} of {len(runs)} runs are finished; epochs of a training: "
-            f"{reproduction.epochs}; plan: {folder / PLAN_FILE}"
+            f"{len(runs) - len(missing)} of {len(runs)} runs are finished; --protocol "
+            f"{reproduction.protocol}; epochs of a training: {reproduction.epochs}; plan: "
+            f"{folder / PLAN_FILE}"
         )
         make_runs(reproduction, missing, descriptor, after_each=lambda: write_tables(folder))
         files = write_tables(folder)
-        page = write_paper_report(folder, html_tables(folder), schedule_note(read_plan(folder)).capitalize())
+        page = write_paper_report(folder, html_tables(folder), _page_caption(read_plan(folder)))
     print(f"tables: {', '.join(map(str, files))}\nreport: {page}")
     return folder
+
+
+def _page_caption(plan: Mapping) -> str:
+    notes = [note for note in (protocol_note(plan), schedule_note(plan)) if note]
+    return f"Made with {'; '.join(notes)}."

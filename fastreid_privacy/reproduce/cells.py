@@ -6,17 +6,18 @@ Nothing is measured here: tables can be built again at any time, also of a repro
 from __future__ import annotations
 
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config import CUHK03_LABELED, older_values
 from ..report.tables import arrow, number, share_of
 from . import paper
+from .captions import caption
 from .finished import FinishedRuns
 from .plan import Run
+from .protocols import JOINT, protocol_of
 from .reproduction import read_plan
 
 TITLES = {
@@ -31,8 +32,6 @@ METRICS = {
     4: ("Rank-1", "mAP"),
     5: ("Rank-1", "Rank-5", "mAP", "mINP"),
 }
-UNITS = {3: "PSNR in dB (of the mean squared error over the set), SSIM from 0 to 1."}
-PERCENT = "Percent; share: rank-1 in percent of the own upper bound's rank-1 OI→OI."
 HEADINGS = {**{name: title.capitalize() for name, title in paper.OPERATORS.items()}, "": "Raw images"}
 DECIMALS = {"PSNR": 2, "SSIM": 3}  # percent have one
 
@@ -143,6 +142,7 @@ class Table:
         number: the paper's.
         metrics: columns; each has ours and the paper's.
         groups: heading and rows of each operator, then of the raw images.
+        protocol: of the reproduction.
         caption: what the figures are of.
         notes: what stands beneath.
     """
@@ -151,6 +151,7 @@ class Table:
     title: str
     metrics: tuple[str, ...]
     groups: list[tuple[str, list[TableRow]]]
+    protocol: str = JOINT
     caption: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -187,7 +188,7 @@ def _table(table: int, plan: Mapping, finished: FinishedRuns) -> Table:
         if rows
     ]
     metrics = METRICS[table] if table == 3 else (METRICS[table][0], "share", *METRICS[table][1:])
-    built = Table(table, TITLES[table], metrics, groups)
+    built = Table(table, TITLES[table], metrics, groups, protocol_of(plan))
     notes = []
     if left_out := _left_out(sources, plan["seeds"], finished):
         notes.append(f"Queries without a true match under another camera, left out: {left_out}.")
@@ -201,7 +202,8 @@ def _table(table: int, plan: Mapping, finished: FinishedRuns) -> Table:
         notes.append(
             "Where the paper's column has –, the paper has no figure, or none that can be told from its text."
         )
-    return replace(built, caption=_caption(built, plan, compared), notes=notes)
+    counts = [len(figure.values) for row in built.rows for figure in row.figures.values()]
+    return replace(built, caption=caption(table, plan, compared, counts), notes=notes)
 
 
 def _ours(
@@ -250,38 +252,3 @@ def _row(
         known = {seed: share for seed, share in shares.items() if share is not None}
         figures["share"] = Figure("share", known, of_paper)
     return TableRow(operator, source.model, source.where, source.label, figures)
-
-
-def schedule_note(plan: Mapping) -> str:
-    """What plan.json says of a shortened schedule; "" for a whole one."""
-    if plan["budget"] == 1:
-        return ""
-    epochs = f"{plan['epochs']} of {plan['epochs_of_config']} epochs"
-    return f"schedule scaled to {epochs} (--budget {plan['budget']:g})"
-
-
-def is_labeled(plan: Mapping) -> bool:
-    """Whether a reproduction on CUHK03 is of labelled boxes; the paper's is of detected ones."""
-    settings = plan.get("settings") or {}
-    return bool({**older_values(settings), **settings}.get(CUHK03_LABELED))
-
-
-def _caption(table: Table, plan: Mapping, compared: str) -> str:
-    parts = [f"Ours on {plan['dataset']}, the paper's on {paper.TITLES[compared]}"]
-    if compared != plan["dataset"]:
-        parts[0] += f" (the paper has no {plan['dataset']})"
-    if plan["dataset"] == "CUHK03" and is_labeled(plan):
-        parts.append("labelled boxes here, detected ones in the paper")
-    counts = Counter(len(figure.values) for row in table.rows for figure in row.figures.values())
-    missing, total = counts.pop(0, 0), sum(len(row.figures) for row in table.rows)
-    if table.most_seeds > 1:
-        parts.append(f"mean ± sample standard deviation (n − 1) over n = {table.most_seeds} seeds")
-        if len(counts) > 1:
-            parts.append("cells of fewer seeds say their n")
-    elif table.most_seeds:
-        parts.append("one seed")
-    if note := schedule_note(plan):
-        parts.append(note)
-    if missing:
-        parts.append(f"{missing} of {total} cells are still missing (–)")
-    return f"{UNITS.get(table.number, PERCENT)} {'; '.join(parts)}."

@@ -17,7 +17,7 @@ from .cells import Table, build_tables
 HEADINGS = {"Rank-1": "rank-1", "Rank-5": "rank-5"}
 CSV_COLUMNS = (
     *("table", "operator", "model", "where", "metric", "seeds"),
-    *("ours_mean", "ours_deviation", "paper", "ours_share", "paper_share"),
+    *("ours_mean", "ours_deviation", "paper", "ours_share", "paper_share", "protocol"),
 )
 
 
@@ -99,5 +99,6 @@ def tidy_csv(tables: Sequence[Table]) -> str:
                 if metric == "Rank-1":
                     values[3:] = [row.figures["share"].mean, row.figures["share"].paper]
                 about = (table.number, row.operator, row.model, row.where, metric, len(figure.values))
-                writer.writerow([*about, *("" if value is None else value for value in values)])
+                cells = ["" if value is None else value for value in values]
+                writer.writerow([*about, *cells, table.protocol])
     return output.getvalue()

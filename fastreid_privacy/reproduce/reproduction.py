@@ -16,6 +16,7 @@ from ..core.json_text import parse_json
 from . import paper
 from .finished import RESULTS_FILE
 from .plan import OPERATORS, TABLES, Run, plan_runs
+from .protocols import OWN_KEYS, PAPER, protocol_of, protocol_values
 from .schedule import scaled_schedule
 
 PLAN_FILE = "plan.json"
@@ -45,10 +46,12 @@ class Reproduction:
         overrides: KEY VALUE words for every run.
         tables, operators, seeds: what is asked now.
         budget: the fraction of the config's epochs to train, above 0 and at most 1.
-        output_dir: "" for ``output/<config's folder>/reproduce``; absolute after construction.
+        protocol: of :data:`.protocols.PROTOCOLS`.
+        output_dir: "" for ``output/<config's folder>/reproduce``, with the protocol's name behind it where it
+            is not the paper's; absolute after construction.
         processes: per run, as ``--num-gpus`` of the training command.
         config: what all runs share (filled in, as all below).
-        schedule: the keys of it that ``budget`` changes.
+        shared: the keys of it that protocol and budget set.
         dataset: that the tables are of.
         epochs, epochs_of_config: of a training, and of one with the whole budget.
 
@@ -63,10 +66,11 @@ class Reproduction:
     operators: Sequence[str] = OPERATORS
     seeds: Sequence[int] = (0,)
     budget: float = 1.0
+    protocol: str = PAPER
     output_dir: str | Path = ""
     processes: int = 1
     config: CfgNode = field(init=False)
-    schedule: Mapping[str, object] = field(init=False)
+    shared: Mapping[str, object] = field(init=False)
     dataset: str = field(init=False)
     epochs: int = field(init=False)
     epochs_of_config: int = field(init=False)
@@ -85,10 +89,13 @@ class Reproduction:
                 "recovers: give a config with recovery, such as privacy_agw.yml beside it"
             )
         self.dataset = cfg.DATASETS.TESTS[0]
-        self.schedule = scaled_schedule(cfg.SOLVER, cfg.TEST.EVAL_PERIOD, self.budget)
-        self.config = changed(cfg, self.schedule)
+        by_protocol = protocol_values(cfg, self.protocol)
+        solver = changed(cfg, by_protocol).SOLVER
+        self.shared = {**by_protocol, **scaled_schedule(solver, cfg.TEST.EVAL_PERIOD, self.budget)}
+        self.config = changed(cfg, self.shared)
         self.epochs, self.epochs_of_config = (each.SOLVER.MAX_EPOCH for each in (self.config, cfg))
-        default = Path("output", Path(self.config_file).resolve().parent.name, "reproduce")
+        name = "reproduce" if self.protocol == PAPER else f"reproduce_{self.protocol}"
+        default = Path("output", Path(self.config_file).resolve().parent.name, name)
         self.output_dir = Path(self.output_dir or default).resolve()
 
     @property
@@ -139,8 +146,8 @@ class Reproduction:
         """plan.json: what was asked, together with what earlier calls asked of the same folder.
 
         Raises:
-            UserError: when the folder holds a reproduction of another config or budget, or a plan.json that
-                cannot be read.
+            UserError: when the folder holds a reproduction of another config, protocol or budget, or a
+                plan.json that cannot be read.
         """
         settings = json.loads(json.dumps(comparable(self.config, (*MADE_BY_RUN, *RUN_KEYS))))
         record = {
@@ -148,6 +155,7 @@ class Reproduction:
             "config": str(self.config_file),
             "overrides": list(self.overrides),
             "dataset": self.dataset,
+            "protocol": self.protocol,
             "budget": self.budget,
             "epochs": self.epochs,
             "epochs_of_config": self.epochs_of_config,
@@ -164,6 +172,12 @@ class Reproduction:
             if damaged := [key for key, kind in kinds.items() if not isinstance(earlier.get(key), kind)]:
                 raise UserError(
                     f"{path} is damaged ({', '.join(damaged)}); move it away or choose another --output"
+                )
+            if protocol_of(earlier) != self.protocol:
+                raise UserError(
+                    f"{self.output_dir} holds a reproduction with --protocol {protocol_of(earlier)}; give "
+                    f"--protocol {protocol_of(earlier)} --output {self.output_dir} to go on with it, or "
+                    "choose another --output"
                 )
             if earlier["budget"] != self.budget:
                 raise UserError(
@@ -203,6 +217,8 @@ def refuse_own_keys(keys: Sequence[str]) -> None:
     for key in keys:
         if key in OWN_FLAGS:
             raise UserError(f"{key} is set by this command for each run; give {OWN_FLAGS[key]} instead")
+        if key in OWN_KEYS:
+            raise UserError(f"{key} is set by --protocol: paper or joint; leave it out")
         if any(key == name or key.startswith(f"{name}.") for name in METHOD_KEYS):
             raise UserError(
                 f"{key} is part of what the runs of a reproduction differ in, and cannot be given for all; "
