@@ -57,6 +57,27 @@ def test_without_recovery_is_the_full_method_but_for_lambda_rec(folder):
     assert (full.PRIVACY.LAMBDA_REC, without.PRIVACY.LAMBDA_REC) == (1.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("folder", "name", "pooling", "std"),
+    [
+        ("Market", "privacy_agw", "GeneralizedMeanPoolingP", 0.001),
+        ("MSMT17", "base_noise", "GeneralizedMeanPoolingP", 0.001),
+        ("CUHK03", "upper_bound", "GeneralizedMeanPoolingP", 0.001),
+        ("Synthetic", "privacy_agw", "GeneralizedMeanPooling", 0.01),  # as the README's figures were made
+        ("Market", "reduced", "GeneralizedMeanPooling", 0.01),
+    ],
+)
+def test_heads_are_agw_s(folder, name, pooling, std):
+    keys = flat_keys(load(CONFIGS / folder / f"{name}.yml"))
+    assert keys["MODEL.HEADS.POOL_LAYER"] == pooling and keys["MODEL.HEADS.CLASSIFIER_STD"] == std
+
+
+@pytest.mark.parametrize("value", ["1e999", "-0.01"])
+def test_a_classifier_of_no_spread_is_refused(value):
+    with pytest.raises(UserError, match=r"CLASSIFIER_STD is (inf|-0\.01); it must be above 0, and finite"):
+        load_config("", ["MODEL.HEADS.CLASSIFIER_STD", value])
+
+
 def test_run_keys_say_nothing_about_what_is_learned():
     known = flat_keys(load_config("", ["MODEL.DEVICE", "cpu"]))
     assert set(RUN_KEYS) <= set(known)

@@ -12,10 +12,12 @@ import pytest
 import torch
 from fastreid.engine.train_loop import SimpleTrainer
 from fastreid.modeling import build_model
+from fastreid.modeling.heads import EmbeddingHead
 from fastreid.utils.events import EventStorage
 
 from fastreid_privacy.config import load_config, parse_config
 from fastreid_privacy.core.images import to_unit
+from fastreid_privacy.model.classifiers import scale_classifiers
 from fastreid_privacy.model.losses import adversarial_loss
 from fastreid_privacy.model.meta_arch import path_seeds
 from fastreid_privacy.model.parts import GAN_MODULES
@@ -71,8 +73,9 @@ def gradients(model, loss, prefixes) -> dict:
     }
 
 
-def test_every_network_changes_in_one_step():
-    model, cfg = make_model()
+@pytest.mark.parametrize("pooling", ["GeneralizedMeanPooling", "GeneralizedMeanPoolingP"])
+def test_every_network_changes_in_one_step(pooling):
+    model, cfg = make_model(MODEL__HEADS__POOL_LAYER=pooling)
     before = copy.deepcopy(model.state_dict())
     optimizer = build_optimizer(cfg, model)
     sum(losses_of(model, make_batch()).values()).backward()
@@ -83,6 +86,44 @@ def test_every_network_changes_in_one_step():
         elif name != "heads.bottleneck.0.bias":  # fastreid freezes the neck's bias
             assert not torch.equal(value, before[name]), name
     assert not torch.equal(model.centers, before["centers"])
+
+
+def test_the_pooling_of_agw_is_learned_from_three():
+    model, _ = make_model(MODEL__HEADS__POOL_LAYER="GeneralizedMeanPoolingP")
+    exponent = dict(model.named_parameters())["heads.pool_layer.p"]
+    features = torch.rand(2, 5, 4, 2, generator=torch.Generator().manual_seed(0)) + 0.1
+    for power in (3.0, 1.7):
+        exponent.data.fill_(power) if power != 3.0 else None
+        expected = (features.double() ** power).mean(dim=(2, 3)) ** (1 / power)
+        got = model.heads.pool_layer(features)[..., 0, 0]
+        torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_weights_of_the_classifier_are_agw_s():
+    """As spread as asked, and nothing else starts otherwise."""
+    fastreid_s, agw_s = (
+        make_model(MODEL__HEADS__CLASSIFIER_STD=std)[0].state_dict() for std in (0.01, 0.001)
+    )
+    assert agw_s["heads.weight"].std().item() == pytest.approx(0.001, rel=0.1)
+    assert fastreid_s["heads.weight"].std().item() == pytest.approx(0.01, rel=0.1)
+    assert all(torch.equal(agw_s[name], fastreid_s[name]) for name in agw_s if name != "heads.weight")
+
+
+def test_every_head_of_fastreid_s_is_scaled_and_no_other():
+    class Mine(torch.nn.Linear):
+        pass
+
+    def head():
+        pooling = {"pool_type": "GlobalAvgPool", "cls_type": "Linear", "scale": 1, "margin": 0}
+        sizes = {"feat_dim": 6, "embedding_dim": 0, "num_classes": 3, "with_bnneck": True, "norm_type": "BN"}
+        return EmbeddingHead(neck_feat="before", **pooling, **sizes)
+
+    heads = torch.nn.ModuleList([head(), torch.nn.Sequential(head()), Mine(6, 3)])
+    before = copy.deepcopy(heads.state_dict())
+    scale_classifiers(heads, 0.002)
+    for name, value in heads.state_dict().items():
+        factor = 0.2 if name in ("0.weight", "1.0.weight") else 1.0
+        torch.testing.assert_close(value, (before[name] * factor).to(value.dtype), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a config of an older version means where it lacks a key of today's."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from fastreid_privacy.reproduce.cells import build_tables
 from fastreid_privacy.training.siblings import CONFIG_FILE, refuse_to_overwrite
 
 LABELED = "DATASETS.CUHK03.LABELED"
+MARKET = Path(__file__).parents[1] / "configs" / "Market" / "privacy_agw.yml"
 
 
 def config(name: str, *options: str):
@@ -32,6 +34,18 @@ def test_a_checkpoint_of_0_1_0_is_of_labelled_boxes(name, labelled):
     assert flat_keys(parse_config(yaml.safe_dump(older(cfg)), ""))[LABELED] is labelled
     mixed = changed(cfg, {"DATASETS.TESTS": (name, "Market1501")})
     assert flat_keys(parse_config(yaml.safe_dump(older(mixed)), ""))[LABELED] is labelled
+
+
+def test_a_checkpoint_of_0_1_0_keeps_its_heads():
+    cfg = load_config(MARKET, ["MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPooling"])
+    values = older(cfg)
+    del values["MODEL"]["HEADS"]["CLASSIFIER_STD"]
+    heads = parse_config(yaml.safe_dump(values), "").MODEL.HEADS
+    assert (heads.POOL_LAYER, heads.CLASSIFIER_STD) == ("GeneralizedMeanPooling", 0.01)
+    assert differing(comparable(values, ()), comparable(load_config(MARKET), ())) == [
+        "MODEL.HEADS.CLASSIFIER_STD 0.01 ≠ 0.001",
+        "MODEL.HEADS.POOL_LAYER GeneralizedMeanPooling ≠ GeneralizedMeanPoolingP",
+    ]
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -123,6 +123,7 @@ REFUSED_VALUES = [
     ("SOLVER.WARMUP_EPOCHS", -1, "at least 0"),
     ("SOLVER.IMS_PER_BATCH", 0, "at least 1"),
     ("SOLVER.BASE_LR", 0.0, "above 0"),
+    ("MODEL.HEADS.CLASSIFIER_STD", 0.0, "above 0"),
     ("TEST.EVAL_PERIOD", 0, "at least 1"),
     ("TEST.IMS_PER_BATCH", 0, "at least 1"),
     ("PRIVACY.LAMBDA_L1", -1, "at least 0"),

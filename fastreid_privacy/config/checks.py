@@ -83,6 +83,10 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
             f"TEST.RERANK.LAMBDA is {cfg.TEST.RERANK.LAMBDA}; it must lie between 0 (the Jaccard distance "
             "alone) and 1"
         )
+    if not 0 < cfg.MODEL.HEADS.CLASSIFIER_STD < math.inf:
+        raise UserError(
+            f"MODEL.HEADS.CLASSIFIER_STD is {cfg.MODEL.HEADS.CLASSIFIER_STD}; it must be above 0, and finite"
+        )
     if not solver.BASE_LR > 0:
         raise UserError(f"SOLVER.BASE_LR is {solver.BASE_LR}; it must be above 0")
     if len(solver.GAN_BETAS) != 2 or not all(0 <= beta < 1 for beta in solver.GAN_BETAS):

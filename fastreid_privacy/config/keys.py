@@ -2,7 +2,7 @@
 
 fastreid's own keys keep their meaning. What is added lives under ``PRIVACY`` (the method), ``DATASETS``
 (validation split, embedded and folder data sets), ``SOLVER`` (warm-up in epochs, betas of the generators),
-``TEST`` and ``SEED``.
+``MODEL.HEADS`` (the classifier's first weights), ``TEST`` and ``SEED``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ def add_privacy_config(cfg: CfgNode) -> None:
     cfg.SEED = 0
     # cuda where there is a GPU, else cpu; resolved here, for fastreid's own trainer too
     cfg.MODEL.DEVICE = resolve_device("auto")
+
+    # standard deviation of the first weights of EmbeddingHead's classifier: fastreid's; AGW has 0.001
+    cfg.MODEL.HEADS.CLASSIFIER_STD = 0.01
 
     cfg.PRIVACY = privacy = CfgNode()
     # What the second half of the Re-ID batch and the PI domain are: none (AGW on raw images: the upper

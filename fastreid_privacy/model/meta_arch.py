@@ -22,6 +22,7 @@ from torchvision.transforms import RandomErasing
 from ..core.images import quantize, to_levels, to_unit
 from ..desensitize import Desensitizer
 from ..networks import build_discriminator, build_generator
+from .classifiers import FASTREID_STD, scale_classifiers
 from .losses import adversarial_loss, center_loss, frozen, update_centers
 from .storage import ImageStorage
 from .supervision import Supervision
@@ -91,6 +92,7 @@ class PrivacyStages(ReidModel):
         center_weight, center_lr, center_shape: AGW's center loss; (identities, feature dimension).
         erasing_prob, erasing_value: random erasing of what Re-ID sees in training; probability 0 turns it
             off.
+        classifier_std: standard deviation of the first weights of fastreid's classifiers.
         **reid: what the wrapped meta-architecture takes.
 
     Raises:
@@ -126,9 +128,11 @@ class PrivacyStages(ReidModel):
         center_shape: tuple[int, int] = (0, 0),
         erasing_prob: float = 0.0,
         erasing_value: Sequence[float] = (0.0, 0.0, 0.0),
+        classifier_std: float = FASTREID_STD,
         **reid: Any,
     ):
         super().__init__(**reid)
+        scale_classifiers(self, classifier_std)
         self.desensitizer, self.storage, self.protection = desensitizer, storage, protection
         self.lambda_l1, self.lambda_rec, self.joint_batch = lambda_l1, lambda_rec, joint_batch
         self.center_weight, self.center_lr = center_weight, center_lr
@@ -163,6 +167,7 @@ class PrivacyStages(ReidModel):
             "center_shape": (heads.NUM_CLASSES, heads.EMBEDDING_DIM if after_neck else backbone.FEAT_DIM),
             "erasing_prob": cfg.INPUT.REA.PROB if cfg.INPUT.REA.ENABLED else 0.0,
             "erasing_value": cfg.INPUT.REA.VALUE,
+            "classifier_std": heads.CLASSIFIER_STD,
         }
         if privacy.PROTECTION == "learned":
             recovers, size = privacy.LAMBDA_REC > 0, cfg.INPUT.SIZE_TRAIN
