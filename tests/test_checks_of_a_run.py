@@ -1,7 +1,7 @@
 """The checks of a run, from the config to what is upgraded, saved and reported.
 
-The trainer, its hooks and its files are the real ones. Scripted are the steps, which only number the weights by
-epochs, and what evaluations find.
+The trainer, its hooks and its files are the real ones. Scripted are the steps, which only number the weights
+by epochs, and what evaluations find.
 """
 
 from __future__ import annotations
