@@ -5,6 +5,9 @@ import pytest
 
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import paired_bootstrap
+from fastreid_privacy.evaluation.bootstrap import compare_pairs
+from fastreid_privacy.results.stored import save_query_ranks
+from fastreid_privacy.training.experiment import versus_baseline
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -33,3 +36,14 @@ def test_other_queries_are_refused():
         paired_bootstrap(np.array([1, 2]), np.array([1, 2, 3]))
     with pytest.raises(UserError, match="different queries"):
         paired_bootstrap(np.array([1, 0]), np.array([1, 2]))
+
+
+def test_more_than_base_is_a_gain(tmp_path):
+    """Every pair of domains that both have; ours minus theirs, also where theirs are read from a run."""
+    ours = {"OI-PI": np.array([1, 1, 1, 2]), "PI-PI": np.array([1, 4, 5, 2]), "RI-RI": np.array([1, 1, 1, 1])}
+    base = {"OI-PI": np.array([1, 3, 9, 2]), "PI-PI": np.array([1, 1, 1, 1]), "OI-DI": np.array([1, 1, 1, 1])}
+    compared = compare_pairs(ours, base)
+    assert {pair: entry["difference"] for pair, entry in compared.items()} == {"OI-PI": 50.0, "PI-PI": -75.0}
+    assert compared["OI-PI"]["low"] >= 0 and compared["PI-PI"]["high"] <= 0
+    save_query_ranks(base, tmp_path / "results.json")
+    assert versus_baseline(ours, tmp_path / "results.json") == compared

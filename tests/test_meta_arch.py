@@ -127,21 +127,23 @@ def test_every_head_of_fastreid_s_is_scaled_and_no_other():
 
 
 @pytest.mark.parametrize(
-    ("joint", "upgraded", "lambda_rec"),
+    ("joint", "upgraded", "lambda_rec", "lambda_l1"),
     [
-        (True, False, 1),
-        (True, True, 1),
-        (False, False, 1),
-        (False, True, 1),
-        (True, False, 0.25),
-        (True, True, 0),
-        (False, False, 0),
+        (True, False, 1, 100),
+        (True, True, 1, 100),
+        (False, False, 1, 100),
+        (False, True, 1, 100),
+        (True, False, 0.25, 7.5),
+        (True, True, 0, 100),
+        (False, False, 0, 7.5),
     ],
 )
-def test_each_network_gets_the_gradient_of_its_own_loss(joint, upgraded, lambda_rec):
+def test_each_network_gets_the_gradient_of_its_own_loss(joint, upgraded, lambda_rec, lambda_l1):
     """Eqs. 1–8 written down one network at a time, each with its own backward pass through undetached copies
     of the stages."""
-    model, _ = make_model(PRIVACY__JOINT_BATCH=joint, PRIVACY__LAMBDA_REC=lambda_rec)
+    model, _ = make_model(
+        PRIVACY__JOINT_BATCH=joint, PRIVACY__LAMBDA_REC=lambda_rec, PRIVACY__LAMBDA_L1=lambda_l1
+    )
     if upgraded:
         model.supervision.upgrade(model.anonymizer)
     batch = make_batch()
@@ -160,7 +162,7 @@ def test_each_network_gets_the_gradient_of_its_own_loss(joint, upgraded, lambda_
         return x, y, to_unit(p_stored), to_unit(net.recover(p_stored)) if lambda_rec else None, p_stored
 
     def recovery_loss(d_x, x, p, r):
-        return lambda_rec * (adversarial_loss(d_x(p.detach(), r), True) + 100 * (r - x).abs().mean())
+        return lambda_rec * (adversarial_loss(d_x(p.detach(), r), True) + lambda_l1 * (r - x).abs().mean())
 
     def own_loss(part):
         net = copy.deepcopy(reference)
@@ -179,7 +181,7 @@ def test_each_network_gets_the_gradient_of_its_own_loss(joint, upgraded, lambda_
                 reid = sum(net.reid_losses([batch["images"], p_stored], batch["targets"]).values())
             loss = reid
             if part == "anonymizer":  # L = L_ano + λ_rec·L_rec + L_reid
-                loss = loss + adversarial_loss(d_y(x, p), True) + 100 * (p - y).abs().mean()
+                loss = loss + adversarial_loss(d_y(x, p), True) + lambda_l1 * (p - y).abs().mean()
                 loss = loss + (recovery_loss(d_x, x, p, r) if lambda_rec else 0)
         return gradients(net, loss, (f"{part}.",))
 
@@ -216,22 +218,36 @@ def test_joint_batch_is_the_sum_of_eq_7_where_nothing_couples_the_images():
     assert totals[True] == pytest.approx(totals[False], rel=1e-5)
 
 
-@pytest.mark.parametrize(("protection", "domains"), [("none", 1), ("conventional", 2)])
-def test_centers_of_a_joint_batch_step_along_the_sum_of_eq_7(protection, domains):
-    model, _ = make_model(PRIVACY__PROTECTION=protection)
+@pytest.mark.parametrize(
+    ("protection", "domains", "weight", "lr"), [("none", 1, 0.0005, 0.5), ("conventional", 2, 0.25, 0.125)]
+)
+def test_the_center_loss_of_a_joint_batch_is_the_sum_of_eq_7(protection, domains, weight, lr):
+    """Its weight is of the loss alone, its learning rate of the centers' step alone."""
+    model, _ = make_model(
+        PRIVACY__PROTECTION=protection, PRIVACY__CENTER_LOSS__WEIGHT=weight, PRIVACY__CENTER_LOSS__LR=lr
+    )
     seen = {}
     model.heads.register_forward_hook(
         lambda module, args, outputs: seen.update(features=outputs["features"].detach())
     )
     batch, centers = make_batch(), model.centers.clone().requires_grad_()
-    losses_of(model, batch)
+    losses = losses_of(model, batch)
     parts = seen["features"].chunk(domains)
-    sum((part - centers[batch["targets"]]).square().sum(dim=1).mean() for part in parts).backward()
-    torch.testing.assert_close(model.centers, centers.detach() - 0.5 * centers.grad)
+    total = sum((part - centers[batch["targets"]]).square().sum(dim=1).mean() for part in parts)
+    total.backward()
+    torch.testing.assert_close(losses["loss_center"], weight * total.detach())
+    torch.testing.assert_close(model.centers, centers.detach() - lr * centers.grad)
 
 
-def test_random_erasing_reaches_reid_only(monkeypatch):
-    model, _ = make_model(INPUT__REA__ENABLED=True, INPUT__REA__PROB=1.0)
+def test_a_center_loss_of_weight_0_is_not_there():
+    model, _ = make_model(PRIVACY__PROTECTION="none", PRIVACY__CENTER_LOSS__WEIGHT=0)
+    assert "loss_center" not in losses_of(model, make_batch()) and "centers" not in model.state_dict()
+
+
+def test_random_erasing_reaches_reid_only():
+    """With the colour of the config in each erased box, and nothing else changed."""
+    colour = [10.0, 120.0, 230.0]
+    model, _ = make_model(INPUT__REA__ENABLED=True, INPUT__REA__PROB=1.0, INPUT__REA__VALUE=colour)
     seen = {"generator": [], "reid": []}
     model.anonymizer.register_forward_pre_hook(lambda module, args: seen["generator"].append(args[0].clone()))
     model.backbone.register_forward_pre_hook(lambda module, args: seen["reid"].append(args[0].clone()))
@@ -239,8 +255,24 @@ def test_random_erasing_reaches_reid_only(monkeypatch):
     losses_of(model, batch)
     assert torch.equal(seen["generator"][0], to_unit(batch["images"]))
     clean = (batch["images"] - model.pixel_mean) / model.pixel_std
-    changed = (seen["reid"][0][:8] - clean).abs().amax(dim=(1, 2, 3)) > 1e-3
-    assert changed.all() and len(seen["reid"][0]) == 16
+    changed = (seen["reid"][0][:8] - clean).abs().amax(dim=1) > 1e-3
+    assert changed.any(dim=(1, 2)).all() and len(seen["reid"][0]) == 16
+    erased = (torch.tensor(colour).view(3, 1, 1) - model.pixel_mean) / model.pixel_std
+    boxes = torch.where(changed[:, None], erased, clean)
+    torch.testing.assert_close(seen["reid"][0][:8], boxes)
+
+
+@pytest.mark.parametrize(("enabled", "share"), [(True, (0.1, 0.5)), (False, (0, 0))])
+def test_random_erasing_is_as_often_as_the_config_says(enabled, share):
+    model, _ = make_model(INPUT__REA__ENABLED=enabled, INPUT__REA__PROB=0.3, PRIVACY__PROTECTION="none")
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0].clone()))
+    batch = make_batch(64)
+    batch["targets"] %= 4
+    losses_of(model, batch)
+    clean = (batch["images"] - model.pixel_mean) / model.pixel_std
+    erased = ((seen[0] - clean).abs().amax(dim=(1, 2, 3)) > 1e-3).float().mean()
+    assert share[0] <= erased <= share[1]
 
 
 def test_reid_and_recovery_see_the_stored_image():

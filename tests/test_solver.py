@@ -113,3 +113,59 @@ def test_frozen_groups_stay_and_then_move():
     assert moved == [{"anonymizer", "recovery_discriminator"}] * 2 + [
         {"backbone", "anonymizer", "recovery_discriminator"}
     ]
+
+
+def options_of(*words):
+    return load_config("", ["MODEL.DEVICE", "cpu", "SOLVER.BASE_LR", "0.5", *words])
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.7, False), (0.95, True)])
+def test_sgd_has_the_momentum_of_the_config(momentum, nesterov):
+    words = ["SOLVER.OPT", "SGD", "SOLVER.MOMENTUM", str(momentum), "SOLVER.NESTEROV", str(nesterov)]
+    cfg = options_of(*words)
+    ours, plain = Parts(), Parts()
+    plain.load_state_dict(ours.state_dict())
+    optimizers = [
+        solver.build_optimizer(cfg, ours),
+        torch.optim.SGD(
+            plain.parameters(),
+            lr=0.5,
+            momentum=momentum,
+            nesterov=nesterov,
+            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+        ),
+    ]
+    x = torch.randn(8, 4)
+    for _ in range(3):
+        for model, optimizer in zip((ours, plain), optimizers, strict=True):
+            optimizer.zero_grad()
+            model(x).backward()
+            optimizer.step()
+    for mine, theirs in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("kind", ["value", "norm", ""])
+def test_gradients_are_clipped_as_the_config_says(kind):
+    """Each parameter's gradient by itself, in a step of plain SGD; not at all unless that is turned on."""
+    words = ["SOLVER.OPT", "SGD", "SOLVER.MOMENTUM", "0.0", "SOLVER.WEIGHT_DECAY", "0.0"]
+    words += ["SOLVER.WEIGHT_DECAY_NORM", "0.0", "SOLVER.WEIGHT_DECAY_BIAS", "0.0"]
+    words += ["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.25"]
+    if kind:
+        words += ["SOLVER.CLIP_GRADIENTS.ENABLED", "True", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind]
+    model = Parts()
+    optimizer = solver.build_optimizer(options_of(*words), model)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    (1000 * model(torch.randn(8, 4))).backward()
+    expected = []
+    for parameter in model.parameters():
+        gradient = parameter.grad.clone()
+        if kind == "value":
+            gradient = gradient.clamp(-0.25, 0.25)
+        elif kind == "norm":
+            gradient *= min(1, 0.25 / gradient.norm().item())
+        expected.append(gradient)
+    assert max(gradient.abs().max().item() for gradient in expected) > (1 if not kind else 0.1)
+    optimizer.step()
+    for parameter, start, gradient in zip(model.parameters(), before, expected, strict=True):
+        torch.testing.assert_close(parameter, start - 0.5 * gradient, rtol=1e-4, atol=1e-5)
