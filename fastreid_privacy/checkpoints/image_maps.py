@@ -90,6 +90,7 @@ class ImageMap(nn.Module):
 
         Raises:
             ValueError: for another shape.
+            UserError: as of :meth:`levels`.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be N×3×H×W, got {tuple(images.shape)}")
@@ -108,6 +109,9 @@ class ImageMap(nn.Module):
 
         Returns:
             float32, the same shape and device, nominally 0–255, neither rounded nor clamped.
+
+        Raises:
+            UserError: when a network gives NaN or infinity, of which no picture can be made.
         """
         if self.operator is not None:
             return self.operator(images, seeds).float()
@@ -115,6 +119,8 @@ class ImageMap(nn.Module):
         half = self.precision != "float32"
         with torch.autocast(images.device.type, getattr(torch, self.precision), enabled=half):
             mapped = self.network(to_unit(images))
+        if not torch.isfinite(mapped).all():
+            raise UserError("the network's output is not finite: its weights are broken")
         return to_levels(mapped.float())
 
 

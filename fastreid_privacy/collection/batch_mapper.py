@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from ..checkpoints.image_maps import ImageMap
-from ..core.errors import UserError
 from ..core.images import to_pictures
 
 
@@ -49,7 +48,7 @@ class BatchMapper:
             As many of the same kind and size, None for None.
 
         Raises:
-            UserError: when the network's output is not finite.
+            UserError: as of :meth:`ImageMap.levels`.
         """
         if self.image_map.size is None:  # a conventional operator, each picture in its own size
             return [None if picture is None else self._map(picture[None])[0] for picture in pictures]
@@ -66,10 +65,7 @@ class BatchMapper:
         """N×H×W×3 uint8 to the same."""
         device = next((weights.device for weights in self.image_map.parameters()), torch.device("cpu"))
         images = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
-        mapped = self.image_map.levels(images, self._seeds(batch))
-        if not torch.isfinite(mapped).all():
-            raise UserError("the network's output is not finite: its weights are broken")
-        return to_pictures(mapped)
+        return to_pictures(self.image_map.levels(images, self._seeds(batch)))
 
     def _seeds(self, batch: np.ndarray) -> list[int] | None:
         """Of the noise of each picture: a keyed hash, all its 256 bits, of the picture's size and pixels."""
