@@ -13,6 +13,7 @@ import re
 import shutil
 import time
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -28,8 +29,9 @@ import fastreid_privacy
 from fastreid_privacy.commands.human_study import main as run
 from fastreid_privacy.commands.train import run as train
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.human_study import pages
 from fastreid_privacy.human_study.score import missing_answers
-from fastreid_privacy.human_study.study_images import checkpoint_of
+from fastreid_privacy.human_study.study_images import ShownImage, checkpoint_of
 
 LABELS = np.repeat(np.arange(0, 9), 8), np.tile([0, 0, 1, 1, 2, 2, 3, 3], 9)  # pid 0: distractors
 
@@ -232,6 +234,8 @@ def study(runs, tmp_path_factory):
                 "12",
                 "--participants",
                 "2",
+                "--seed",
+                "0",
             ]
         )
         == 0
@@ -251,9 +255,9 @@ def picture(data, index):
 def test_pages_hold_the_images_and_not_the_answers(study, runs, small_dataset):
     key = json.loads((study / "key.json").read_text())
     assert (study / "key.json").stat().st_mode & 0o777 == 0o600
-    pages = sorted(study.glob("participant_*.html"))
-    assert [page.name for page in pages] == ["participant_01.html", "participant_02.html"]
-    shown = [trial[0] for page in pages for trial in page_data(page)["trials"]]
+    written = sorted(study.glob("participant_*.html"))
+    assert [page.name for page in written] == ["participant_01.html", "participant_02.html"]
+    shown = [trial[0] for page in written for trial in page_data(page)["trials"]]
     assert sorted(shown) == sorted(key["pairs"]) and len(shown) == 60
     assert Counter((entry["group"], entry["same"]) for entry in key["pairs"].values()) == dict.fromkeys(
         [(group, same) for group in BLUR.split(",") for same in (True, False)], 6
@@ -269,7 +273,7 @@ def test_pages_hold_the_images_and_not_the_answers(study, runs, small_dataset):
     files = {path.name: path for path in small_dataset.rglob("*.png")} | {
         path.name: path for path in small_dataset.rglob("*.jpg")
     }
-    data = page_data(pages[0])
+    data = page_data(written[0])
     for name, left, right in data["trials"]:
         entry = key["pairs"][name]
         raw = [np.asarray(read_image(str(files[file]), format="RGB")) for file in entry["images"]]
@@ -281,11 +285,90 @@ def test_pages_hold_the_images_and_not_the_answers(study, runs, small_dataset):
             all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(order, pictures, strict=True))
             for order in (raw, raw[::-1])
         )
-    for page in pages:
+    for page in written:
         text = re.sub(r'"images": \[.*?\]', "", page.read_text(), flags=re.DOTALL)
         assert not re.search(
             "blur|base_|full_|_c[0-9]s|true|oi_pi|pid", text.split('id="data"')[1].split("</script>")[0]
         )
+
+
+class NamedImages:
+    """In place of the images of a study: each is its domain and number, so that a page can be read."""
+
+    def __init__(self, checkpoints, shown, device):
+        pass
+
+    def png(self, group, domain, index):
+        return f"{domain} {index}".encode()
+
+
+@pytest.fixture
+def make(monkeypatch, tmp_path):
+    """A function of a seed that makes a study without models: its key, and the pages' trials.
+
+    6 groups of 24 pairs for two participants. A trial is (entry of the key, left, right), a picture its
+    domain and file.
+    """
+    labels = enumerate(zip(*LABELS, strict=True))
+    people = [ShownImage(f"{number}.png", int(pid), int(camera)) for number, (pid, camera) in labels]
+    monkeypatch.setattr(pages, "checkpoints_of", lambda runs, groups: {group.run: runs for group in groups})
+    monkeypatch.setattr(pages, "shown_images", lambda checkpoint: people)
+    monkeypatch.setattr(pages, "StudyImages", NamedImages)
+    groups = [GROUPS[name] for name in (*BLUR.split(","), "noise-full-oi_pi")]
+
+    def study_of(seed):
+        output = tmp_path / f"study {len(list(tmp_path.iterdir()))}"
+        written = pages.make_study(tmp_path, output, groups, pairs=24, participants=2, seed=seed)
+        key, trials = json.loads((output / "key.json").read_text()), []
+        for page in written:
+            data = page_data(page)
+            seen = [base64.b64decode(image).decode().split() for image in data["images"]]
+            seen = [(domain, people[int(index)].path) for domain, index in seen]
+            trials.append([(key["pairs"][name], seen[a], seen[b]) for name, a, b in data["trials"]])
+        return key, trials
+
+    return study_of
+
+
+def share(flags):
+    flags = list(flags)
+    return sum(flags) / len(flags)
+
+
+def test_neither_order_nor_sides_give_an_answer_away(make):
+    """Over 20 studies of 144 trials, each share has a standard deviation of at most 0.03."""
+    all_pages = [page for seed in range(20) for page in make(seed)[1]]
+    assert len(all_pages) == 40 and {len(page) for page in all_pages} == {72}
+    for start in range(0, 72, 18):  # quarters of the pages
+        part = [entry for page in all_pages for entry, _, _ in page[start : start + 18]]
+        assert share(entry["same"] for entry in part) == pytest.approx(1 / 2, abs=0.08)
+        for group in {entry["group"] for entry in part}:
+            assert share(entry["group"] == group for entry in part) == pytest.approx(1 / 6, abs=0.06)
+    for page in all_pages:  # no blocks: neighbours in the order in which pairs are drawn would be equal
+        entries = [entry for entry, _, _ in page]
+        assert sum(a["same"] != b["same"] for a, b in pairwise(entries)) > 20
+        assert sum(a["group"] != b["group"] for a, b in pairwise(entries)) > 45
+    trials = [trial for page in all_pages for trial in page]
+    for same in (True, False):
+        raw_left = [
+            left[0] == "OI" for entry, left, right in trials if entry["same"] == same and left[0] != right[0]
+        ]
+        assert len(raw_left) > 500 and share(raw_left) == pytest.approx(1 / 2, abs=0.08)
+        first_left = [left[1] == entry["images"][0] for entry, left, _ in trials if entry["same"] == same]
+        assert share(first_left) == pytest.approx(1 / 2, abs=0.08)
+
+
+def test_participants_of_a_study_see_orders_of_their_own(make):
+    first, second = make(0)[1]
+    for what in (lambda trial: trial[0]["same"], lambda trial: trial[0]["group"], lambda trial: trial[1][0]):
+        assert list(map(what, first)) != list(map(what, second))
+
+
+def test_the_seed_of_a_study_cannot_be_guessed_and_is_kept(make, monkeypatch):
+    keys = [make(None)[0] for _ in range(2)]
+    assert keys[0]["seed"] != keys[1]["seed"] and max(key["seed"] for key in keys) > 2**100
+    assert keys[0]["pairs"] != keys[1]["pairs"]
+    assert make(keys[0]["seed"])[0] == keys[0]
 
 
 def test_a_study_is_a_function_of_its_seed(runs, tmp_path):
@@ -309,7 +392,7 @@ def test_answers_on_images_of_another_model_are_refused(runs, tmp_path, capsys):
         {**checkpoint, "model": {name: value / 2 for name, value in checkpoint["model"].items()}},
         other / "model_best.pth",
     )
-    options = ["--groups", "blur-full-pi_pi", "--pairs", "4", "--participants", "1"]
+    options = ["--groups", "blur-full-pi_pi", "--pairs", "4", "--participants", "1", "--seed", "0"]
     for name, folder in (("a", runs), ("b", other.parent)):
         assert run(["make", "--runs", str(folder), "--output", str(tmp_path / name), *options]) == 0
     keys = [json.loads((tmp_path / name / "key.json").read_text()) for name in "ab"]

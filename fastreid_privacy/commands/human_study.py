@@ -52,7 +52,11 @@ def build_parser() -> argparse.ArgumentParser:
     make.add_argument(
         "--participants", type=int, default=10, help="who share every group equally (default 10)"
     )
-    make.add_argument("--seed", type=int, default=0, help="of the pairs and their order (default 0)")
+    make.add_argument(
+        "--seed",
+        type=int,
+        help="makes a study again, its pairs, order and sides (default: a random one, kept in key.json)",
+    )
     make.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     make.set_defaults(action=_make)
     score = command_parser(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from .study_images import ShownImage, StudyImages, checkpoints_of, shown_images
 
 SCHEMA = 1
 KEY_FILE = "key.json"
+SEED_BITS = 128  # of a seed that is drawn: nobody can try them all
 
 
 def make_study(
@@ -34,7 +36,7 @@ def make_study(
     *,
     pairs: int = 100,
     participants: int = 10,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
 ) -> list[Path]:
     """Draw the pairs of every group, make their images, and write the pages and the key.
@@ -46,7 +48,9 @@ def make_study(
         groups: which rows of table 2.
         pairs: of each group; even, and a multiple of ``participants``.
         participants: who share every group equally.
-        seed: of the pairs, of who gets which, and of their order.
+        seed: of the pairs, of who gets which, of their order, and of which picture is on the left: the same
+            seed gives the same study. None draws one; who could guess it could work out the answers. The key
+            keeps it.
 
     Returns:
         The pages.
@@ -60,6 +64,8 @@ def make_study(
             f"--pairs {pairs} cannot be shared by {participants} participants with as many of one person as "
             "of two: give an even number that is a multiple of --participants"
         )
+    if seed is None:
+        seed = secrets.randbits(SEED_BITS)
     if seed < 0:
         raise UserError(f"--seed is {seed}; give a whole number from 0")
     _check_new(output)
