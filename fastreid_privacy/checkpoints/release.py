@@ -1,8 +1,8 @@
 """``release.json``: what an export wrote, with the SHA-256 of each file.
 
-A part that is read from a folder with such a list must be the listed file. That finds damage, and a file that
-was exchanged alone. Whoever can write to the folder can write the list, too: its own SHA-256, which ``export``
-prints, is for the holders to compare, told by another way than the files.
+A part that is read from a folder with such a list must be the listed file. That finds damage, and a file
+that was exchanged alone. Whoever can write to the folder can write the list, too: its own SHA-256, which
+``export`` prints, is for the holders to compare, told by another way than the files.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def release_list(contents: Mapping[str, bytes]) -> bytes:
 
 
 def compare_with_release(path: str | Path) -> None:
-    """Compare a file with the ``release.json`` beside it; without a list, or where it is not listed, it passes.
+    """Compare a file with the ``release.json`` beside it; without a list, or not listed, it passes.
 
     Args:
         path: of a file that exists.
@@ -55,8 +55,8 @@ def compare_with_release(path: str | Path) -> None:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if found != told:
         raise UserError(
-            f"{path} is not the file that {listed} lists: it was damaged or exchanged. Take the release anew, "
-            "or move the file to another folder if it is meant to be another"
+            f"{path} is not the file that {listed} lists: it was damaged or exchanged. Take the release "
+            "anew, or move the file to another folder if it is meant to be another"
         )
 
 
