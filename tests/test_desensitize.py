@@ -13,6 +13,7 @@ import pytest
 import torch
 from fastreid.config import CfgNode
 from scipy import ndimage, stats
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.desensitize import (
@@ -91,6 +92,53 @@ def test_blur_equals_opencv(sigma):
     torch.testing.assert_close(
         gaussian_blur(image, sigma)[0].permute(1, 2, 0), torch.from_numpy(expected), rtol=0, atol=1e-2
     )
+
+
+@pytest.mark.parametrize("sigma", [3.0, 70.0, 900.0])
+@pytest.mark.parametrize("size", [(1500, 3), (3, 1031)])
+def test_blur_of_long_lines_equals_scipy(size, sigma):
+    images = random_images(1, 3, *size)
+    expected = ndimage.gaussian_filter(
+        images.double().numpy(), sigma, axes=(2, 3), mode="mirror", truncate=4.0
+    )
+    torch.testing.assert_close(
+        gaussian_blur(images, sigma), torch.from_numpy(expected).float(), rtol=0, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("side", [1, 2, 9, 1500])
+def test_the_widest_blur_is_the_mean_of_the_mirrored_line(side):
+    images = random_images(1, 3, side, 1)
+    line = images[0, :, :, 0]
+    mean = torch.cat([line, line[:, 1:-1]], dim=1).mean(1)
+    for sigma in (15.9 * max(2 * side - 2, 1), 17.0 * max(2 * side - 2, 1), 1e308):
+        expected = mean.view(1, 3, 1, 1).expand_as(images)
+        torch.testing.assert_close(gaussian_blur(images, sigma), expected, rtol=0, atol=0.01)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers how many values the largest tensor had that was made."""
+
+    values = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **kwargs or {})
+        for tensor in made if isinstance(made, list | tuple) else [made]:
+            if isinstance(tensor, torch.Tensor):
+                self.values = max(self.values, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return made
+
+
+@pytest.mark.parametrize("name", ["blur", "pixelate", "mask"])
+@pytest.mark.parametrize("size", [(6000, 20), (20, 6000), (6000, 1)])
+def test_memory_is_bounded_whatever_the_shape(name, size):
+    images = random_images(1, 3, *size).byte()
+    options = {"blur_sigma": 24.0, "pixel_block": 300}
+    with LargestTensor() as largest:
+        protected = Desensitizer(name, **options)(images)
+    assert protected.shape == images.shape
+    # the matrix of a long side alone would have 36 million values
+    assert largest.values <= 3 * images.numel()
 
 
 def test_blur_of_a_point_is_the_sampled_kernel():
@@ -383,6 +431,19 @@ def test_wrong_kind_of_numbers(dtype):
 def test_wrong_options(call, message):
     with pytest.raises(ValueError, match=message):
         call(torch.zeros(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("BLUR_SIGMA", 1e308, "the blur's sigma must be at most 10,000, not 1e"),
+        ("PIXEL_BLOCK", 10**30, "the pixelation's block must be at most 10,000, not 1000"),
+        ("NOISE_STD", 1e308, "the noise's std must be at most 1,000, not 1e"),
+    ],
+)
+def test_numbers_that_nobody_means_are_refused(key, value, message):
+    with pytest.raises(UserError, match=message):
+        Desensitizer.from_config(config(**{key: value}))
 
 
 # The module

@@ -29,6 +29,8 @@ from ..core.registry import lookup
 from . import operations
 
 REFERENCE_HEIGHT = 256
+LONGEST = 10_000  # pixels at that height: of sigma and block; further ones change nothing more
+STRONGEST_NOISE = 1_000  # times the value range
 PER_BATCH = ("scale", "seeds")  # what an operator may want that no config knows
 
 DESENSITIZER_REGISTRY = Registry("DESENSITIZER")
@@ -100,6 +102,9 @@ class Desensitizer(nn.Module):
         operations.check_block(pixel_block)
         operations.check_reduce(pixel_reduce)
         operations.check_std(noise_std)
+        _check_most("the blur's sigma", blur_sigma, LONGEST)
+        _check_most("the pixelation's block", pixel_block, LONGEST)
+        _check_most("the noise's std", noise_std, STRONGEST_NOISE)
         operations.check_region(mask_region or None)
         available = {
             "blur_sigma": blur_sigma,
@@ -166,6 +171,12 @@ class Desensitizer(nn.Module):
     def extra_repr(self) -> str:
         options = (f"{option}={value!r}" for option, value in self.options.items())
         return ", ".join([repr(self.name), *options])
+
+
+def _check_most(what: str, value: float, most: int) -> None:
+    """Refuse a number that somebody mistyped, and that scaling with the height could make endless."""
+    if value > most:
+        raise ValueError(f"{what} must be at most {most:,}, not {value}")
 
 
 def option_keys(name: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.images import to_bytes
+from .lines import blur_rows_and_columns
 from .noise_stream import standard_normal
 
 MID_GREY = 127.5
@@ -44,7 +45,7 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
 
     The kernel is separable, cut off at 4 sigma (radius ``int(4 * sigma + 0.5)``) and renormalized. Borders
     are mirrored without repeating the edge pixel (OpenCV's BORDER_REFLECT_101, scipy's "mirror"), as often as
-    the radius asks for, so that any sigma works on any size.
+    the radius asks for, so that any sigma works on any size. Memory and work are bounded (:mod:`.lines`).
 
     Args:
         images: N×3×H×W RGB, 0–255, float or uint8.
@@ -61,28 +62,7 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
         [50]
     """
     check_sigma(sigma)
-    height, width = images.shape[2:]
-    # Matrix products, because cuDNN convolutions run in TF32 by default, and because a matrix row can mirror
-    # any number of times.
-    rows, columns = (_blur_matrix(side, float(sigma)).to(images.device) for side in (height, width))
-    return rows @ images @ columns.T
-
-
-@lru_cache(maxsize=32)
-def _blur_matrix(side: int, sigma: float) -> Tensor:
-    """The side×side matrix that blurs a column of pixels: row i holds the weights of output pixel i."""
-    radius = int(4 * sigma + 0.5)
-    offsets = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel /= kernel.sum()
-    # Mirrored without the edge pixels, a line repeats with period 2·side − 2; a single pixel only meets
-    # itself.
-    period = max(2 * side - 2, 1)
-    sources = (np.arange(side)[:, None] + offsets) % period
-    sources = np.minimum(sources, period - sources) if side > 1 else sources
-    matrix = np.zeros((side, side))
-    np.add.at(matrix, (np.arange(side)[:, None], sources), kernel)
-    return torch.from_numpy(matrix).float()
+    return blur_rows_and_columns(images, sigma)
 
 
 @_on_batches
@@ -118,7 +98,8 @@ def pixelate(images: Tensor, block: int, reduce: str = "mean") -> Tensor:
     else:
         # ceil_mode keeps the ragged last blocks, and divides each by the pixels that it has.
         colours = nn.functional.avg_pool2d(images, (min(block, height), min(block, width)), ceil_mode=True)
-    return colours.repeat_interleave(block, dim=2)[:, :, :height].repeat_interleave(block, dim=3)[..., :width]
+    rows, columns = (torch.arange(side, device=images.device) // block for side in (height, width))
+    return colours[:, :, rows][..., columns]
 
 
 @_on_batches
