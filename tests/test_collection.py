@@ -29,9 +29,9 @@ from fastreid_privacy.collection.source import folder_source
 from fastreid_privacy.collection.stamps import STAMPS
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import recover as recover_command
+from fastreid_privacy.compat.labels import MARKET_FOLDER
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.pictures import read_picture
-from fastreid_privacy.data.datasets import MARKET_NAME
 from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
 
@@ -637,7 +637,7 @@ def test_models_of_rendered_people_warn_about_photographs(weights, raw, small_da
     rendered = next(small_dataset.glob("*/query"))
     assert anonymize("--weights", weights, "--input", rendered, "--output", tmp_path / "q") == 0
     assert "rendered people" not in capsys.readouterr().err
-    assert all(MARKET_NAME.match(path.name) for path in (tmp_path / "q").glob("*.png"))
+    assert all(MARKET_FOLDER.read(path) for path in (tmp_path / "q").glob("*.png"))
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,57 @@ def test_a_folder_in_market_naming_is_a_data_set(tmp_path):
     assert sorted((pid, camera) for _, pid, camera in data.gallery) == [(0, 2), (2, 0), (2, 1), (7, 11)]
 
 
+def market_folder_labels(tmp_path, **names):
+    """(identity, camera) of MarketFolder's training, query and gallery items."""
+    for part in ("TRAIN", "QUERY", "GALLERY"):
+        market_folder(tmp_path / part, names.get(part, ["0002_c1s1_000451_03.jpg"]))
+    cfg = config(**{f"DATASETS.FOLDER.{part}": tmp_path / part for part in ("TRAIN", "QUERY", "GALLERY")})
+    data = load_dataset(cfg, "MarketFolder")
+    train = [tuple(int(label.split("_")[1]) for label in item[1:]) for item in data.train]
+    return train, *([item[1:] for item in part] for part in (data.query, data.gallery))
+
+
+def test_cameras_may_count_from_0(tmp_path):
+    """In all three folders alike: a query's camera must be that of the gallery."""
+    train, query, gallery = market_folder_labels(
+        tmp_path,
+        TRAIN=["0002_c1_1.jpg", "0002_c2_1.jpg"],
+        QUERY=["0003_c1_1.jpg"],
+        GALLERY=["0003_c0_1.jpg", "0003_c1_1.jpg"],
+    )
+    assert (train, query, gallery) == ([(2, 1), (2, 2)], [(3, 1)], [(3, 0), (3, 1)])
+
+
+def test_hidden_files_are_passed_over_and_others_named(tmp_path, caplog):
+    folder = market_folder(tmp_path / "TRAIN", ["0002_c1s1_000451_03.jpg"])
+    for name in ("._0002_c1s1_000451_03.jpg", ".DS_Store", "notes.txt"):
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    (folder / "0003_c1").mkdir()
+    train, *_ = market_folder_labels(tmp_path)
+    assert train == [(2, 0)]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert (
+        str(folder) in said and "0003_c1/, notes.txt" in said and "._" not in said and "DS_Store" not in said
+    )
+
+
+def test_every_image_that_a_collection_may_hold_is_read(tmp_path):
+    endings = ("jpg", "JPEG", "png", "bmp", "tif", "TIFF", "webp", "gif", "ppm", "pgm")
+    names = [f"{number + 1:04d}_c1s1.{ending}" for number, ending in enumerate(endings)]
+    train, *_ = market_folder_labels(tmp_path, TRAIN=names)
+    assert train == [(number + 1, 0) for number in range(len(endings))]
+    for name in names:
+        assert np.asarray(read(tmp_path / "TRAIN" / name)).shape == (8, 4, 3)
+
+
+def test_identity_0_is_not_dropped_from_training_without_a_word(tmp_path, caplog):
+    names = ["0000_c1s1_1.jpg", "0000_c1s1_2.jpg", "0002_c1s1_1.jpg"]
+    train, _, gallery = market_folder_labels(tmp_path, TRAIN=names, GALLERY=names)
+    assert train == [(2, 0)] and [pid for pid, _ in gallery] == [0, 0, 2]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert str(tmp_path / "TRAIN") in said and "2 images of identity 0 are left out of training" in said
+
+
 def test_folder_errors_name_the_key_and_the_file(tmp_path):
     with pytest.raises(UserError, match=r"DATASETS\.FOLDER\.QUERY is .*nowhere"):
         read_market_folder(tmp_path / "nowhere", "DATASETS.FOLDER.QUERY")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
 
 # isort: split
+import json
 import multiprocessing
 import shutil
 
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 from fastreid_privacy import data
+from fastreid_privacy.commands import report
 from fastreid_privacy.commands import train as command_line
 from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import load_config
@@ -114,6 +116,24 @@ def test_folders_that_are_missing_empty_or_named_otherwise(refused, tmp_path, ke
 def test_one_camera_gives_no_validation_split(refused, tmp_path):
     message = refused(**market_folders(tmp_path, cameras=1, test_cameras=2))
     assert "none of the 8 training identities has images under two cameras" in message
+    assert "DATASETS.VALIDATION.SAME_CAMERA True" in message
+
+
+def test_one_camera_is_enough_with_the_key_that_the_message_names(tmp_path, capsys):
+    """Trained, validated and tested; the report says what its validation figures mean."""
+    options = market_folders(tmp_path, identities=12, cameras=1, images=4, test_cameras=2)
+    key = {"DATASETS.VALIDATION.SAME_CAMERA": True, "SOLVER.MAX_EPOCH": 1}
+    output = tmp_path / "run"
+    assert run(command(output, **options, **key)) == 0
+    results = json.loads((output / "results.json").read_text())
+    assert 0 <= results["validation"]["OI-PI"]["Rank-1"] <= 100
+    assert results["validation"]["OI-PI"]["excluded_queries"] == 0
+    assert results["config"]["DATASETS"]["VALIDATION"]["SAME_CAMERA"] is True
+    said = "images of the same camera count as matches"
+    assert said in (output / "report.html").read_text()
+    capsys.readouterr()
+    assert report.main([str(output)]) == 0
+    assert f"Checks on the validation split ({said})" in capsys.readouterr().out
 
 
 def test_one_camera_cannot_be_tested_on(refused, tmp_path):

@@ -99,8 +99,36 @@ def test_identities_of_one_camera_are_never_validation():
 
 
 def test_one_camera_is_refused():
-    with pytest.raises(UserError, match="two cameras"):
+    with pytest.raises(UserError, match=r"two cameras; with DATASETS\.VALIDATION\.SAME_CAMERA True"):
         split_training_set([(f"{i}", i % 4, 0) for i in range(20)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_same_camera_takes_any_other_image_for_a_match(seed):
+    """One camera is enough; of each query another image of the person is in the gallery, and counts."""
+    draw = np.random.default_rng(seed)
+    items = [(f"{pid}_{k}", pid, 0) for pid in range(30) for k in range(draw.integers(1, 6))]
+    split = split_training_set(items, 0.3, 0.2, seed, same_camera=True)
+    validation = split.query + split.gallery
+    assert {path for path, *_ in split.train} | {path for path, *_ in validation} == {
+        path for path, *_ in items
+    }
+    assert split.query and 0.3 <= len(validation) / len(items) < 0.3 + 6 / len(items)
+    people = {path.split("_")[0] for path, *_ in validation}
+    assert not people & {str(pid) for _, pid, _ in split.train}
+    alone = {str(pid) for pid in range(30) if sum(item[1] == pid for item in items) == 1}
+    assert alone and not people & alone
+    for path, pid, camera in split.query:
+        mates = [other for other, mate, _ in split.gallery if mate == pid]
+        counted = [other for other, mate, cam in split.gallery if mate == pid and cam != camera]
+        assert (
+            mates == counted and all(other.split("_")[0] == path.split("_")[0] for other in mates) and mates
+        )
+
+
+def test_same_camera_wants_two_images():
+    with pytest.raises(UserError, match="none of the 9 training identities has two images"):
+        split_training_set([(f"{pid}", pid, 0) for pid in range(9)], same_camera=True)
 
 
 def test_too_few_identities_are_refused():

@@ -68,13 +68,10 @@ class NameRule(NamedTuple):
         return labels
 
 
-MARKET1501 = NameRule(
-    "Market1501",
-    r"(-?\d+)_c(\d+)",
-    "<identity>_c<camera>…, for instance 0002_c1s1_000451_03.jpg",
-    (-1, 1501),
-    (1, 6),
+MARKET_FOLDER = NameRule(
+    "MarketFolder", r"(-?\d+)_c(\d+)", "<identity>_c<camera>…, for instance 0002_c1s1_000451_03.jpg"
 )
+MARKET1501 = MARKET_FOLDER._replace(dataset="Market1501", identities=(-1, 1501), cameras=(1, 6))
 DUKE = NameRule(
     "DukeMTMC", r"(-?\d+)_c(\d+)", "<identity>_c<camera>…, for instance 0001_c2_f0046182.jpg", cameras=(1, 8)
 )

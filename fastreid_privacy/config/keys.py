@@ -77,6 +77,8 @@ def add_privacy_config(cfg: CfgNode) -> None:
     cfg.DATASETS.VALIDATION.FRACTION = 0.2  # of the training images (4 : 1)
     cfg.DATASETS.VALIDATION.QUERY_FRACTION = 0.2  # of the validation images (gallery : query 4 : 1)
     cfg.DATASETS.VALIDATION.SEED = 0
+    # True: images of the same camera count as matches, which is easier; for training images of one camera
+    cfg.DATASETS.VALIDATION.SAME_CAMERA = False
 
     # SyntheticPedestrians: rendered people, written once under FASTREID_DATASETS
     cfg.DATASETS.SYNTHETIC = CfgNode()

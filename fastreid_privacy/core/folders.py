@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from .errors import UserError
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")  # of the images of a data set
-ENDINGS = (*IMAGE_ENDINGS, ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")  # of images of any origin
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 DEEPEST = 100  # folders in folders
 MOST_PATHS = 16  # along which links may lead to one folder: a few links to links make millions of paths
 

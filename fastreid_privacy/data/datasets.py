@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,12 +13,13 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from ..compat.labels import explained
-from ..core.errors import UserError
-from ..core.folders import IMAGE_ENDINGS
+from ..compat.labels import MARKET_FOLDER, explained
+from ..core.errors import UserError, some_of
+from ..core.folders import ENDINGS
 from ..manifest import PARTS
 
-MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
+logger = logging.getLogger(__name__)
+
 _MSMT17_ABSENT = "Dataset folder not found"  # msmt17.py:57, an AssertionError
 _WHERE_TO_GET = {
     "Market1501": (
@@ -33,7 +35,8 @@ class MarketFolder(ImageDataset):
     """Folders of images named as in Market-1501: ``<identity>_c<camera>…``.
 
     For instance ``0002_c1s1_000451_03.jpg``. Identity −1 marks junk, which is left out; identity 0 marks
-    distractors, which stay in the gallery. Cameras count from 1 in names and from 0 in items.
+    distractors, which stay in the gallery. Cameras count from 1 in names, or from 0 where a name of the three
+    folders has camera 0; in items they count from 0.
 
     Args:
         root: not used; the folders come from ``DATASETS.FOLDER``.
@@ -50,24 +53,35 @@ class MarketFolder(ImageDataset):
 
     def __init__(self, root: str = "", *, train: str, query: str, gallery: str, **kwargs):
         parts = {"TRAIN": train, "QUERY": query, "GALLERY": gallery}
-        items = {key: read_market_folder(folder, f"DATASETS.FOLDER.{key}") for key, folder in parts.items()}
-        named = [
+        named = {key: read_market_folder(folder, f"DATASETS.FOLDER.{key}") for key, folder in parts.items()}
+        first = min(1, *(camera for part in named.values() for _, _, camera in part))
+        items = {
+            key: [(path, pid, camera - first) for path, pid, camera in part] for key, part in named.items()
+        }
+        people = [
             (path, f"{self.dataset_name}_{pid}", f"{self.dataset_name}_{camera}")
             for path, pid, camera in items["TRAIN"]
             if pid > 0
         ]
-        super().__init__(named, items["QUERY"], items["GALLERY"], **kwargs)
+        if distractors := len(items["TRAIN"]) - len(people):
+            _warn_once(
+                f"{train} (DATASETS.FOLDER.TRAIN): {distractors} images of identity 0 are left out of "
+                "training, as distractors are. If 0 is a person, give that person another number"
+            )
+        super().__init__(people, items["QUERY"], items["GALLERY"], **kwargs)
 
 
 def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int]]:
-    """The images of one folder in Market-1501 naming, sorted by name; junk (−1) is left out.
+    """The images of one folder in Market-1501 naming, sorted by name.
+
+    Junk (−1) and hidden files are left out; what else is in the folder is logged.
 
     Args:
         folder: the folder.
         key: of the config that names it, for messages.
 
     Returns:
-        (path, identity, camera from 0) of each.
+        (path, identity, camera) of each, as its name has them.
 
     Raises:
         UserError: for a folder that is missing or empty, or a file that is not named so.
@@ -79,20 +93,30 @@ def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int
             "0002_c1s1_000451_03.jpg"
         )
     items: list[tuple[str, int, int]] = []
+    others: list[str] = []
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_ENDINGS:
+        if path.name.startswith("."):  # ._0002_c1s1_000451_03.jpg, for instance, which macOS leaves behind
             continue
-        match = MARKET_NAME.match(path.name)
-        if not match or int(match[2]) < 1:
-            raise UserError(
-                f"{path} is not named in Market-1501's way, <identity>_c<camera>…, for instance "
-                f"0002_c1s1_000451_03.jpg ({key})"
-            )
-        if int(match[1]) >= 0:
-            items.append((str(path), int(match[1]), int(match[2]) - 1))
+        if path.is_dir() or not path.name.lower().endswith(ENDINGS):
+            others.append(f"{path.name}/" if path.is_dir() else path.name)
+            continue
+        try:
+            pid, camera = MARKET_FOLDER.read(path)
+        except UserError as error:
+            raise UserError(f"{error} ({key})") from None
+        if pid >= 0:
+            items.append((str(path), pid, camera))
     if not items:
-        raise UserError(f"{key} {folder} holds no image ({', '.join(IMAGE_ENDINGS)})")
+        raise UserError(f"{key} {folder} holds no image ({', '.join(ENDINGS)}); folders in it are not read")
+    if others:
+        _warn_once(f"{key} {folder}: passed over, for they are no images: {some_of(others)}")
     return items
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Log what every reading of the same folders would say again."""
+    logger.warning("%s", message)
 
 
 def datasets_root() -> Path:
@@ -175,5 +199,6 @@ def check_datasets(cfg: CfgNode, names: Iterable[str]) -> None:
         if not any(cameras[pid] - {camera} for _, pid, camera in dataset.query):
             raise UserError(
                 f"data set {name} cannot be tested on: none of its {len(dataset.query)} queries has an "
-                "image of its identity in the gallery under another camera"
+                "image of its identity in the gallery under another camera. Take other queries, or another "
+                "data set for DATASETS.TESTS"
             )

@@ -23,7 +23,13 @@ from .validation_split import Split, split_training_set
 def validation_split(cfg: CfgNode) -> Split:
     """The identity-disjoint split of the config's training images (``DATASETS.VALIDATION``)."""
     options = cfg.DATASETS.VALIDATION
-    return split_training_set(training_items(cfg), options.FRACTION, options.QUERY_FRACTION, options.SEED)
+    return split_training_set(
+        training_items(cfg),
+        options.FRACTION,
+        options.QUERY_FRACTION,
+        options.SEED,
+        same_camera=options.SAME_CAMERA,
+    )
 
 
 def build_train_loader(cfg: CfgNode):

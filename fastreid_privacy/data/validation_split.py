@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.errors import UserError
 
+_EASIER = "DATASETS.VALIDATION.SAME_CAMERA True, other images of the same camera count as matches"
 Item = tuple[str, Hashable, Hashable]  # image path, identity, camera: fastreid's training items
 
 
@@ -25,7 +26,12 @@ class Split(NamedTuple):
 
 
 def split_training_set(
-    items: Sequence[Item], fraction: float = 0.2, query_fraction: float = 0.2, seed: int = 0
+    items: Sequence[Item],
+    fraction: float = 0.2,
+    query_fraction: float = 0.2,
+    seed: int = 0,
+    *,
+    same_camera: bool = False,
 ) -> Split:
     """Split training items by identity, and the validation part into query and gallery.
 
@@ -39,20 +45,24 @@ def split_training_set(
         fraction: share of the images for validation (the paper: 4 : 1, section 4.2).
         query_fraction: share of the validation images that are queries (the paper: 4 : 1).
         seed: of the draw.
+        same_camera: any other image of a person is a match, also one of the same camera; any identity with
+            two images or more may be drawn. Validation items then have a camera number of their own each.
 
     Raises:
-        UserError: when no identity has images under two cameras, or too few images are left to train on.
+        UserError: when no identity has images under two cameras (two images, with ``same_camera``), or too
+            few images are left to train on.
     """
     items = sorted(items, key=lambda item: (str(item[1]), str(item[2]), item[0]))
     of_identity: dict[Hashable, list[Item]] = defaultdict(list)
     for item in items:
         of_identity[item[1]].append(item)
     draw = np.random.default_rng(seed)
-    seen_twice = [pid for pid, images in of_identity.items() if len({camera for _, _, camera in images}) > 1]
+    view = 0 if same_camera else 2  # of an item: what differs between a query and its match
+    seen_twice = [pid for pid, images in of_identity.items() if len({item[view] for item in images}) > 1]
     if not seen_twice:
+        lacking = "two images" if same_camera else "images under two cameras; with " + _EASIER
         raise UserError(
-            f"no validation split: none of the {len(of_identity)} training identities has images under two "
-            "cameras"
+            f"no validation split: none of the {len(of_identity)} training identities has {lacking}"
         )
 
     chosen: set[Hashable] = set()
@@ -69,9 +79,9 @@ def split_training_set(
             "for validation; two at least must be left to train on (DATASETS.VALIDATION.FRACTION)"
         )
 
-    validation = [item for item in items if item[1] in chosen]
+    validation = [(item[0], item[1], item[view]) for item in items if item[1] in chosen]
     queries = _draw_queries(validation, round(query_fraction * len(validation)), draw)
-    pids, cameras = _numbers(chosen), _numbers({camera for _, _, camera in items})
+    pids, cameras = _numbers(chosen), _numbers({item[view] for item in items})
     numbered = [(path, pids[pid], cameras[camera]) for path, pid, camera in validation]
     taken = set(queries)
     gallery = [item for index, item in enumerate(numbered) if index not in taken]

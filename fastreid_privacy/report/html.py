@@ -125,6 +125,7 @@ def _what_was_run(results: Mapping, dataset: str) -> list[tuple[str, str]]:
         ("Storage", str(results.get("storage") or "")),
         ("Schedule", ", ".join(text.format(value) for text, value in schedule.items() if value)),
         ("Checkpoint", str(results.get("checkpoint") or "")),
+        ("Validation split", tables.validation_matches(results)),
         ("Seed", "" if results.get("seed") is None else str(results["seed"])),
         ("Version", str(results.get("version") or "")),
     ]

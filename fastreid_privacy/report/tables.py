@@ -241,6 +241,12 @@ def quality_metrics(lpips: bool) -> tuple[str, ...]:
     return QUALITY_METRICS if lpips else QUALITY_METRICS[:-1]
 
 
+def validation_matches(results: Mapping) -> str:
+    """What counts as a match on the validation split, where that is more than images of other cameras."""
+    same = config_value(results, "DATASETS.VALIDATION.SAME_CAMERA")
+    return "images of the same camera count as matches" if same else ""
+
+
 def check_columns(checks: Sequence[Mapping]) -> list[tuple[str, str, int]]:
     """The ``CHECK_COLUMNS`` that have a figure in any check; a model without protected images has few."""
     return [column for column in CHECK_COLUMNS if any(check.get(column[0]) is not None for check in checks)]

@@ -24,6 +24,7 @@ from .tables import (
     quality_table,
     retrieval_cells,
     retrieval_table,
+    validation_matches,
     verification_table,
 )
 
@@ -66,7 +67,8 @@ def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str]
     if len(checks) > TERMINAL_CHECKS and not all_checks:
         shown = [check for check in checks[:-1] if check.get("decision") != "keep"] + checks[-1:]
     pair = "OI→PI; images against raw" if any("psnr_protected" in check for check in checks) else "OI→OI"
-    title = f"Checks on the validation split: rank-1 {pair}"
+    matches = validation_matches(results)
+    title = f"Checks on the validation split{f' ({matches})' if matches else ''}: rank-1 {pair}"
     if len(shown) < len(checks):
         title += f" ({len(shown)} of {len(checks)}: changes of the supervision and the last)"
     columns = check_columns(checks)

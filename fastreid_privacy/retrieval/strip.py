@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageOps
 
-from ..data.datasets import MARKET_NAME
+from ..compat.labels import MARKET_FOLDER
+from ..core.errors import UserError
 from ..report.look import FRAME, LIGHT, MARKS, draw_frame, font, shortened
 
 PER_LINE = 10  # ranked images beside each other
@@ -38,8 +39,11 @@ class Tile:
 
 def identity(path: str) -> int | None:
     """The identity in a file name of Market-1501's scheme; None for other names and for junk (−1)."""
-    match = MARKET_NAME.match(path.replace("\\", "/").rsplit("/", 1)[-1])
-    return int(match[1]) if match and int(match[1]) >= 0 else None
+    try:
+        pid, _ = MARKET_FOLDER.read(path.replace("\\", "/"))
+    except UserError:
+        return None
+    return pid if pid >= 0 else None
 
 
 def same_person(query: str, found: str) -> bool | None:
