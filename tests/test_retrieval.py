@@ -423,8 +423,11 @@ def places(gallery, index, weights, query_files, tmp_path):
         if name.startswith(("backbone.", "heads."))
     }
     torch.save({"model": plain}, tmp_path / "plain.pth")
-    for folder in ("empty", "words", "broken"):
+    for folder in ("empty", "words", "broken", "single", "half"):
         (tmp_path / folder).mkdir()
+    for folder in ("single", "half"):  # one picture that can be read, alone or beside one that cannot
+        shutil.copy(query_files[0], tmp_path / folder / "b.jpg")
+    (tmp_path / "half" / "a.png").write_bytes(b"no picture")
     (tmp_path / "words" / "a.txt").write_text("a")
     (tmp_path / "broken" / "a.png").write_bytes(b"no picture")
     (tmp_path / "kept.png").write_bytes(b"the user's")
@@ -449,6 +452,14 @@ QUERY = "query --weights {weights} --index {index} {query} "
         (BUILD + "--gallery {tmp}/empty", "empty holds no image"),
         (BUILD + "--gallery {tmp}/words", "words holds no image"),
         (BUILD + "--gallery {tmp}/broken", "none of its 1 images can be read; the first: image .*a.png"),
+        (
+            BUILD + "--kind hnsw --gallery {tmp}/single",
+            "at least 2 images, and there are 1: choose --kind flat",
+        ),
+        (
+            BUILD + "--kind hnsw --gallery {tmp}/half",
+            "at least 2 images, and there are 1: choose --kind flat",
+        ),
         (BUILD + "--kind ivfpq", "at least 256 images, and there are 20"),
         (BUILD + "--index {index}", "exists; choose another name, or --force"),
         (BUILD + "--index {tmp}/empty", "is a folder"),

@@ -170,12 +170,25 @@ def test_too_few_images_and_unknown_kinds_are_refused():
     with pytest.raises(UserError, match=r"at least 256 images, and there are 255.*--kind flat"):
         check_kind("ivfpq", 255)
     check_kind("ivfpq", 256)
+    with pytest.raises(
+        UserError, match=r"an hnsw index wants at least 2 images, and there are 1.*--kind flat"
+    ):
+        check_kind("hnsw", 1)
+    check_kind("flat", 1)
     with pytest.raises(UserError, match=r"'lsh'.*flat, ivfpq, hnsw"):
         check_kind("lsh", 1000)
     with pytest.raises(UserError, match=r"'manhattan'.*cosine or euclidean"):
         flat_index(8, "manhattan")
     with pytest.raises(UserError, match="9 dimensions, the index 8"):
         gallery_index(np.ones((3, 8), np.float32)).search(np.ones((1, 9), np.float32), 1)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_a_graph_of_the_fewest_images_is_measured(metric):
+    features = np.eye(2, 8, dtype=np.float32)
+    index, flat = (gallery_index(features, metric, kind).searched for kind in ("hnsw", "flat"))
+    measured = compare_with_exact(index, flat, "hnsw", 16)
+    assert (measured["queries"], measured["recall@1"], measured["recall@10"]) == (2, 1, 1)
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivfpq"])

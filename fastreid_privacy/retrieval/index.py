@@ -19,7 +19,8 @@ from ..evaluation.neighbours import as_float32
 
 KINDS = ("flat", "ivfpq", "hnsw")
 CODE_BITS = 8  # of each part of a compressed feature
-LEAST_IVFPQ = 2**CODE_BITS  # images: so many codes are learned for every part
+# images: ivfpq learns so many codes for every part; an inexact kind is measured on images without themselves
+LEAST = {"flat": 1, "ivfpq": 2**CODE_BITS, "hnsw": 2}
 ADVISED_PER_CELL = 39  # images per cell that FAISS asks for
 HNSW_LINKS, HNSW_BUILD_EFFORT = 32, 200
 EFFORT = {"ivfpq": "nprobe", "hnsw": "ef"}  # what a search of each inexact kind may be told to spend
@@ -121,10 +122,10 @@ def check_kind(kind: str, count: int) -> None:
     """
     if kind not in KINDS:
         raise UserError(f"unknown kind of index {kind!r}: choose one of {', '.join(KINDS)}")
-    if kind == "ivfpq" and count < LEAST_IVFPQ:
+    if count < LEAST[kind]:
         raise UserError(
-            f"an ivfpq index is trained on at least {LEAST_IVFPQ} images, and there are {count}: choose "
-            "--kind flat, which is exact and fast enough for so few"
+            f"an {kind} index wants at least {LEAST[kind]} images, and there are {count}: choose --kind "
+            "flat, which is exact and fast enough for so few"
         )
 
 
