@@ -3,8 +3,10 @@
 The way of one frame::
 
     decoding        a video file opened: the frames that a player shows, and what of it is damage
-    stream          these as upright RGB frames with their times
+    pixels          a frame of libav as an upright RGB picture, and back: matrix, range, orientation
+    stream          the frames as upright RGB frames with their times
     writer          frames as a video file: FFV1 or H.264
+    matroska        the shape of pixels, in a Matroska file
     boxes           where people are: a MOT file, or the boxes that a protected video's manifest keeps
     detector        where people are: a torchvision detector with the user's weights
     regions         boxes cut out, sent through a network at its own size, and put back

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from ..core.errors import UserError
 from ..core.extras import from_extra
 from ..core.images import LARGEST
-from ..core.pictures import over_white
 from .boxes import Box
 from .decoding import decoded, libav_said, open_video, start_of
+from .pixels import UNKNOWN, lies_on_its_side, upright
 
 if TYPE_CHECKING:
     import av
 else:
     av = from_extra("av")
+
+STRANGE = 64  # times as wide as high: no camera has such pixels, but damaged heads say so
 
 
 @dataclass
@@ -51,6 +52,9 @@ class VideoFormat:
         rate: frames a second.
         time_base: the unit of its times, in seconds.
         others: kinds of the streams that are not its first video: sound, subtitles.
+        aspect: width of a pixel divided by its height, when it is upright; None: not said, so square.
+        primaries: the colours that its red, green and blue are, by the numbers of ITU-T H.273.
+        transfer: how its levels become light, likewise.
     """
 
     width: int
@@ -58,6 +62,9 @@ class VideoFormat:
     rate: Fraction
     time_base: Fraction
     others: Sequence[str] = ()
+    aspect: Fraction | None = None
+    primaries: int = UNKNOWN
+    transfer: int = UNKNOWN
 
 
 def video_format(path: str | Path) -> VideoFormat:
@@ -74,10 +81,16 @@ def video_format(path: str | Path) -> VideoFormat:
             raise UserError(
                 f"{path} has frames of {first.width:,}×{first.height:,} pixels, more than {LARGEST:,}"
             )
-        height, width = _upright(first).shape[:2]
+        height, width = upright(first).shape[:2]
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         others = [item.type for item in container.streams if item is not stream]
-        return VideoFormat(width, height, Fraction(rate), _time_base(stream), others)
+        aspect = stream.sample_aspect_ratio
+        if aspect and not 1 / STRANGE <= aspect <= STRANGE:
+            aspect = None
+        if aspect and lies_on_its_side(first):
+            aspect = 1 / aspect
+        colours = first.color_primaries, first.color_trc
+        return VideoFormat(width, height, Fraction(rate), _time_base(stream), others, aspect, *colours)
 
 
 def count_frames(path: str | Path) -> int:
@@ -132,7 +145,7 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
         for number, frame in enumerate(decoded(path, container, stream, begin), start=1):
             if frame.is_corrupt:
                 raise UserError(f"frame {number} of {path} is damaged")
-            pixels = _upright(frame)
+            pixels = upright(frame)
             size = size or pixels.shape
             if pixels.shape != size:
                 raise UserError(
@@ -149,12 +162,3 @@ def _time_base(stream: av.VideoStream) -> Fraction:
     """The unit of its times, in seconds; libav gives one to every stream that it has read."""
     assert stream.time_base is not None
     return Fraction(stream.time_base)
-
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """uint8 H×W×3; transparent pixels over white, turned as a phone's display matrix says."""
-    if any(component.is_alpha for component in frame.format.components):
-        pixels = over_white(Image.fromarray(frame.to_ndarray(format="rgba")))
-    else:
-        pixels = frame.to_ndarray(format="rgb24")
-    return np.rot90(pixels, round(frame.rotation / 90) % 4) if frame.rotation else pixels

@@ -12,6 +12,8 @@ from ..collection.output import HOPELESS
 from ..core.errors import UserError
 from ..core.extras import from_extra
 from ..evaluation.image_quality import psnr_of_sum
+from .matroska import PLACEHOLDER, write_aspect
+from .pixels import LIMITED, guessed_matrix, stored, upright
 from .stream import Frame, VideoFormat
 
 if TYPE_CHECKING:
@@ -27,11 +29,11 @@ DEFAULT_CRF = 18  # of H.264: 0 to 51, larger is smaller and worse
 
 
 class VideoWriter:
-    """Frames to a video without sound, text or anything else of the raw file.
+    """Frames to a video without sound, text or anything else of the raw file but how it is to be shown.
 
     Args:
         file: to write to, which can be sought in.
-        format: size, rate and unit of times.
+        format: size, rate and unit of times, the shape of its pixels and the meaning of its colours.
         codec: "ffv1", which keeps RGB exactly, in a Matroska file, or "h264" in an MP4 file.
         crf: quality of "h264".
     """
@@ -51,6 +53,16 @@ class VideoWriter:
         )
         self.stream.width, self.stream.height, self.stream.pix_fmt = format.width, format.height, kind
         context = self.stream.codec_context
+        context.color_primaries, context.color_trc = format.primaries, format.transfer
+        self.matrix: int | None = None
+        if not self.lossless:  # that which players take also where they do not read what the file says
+            self.matrix = guessed_matrix(format.width, format.height)
+            context.colorspace, context.color_range = self.matrix, LIMITED
+        self.file, self.format = file, format
+        if format.aspect:
+            context.sample_aspect_ratio = format.aspect
+            if self.lossless:
+                self.stream.metadata["title"] = PLACEHOLDER
         context.time_base, context.thread_count = format.time_base, THREADS
         context.flags |= av.codec.context.Flags.bitexact | av.codec.context.Flags.global_header
         self.time_base = format.time_base
@@ -58,7 +70,7 @@ class VideoWriter:
 
     def write(self, frame: Frame) -> None:
         """Add a frame; times must rise."""
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.pixels), format="rgb24")
+        picture = stored(frame.pixels, self.stream.pix_fmt, self.matrix)
         picture.pts, picture.time_base = frame.time, self.time_base
         if not self.lossless:
             self.quality.expect(frame)
@@ -70,6 +82,8 @@ class VideoWriter:
         if not self.lossless:
             self.quality.finish()
         self.container.close()
+        if self.lossless and self.format.aspect:
+            write_aspect(self.file, (self.format.width, self.format.height), self.format.aspect)
 
     def _encode(self, picture: av.VideoFrame | None, name: str) -> None:
         try:
@@ -121,9 +135,9 @@ class StoredQuality:
         return {name: psnr_of_sum(self.errors[name], self.values[name]) for name in self.errors}
 
     def _compare(self, decoded: Iterable[av.VideoFrame]) -> None:
-        for stored in decoded:
+        for shown in decoded:
             frame = self.waiting.popleft()
-            square = np.square(stored.to_ndarray(format="rgb24").astype(np.int32) - frame.pixels)
+            square = np.square(upright(shown).astype(np.int32) - frame.pixels)
             inside = np.zeros(square.shape[:2], bool)
             for left, top, right, bottom in frame.boxes:
                 inside[top:bottom, left:right] = True
