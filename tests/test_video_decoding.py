@@ -5,7 +5,9 @@ from __future__ import annotations
 import fastreid_privacy  # before fastreid
 
 # isort: split
+import logging
 import struct
+import threading
 
 import av
 import pytest
@@ -14,6 +16,7 @@ from test_collection import anonymize
 from test_video import frames_of
 
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.video.decoding import libav_said
 from fastreid_privacy.video.stream import count_frames, read_frames
 
 assert fastreid_privacy
@@ -169,3 +172,75 @@ def test_the_same_damage_is_seen_each_time(tmp_path):
     for _ in range(3):  # libav leaves out a line that it said before
         with pytest.raises(UserError, match="damaged"):
             list(read_frames(path))
+
+
+# -- what libav says of data beside the pictures -------------------------------------------------------------
+
+
+def with_segment(path, codec, segment, **options):
+    """A video without and with something that is put into each of its packets, beside the picture."""
+    whole = write_video(path.with_name(f"whole{path.suffix}"), numbered(12), codec=codec, **options)
+    at = 2 if codec == "mjpeg" else 0  # behind the mark that begins a JPEG
+    with av.open(str(whole)) as container, av.open(str(path), "w") as out:
+        copy = out.add_stream_from_template(container.streams.video[0])
+        for packet in container.demux(video=0):
+            if packet.size:
+                content = bytes(packet)
+                more = av.Packet(content[:at] + segment + content[at:])
+                more.pts, more.dts, more.time_base = packet.pts, packet.dts, packet.time_base
+                more.is_keyframe, more.stream = packet.is_keyframe, copy
+                out.mux(more)
+    return whole, path
+
+
+BESIDE = {
+    "zero length": (b"\xff\xe1\x00\x00", "app: invalid len 0"),
+    "too long": (b"\xff\xe2\xf0\x00ICC_PROFILE\x00", "app: invalid len 61440"),
+    "bad exif": (b"\xff\xe1\x00\x40Exif\x00\x00II*\x00" + b"\xff" * 52, "EXIF"),
+}
+
+
+@pytest.mark.parametrize("ending", ["avi", "mkv"])
+@pytest.mark.parametrize("name", BESIDE)
+def test_damage_beside_the_pictures_is_a_warning(tmp_path, capfd, name, ending):
+    segment, message = BESIDE[name]
+    whole, path = with_segment(tmp_path / f"v.{ending}", "mjpeg", segment, pix_fmt="yuvj420p")
+    (tmp_path / "boxes.txt").write_text("1,1,5,9,40,31")
+    words = ["--method", "mask", "--boxes", tmp_path / "boxes.txt"]
+    assert anonymize(*words, "--input", path, "--output", tmp_path / "out") == 0
+    told = capfd.readouterr().err
+    assert "warning: data beside the pictures is damaged in 12 packets" in told and message in told
+    assert told.count(message) == 1 and "mjpeg @" not in told
+    assert anonymize(*words, "--input", whole, "--output", tmp_path / "plain") == 0
+    assert "warning" not in capfd.readouterr().err
+    written = [frames_of(tmp_path / folder) for folder in ("out/v.mkv", "plain/whole.mkv")]
+    assert (written[0] == written[1]).all()
+
+
+def test_a_message_of_a_camera_that_is_cut_short_is_a_warning(tmp_path, capfd):
+    message = b"\x06\x05\xff\xff\x10abc\x80"
+    _, path = with_segment(tmp_path / "v.mkv", "libx264", len(message).to_bytes(4, "big") + message)
+    assert numbers(path) == list(range(12))
+    assert "every frame is whole" in capfd.readouterr().err
+
+
+def test_damage_of_pictures_stays_damage_where_there_is_more_beside_them(tmp_path, capfd):
+    _, path = with_segment(tmp_path / "v.mkv", "mjpeg", BESIDE["zero length"][0], pix_fmt="yuvj420p")
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0)]
+    content = path.read_bytes()
+    middle = packets[6][len(packets[6]) // 2 :]
+    path.write_bytes(content.replace(middle, b"\xff\xd9" + bytes(len(middle) - 2)))
+    with pytest.raises(UserError, match="damaged"):
+        list(read_frames(path))
+    assert capfd.readouterr().err == ""
+
+
+def test_nothing_that_libav_says_in_another_thread_is_printed(capfd, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # of pytest
+    with libav_said() as said:
+        thread = threading.Thread(target=av.logging.log, args=(av.logging.ERROR, "x264", "RAW LINE"))
+        thread.start()
+        thread.join()
+    told = capfd.readouterr()
+    assert not said and "RAW LINE" not in told.err + told.out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,12 @@ FORMATS = (
 # H.264 is told to forget a picture that is not there. No pixel is made of it; before the second whole picture
 # of a video that was cut out of a longer one, it was in the part that is gone.
 FORGOTTEN_ALREADY = "mmco: unref short failure"
+# What libav says of data beside the pictures, as what a camera tells of itself. No pixel is made of it.
+BESIDE_PICTURES = re.compile(
+    r"app: invalid len|unable to decode APP fields|EXIF (data|buffer)|SEI type \d+ size \d+ truncated"
+)
+# What libav's other threads say, as an encoder's, is nobody's: without a handler Python prints it.
+logging.getLogger("libav").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -127,17 +135,22 @@ def _first_time(path: str | Path) -> int | None:
 
 
 def decoded(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream, start: Start
+    path: str | Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    start: Start,
+    beside: list[str] | None = None,
 ) -> Iterator[av.VideoFrame]:
     """The frames that a player shows.
 
     libav conceals most damage and only logs it, so what it logs as an error is one, but for what it says of
-    packets before the first frame.
+    packets before the first frame, and of data beside the pictures.
 
     Args:
         path: for messages.
         container, stream: of :func:`open_video`.
         start: of :func:`start_of`.
+        beside: gets a line for each packet whose data beside the picture is damaged.
 
     Raises:
         UserError: when a frame is damaged; the frames before it have been given.
@@ -145,9 +158,13 @@ def decoded(
     whole_pictures = 0
     for packet, frames, said in _steps(container, stream):
         whole_pictures += packet is not None and packet.is_keyframe
-        wrong = [text for text in said if whole_pictures > 1 or FORGOTTEN_ALREADY not in text]
+        wrong = [text for text in said if not BESIDE_PICTURES.search(text)]
+        if whole_pictures < 2:
+            wrong = [text for text in wrong if FORGOTTEN_ALREADY not in text]
         if wrong and (packet is None or not start.passes_over(packet)):
             raise UserError(f"{path} is damaged ({wrong[0]})")
+        if said and not wrong and beside is not None:
+            beside.append(said[0])
         yield from frames
 
 

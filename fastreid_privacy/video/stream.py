@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.errors import UserError
+from ..core.errors import UserError, say
 from ..core.extras import from_extra
 from ..core.images import LARGEST
 from .boxes import Box
@@ -132,6 +132,8 @@ def _count_packets(container: av.container.InputContainer, stream: av.VideoStrea
 def read_frames(path: str | Path) -> Iterator[Frame]:
     """The frames of a video's first video stream, turned upright as players turn them.
 
+    Damage beside the pictures, as in what a camera tells of itself, is a warning on standard error.
+
     Raises:
         UserError: when a frame is damaged or has another size than the first one; the frames before it have
             been given.
@@ -140,9 +142,10 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
     container, stream = open_video(path)
     with container:
         step = round(1 / (Fraction(stream.average_rate or 25) * _time_base(stream))) or 1
+        beside: list[str] = []
         start: int | None = None
         last, size = -step, None
-        for number, frame in enumerate(decoded(path, container, stream, begin), start=1):
+        for number, frame in enumerate(decoded(path, container, stream, begin, beside), start=1):
             if frame.is_corrupt:
                 raise UserError(f"frame {number} of {path} is damaged")
             pixels = upright(frame)
@@ -156,6 +159,11 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
             time = last + step if frame.pts is None or start is None else frame.pts - start
             last = max(time, last + 1)  # broken files repeat a time
             yield Frame(number, last, pixels)
+        if beside:
+            say(
+                f"warning: data beside the pictures is damaged in {len(beside):,} packets of {path} "
+                f"({beside[0]}); every frame is whole"
+            )
 
 
 def _time_base(stream: av.VideoStream) -> Fraction:
