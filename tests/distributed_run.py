@@ -37,12 +37,13 @@ def center_example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def train_and_record(request: TrainingRequest) -> None:
     """The training command's ``main``, after which every process leaves what it saw in OUTPUT_DIR."""
-    seen = {"world_size": comm.get_world_size(), "paths": [], "epochs": []}
+    seen = {"world_size": comm.get_world_size(), "paths": [], "seeds": [], "epochs": []}
     train, after_epoch, run_step = PrivacyTrainer.train, PrivacyTrainer.after_epoch, PrivacyTrainer.run_step
 
     def recorded_step(trainer):
         run_step(trainer)
         seen["paths"].append(list(trainer._trainer.paths))
+        seen["seeds"].append(torch.initial_seed())
 
     def recorded_epoch(trainer):
         after_epoch(trainer)

@@ -56,6 +56,13 @@ def test_there_are_two_processes_with_images_of_their_own(ranks):
         assert not set(mine) & set(others)
 
 
+def test_each_process_draws_numbers_of_its_own(ranks):
+    """Noise, dropout and erased boxes; anew in each epoch of two steps."""
+    seeds = [seen["seeds"] for seen in ranks.seen]
+    assert [len(set(steps)) for steps in seeds] == [2, 2]
+    assert not set(seeds[0]) & set(seeds[1])
+
+
 def test_weights_and_buffers_are_equal_on_both(ranks):
     """After each epoch: parameters by averaged gradients, BatchNorm statistics by rank 0, the upgraded target
     by the decision."""
