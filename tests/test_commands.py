@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL_CONFIG
 
+from fastreid_privacy.commands import anonymize
 from fastreid_privacy.commands import main as program
 from fastreid_privacy.commands.main import COMMANDS, SHELLS, main
 
@@ -127,6 +128,93 @@ def test_output_is_short_for_output_dir(tmp_path, capsys):
 def test_output_is_said_once(command, tmp_path, capsys):
     code, _, error = leaves([*words_of(command, "--output", tmp_path), "OUTPUT_DIR", "other"], capsys)
     assert code == 2 and "--output and OUTPUT_DIR" in error
+
+
+CONFIG = ["--config-file", str(SMALL_CONFIG)]
+NEITHER = "is neither a flag of fastreid-privacy {} nor a config key"
+
+
+@pytest.mark.parametrize("command", ["train", "test", "reproduce"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["runs/model.pth"], ["error: runs/model.pth " + NEITHER, "Leave it out", "KEY VALUE pairs"]),
+        (["runs/model.pth", "MODEL.DEVICE", "cpu"], ["error: runs/model.pth " + NEITHER]),
+        (["MODEL.DEVICE", "cpu", "my.yml", "SEED", "1"], ["error: my.yml " + NEITHER]),
+        (
+            ["MODEL.DEVICE", "cpu", "--num-gpus", "1"],
+            ["error: --num-gpus stands behind KEY VALUE", "all flags of"],
+        ),
+        (["MODEL.DEVICE", "cpu", "--num-gpus=1"], ["error: --num-gpus=1 stands behind KEY VALUE"]),
+        (["MODEL.DEVICE", "cpu", "--colour"], ["error: --colour " + NEITHER]),
+        (["MODEL.DEVICE", "--num-gpus", "1"], ["error: MODEL.DEVICE has no value: --num-gpus follows"]),
+        (["SEED", "MODEL.DEVICE", "cpu"], ["error: SEED has no value: MODEL.DEVICE follows"]),
+        (["--output", "RUN", "SEED"], ["error: SEED has no value; give KEY VALUE pairs"]),
+    ],
+)
+def test_the_first_word_that_is_neither_flag_nor_key_is_named(
+    command, words, said, tmp_path, capsys, called_as
+):
+    called_as("/usr/bin/fastreid-privacy")
+    words = [str(tmp_path / word) if word == "RUN" else word for word in words]
+    assert main([command, *CONFIG, *words]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(part.format(command) in error for part in said), error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("--resume", "continues the run in the folder of --output"),
+        ("--eval-only", "checkpoint of MODEL.WEIGHTS"),
+    ],
+)
+def test_a_path_behind_a_flag_that_takes_none(flag, meant, capsys):
+    assert main(["train", *CONFIG, flag, "runs/model.pth", "MODEL.DEVICE", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert (
+        "error: runs/model.pth is neither" in error
+        and f"{flag} takes no value, it " in error
+        and meant in error
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["people.png"], "error: people.png " + NEITHER),
+        (["PRIVACY.DESENSITIZER.BLUR_SIGMA", "8", "people.png"], "error: people.png " + NEITHER),
+        (["PRIVACY.DESENSITIZER.BLUR_SIGMA"], "error: PRIVACY.DESENSITIZER.BLUR_SIGMA has no value; give"),
+        (["people.png", "--batch-size", "2", "MODEL.DEVICE", "cpu"], "error: people.png " + NEITHER),
+    ],
+)
+def test_anonymize_names_it_too(words, said, tmp_path, capsys, called_as):
+    called_as("/usr/bin/fastreid-privacy")
+    start = [
+        "anonymize",
+        "--method",
+        "blur",
+        "--input",
+        str(tmp_path / "raw"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main([*start, *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(said.format("anonymize")) and error.count("\n") == 1
+
+
+def test_pairs_of_anonymize_may_stand_on_both_sides_of_a_flag(tmp_path, capsys, monkeypatch):
+    (tmp_path / "raw").mkdir()
+    seen = []
+    monkeypatch.setattr(anonymize, "_anonymize", lambda options: seen.append(options))
+    first, second = ["PRIVACY.DESENSITIZER.MASK_VALUE", "0"], ["PRIVACY.DESENSITIZER.BLUR_SIGMA", "-1"]
+    words = [*first, "--method", "blur", *second, "--output", str(tmp_path / "out")]
+    assert main(["anonymize", "--input", str(tmp_path / "raw"), *words]) == 0
+    assert seen[0].options == [*first, *second] and seen[0].method == "blur"
+    code, _, error = leaves(["anonymize", "--input", "raw", "--output", "out", "--colour", "red"], capsys)
+    assert code == 2 and "--colour" in error
 
 
 def test_report_takes_either_name_of_its_folder(tmp_path, capsys):

@@ -19,7 +19,7 @@ from ..desensitize.desensitizer import option_keys
 from ..keys.sealing import read_sealer
 from ..manifest import MANIFEST
 from ..model.storage import ImageStorage
-from .options import add_run_options
+from .options import add_run_options, check_pairs
 from .parsers import command_parser
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
 
@@ -35,8 +35,17 @@ NAMED = 20  # files that a message lists
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    options = build_parser().parse_args(arguments)
-    return exit_code(lambda: _anonymize(options), "interrupted; the same command continues")
+    parser, words = build_parser(), sys.argv[1:] if arguments is None else arguments
+    options, left = parser.parse_known_args(words)
+    if any(word.startswith("--") for word in left):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    options.options += left  # pairs with flags between them
+
+    def anonymize() -> None:
+        check_pairs(parser, options.options, words)
+        _anonymize(options)
+
+    return exit_code(anonymize, "interrupted; the same command continues")
 
 
 def build_parser() -> argparse.ArgumentParser:

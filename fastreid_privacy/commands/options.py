@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+from collections.abc import Sequence
+from itertools import zip_longest
 
 from ..checkpoints.image_maps import PRECISIONS, RUNTIMES
+from ..config import default_config, flat_keys
+from ..core.errors import UserError
+
+PAIRS = "KEY VALUE pairs, as in SOLVER.MAX_EPOCH 60"
+# what is meant by a word behind a flag that takes none
+INSTEAD = {
+    "--resume": "it continues the run in the folder of --output",
+    "--eval-only": "it tests the checkpoint of MODEL.WEIGHTS, or of the folder of --output",
+}
 
 
 def positive(text: str) -> int:
@@ -52,3 +64,39 @@ def add_passphrase_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--passphrase-fd", metavar="N", type=int, help="file descriptor whose first line is the passphrase"
     )
+
+
+def check_pairs(parser: argparse.ArgumentParser, pairs: Sequence[str], words: Sequence[str]) -> None:
+    """Refuse words of a command line that are neither flags nor KEY VALUE pairs, the first of them by name.
+
+    What looks like a key is left to :func:`fastreid_privacy.config.load_config`, which knows the nearest one.
+
+    Args:
+        parser: of the command.
+        pairs: the words that it took for keys and values.
+        words: all words of the command line.
+
+    Raises:
+        UserError: naming the word, and what to do.
+    """
+    known = flat_keys(default_config())
+    sections = {key.partition(".")[0] for key in known}
+    flags = parser._option_string_actions  # argparse has no public way to list them
+
+    def is_flag(word: str) -> bool:
+        return word.partition("=")[0] in flags
+
+    for key, value in zip_longest(pairs[::2], pairs[1::2]):
+        if is_flag(key):
+            raise UserError(f"{key} stands behind {PAIRS}; give all flags of {parser.prog} before them")
+        section, dot, _ = key.partition(".")
+        if not (re.fullmatch(r"[A-Z][A-Z0-9_.]*", key) or (dot and section.upper() in sections)):
+            before = words[list(words).index(key) - 1] if key in words[1:] else ""
+            why = f": {before} takes no value, {INSTEAD[before]}" if before in INSTEAD else ""
+            raise UserError(
+                f"{key} is neither a flag of {parser.prog} nor a config key{why}. Leave it out; behind the "
+                f"flags stand {PAIRS}"
+            )
+        if value is None or is_flag(value) or value in known:
+            follows = f": {value} follows" if value is not None else ""
+            raise UserError(f"{key} has no value{follows}; give {PAIRS}")

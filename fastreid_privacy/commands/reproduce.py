@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ..reproduce.plan import OPERATORS, TABLES
 from ..reproduce.protocols import PAPER, PROTOCOLS
 from ..reproduce.reproduction import PLAN_FILE, Reproduction, read_plan
 from ..reproduce.runs import check_plan, locked, make_runs
+from .options import check_pairs
 from .parsers import command_parser
 
 # What a reproduction replaces in its own folder.
@@ -80,11 +82,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    args = build_parser().parse_args(argv)
+    parser, words = build_parser(), sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(words)
     logging.getLogger("fastreid_privacy").addHandler(logging.NullHandler())  # each run warns in its own log
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
-        return exit_code(lambda: reproduce(asked(args)), "interrupted; the same command continues")
+        return exit_code(
+            lambda: (check_pairs(parser, args.opts, words), reproduce(asked(args))),
+            "interrupted; the same command continues",
+        )
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -6,14 +6,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from ..core.errors import exit_code
 from . import train
+from .options import check_pairs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Test a trained model; returns the exit code of ``train``."""
     words = list(sys.argv[1:] if argv is None else argv)
-    build_parser().parse_args(words)  # so that --help and what is wrong are said in this command's name
-    return train.run(["--eval-only", *words])
+    parser = build_parser()
+    options = parser.parse_args(words)  # so that --help and what is wrong are said in this command's name
+    wrong = exit_code(lambda: check_pairs(parser, options.opts, words), "interrupted")
+    return wrong or train.run(["--eval-only", *words])
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import platform
+import sys
 from collections.abc import Sequence
 
 import faiss
@@ -24,6 +25,7 @@ from ..training.experiment import hold_folder, run_experiment
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
 from ..training.trainer import without_user_error_tracebacks
+from .options import check_pairs
 from .parsers import command_parser
 
 logger = logging.getLogger(__name__)
@@ -48,8 +50,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 after a message on standard error when the user has to mend something, or 130
         after Ctrl-C.
     """
-    parser = build_parser()
-    args = parser.parse_args(argv)
+    parser, words = build_parser(), sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(words)
+    pairs = args.opts
     if args.output is not None:
         if "OUTPUT_DIR" in args.opts[::2]:
             parser.error("--output and OUTPUT_DIR name the same folder: leave out one of them")
@@ -57,6 +60,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     request = request_of(args)
 
     def train() -> None:
+        check_pairs(parser, pairs, words)
         cfg = preflight(request)
         compat.launch(
             main,
