@@ -86,11 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     logging.getLogger("fastreid_privacy").addHandler(logging.NullHandler())  # each run warns in its own log
     previous = signal.signal(signal.SIGTERM, _stop)
+
+    def run() -> None:
+        check_pairs(parser, args.opts, words)
+        reproduce(asked(args))
+
     try:
-        return exit_code(
-            lambda: (check_pairs(parser, args.opts, words), reproduce(asked(args))),
-            "interrupted; the same command continues",
-        )
+        return exit_code(run, "interrupted; the same command continues")
     finally:
         signal.signal(signal.SIGTERM, previous)
 
