@@ -164,6 +164,15 @@ def test_lists_that_were_cut_short_are_not_left(folder, monkeypatch):
     check(folder)
 
 
+def test_a_damaged_list_is_said_by_name(folder):
+    load()
+    for kind in ("detected", "labeled"):
+        (folder / f"splits_new_{kind}.json").write_text("[{")
+    with pytest.raises(UserError) as error:
+        load()
+    assert str(folder / "splits_new_") in str(error.value) and "is not under" not in str(error.value)
+
+
 @pytest.mark.parametrize("content", [b"", b"no HDF5", "cut", "empty"])
 def test_a_damaged_file_is_said_by_name(folder, content):
     path = folder / "cuhk03_release" / "cuhk-03.mat"

@@ -139,6 +139,7 @@ def test_one_camera_is_enough_with_the_key_that_the_message_names(tmp_path, caps
 def test_one_camera_cannot_be_tested_on(refused, tmp_path):
     message = refused(**market_folders(tmp_path, test_cameras=1))
     assert "MarketFolder" in message and "under another camera" in message
+    assert "give the queries' files another camera number" in message
 
 
 def test_two_cameras_are_enough(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from .patching import replace
 
 _DATASETS = "fastreid.data.datasets."
 # what fastreid's data sets call the file, or the line of a list, that they are reading
-_READING = ("img_path", "img_info", "line", "path", "img_name", "pid_dir")
+_READING = ("img_path", "img_info", "line", "path", "img_name", "pid_dir", "split_path")
 
 
 class NameRule(NamedTuple):

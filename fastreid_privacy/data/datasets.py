@@ -200,5 +200,6 @@ def check_datasets(cfg: CfgNode, names: Iterable[str]) -> None:
             raise UserError(
                 f"data set {name} cannot be tested on: none of its {len(dataset.query)} queries has an "
                 "image of its identity in the gallery under another camera. Take other queries, or another "
-                "data set for DATASETS.TESTS"
+                "data set for DATASETS.TESTS; where all images are of one camera, give the queries' files "
+                "another camera number, as in 0002_c2s1_000451_03.jpg"
             )
