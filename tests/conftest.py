@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 from browser import chromium
 from fastreid.utils.logger import setup_logger
 
@@ -81,6 +82,21 @@ def small_run(small_dataset, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "finished"
     assert run(["--config-file", str(SMALL_CONFIG), *small_options(output)]) == 0
     return output
+
+
+@pytest.fixture(scope="session")
+def weights(small_run, tmp_path_factory):
+    """The small run's checkpoint, with image networks that give pictures of full contrast.
+
+    After four steps their own pictures differ from grey by a few levels, so that whatever is written is near
+    them: a test of pixels would pass for any network, or none.
+    """
+    checkpoint = torch.load(small_run / "model_best.pth", weights_only=True)
+    for part in ("anonymizer", "recovery"):
+        checkpoint["model"][f"{part}.up.0.0.weight"] *= 100
+    path = tmp_path_factory.mktemp("contrast") / "model_best.pth"
+    torch.save(checkpoint, path)
+    return path
 
 
 @pytest.fixture

@@ -58,9 +58,33 @@ def pixels(path):
         return np.array(file.convert("RGB"))
 
 
-@pytest.fixture(scope="module")
-def weights(small_run):
-    return small_run / "model_best.pth"
+def differences(first, second):
+    """Of two pictures, in levels."""
+    assert first.shape == second.shape
+    return np.abs(first.astype(int) - second)
+
+
+def assert_decoded(weights, protected, recovered, levels=2):
+    """Each recovered file is what the decoder gives of its protected one, in raw size, and not that itself.
+
+    Args:
+        weights: the checkpoint.
+        protected, recovered: folders.
+        levels: how far a value may be off: one that a batch's last digits round otherwise, stretched by the
+            bicubic resizing.
+    """
+    key, entries = fastreid_privacy.load_recovery(weights, "cpu"), read_manifest(protected / MANIFEST).entries
+    assert entries
+    for name, entry in entries.items():
+        picture, size = pixels(protected / name), (entry["width"], entry["height"])
+        decoded = key(torch.from_numpy(picture).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+        stored, expected = (
+            np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+            for image in (picture, decoded)
+        )
+        written = pixels((recovered / name).with_suffix(".png"))
+        assert differences(written, expected).max() <= levels
+        assert differences(written, stored).mean() > 5 or size == (1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -101,20 +125,21 @@ def test_protected_files_are_what_the_anonymizer_gives(weights, raw, tmp_path):
             image = torch.from_numpy(np.array(picture.resize((32, 64), Image.Resampling.BICUBIC)))
         expected = protect_images(image.permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
         name = path.relative_to(raw).with_suffix(".png").as_posix()
-        written = pixels(out / name)
+        assert expected.std() > 10  # of a picture without contrast, a level says nothing
         # a batch's last digits can round a level differently than a single image
-        assert np.abs(written.astype(int) - expected).max() <= 1
+        assert differences(pixels(out / name), expected).max() <= 1
         entry = manifest.entries[name]
         assert (entry["width"], entry["height"]) == size
         assert entry["sha256"] == hashlib.sha256((out / name).read_bytes()).hexdigest()
 
 
-def test_recovery_restores_sizes_and_measures(weights, raw, tmp_path, capsys):
+def test_recovered_files_are_what_the_decoder_gives_and_are_measured(weights, raw, tmp_path, capsys):
     assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
     assert (
         recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r", "--verify", raw) == 0
     )
     printed = capsys.readouterr().out
+    assert_decoded(weights, tmp_path / "p", tmp_path / "r")  # the figures are of these
     errors, values, ssims = 0.0, 0, []
     for path in sorted(raw.rglob("*.jpg")):
         name = path.relative_to(raw).with_suffix(".png")
@@ -169,6 +194,8 @@ def test_jpg_files_have_that_quality(weights, raw, tmp_path, quality, capsys):
         Image.fromarray(pixels(path)).save(buffer, format="JPEG", quality=quality, subsampling="4:2:0")
         stored = tmp_path / "jpg" / path.relative_to(tmp_path / "png").with_suffix(".jpg")
         assert stored.read_bytes() == buffer.getvalue()
+    assert recover("--key", weights, "--input", tmp_path / "jpg", "--output", tmp_path / "r") == 0
+    assert_decoded(weights, tmp_path / "jpg", tmp_path / "r")
 
 
 def test_a_data_set_stays_a_data_set(weights, small_dataset, tmp_path, monkeypatch):
@@ -361,6 +388,7 @@ def test_odd_files_are_reported_by_name_and_the_rest_goes_on(weights, tmp_path, 
             ]
             assert pixels(out / target).shape == (64, 32, 3)
     assert recover("--key", weights, "--input", out, "--output", tmp_path / "recovered") == 0
+    assert_decoded(weights, out, tmp_path / "recovered")
     assert pixels(tmp_path / "recovered" / "one.png").shape == (1, 1, 3)
 
 
@@ -823,6 +851,28 @@ def test_pictures_of_one_colour_may_stay():
     grey = np.full((64, 32, 3), 128, np.uint8)
     floor.check_changed(grey, grey, conventional=True)
     floor.check_changed(grey, grey, conventional=False)
+
+
+@pytest.mark.parametrize("lost", ["last line", "an image", "count"])
+def test_an_unfinished_or_shortened_manifest_is_not_recovered(raw, weights, tmp_path, lost, capsys):
+    """Who recovers a part must not take it for the whole."""
+    public, private = new_identity(tmp_path / "keys", None)
+    words = ["--weights", weights, "--input", raw, "--seal", public, "--output", tmp_path / "p"]
+    assert anonymize(*words) == 0
+    manifest = tmp_path / "p" / MANIFEST
+    lines = manifest.read_text().splitlines(keepends=True)
+    assert json.loads(lines[-1]) == {"complete": [14, 0]}
+    if lost == "last line":
+        lines.pop()
+    elif lost == "an image":
+        del lines[5]
+    else:
+        lines[-1] = '{"complete": [13, 1]}\n'
+    manifest.write_text("".join(lines))
+    for key in (["--key", weights], ["--identity", private]):
+        assert recover(*key, "--input", tmp_path / "p", "--output", tmp_path / "r") == 2
+        assert f"{manifest} is not that of a finished protection" in capsys.readouterr().err
+        assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from fastreid.modeling import build_model
 from fastreid.utils.checkpoint import Checkpointer
 from nacl.public import PrivateKey, SealedBox
 from safetensors.torch import save
+from test_collection import assert_decoded
 
 from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
@@ -46,11 +47,6 @@ from fastreid_privacy.retrieval import load_extractor
 def cheap_scrypt(monkeypatch):
     """Less work for each guess."""
     monkeypatch.setattr(encryption, "COST", {"n": 2**10, "r": 8, "p": 1})
-
-
-@pytest.fixture(scope="module")
-def weights(small_run):
-    return small_run / "model_best.pth"
 
 
 @pytest.fixture
@@ -380,6 +376,7 @@ def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, caps
         == 0
     )
     os.close(read)
+    assert_decoded(weights, p, tmp_path / "r")
     opened = [
         "--identity",
         keys / "identity.key",

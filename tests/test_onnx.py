@@ -20,6 +20,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from test_collection import assert_decoded
 from test_other_backbones import SMALLER, small_config
 from torch import nn
 
@@ -49,18 +50,6 @@ def cheap_scrypt():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encryption, "COST", {"n": 2**10, "r": 8, "p": 1})
         yield
-
-
-@pytest.fixture(scope="module")
-def weights(small_run, tmp_path_factory):
-    """The small run's checkpoint with pictures of full contrast: after four steps its own differ from grey by
-    one level."""
-    checkpoint = torch.load(small_run / "model_best.pth", weights_only=True)
-    for part in ("anonymizer", "recovery"):
-        checkpoint["model"][f"{part}.up.0.0.weight"] *= 100
-    path = tmp_path_factory.mktemp("contrast") / "model_best.pth"
-    torch.save(checkpoint, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -423,6 +412,7 @@ def test_the_tools_run_graphs(weights, encrypted, raw, tmp_path, monkeypatch, ca
         assert header["runtime"] == ("torch" if name == "torch key" else "onnx")
         for file in (tmp_path / "torch key").glob("*.png"):
             assert np.abs(pixels(file) - pixels(tmp_path / name / file.name)).max() <= 1
+    assert_decoded(weights, tmp_path / "graph", tmp_path / "torch key")
     assert call(anonymize_command, *ways["torch"], "--input", raw, "--output", tmp_path / "graph") == 2
     assert "runtime onnx there, torch here" in capsys.readouterr().err
 
@@ -453,6 +443,7 @@ def test_half_precision_is_near(weights, raw, tmp_path, capsys):
         == 0
     )
     assert read_manifest(tmp_path / "r" / "manifest.jsonl").header["precision"] == "float16"
+    assert_decoded(weights, tmp_path / "p", tmp_path / "r")
     assert call(anonymize_command, "--weights", weights, *words[:-1], "float32") == 2
     assert "precision bfloat16 there, float32 here" in capsys.readouterr().err
 

@@ -68,6 +68,7 @@ def same_items(
 
 @pytest.fixture(scope="module")
 def weights(small_run):
+    """The run's own, for results.json beside it has the figures of these."""
     return small_run / "model_best.pth"
 
 

@@ -35,11 +35,6 @@ def retrieve(*words) -> int:
 
 
 @pytest.fixture(scope="module")
-def weights(small_run):
-    return small_run / "model_best.pth"
-
-
-@pytest.fixture(scope="module")
 def gallery(small_dataset, weights, tmp_path_factory):
     """The test pictures, every second one protected, in two folders with names that are not ASCII; one file
     is no picture."""
