@@ -416,18 +416,18 @@ def test_nothing_of_the_raw_file_but_its_size_is_kept(weights, small_dataset, tm
 
 def test_what_is_sealed_is_what_was_protected(raw, tmp_path, monkeypatch):
     """Each raw file is read once: here every one becomes another picture right after its first read."""
-    folder, reads, read = shutil.copytree(raw, tmp_path / "raw"), Counter(), protect.read_bytes
+    folder, reads, read = shutil.copytree(raw, tmp_path / "raw"), Counter(), protect.read_regular
     before = contents(folder)
     public, private = new_identity(tmp_path / "keys", None)
 
-    def read_and_replace(path):
-        content = read(path)
+    def read_and_replace(path, *bound):
+        content = read(path, *bound)
         reads[path] += 1
         Image.effect_noise((50, 70), 50 * reads[path]).save(path)
         return content
 
     words = ["--method", "blur", "--seal", public]
-    monkeypatch.setattr(protect, "read_bytes", read_and_replace)
+    monkeypatch.setattr(protect, "read_regular", read_and_replace)
     assert anonymize(*words, "--input", folder, "--output", tmp_path / "p") == 0
     assert len(reads) == 14 and set(reads.values()) == {1} and contents(folder) != before
     monkeypatch.undo()

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 # before fastreid: importing the package makes it work
 from fastreid_privacy.commands import anonymize as anonymize_command
+from fastreid_privacy.commands import recover as recover_command
 
 # isort: split
+import errno
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
+from rendered_video import write_video
 
+from fastreid_privacy.checkpoints.image_maps import ImageMap
+from fastreid_privacy.collection import pipeline
+from fastreid_privacy.collection.pipeline import Room, side_by_side
+from fastreid_privacy.core.errors import UserError, exit_code, say
 from fastreid_privacy.core.folders import DEEPEST, MOST_PATHS, images_below
+from fastreid_privacy.core.pictures import read_picture
+from fastreid_privacy.keys.sealing import new_identity
+from fastreid_privacy.manifest import MANIFEST, read_manifest
+from fastreid_privacy.video.run import _chunks, chunk_and_workers
 
 
 def anonymize(*words) -> int:
@@ -116,3 +129,194 @@ def test_other_links_are_no_way_to_the_output(raw, words, tmp_path):
     (raw / "loop").symlink_to(raw)
     assert anonymize(*words) == 0
     assert (tmp_path / "out" / "beside" / "a.png").is_file()
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_many_bytes_is_refused_before_it_is_read(raw, words, capsys):
+    with (raw / "sparse.png").open("wb") as file:
+        file.truncate(60 * 10**9)
+    assert anonymize(*words) == 2
+    told = capsys.readouterr()
+    assert "sparse.png: it has 60,000,000,000 bytes, more than 1,073,741,824" in told.err
+    assert "1 of 2 images protected" in told.out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        OSError("out of memory error when reading image file"),
+    ],
+)
+def test_a_good_picture_is_not_called_damaged_when_memory_is_short(raw, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(UserError, match=r"^there is not enough memory to read it$"):
+        read_picture(raw / "good.png")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_a_picture_that_the_memory_does_not_hold_is_named(raw, words, tmp_path, monkeypatch, capsys, error):
+    Image.effect_noise((40, 50), 60).save(raw / "large.png")
+    levels = ImageMap.levels
+
+    def short(self, images, seeds=None):
+        if images.shape[2] == 50:
+            raise error
+        return levels(self, images, seeds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageMap, "levels", short)
+        assert anonymize(*words) == 2
+    told = capsys.readouterr()
+    assert "large.png: there is not enough memory for it" in told.err and "1 of 2 images" in told.out
+    assert anonymize(*words) == 0
+
+
+@pytest.mark.parametrize("error", [MemoryError("8 GiB"), RuntimeError("std::bad_alloc")])
+def test_commands_say_that_memory_is_short(error, capsys):
+    def fail():
+        raise error
+
+    assert exit_code(fail, "") == 2
+    assert capsys.readouterr().err.startswith(f"error: there is not enough memory ({error})")
+    with pytest.raises(RuntimeError, match="another"):
+        exit_code(lambda: (_ for _ in ()).throw(RuntimeError("another")), "")
+
+
+def test_large_pictures_wait_for_each_other():
+    room, inside, most = Room(100), [], []
+
+    def work(pixels):
+        with room.taken(pixels):
+            inside.append(pixels)
+            most.append(sum(inside))
+            time.sleep(0.001)
+            inside.remove(pixels)
+        return pixels
+
+    sizes = [60, 60, 30, 1000, 10, 100, 40, 40, 40]
+    assert list(side_by_side(sizes, work, 4)) == sizes
+    assert max(total for total in most if total < 1000) <= 100 and 1000 in most
+
+
+@pytest.mark.parametrize("seal", [False, True])
+def test_names_that_are_too_long_when_sealed_are_named(raw, words, tmp_path, capsys, seal):
+    for length in (248, 249, 255):
+        os.link(raw / "good.png", raw / ("n" * (length - 4) + ".png"))
+    public, _ = new_identity(tmp_path / "keys", None)
+    assert anonymize(*words, *(["--seal", public] if seal else [])) == (2 if seal else 0)
+    told = capsys.readouterr()
+    assert f"{2 if seal else 4} of 4 images" in told.out
+    if seal:
+        assert told.err.count("with the .sealed that is put behind it (at most 255): shorten it") == 2
+        assert "its name is 7 bytes too long" in told.err and "its name is 1 bytes too long" in told.err
+        assert not any(path.name.startswith("n" * 245) for path in (tmp_path / "out").iterdir())
+
+
+# -- threads -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("startable", [0, 1, 3])
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_where_threads_cannot_start_fewer_do_the_work(monkeypatch, startable, error):
+    start, started = threading.Thread.start, []
+
+    def start_some(thread):
+        if len(started) == startable:
+            raise error
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    seen = set()
+
+    def work(batch):
+        seen.add(threading.current_thread())
+        return batch * 10
+
+    assert list(side_by_side(range(20), work, 8)) == [batch * 10 for batch in range(20)]
+    assert len(started) == startable and seen <= {*started, threading.main_thread()}
+    assert not any(thread.is_alive() for thread in started)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_for_want_of_memory_is_not_waited_for(monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(pipeline._Crew, "_take", fail)
+    with pytest.raises(UserError, match="a thread ended for want of memory"):
+        list(side_by_side(range(20), lambda batch: batch, 2))
+
+
+# -- videos --------------------------------------------------------------------------------------------------
+
+
+def test_chunks_of_large_frames_are_bounded():
+    assert chunk_and_workers(320 * 240, 3) == (8, 3)
+    assert chunk_and_workers(1920 * 1080, 16) == (8, 16)
+    assert chunk_and_workers(3840 * 2160, 64) == (2, 24)
+    assert chunk_and_workers(8176 * 8176, 64) == (1, 5)
+    assert chunk_and_workers(10_000 * 10_000, 64) == (1, 4)
+    assert chunk_and_workers(1, None)[1] >= 1
+
+
+def test_frames_come_in_chunks_of_that_size(tmp_path):
+    frames = [np.full((16, 16, 3), 10 * number, np.uint8) for number in range(7)]
+    video = write_video(tmp_path / "video.mkv", frames)
+    assert [[frame.number for frame in chunk] for chunk in _chunks(video, 3)] == [[1, 2, 3], [4, 5, 6], [7]]
+
+
+@pytest.mark.parametrize("seal", [False, True])
+def test_a_video_whose_name_is_too_long_is_refused_at_once(tmp_path, capsys, seal):
+    frames = [np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8) for number in range(2)]
+    video = write_video(tmp_path / "video.avi", frames)
+    video = video.rename(tmp_path / ("v" * 251 + ".avi" if seal else "v" * 252 + ".ts"))
+    (tmp_path / "boxes.txt").write_text("1,1,8,8,20,30\n")
+    public, _ = new_identity(tmp_path / "keys", None)
+    words = ["--method", "blur", "--input", video, "--boxes", tmp_path / "boxes.txt"]
+    assert anonymize(*words, "--output", tmp_path / "out", *(["--seal", public] if seal else [])) == 2
+    told = capsys.readouterr().err
+    assert f"its name is {7 if seal else 1} bytes too long" in told and not (tmp_path / "out").exists()
+
+
+# -- names ---------------------------------------------------------------------------------------------------
+
+
+def test_names_of_several_lines_are_protected_and_told_in_one(raw, words, tmp_path, capsys):
+    names = ["two\nlines.png", "red\x1b[31m.png", "\u2028.png", "no unicode \udcff.png"]
+    for name in names:
+        os.link(raw / "good.png", raw / name)
+    (raw / "bad\nfile.png").write_bytes(b"")
+    (raw / "notes\n.txt").touch()
+    public, private = new_identity(tmp_path / "keys", None)
+    assert anonymize(*words, "--seal", public) == 2
+    told = capsys.readouterr()
+    assert "5 of 6 images" in told.out and told.err.splitlines()[-3:] == [
+        r"left out, for they are no images: notes\n.txt",
+        "error: 1 images were not protected:",
+        r"  bad\nfile.png: the file is empty",
+    ]
+    assert set(read_manifest(tmp_path / "out" / MANIFEST).entries) == {"good.png", *names}
+    opened = ["--identity", private, "--input", tmp_path / "out", "--output", tmp_path / "again"]
+    assert recover_command.main([str(word) for word in opened]) == 0
+    assert sorted(os.listdir(tmp_path / "again")) == sorted(["good.png", *names])
+
+
+def test_what_is_printed_does_nothing_to_a_terminal(capsys):
+    say("one\ntwo \x1b]0;title\x07 \x9b2J \r end")
+    assert capsys.readouterr().err == "one\ntwo \\x1b]0;title\\x07 \\x9b2J \\r end\n"

@@ -12,6 +12,7 @@ import torch
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.images import to_pictures
+from .pipeline import Room
 
 
 class BatchMapper:
@@ -29,7 +30,7 @@ class BatchMapper:
 
     def __init__(self, image_map: ImageMap, batch_size: int, noise_key: Callable[[], bytes] | None = None):
         self.image_map, self.batch_size, self.noise_key = image_map, batch_size, noise_key
-        self.key, self.lock = b"", threading.Lock()
+        self.key, self.lock, self.room = b"", threading.Lock(), Room()
 
     @overload
     def __call__(self, pictures: Sequence[np.ndarray]) -> Sequence[np.ndarray]: ...
@@ -51,7 +52,7 @@ class BatchMapper:
             UserError: as of :meth:`ImageMap.levels`.
         """
         if self.image_map.size is None:  # a conventional operator, each picture in its own size
-            return [None if picture is None else self._map(picture[None])[0] for picture in pictures]
+            return [None if picture is None else self._map_alone(picture) for picture in pictures]
         if all(picture is None for picture in pictures):
             return list(pictures)
         batch = np.zeros((self.batch_size, *self.image_map.size, 3), np.uint8)
@@ -60,6 +61,10 @@ class BatchMapper:
                 batch[index] = picture
         mapped = self._map(batch)
         return [None if picture is None else image for picture, image in zip(pictures, mapped, strict=False)]
+
+    def _map_alone(self, picture: np.ndarray) -> np.ndarray:
+        with self.room.taken(picture.shape[0] * picture.shape[1]):
+            return self._map(picture[None])[0]
 
     def _map(self, batch: np.ndarray) -> np.ndarray:
         """N×H×W×3 uint8 to the same."""

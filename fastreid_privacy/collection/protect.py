@@ -12,8 +12,8 @@ import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
-from ..core.files import write_atomically, write_private
-from ..core.pictures import read_bytes, read_picture, resize
+from ..core.files import check_length, read_regular, write_atomically, write_private
+from ..core.pictures import LARGEST_FILE, read_picture, resize
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
 from ..manifest import SEALED, Manifest
@@ -92,7 +92,8 @@ def protect_collection(
     )
 
     def load(job: Job) -> Loaded:
-        content = read_bytes(job.source)
+        check_length(job.path, SEALED if seal else "")
+        content = read_regular(job.source, LARGEST_FILE)
         pixels = read_picture(content)
         about: dict = {"width": pixels.shape[1], "height": pixels.shape[0]}
         if source.labels:
@@ -124,7 +125,9 @@ def protect_collection(
         jobs,
         output,
         work,
-        batch_size=options.batch_size,
+        batch_size=1
+        if image_map.size is None
+        else options.batch_size,  # each in its own size, large ones too
         workers=options.workers,
         describe="protecting",
     )

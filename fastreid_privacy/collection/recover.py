@@ -11,8 +11,9 @@ import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
+from ..core.files import read_regular
 from ..core.images import png_bytes
-from ..core.pictures import read_bytes, read_picture, resize
+from ..core.pictures import LARGEST_FILE, read_picture, resize
 from ..core.version import __version__
 from ..manifest import MANIFEST, Manifest, file_hash, read_manifest
 from .batch_mapper import BatchMapper
@@ -95,7 +96,7 @@ def recover_collection(
     )
 
     def load(job: Job) -> Loaded:
-        content, entry = read_bytes(job.source), entries[job.name]
+        content, entry = read_regular(job.source, LARGEST_FILE), entries[job.name]
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise UserError("it is not what was written: its SHA-256 differs from the manifest's")
         return Loaded(

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..core.errors import UserError
+from ..core.errors import UserError, out_of_memory
 from ..core.files import remove_unfinished, write_atomically
 from ..manifest import JOURNAL, Manifest, write_manifest
 from .output import HOPELESS, Journal, open_output, remove, replaced, still_there
 from .pipeline import side_by_side
 from .stamps import STAMP, Stamper, write_stamps
 
+NO_MEMORY = "there is not enough memory for it: take fewer --workers, or a smaller --batch-size"
 REPLACED = (
     "its raw file was replaced since it was protected (size or time differ); --renew protects it anew, and "
     "replaces what was written"
@@ -117,7 +118,12 @@ def run(
 
         def whole(batch: Sequence[Job]) -> list[tuple[str, dict | str]]:
             loaded = [_load(job, work) for job in batch]
-            mapped = work.map_batch([None if isinstance(item, str) else item.pixels for item in loaded])
+            try:
+                mapped = work.map_batch([None if isinstance(item, str) else item.pixels for item in loaded])
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                return [(job.path, NO_MEMORY) for job in batch if job.path not in done]
             return [
                 _finish(*item, work, output, done, suspects)
                 for item in zip(batch, loaded, mapped, strict=True)
@@ -187,6 +193,8 @@ def _finish(
         write_atomically(target, lambda file: file.write(content))
     except UserError as error:
         return job.path, str(error)
+    except MemoryError:
+        return job.path, NO_MEMORY
     except OSError as error:
         if error.errno in HOPELESS:
             raise UserError(

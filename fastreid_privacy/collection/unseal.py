@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.files import write_private
-from ..core.pictures import read_bytes
+from ..core.files import read_regular, write_private
 from ..keys.sealing import open_sealed, recipient
 from .recover import ProtectedFolder
 from .source import check_apart, targets
@@ -68,7 +67,7 @@ def _read(folder: Path, entry: dict, identity: PrivateKey, pseudonyms: bool) -> 
     Raises:
         UserError: the reason, when it is not the one that was written, or does not open.
     """
-    sealed = read_bytes(folder / entry["sealed"])
+    sealed = read_regular(folder / entry["sealed"])
     if hashlib.sha256(sealed).hexdigest() != entry["sealed_sha256"]:
         raise UserError(
             "it does not open: it is not what was written, for its SHA-256 differs from the manifest's"

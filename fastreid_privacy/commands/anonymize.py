@@ -13,7 +13,7 @@ from ..checkpoints.image_maps import ImageMap, load_anonymizer
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
 from ..config import changed, load_config
-from ..core.errors import UserError, exit_code, say
+from ..core.errors import UserError, exit_code, one_line, say
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..desensitize.desensitizer import option_keys
 from ..keys.sealing import read_sealer
@@ -166,7 +166,9 @@ def report_failed(failed: dict[str, str], what: str) -> None:
         UserError: when there are any.
     """
     if failed:
-        listed = [f"\n  {path}: {reason}" for path, reason in sorted(failed.items())[:NAMED]]
+        listed = [
+            f"\n  {one_line(path)}: {one_line(reason)}" for path, reason in sorted(failed.items())[:NAMED]
+        ]
         more = f"\n  and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
         raise UserError(f"{len(failed):,} images were not {what}:{''.join(listed)}{more}")
 
@@ -220,7 +222,7 @@ def _warn(options: argparse.Namespace, image_map: ImageMap, source: Source, stor
     _warn_of_origin(options, image_map)
     if source.others:
         more = f" and {len(source.others) - NAMED:,} more" if len(source.others) > NAMED else ""
-        say(f"left out, for they are no images: {', '.join(source.others[:NAMED])}{more}")
+        say(f"left out, for they are no images: {', '.join(map(one_line, source.others[:NAMED]))}{more}")
 
 
 def _warn_of_origin(options: argparse.Namespace, image_map: ImageMap) -> None:

@@ -12,7 +12,7 @@ from ..collection.compare import compare_collection, figures_text, in_all, raw_f
 from ..collection.recover import read_protected, recover_collection
 from ..collection.source import read_pseudonym_key
 from ..collection.unseal import unseal_collection
-from ..core.errors import UserError, exit_code, say
+from ..core.errors import UserError, exit_code, one_line, say
 from ..keys.encryption import is_encrypted
 from ..keys.passphrase import read_passphrase
 from ..keys.sealing import read_identity
@@ -121,7 +121,7 @@ def _verify(options: argparse.Namespace, done: Manifest, originals: dict[str, Pa
         if "failed" in figures:
             failed[figures["path"]] = figures["failed"]
         else:
-            say(f"{figures_text(figures)}  {figures['path']}", sys.stdout)
+            say(f"{figures_text(figures)}  {one_line(figures['path'])}", sys.stdout)
             compared.append(figures)
     if compared:
         say(f"{figures_text(in_all(compared))}  in all, {len(compared):,} images", sys.stdout)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from ..core.errors import UserError, exit_code, say
+from ..core.errors import UserError, exit_code, one_line, say
 from ..core.files import write_atomically
 from ..evaluation.distances import METRICS
 from ..retrieval.build import build_index
@@ -203,12 +203,12 @@ def _effort(index: GalleryIndex, options: argparse.Namespace) -> int | None:
 
 def _print_answer(answer: Answer, index: GalleryIndex) -> None:
     score = {"cosine": "cosine", "euclidean": "distance"}[index.metric]
-    say(f"\nquery {answer.query}\n{'rank':>5} {score:>9}  person     image", sys.stdout)
+    say(f"\nquery {one_line(answer.query)}\n{'rank':>5} {score:>9}  person     image", sys.stdout)
     for rank, (value, path, same) in enumerate(
         zip(answer.scores, answer.paths, answer.same_person, strict=True), start=1
     ):
         person = {True: "same", False: "different", None: "-"}[same]
-        say(f"{rank:5} {value:9.4f}  {person:9}  {path}", sys.stdout)
+        say(f"{rank:5} {value:9.4f}  {person:9}  {one_line(path)}", sys.stdout)
 
 
 def _say_what_lacks(top: int, answers: Sequence[Answer], index: GalleryIndex) -> None:
@@ -266,6 +266,6 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 def _say_some(lines: Sequence[str]) -> None:
     for line in lines[:NAMED]:
-        say(f"  {line}")
+        say(f"  {one_line(line)}")
     if len(lines) > NAMED:
         say(f"  and {len(lines) - NAMED:,} more")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class UserError(RuntimeError):
@@ -33,10 +36,28 @@ def typed(error: Exception) -> str:
     return type(error).__name__ + (f": {brief(error)}" if str(error).strip() else "")
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of whatever library says that there is no memory left."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    words = r"out of memory|not enough memory|insufficient memory|(can't|unable to|cannot) allocate|bad_alloc"
+    return isinstance(error, RuntimeError | OSError) and re.search(words, str(error).lower()) is not None
+
+
+def one_line(name: object) -> str:
+    """A file's name in one line: line breaks and other control characters as Python writes them."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(name))
+
+
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print to standard error or another stream; file names that are no Unicode are shown with escapes."""
+    """Print to standard error or another stream.
+
+    File names that are no Unicode are shown with escapes, and so are control characters but line breaks:
+    some of them tell a terminal to do things. Names get their line breaks escaped by :func:`one_line`.
+    """
     stream = stream or sys.stderr
     encoding = stream.encoding or "utf-8"
+    text = "\n".join(map(one_line, text.split("\n")))
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
@@ -65,6 +86,14 @@ def exit_code(action: Callable[[], object], interrupted: str, os_errors: bool = 
     except KeyboardInterrupt:
         say(interrupted)
         return 130
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        say(
+            f"error: there is not enough memory ({brief(error)}); let it do less at a time where there is "
+            "--batch-size or --workers, or end other programs"
+        )
+        return 2
     return 0
 
 

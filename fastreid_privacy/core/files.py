@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -13,7 +14,9 @@ from .errors import UserError
 from .lock import locked
 
 UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
-LONGEST_STEM = 200  # bytes: systems allow names of 255
+LONGEST_NAME, LONGEST_STEM = 255, 200  # bytes that systems allow, and that leave room for more
+LARGEST_INPUT = 2**31  # bytes of a file that is read as a whole: as an ONNX graph may have
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # opening a pipe waits for who writes to it
 
 
 def write_atomically(
@@ -112,16 +115,61 @@ def refuse_existing(folder: Path, names: Iterable[str]) -> None:
         raise UserError(f"{', '.join(there)}: there already; choose another --output folder")
 
 
-def read_file(path: str | Path) -> bytes:
-    """The content of a file that the user named.
+def read_regular(path: str | Path, largest: int | None = None) -> bytes:
+    """The content of a regular file: reading a pipe would wait, and some devices never end.
+
+    Args:
+        path: of the file.
+        largest: bytes that it may have; None: any number that fits the memory.
 
     Raises:
-        UserError: when it cannot be read.
+        UserError: the reason, without the path, when it is no such file or cannot be read.
     """
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAITING)) as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise UserError("it is no regular file")
+            if largest is not None and about.st_size > largest:
+                raise UserError(f"it has {about.st_size:,} bytes, more than {largest:,}")
+            return file.read()
+    except MemoryError:
+        raise UserError("there is not enough memory to read it") from None
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        raise UserError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_file(path: str | Path, largest: int = LARGEST_INPUT) -> bytes:
+    """The content of a file that the user named.
+
+    Args:
+        path: of the file.
+        largest: bytes that it may have.
+
+    Raises:
+        UserError: when it cannot be read, is no regular file, or is larger.
+    """
+    try:
+        return read_regular(path, largest)
+    except UserError as error:
+        reason = str(error).removeprefix("it cannot be read: ")
+        raise UserError(f"{path} cannot be read: {reason}") from None
+
+
+def check_length(name: str, added: str = "") -> None:
+    """Refuse a name for a file that systems do not take.
+
+    Args:
+        name: of the file, or its path.
+        added: what this package puts behind it.
+
+    Raises:
+        UserError: the reason, without the path.
+    """
+    over = len(os.fsencode(PurePosixPath(name).name + added)) - LONGEST_NAME
+    if over > 0:
+        behind = f" with the {added} that is put behind it" if added else ""
+        raise UserError(f"its name is {over} bytes too long{behind} (at most {LONGEST_NAME}): shorten it")
 
 
 def relative_path(text: object) -> str:

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .errors import UserError
+from .errors import UserError, out_of_memory
+from .files import read_regular
 from .images import LARGEST
 
+LARGEST_FILE = 2**30  # bytes: as many pixels as there may be, with 16 bits and transparency, uncompressed
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # MPO, a phone's JPEG with previews behind it, is its first picture
 
 
@@ -29,9 +31,10 @@ def read_picture(source: str | Path | bytes) -> np.ndarray:
 
     Raises:
         UserError: the reason, without the path, when there is no such picture: empty, damaged, truncated,
-            animated, more than 100 million pixels, or values without a known range (32 bits).
+            animated, more than 100 million pixels or 1 GiB, too large for the memory, or values without a
+            known range (32 bits).
     """
-    content = source if isinstance(source, bytes) else read_bytes(source)
+    content = source if isinstance(source, bytes) else read_regular(source, LARGEST_FILE)
     if not content:
         raise UserError("the file is empty")
     try:
@@ -46,6 +49,8 @@ def read_picture(source: str | Path | bytes) -> np.ndarray:
     except Image.DecompressionBombError:
         raise UserError(f"it has more than {LARGEST:,} pixels") from None
     except Exception as error:  # a damaged image can end in any exception of its decoder
+        if out_of_memory(error):
+            raise UserError("there is not enough memory to read it") from None
         raise UserError(f"it is damaged ({error})") from None
 
 
@@ -60,22 +65,6 @@ def open_picture(path: str | Path) -> Image.Image:
     except UserError as error:
         reason = str(error).removeprefix("it cannot be read: ")
         raise UserError(f"image {path} cannot be read: {reason}") from None
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """The content of a regular file.
-
-    Raises:
-        UserError: the reason, without the path, when it cannot be read or is no regular file (reading a pipe
-            would wait for ever).
-    """
-    path = Path(path)
-    try:
-        if path.exists() and not path.is_file():
-            raise UserError("it is no regular file")
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"it cannot be read: {error.strerror}") from None
 
 
 def _pixels(file: Image.Image) -> np.ndarray:

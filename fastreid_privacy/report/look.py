@@ -7,6 +7,8 @@ from functools import cache
 from matplotlib import font_manager
 from PIL import ImageDraw, ImageFont
 
+from ..core.errors import one_line
+
 # Okabe and Ito's colours, told apart with all common colour-vision deficiencies; black and yellow left out
 # for light and dark pages
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
@@ -41,7 +43,8 @@ def fitting_font(text: str, pixels: int, width: int) -> ImageFont.FreeTypeFont:
 
 
 def shortened(text: str, used: ImageFont.FreeTypeFont, width: int) -> str:
-    """A text cut in its middle to fit ``width`` pixels, for both ends tell names apart."""
+    """A text in one line, cut in its middle to fit ``width`` pixels, for both ends tell names apart."""
+    text = one_line(text.encode("utf-8", "backslashreplace").decode())  # a name may have no Unicode
     kept, short = len(text), text
     while used.getlength(short) > width and kept > 2:
         kept -= 1

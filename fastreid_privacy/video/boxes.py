@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError
-from ..core.pictures import read_bytes
+from ..core.files import read_regular
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels from 0; right and bottom are not inside."""
@@ -36,6 +36,7 @@ UNITS = (PIXEL, FRACTION, PERCENT)  # of the picture's sides
 PLAIN_PERCENT = 400
 OUTSIDE = 0.25  # share of boxes outside of the picture from which they are another picture's
 NAMED = 20  # lines that a message lists
+LARGEST_FILE = 2**28  # bytes of a file of boxes
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class MotBoxes:
 
     def __init__(self, path: str | Path, units: str | None = None):
         try:
-            content = read_bytes(path)
+            content = read_regular(path, LARGEST_FILE)
         except UserError as error:
             raise UserError(f"--boxes {path}: {error}") from None
         self.path, self.units = path, units

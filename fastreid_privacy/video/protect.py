@@ -14,8 +14,8 @@ from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions, protection_
 from ..collection.source import check_apart, targets
 from ..collection.stamps import stamper
 from ..core.errors import UserError
-from ..core.pictures import read_bytes
-from ..manifest import Manifest, file_hash
+from ..core.files import check_length, read_regular
+from ..manifest import SEALED, Manifest, file_hash
 from .boxes import Box, MotBoxes, manifest_rows
 from .detector import PersonDetector
 from .regions import protect_regions
@@ -69,6 +69,10 @@ def protect_video(
     video_size = source_format.width, source_format.height
     boxes.check(announced, video_size, source)  # before anything is written
     path = targets([source.name], ENDINGS[codec], options.pseudonym_key)[source.name]
+    try:
+        check_length(path, SEALED if seal else "")
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
     conventional = image_map.network is None
     mapper = BatchMapper(
         image_map,
@@ -110,7 +114,7 @@ def protect_video(
         if codec == LOSSY:
             entry["stored"] = writer.quality.figures()
         if seal is not None:
-            content = read_bytes(source)
+            content = read_regular(source)
             if hashlib.sha256(content).hexdigest() != read_hash:
                 raise UserError(
                     f"{source} was changed while it was protected, so that another video would be sealed; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ from ..collection.pipeline import side_by_side
 from ..collection.stamps import STAMP, Stamper, write_stamps
 from ..core.errors import UserError
 from ..core.files import remove_unfinished, write_atomically
+from ..core.images import LARGEST
 from ..manifest import JOURNAL, Manifest, file_hash, write_manifest
 from .stream import Frame, VideoFormat, read_frames
 from .writer import DEFAULT_CRF, LOSSLESS, VideoWriter
 
-FRAMES_AT_ONCE = 8  # of a chunk, so that a few chunks of large frames fit the memory
+FRAMES_AT_ONCE = 8  # of a chunk at most; of frames larger than full HD fewer
+PIXELS_AT_ONCE = 2**24  # of a chunk, of at least one frame
+PIXELS_IN_WORK = 4 * LARGEST  # of all threads, 6 bytes each, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,8 @@ def _write(
 ) -> None:
     writer = VideoWriter(file, video.format, video.codec, video.crf)
     with tqdm(total=video.frames, unit=" frames", desc=describe, disable=None) as progress:
-        for frames in side_by_side(_chunks(video.source), video.work, workers):
+        some, workers = chunk_and_workers(video.format.width * video.format.height, workers)
+        for frames in side_by_side(_chunks(video.source, some), video.work, workers):
             for frame in frames:
                 writer.write(frame)
             entry["frames"] += len(frames)
@@ -128,11 +133,22 @@ def _write(
     journal.add([entry])  # before the file gets its name: a run that is killed in between knows it again
 
 
-def _chunks(source: Path) -> Iterator[list[Frame]]:
+def chunk_and_workers(pixels: int, workers: int | None) -> tuple[int, int]:
+    """How many frames a chunk has, and how many threads each have one.
+
+    Args:
+        pixels: of a frame.
+        workers: threads that are asked for; None: as many as there are cores.
+    """
+    some = max(1, min(FRAMES_AT_ONCE, PIXELS_AT_ONCE // pixels))
+    return some, max(1, min(workers or os.cpu_count() or 1, PIXELS_IN_WORK // (some * pixels)))
+
+
+def _chunks(source: Path, some: int) -> Iterator[list[Frame]]:
     chunk: list[Frame] = []
     for frame in read_frames(source):
         chunk.append(frame)
-        if len(chunk) == FRAMES_AT_ONCE:
+        if len(chunk) == some:
             yield chunk
             chunk = []
     if chunk:
