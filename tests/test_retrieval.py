@@ -6,6 +6,7 @@ import fastreid_privacy  # before fastreid
 
 # isort: split
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -522,6 +523,58 @@ def test_force_replaces_and_names_that_are_no_unicode_can_be_printed(gallery, we
     assert len(read_index(tmp_path / "i").paths) == 19
     assert retrieve("build", "--weights", weights, "--gallery", "/no\udcff", "--index", tmp_path / "j") == 2
     assert r"/no\udcff is no folder" in capsys.readouterr().err
+
+
+def test_odd_names_and_files_are_read_as_those_of_a_collection(
+    query_files, weights, tmp_path, capsys, monkeypatch
+):
+    folder, beside = tmp_path / "gallery", tmp_path / "beside"
+    (folder / "shut").mkdir(parents=True)
+    beside.mkdir()
+    names = ["two\nlines.png", "red\x1b[31m.png", "no unicode \udcff.png"]
+    for query, target in zip(
+        query_files * 2, [*(folder / name for name in names), beside / "a.png"], strict=False
+    ):
+        Image.open(query).save(target)
+    (folder / "linked").symlink_to(beside)
+    (folder / "self").symlink_to("self")
+    os.mkfifo(folder / "pipe\n.png")
+    scandir = os.scandir
+
+    def refuse(path):  # tests may run as root, for whom no folder is closed
+        if os.fspath(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    made = tmp_path / "my.index"
+    assert retrieve("build", "--weights", weights, "--gallery", folder, "--output", made) == 0
+    out, err = capsys.readouterr()
+    assert read_index(made).paths == sorted([*names, "linked/a.png"])
+    assert "4 of 5 images" in out and "warning: 1 of 5 images are not in the index" in err
+    assert rf"image {folder}/pipe\n.png cannot be read: it is no regular file" in err
+    assert "warning: 2 folders were not searched" in err
+    assert f"folder {folder}/self was not searched: the link cannot be followed" in err
+    assert f"folder {folder}/shut was not searched: it cannot be listed: Permission denied" in err
+    words = [
+        "--weights",
+        weights,
+        "--index",
+        made,
+        "--output",
+        tmp_path / "strip.png",
+        "--json",
+        tmp_path / "j",
+    ]
+    assert retrieve("query", *words, folder / names[0], folder / names[2]) == 0
+    out, err = capsys.readouterr()
+    assert r"two\nlines.png" in out and r"red\x1b[31m.png" in out and r"no unicode \udcff.png" in out
+    assert "\x1b" not in out and "warning" not in err
+    assert len(re.findall(r"^ +\d+ +-?\d\.\d{4} ", out, re.M)) == 8
+    found = json.loads((tmp_path / "j").read_text())["queries"][0]["ranks"]
+    assert sorted(rank["image"] for rank in found) == read_index(made).paths
+    assert retrieve("query", "--weights", weights, "--index", made, folder / "pipe\n.png") == 2
+    assert "it is no regular file" in capsys.readouterr().err
 
 
 def test_an_interruption_leaves_nothing(gallery, weights, tmp_path, capsys, monkeypatch):
