@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .core.errors import UserError
-from .core.files import relative_path, write_atomically
+from .core.files import read_regular, relative_path, write_atomically
 from .core.images import LARGEST
 
 MANIFEST = "manifest.jsonl"
@@ -60,10 +60,11 @@ def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
     """
     path = Path(path)
     try:
-        lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
-    except OSError as error:
+        lines = read_regular(path).decode("utf-8", "surrogateescape").split("\n")
+    except UserError as error:
+        reason = str(error).removeprefix("it cannot be read: ")
         raise UserError(
-            f"{path} cannot be read ({error.strerror}): is its folder what tools/anonymize.py wrote?"
+            f"{path} cannot be read ({reason}): is its folder what tools/anonymize.py wrote?"
         ) from None
     manifest = Manifest({}, {}, {}, False)
     try:

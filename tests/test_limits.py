@@ -5,10 +5,12 @@ from __future__ import annotations
 # before fastreid: importing the package makes it work
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import recover as recover_command
+from fastreid_privacy.commands import retrieve as retrieve_command
 
 # isort: split
 import errno
 import os
+import re
 import threading
 import time
 
@@ -20,12 +22,16 @@ from rendered_video import write_video
 from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.collection import pipeline
 from fastreid_privacy.collection.pipeline import Room, side_by_side
+from fastreid_privacy.collection.stamps import STAMPS
 from fastreid_privacy.core.errors import UserError, exit_code, say
 from fastreid_privacy.core.folders import DEEPEST, MOST_PATHS, images_below
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.keys.sealing import new_identity
-from fastreid_privacy.manifest import MANIFEST, read_manifest
+from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
+from fastreid_privacy.video.boxes import MOST_BOXES, ManifestBoxes, MotBoxes
+from fastreid_privacy.video.regions import protect_regions
 from fastreid_privacy.video.run import _chunks, chunk_and_workers
+from fastreid_privacy.video.stream import Frame
 
 
 def anonymize(*words) -> int:
@@ -320,3 +326,129 @@ def test_names_of_several_lines_are_protected_and_told_in_one(raw, words, tmp_pa
 def test_what_is_printed_does_nothing_to_a_terminal(capsys):
     say("one\ntwo \x1b]0;title\x07 \x9b2J \r end")
     assert capsys.readouterr().err == "one\ntwo \\x1b]0;title\\x07 \\x9b2J \\r end\n"
+
+
+# -- options -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        (anonymize_command, "--batch-size", 10**9),
+        (anonymize_command, "--workers", 100_000),
+        (recover_command, "--batch-size", 10**9),
+        (recover_command, "--workers", 100_000),
+        (retrieve_command, "--batch-size", 10**9),
+        (retrieve_command, "--ef", 2**31),
+        (retrieve_command, "--nprobe", 10**30),
+    ],
+)
+def test_numbers_that_no_machine_holds_are_refused(command, option, value, capsys):
+    words = ["query" if option in ("--ef", "--nprobe") else "build"] if command is retrieve_command else []
+    with pytest.raises(SystemExit) as end:
+        command.main([*words, option, str(value)])
+    assert end.value.code == 2
+    assert re.search(rf"argument {option}: {value} is more than [\d,]+\n$", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "option", ["--input", "--output", "--pseudonymize", "--seal", "--boxes", "--detector"]
+)
+def test_a_zero_byte_in_a_name_is_said(raw, words, tmp_path, capsys, option):
+    if option in ("--boxes", "--detector"):
+        words[3] = write_video(tmp_path / "video.mkv", [np.zeros((16, 16, 3), np.uint8)])
+    assert anonymize(*words, option, f"{raw}\0x") == 2
+    assert re.match(r"error: [^\n]+\n$", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "recover --key {0} --input {1} --output {1}/o",
+        "recover --identity {0} --input {1} --output {1}/o",
+        "recover --identity {1}/key --input {0} --output {1}/o",
+        "recover --key {1}/key --input {0} --output {1}/o",
+        "retrieve build --weights {0} --gallery {1} --output {1}/o",
+        "retrieve build --weights {1}/key --gallery {1} --output {0}",
+        "retrieve query --weights {1}/key --index {0} {1}/good.png",
+        "retrieve query --weights {1}/key --index {1}/key --json {0} {1}/good.png",
+        "retrieve query --weights {1}/key --index {1}/key --output {0}.png {1}/good.png",
+        "retrieve query --weights {1}/key --index {1}/key {0}",
+    ],
+)
+def test_a_zero_byte_in_a_name_is_said_by_other_commands(raw, capsys, line):
+    command, *words = (word.format(f"{raw}/a\0b", raw) for word in line.split())
+    assert {"recover": recover_command, "retrieve": retrieve_command}[command].main(words) == 2
+    assert re.match(r"error: [^\n]+\n$", capsys.readouterr().err)
+
+
+@pytest.fixture(params=["device", "pipe", "sparse"])
+def endless(request, tmp_path):
+    """A file that never ends, or nearly so, and what is said of it."""
+    if request.param == "device":
+        return "/dev/urandom", "it is no regular file"
+    if request.param == "pipe":
+        os.mkfifo(tmp_path / "pipe")
+        return tmp_path / "pipe", "it is no regular file"
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(60 * 10**9)
+    return tmp_path / "sparse", "it has 60,000,000,000 bytes, more than"
+
+
+@pytest.mark.parametrize("option", ["--pseudonymize", "--seal", "--boxes", "--identity"])
+def test_endless_files_are_no_keys_and_no_boxes(raw, words, tmp_path, capsys, endless, option):
+    path, said = endless
+    if option == "--identity":
+        line = [option, path, "--input", raw, "--output", tmp_path / "out"]
+        assert recover_command.main([str(word) for word in line]) == 2
+    else:
+        if option == "--boxes":
+            words[3] = write_video(tmp_path / "video.mkv", [np.zeros((16, 16, 3), np.uint8)])
+        assert anonymize(*words, option, path) == 2
+    told = capsys.readouterr().err
+    assert said in told and str(path) in told and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", [MANIFEST, JOURNAL, STAMPS])
+def test_pipes_in_the_output_folder_are_not_waited_for(words, tmp_path, capsys, name):
+    assert anonymize(*words) == 0
+    (tmp_path / "out" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "out" / name)
+    capsys.readouterr()
+    assert anonymize(*words) == 2
+    assert f"{name} cannot be read" in (told := capsys.readouterr().err) and "no regular file" in told
+
+
+def test_boxes_of_a_frame_are_bounded(tmp_path):
+    file = tmp_path / "boxes.txt"
+    file.write_text("1,1,8,8,20,30\n" + "2,1,8,8,20,30\n" * MOST_BOXES)
+    assert len(MotBoxes(file).of_frame[2]) == MOST_BOXES
+    with file.open("a") as lines:
+        lines.write("2,1,8,8,20,30\n")
+    with pytest.raises(UserError, match=r"has 10,001 boxes of frame 2; a frame has at most 10,000$"):
+        MotBoxes(file)
+    entry = {
+        "path": "v.mkv",
+        "frames": 2,
+        "width": 50,
+        "height": 50,
+        "boxes": [[1, 8, 8, 20, 30]] * MOST_BOXES,
+    }
+    assert len(ManifestBoxes(entry)(1, np.zeros(0))) == MOST_BOXES
+    entry["boxes"].append([1, 8, 8, 20, 30])
+    with pytest.raises(UserError, match=r"boxes of v\.mkv are damaged"):
+        ManifestBoxes(entry)
+
+
+def test_an_operator_gets_one_box_of_a_frame_at_a_time():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    frame = Frame(1, 0, pixels.copy(), [(0, 0, 20, 40), (20, 0, 40, 40), (10, 10, 30, 30)])
+    taken = []
+
+    def inverted(pictures):
+        taken.append(len(pictures))
+        return [255 - picture for picture in pictures]
+
+    protect_regions([frame], inverted, None, 32, conventional=True)
+    assert taken == [1, 1, 1] and np.array_equal(frame.pixels, 255 - pixels)

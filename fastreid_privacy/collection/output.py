@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import UserError
-from ..core.files import is_unfinished, write_atomically
+from ..core.files import is_unfinished, read_file, write_atomically
 from ..core.lock import locked
 from ..manifest import FORMAT, JOURNAL, MANIFEST, Manifest, line, read_manifest, unchanged
 from .stamps import STAMP, Stamper, read_stamps
@@ -43,7 +43,7 @@ def _earlier(output: Path, header: dict) -> Manifest:
     journal, manifest = output / JOURNAL, output / MANIFEST
     found = next((file for file in (journal, manifest) if file.exists()), None)
     # a run that was killed early leaves a journal without a first line
-    if found is None or (found == journal and not journal.read_bytes().count(b"\n")):
+    if found is None or (found == journal and not read_file(journal).count(b"\n")):
         if any(item.name != JOURNAL and not is_unfinished(item.name) for item in output.iterdir()):
             raise UserError(
                 f"--output {output} is not empty, and no earlier run wrote it; choose an empty or new folder"

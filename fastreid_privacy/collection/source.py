@@ -14,11 +14,12 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from ..config import CfgNode
 from ..core.errors import UserError
+from ..core.files import read_file
 from ..core.folders import images_below
 from ..data.datasets import datasets_root, load_dataset
 from ..manifest import PARTS
 
-SHORTEST_KEY = 16  # bytes of a key for pseudonyms
+SHORTEST_KEY, LARGEST_KEY = 16, 2**20  # bytes of a file that is the key of pseudonyms
 
 
 @dataclass(frozen=True)
@@ -136,12 +137,12 @@ def read_pseudonym_key(path: str | Path) -> bytes:
     """The key of pseudonyms: the content of a file.
 
     Raises:
-        UserError: when it cannot be read or is shorter than 16 bytes.
+        UserError: when it cannot be read, is shorter than 16 bytes, longer than 1 MiB, or no regular file.
     """
     try:
-        key = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"key file {path} cannot be read: {error.strerror}") from None
+        key = read_file(path, LARGEST_KEY)
+    except UserError as error:
+        raise UserError(f"key file {error}") from None
     if len(key) < SHORTEST_KEY:
         raise UserError(
             f"key file {path} has {len(key)} bytes; names can be guessed from a short key: give at least "

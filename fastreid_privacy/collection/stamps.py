@@ -8,11 +8,12 @@ manifest: the journal has it while a run is unfinished, then a hidden file that 
 from __future__ import annotations
 
 import hmac
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..core.errors import UserError
-from ..core.files import write_private
+from ..core.files import read_file, write_private
 from ..core.json_text import parse_json
 from ..manifest import line
 
@@ -50,15 +51,13 @@ def read_stamps(folder: Path) -> dict[str, str]:
         UserError: when the file is damaged or cannot be read.
     """
     path = folder / STAMPS
+    if not os.path.lexists(path):
+        return {}
     try:
-        first, *rest = map(parse_json, path.read_bytes().splitlines())
+        first, *rest = map(parse_json, read_file(path).splitlines())
         if first != KIND:
             raise ValueError("it is no such file of this version")
         return {record["path"]: record[STAMP] for record in rest}
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error}): raw files that were replaced cannot be told. Delete it, and they "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 from ..checkpoints.image_maps import PRECISIONS, RUNTIMES
@@ -19,6 +19,9 @@ INSTEAD = {
     "--eval-only": "it tests the checkpoint of MODEL.WEIGHTS, or of the folder of --output",
 }
 
+LARGEST_BATCH = 4096  # images: each has its place in memory, also where there are fewer
+MOST_WORKERS = 256  # threads
+
 
 def positive(text: str) -> int:
     """A whole number of at least 1, for argparse."""
@@ -28,14 +31,30 @@ def positive(text: str) -> int:
     return number
 
 
+def at_most(most: int) -> Callable[[str], int]:
+    """A whole number from 1 to ``most``, for argparse."""
+
+    def number(text: str) -> int:
+        if positive(text) > most:
+            raise argparse.ArgumentTypeError(f"{text} is more than {most:,}")
+        return int(text)
+
+    return number
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options that both directions share."""
-    parser.add_argument("--batch-size", type=positive, default=32, help="images at a time (default 32)")
+    parser.add_argument(
+        "--batch-size",
+        type=at_most(LARGEST_BATCH),
+        default=32,
+        help=f"images at a time (default 32, at most {LARGEST_BATCH})",
+    )
     parser.add_argument(
         "--workers",
-        type=positive,
-        default=os.cpu_count() or 1,
-        help="threads, each of which has a batch (default: cores)",
+        type=at_most(MOST_WORKERS),
+        default=min(os.cpu_count() or 1, MOST_WORKERS),
+        help=f"threads, each of which has a batch (default: cores, at most {MOST_WORKERS})",
     )
     parser.add_argument(
         "--device", default="auto", help="auto (default: a GPU where there is one), cpu, cuda or cuda:N"

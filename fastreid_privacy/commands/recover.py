@@ -13,9 +13,10 @@ from ..collection.recover import read_protected, recover_collection
 from ..collection.source import read_pseudonym_key
 from ..collection.unseal import unseal_collection
 from ..core.errors import UserError, exit_code, one_line, say
+from ..core.files import read_file
 from ..keys.encryption import is_encrypted
 from ..keys.passphrase import read_passphrase
-from ..keys.sealing import read_identity
+from ..keys.sealing import LARGEST_KEY, read_identity
 from ..manifest import MANIFEST, Manifest
 from .anonymize import report_failed
 from .options import add_passphrase_options, add_run_options
@@ -137,7 +138,7 @@ def _unseal(options: argparse.Namespace) -> None:
         raise UserError(
             "--runtime and --precision go with --key: sealed originals are opened without a network"
         )
-    encrypted = options.identity.is_file() and is_encrypted(options.identity.read_bytes())
+    encrypted = is_encrypted(read_file(options.identity, LARGEST_KEY))
     passphrase = read_passphrase(options.passphrase_env, options.passphrase_fd) if encrypted else None
     identity = read_identity(options.identity, passphrase)
     opened, failed = unseal_collection(read_protected(options.input), options.output, identity)

@@ -17,11 +17,11 @@ from ..evaluation.distances import METRICS
 from ..retrieval.build import build_index
 from ..retrieval.extract import Extractor, load_extractor
 from ..retrieval.index import EFFORT, KINDS, GalleryIndex
-from ..retrieval.index_file import read_index, write_index
+from ..retrieval.index_file import LARGEST_SETTING, read_index, write_index
 from ..retrieval.measure import describe, megabytes
 from ..retrieval.query import Answer, answers_strip, ask
 from ..retrieval.strip import MOST
-from .options import positive
+from .options import LARGEST_BATCH, at_most, positive
 from .parsers import command_parser
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -74,7 +74,12 @@ def build_parser() -> argparse.ArgumentParser:
         default="",
         help="default: the one the model was evaluated with (TEST.METRIC)",
     )
-    build.add_argument("--batch-size", type=positive, default=64, help="images at a time (default 64)")
+    build.add_argument(
+        "--batch-size",
+        type=at_most(LARGEST_BATCH),
+        default=64,
+        help=f"images at a time (default 64, at most {LARGEST_BATCH})",
+    )
     query = command_parser(
         "retrieve query",
         "Rank the gallery for pictures.",
@@ -96,9 +101,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--gallery", type=Path, help="the gallery's folder, if it was moved since the index was built"
     )
     query.add_argument(
-        "--nprobe", type=positive, help="ivfpq: cells to look through (default: chosen at build)"
+        "--nprobe",
+        type=at_most(LARGEST_SETTING),
+        help="ivfpq: cells to look through (default: chosen at build)",
     )
-    query.add_argument("--ef", type=positive, help="hnsw: candidates to keep (default: chosen at build)")
+    query.add_argument(
+        "--ef", type=at_most(LARGEST_SETTING), help="hnsw: candidates to keep (default: chosen at build)"
+    )
     return parser
 
 

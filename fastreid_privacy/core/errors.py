@@ -83,6 +83,11 @@ def exit_code(action: Callable[[], object], interrupted: str, os_errors: bool = 
             raise
         say(f"error: {error.filename or 'writing'}: {error.strerror or error}")
         return 2
+    except ValueError as error:
+        if "null byte" not in str(error) and "null character" not in str(error):
+            raise
+        say("error: a file's name has a zero byte, which no system takes: name another file")
+        return 2
     except KeyboardInterrupt:
         say(interrupted)
         return 130

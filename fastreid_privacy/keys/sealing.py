@@ -29,6 +29,7 @@ else:
 MAGIC = b"fastreid_privacy sealed 1\n"
 PUBLIC, PRIVATE = "identity.pub", "identity.key"
 PUBLIC_PREFIX, PRIVATE_PREFIX = "fastreid_privacy-public-", "fastreid_privacy-PRIVATE-"
+LARGEST_KEY = 2**16  # bytes of a key file
 BLANK = " \t\r\n"  # around the line of a key file
 FIELD = 2**255 - 19  # a public key is a number below it
 
@@ -93,7 +94,7 @@ def read_public_key(path: str | Path) -> nacl_public.PublicKey:
         UserError: when the file is something else, a private key above all, has a wrong digit, or holds a
             number that is nobody's key.
     """
-    text = _text(read_file(path))
+    text = _text(read_file(path, LARGEST_KEY))
     if text.startswith(PRIVATE_PREFIX) or text.startswith('{"format"'):
         raise UserError(f"{path} is a private key: keep it away from the camera side, and seal with {PUBLIC}")
     content, checked = _digits(text, PUBLIC_PREFIX, path)
@@ -133,7 +134,7 @@ def read_sealer(path: str | Path) -> Sealer:
 
 def _opens(private: Path, probe: bytes, whose: str) -> bool:
     """Whether a private key opens a probe, as far as can be told without a passphrase."""
-    content = read_file(private)
+    content = read_file(private, LARGEST_KEY)
     if is_encrypted(content):
         return told(content).get("recipient", whose) == whose
     try:
@@ -151,7 +152,7 @@ def read_identity(path: str | Path, passphrase: str | None = None) -> nacl_publi
     Raises:
         UserError: when the file is something else, has a wrong digit, or the passphrase is missing or wrong.
     """
-    content = read_file(path)
+    content = read_file(path, LARGEST_KEY)
     encrypted = is_encrypted(content)
     if encrypted:
         if passphrase is None:

@@ -37,6 +37,7 @@ PLAIN_PERCENT = 400
 OUTSIDE = 0.25  # share of boxes outside of the picture from which they are another picture's
 NAMED = 20  # lines that a message lists
 LARGEST_FILE = 2**28  # bytes of a file of boxes
+MOST_BOXES = 10_000  # of a frame
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ class MotBoxes:
                 self.of_frame[frame].append(_Line(number, edges))
         if not self.of_frame:
             raise UserError(f"--boxes {path} holds no box")
+        frame = max(self.of_frame, key=lambda number: len(self.of_frame[number]))
+        if (count := len(self.of_frame[frame])) > MOST_BOXES:
+            raise UserError(
+                f"--boxes {path} has {count:,} boxes of frame {frame}; a frame has at most {MOST_BOXES:,}"
+            )
         self.about = {"boxes": "mot", "boxes_sha256": hashlib.sha256(content).hexdigest()}
         if units in (FRACTION, PERCENT):
             self.about["box_units"] = units
@@ -215,6 +221,8 @@ class ManifestBoxes:
                 if left + width > entry["width"] or top + height > entry["height"]:
                     raise ValueError
                 self.of_frame[number].append((left, top, left + width, top + height))
+                if len(self.of_frame[number]) > MOST_BOXES:
+                    raise ValueError
         except (ValueError, TypeError, KeyError):
             raise UserError(f"the manifest's boxes of {entry['path']} are damaged") from None
 

@@ -98,7 +98,8 @@ def protect_regions(
         check_changed(raw, protected, conventional=conventional, shown=shown)
         return protected
 
-    _replace(frames, mapper, batch_size, cut, fit)
+    # an operator takes boxes as they are, and the memory holds few of the largest
+    _replace(frames, mapper, 1 if size is None else batch_size, cut, fit)
 
 
 def recover_regions(
@@ -138,10 +139,7 @@ def _replace(frames: Sequence[Frame], mapper: PictureMap, batch_size: int, cut: 
     for frame in frames:
         frame.pixels = frame.pixels.copy()  # boxes are cut from the frame as it was
     for start in range(0, len(places), batch_size):
-        batch = [
-            (frame, np.ascontiguousarray(region(whole, box)), box)
-            for frame, whole, box in places[start : start + batch_size]
-        ]
+        batch = [(frame, region(whole, box), box) for frame, whole, box in places[start : start + batch_size]]
         mapped = mapper([cut(before) for _, before, _ in batch])
         for (frame, before, box), picture in zip(batch, mapped, strict=True):
             try:
