@@ -16,7 +16,10 @@ from ..core.errors import UserError, say
 from ..core.folders import ENDINGS as IMAGE_ENDINGS
 from ..manifest import MANIFEST
 from ..video.boxes import UNITS, MotBoxes, named_lines
+from ..video.detection import OVERLAP, measure_detection
 from ..video.detector import DEFAULT_MODEL, PersonDetector, detector_names
+from ..video.hog import HogDetector
+from ..video.onnx_detector import OnnxDetector
 from ..video.protect import protect_video
 from ..video.recover import compare_videos, recover_video
 from ..video.stream import count_frames, video_format
@@ -24,6 +27,17 @@ from ..video.writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY
 
 FORMATS = {ending.removeprefix("."): codec for codec, ending in ENDINGS.items()}
 """mkv and mp4, and the codec of each."""
+NEEDS_BOXES = "needs either --boxes, a MOT file, or --detector: weights of torchvision, or an .onnx graph"
+Detector = PersonDetector | OnnxDetector
+VIDEO_OPTIONS = (
+    "boxes",
+    "box_units",
+    "detector",
+    "detector_model",
+    "min_score",
+    "measure_detection",
+    "crf",
+)
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +60,7 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         "--detector",
         type=Path,
         metavar="WEIGHTS",
-        help="find people with a torchvision detector instead: its weights",
+        help="find people with a detector instead: the weights of a torchvision model, or an .onnx graph",
     )
     group.add_argument(
         "--detector-model",
@@ -58,6 +72,13 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="SCORE",
         help="lowest score of a detected person, 0 to 1 (default 0.5)",
+    )
+    group.add_argument(
+        "--measure-detection",
+        action="store_const",
+        const=True,
+        help="print how many of the boxes a detector finds in the raw and in the protected video, at an IoU "
+        "of 0.5: OpenCV's HOG, or that of --detector, which may then stand beside --boxes",
     )
     group.add_argument(
         "--crf",
@@ -74,11 +95,7 @@ def refuse_video_options(options: argparse.Namespace) -> None:
     """
     if not Path(options.input).exists() and not is_dataset(options.input):
         raise UserError(f"--input {options.input} does not exist, nor is it a data set that fastreid knows")
-    given = [
-        name
-        for name in ("boxes", "box_units", "detector", "detector_model", "min_score", "crf")
-        if getattr(options, name) is not None
-    ]
+    given = [name for name in VIDEO_OPTIONS if getattr(options, name) is not None]
     if given or options.format in FORMATS:
         name = f"--{given[0].replace('_', '-')}" if given else f"--format {options.format}"
         raise UserError(f"{name} is for a video, which --input {options.input} is not")
@@ -105,7 +122,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
     if not 0 <= crf <= 51:
         raise UserError(f"--crf is {crf}; it lies between 0 and 51")
     left_out = video_format(options.input).others
-    boxes = _boxes(options)
+    boxes, detector = _boxes(options)
     if protection.method == "noise":
         say(
             "warning: noise differs from frame to frame; whoever averages the frames of somebody who "
@@ -133,28 +150,48 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         )
     if codec == LOSSY and image_map.network is not None:
         say("warning: recovery from a lossy video is worse than from mkv, which is lossless")
+    if options.measure_detection:
+        _say_detection(options, entry, detector or HogDetector())
 
 
-def _boxes(options: argparse.Namespace) -> MotBoxes | PersonDetector:
-    if (options.boxes is None) == (options.detector is None):
-        raise UserError(
-            "a video needs either --boxes, a MOT file, or --detector, the weights of a torchvision detector"
-        )
-    if options.boxes is not None:
+def _boxes(options: argparse.Namespace) -> tuple[MotBoxes | Detector, Detector | None]:
+    """Where the people are, and the detector of --detector: which may be the same."""
+    if options.boxes is None and options.detector is None:
+        raise UserError(f"a video {NEEDS_BOXES}")
+    if options.boxes is None and options.box_units is not None:
+        raise UserError("--box-units goes with --boxes: a detector's boxes are in pixels")
+    if options.boxes is not None and options.detector is not None and not options.measure_detection:
+        raise UserError(f"a video {NEEDS_BOXES}; both go with --measure-detection")
+    detector = _detector(options)
+    boxes = detector if options.boxes is None else MotBoxes(options.boxes, options.box_units)
+    assert boxes is not None  # one of the two is given
+    return boxes, detector
+
+
+def _detector(options: argparse.Namespace) -> Detector | None:
+    """The detector of --detector, if it is given."""
+    if options.detector is None:
         if options.detector_model is not None or options.min_score is not None:
             raise UserError(
                 "--detector-model and --min-score go with --detector: every line of --boxes counts"
             )
-        return MotBoxes(options.boxes, options.box_units)
-    if options.box_units is not None:
-        raise UserError("--box-units goes with --boxes: a detector's boxes are in pixels")
+        return None
     score = 0.5 if options.min_score is None else options.min_score
-    return PersonDetector(
-        options.detector,
-        options.detector_model or DEFAULT_MODEL,
-        score,
-        image_device(options.device, "--device"),
-    )
+    device = image_device(options.device, "--device")
+    if options.detector.suffix.lower() != ".onnx":
+        model = options.detector_model or DEFAULT_MODEL
+        return PersonDetector(options.detector, model, score, device)
+    if options.detector_model is not None:
+        raise UserError("--detector-model is for the weights of torchvision; an .onnx file holds its model")
+    return OnnxDetector(options.detector, score, device)
+
+
+def _say_detection(options: argparse.Namespace, entry: dict, detector: Detector | HogDetector) -> None:
+    path = options.output / entry["path"]
+    counts = measure_detection(options.input, path, entry, detector, options.workers)
+    people = counts["people"]
+    found = (f"{name} {counts[name]:,} ({counts[name] / people:.1%})" for name in ("raw", "protected"))
+    say(f"of {people:,} boxes {detector.name} finds at IoU {OVERLAP}: {', '.join(found)}", sys.stdout)
 
 
 def recover_video_of(options: argparse.Namespace, protected: ProtectedFolder, image_map: ImageMap) -> None:

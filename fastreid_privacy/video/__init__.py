@@ -9,17 +9,31 @@ The way of one frame::
     matroska        the shape of pixels, in a Matroska file
     boxes           where people are: a MOT file, or the boxes that a protected video's manifest keeps
     detector        where people are: a torchvision detector with the user's weights
+    onnx_detector   where people are: a detector of any library, as an ONNX graph
+    hog             where people are: OpenCV's own detector, to measure with
     regions         boxes cut out, sent through a network at its own size, and put back
     run             the three together: a video that appears whole, and its manifest
     protect         raw → protected
     recover         protected → recovered, compared with the raw video if it is there
+    detection       how many of the people a detector finds, before and after protection
 
 A protected video is a collection of one file: its folder has a manifest, whose line also has the boxes.
 """
 
 from .boxes import MotBoxes
+from .detection import measure_detection
 from .detector import PersonDetector
+from .hog import HogDetector
+from .onnx_detector import OnnxDetector
 from .protect import protect_video
 from .recover import recover_video
 
-__all__ = ["MotBoxes", "PersonDetector", "protect_video", "recover_video"]
+__all__ = [
+    "HogDetector",
+    "MotBoxes",
+    "OnnxDetector",
+    "PersonDetector",
+    "measure_detection",
+    "protect_video",
+    "recover_video",
+]

@@ -34,6 +34,7 @@ class PersonDetector:
 
     Attributes:
         about: for the manifest: what found the boxes.
+        name: for messages.
 
     Raises:
         UserError: for an unknown model, and a file that does not hold its weights.
@@ -67,7 +68,7 @@ class PersonDetector:
                 f"--detector {path} does not hold the weights of {model} ({brief(error)}); "
                 "name its model with --detector-model"
             ) from None
-        self.min_score, self.device = min_score, device
+        self.min_score, self.device, self.name = min_score, device, model
         with open(path, "rb") as file:
             self.about = {
                 "boxes": model,

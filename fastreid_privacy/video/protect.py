@@ -18,6 +18,7 @@ from ..core.files import check_length, read_regular
 from ..manifest import SEALED, Manifest, file_hash
 from .boxes import Box, MotBoxes, manifest_rows
 from .detector import PersonDetector
+from .onnx_detector import OnnxDetector
 from .regions import protect_regions
 from .run import VideoWork, make_video
 from .stream import Frame, count_frames, video_format
@@ -28,7 +29,7 @@ def protect_video(
     source: str | Path,
     output: str | Path,
     image_map: ImageMap,
-    boxes: MotBoxes | PersonDetector,
+    boxes: MotBoxes | PersonDetector | OnnxDetector,
     options: ProtectionOptions,
     *,
     codec: str = LOSSLESS,
