@@ -5,20 +5,21 @@ Nothing is measured here: tables can be built again at any time, also of a repro
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..report.tables import arrow, number, share_of
+from ..report.tables import arrow, share_of
 from . import paper
 from .captions import caption
 from .finished import FinishedRuns
+from .gains import build_gains
 from .plan import Run
-from .protocols import JOINT, protocol_of
+from .protocols import protocol_of
 from .reproduction import read_plan
+from .table import Figure, Table, TableRow
 
 TITLES = {
     1: "Re-ID performance of AGW trained on raw images, on protected images",
@@ -33,7 +34,6 @@ METRICS = {
     5: ("Rank-1", "Rank-5", "mAP", "mINP"),
 }
 HEADINGS = {**{name: title.capitalize() for name, title in paper.OPERATORS.items()}, "": "Raw images"}
-DECIMALS = {"PSNR": 2, "SSIM": 3}  # percent have one
 
 
 class RowSource(NamedTuple):
@@ -82,90 +82,6 @@ RAW_ROWS: dict[int, tuple[RowSource, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One cell: ours of each seed that has it, and the paper's.
-
-    Attributes:
-        metric: as results.json names it, or "share".
-        values: seed → figure.
-        paper: None where the paper has none that is known.
-    """
-
-    metric: str
-    values: Mapping[int, float]
-    paper: float | None = None
-
-    @property
-    def mean(self) -> float | None:
-        """The mean over the seeds; None without any."""
-        return statistics.fmean(self.values.values()) if self.values else None
-
-    @property
-    def deviation(self) -> float | None:
-        """The sample standard deviation (n − 1); None of fewer than two seeds."""
-        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
-
-    def text(self, seeds: int) -> str:
-        """As tables show it.
-
-        Args:
-            seeds: how many most cells have; a cell of fewer says so.
-        """
-        decimals = DECIMALS.get(self.metric, 1)
-        spread = f" ± {number(self.deviation, decimals)}" if len(self.values) > 1 else ""
-        count = f" (n = {len(self.values)})" if 0 < len(self.values) < seeds else ""
-        return number(self.mean, decimals) + spread + count
-
-    @property
-    def paper_text(self) -> str:
-        """The paper's figure with the paper's decimals."""
-        return number(self.paper, 2 if self.metric in DECIMALS else 1)
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """One line of a table; ``figures`` by metric, "share" included where the table has it."""
-
-    operator: str
-    model: str
-    where: str
-    label: str
-    figures: Mapping[str, Figure]
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table of the paper.
-
-    Attributes:
-        number: the paper's.
-        metrics: columns; each has ours and the paper's.
-        groups: heading and rows of each operator, then of the raw images.
-        protocol: of the reproduction.
-        caption: what the figures are of.
-        notes: what stands beneath.
-    """
-
-    number: int
-    title: str
-    metrics: tuple[str, ...]
-    groups: list[tuple[str, list[TableRow]]]
-    protocol: str = JOINT
-    caption: str = ""
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def rows(self) -> list[TableRow]:
-        """The rows of all groups."""
-        return [row for _, rows in self.groups for row in rows]
-
-    @property
-    def most_seeds(self) -> int:
-        """How many seeds the best filled cell has."""
-        return max((len(figure.values) for row in self.rows for figure in row.figures.values()), default=0)
-
-
 def build_tables(output_dir: str | Path) -> list[Table]:
     """All tables that a folder's plan.json names.
 
@@ -180,10 +96,12 @@ def build_tables(output_dir: str | Path) -> list[Table]:
 def _table(table: int, plan: Mapping, finished: FinishedRuns) -> Table:
     dataset = plan["dataset"]
     compared = dataset if dataset in paper.DATASETS else paper.DATASETS[0]
-    theirs = paper.figures(compared)
     sources = {operator: OPERATOR_ROWS[table] for operator in plan["operators"]} | {"": RAW_ROWS[table]}
     groups = [
-        (HEADINGS[operator], [_row(table, operator, row, plan["seeds"], finished, theirs) for row in rows])
+        (
+            HEADINGS[operator],
+            [_row(table, operator, row, plan["seeds"], finished, compared) for row in rows],
+        )
         for operator, rows in sources.items()
         if rows
     ]
@@ -202,8 +120,13 @@ def _table(table: int, plan: Mapping, finished: FinishedRuns) -> Table:
         notes.append(
             "Where the paper's column has –, the paper has no figure, or none that can be told from its text."
         )
+    if any(figure.inferred for row in built.rows for figure in row.figures.values()):
+        notes.append(
+            "† inferred: in the paper's text a column of this row slipped, and one cell holds two figures."
+        )
     counts = [len(figure.values) for row in built.rows for figure in row.figures.values()]
-    return replace(built, caption=caption(table, plan, compared, counts), notes=notes)
+    gains = build_gains(plan, finished, compared) if table == 5 else None
+    return replace(built, caption=caption(table, plan, compared, counts), notes=notes, gains=gains)
 
 
 def _ours(
@@ -235,16 +158,13 @@ def _row(
     source: RowSource,
     seeds: Sequence[int],
     finished: FinishedRuns,
-    theirs: Mapping[paper.Key, float],
+    compared: str,
 ) -> TableRow:
-    figures = {
-        metric: Figure(
-            metric,
-            _ours(source, operator, metric, seeds, finished),
-            theirs.get((table, operator, source.model, source.where, metric)),
-        )
-        for metric in METRICS[table]
-    }
+    theirs, figures = paper.figures(compared), {}
+    for metric in METRICS[table]:
+        key = (table, operator, source.model, source.where, metric)
+        ours = _ours(source, operator, metric, seeds, finished)
+        figures[metric] = Figure(metric, ours, theirs.get(key), (compared, key) in paper.INFERRED)
     if rank1 := figures.get("Rank-1"):
         upper = finished.figures([Run("upper_bound", seed) for seed in seeds], "OI-OI", "Rank-1")
         shares = {seed: share_of(value, upper.get(seed)) for seed, value in rank1.values.items()}

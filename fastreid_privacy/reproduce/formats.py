@@ -12,12 +12,16 @@ from tabulate import tabulate
 from ..core.files import write_atomically
 from ..report import tables as report_tables
 from ..report.page import render
-from .cells import Table, build_tables
+from . import paper
+from .cells import build_tables
+from .table import Gains, Table
 
 HEADINGS = {"Rank-1": "rank-1", "Rank-5": "rank-5"}
+GAIN_TITLE = "Gains in rank-1, as section 4.5 states them"
+GAIN_HEADINGS = ["", "over", "", "ours", "paper", "claimed"]
 CSV_COLUMNS = (
     *("table", "operator", "model", "where", "metric", "seeds"),
-    *("ours_mean", "ours_deviation", "paper", "ours_share", "paper_share", "protocol"),
+    *("ours_mean", "ours_deviation", "paper", "ours_share", "paper_share", "protocol", "paper_inferred"),
 )
 
 
@@ -58,6 +62,9 @@ def _render(template: str, tables: Sequence[Table]) -> str:
         Path(__file__).parent,
         tables=tables,
         heading=heading,
+        gain_title=GAIN_TITLE,
+        gain_headings=GAIN_HEADINGS,
+        gain_cells=gain_cells,
         arrow=report_tables.arrow,
         page_title="Tables of section 4, reproduced",
     )
@@ -83,7 +90,31 @@ def markdown(tables: Sequence[Table]) -> str:
         align = ["left", "left", *["right"] * (len(headings) - 2)]
         body = tabulate(lines, headings, tablefmt="github", colalign=align, disable_numparse=True)
         parts += [f"**Table {table.number}: {table.title}.** {table.caption}", body, *table.notes]
+        if table.gains:
+            headings, lines = GAIN_HEADINGS, gain_cells(table.gains, table.most_seeds)
+            align = ["left"] * 3 + ["right"] * 3
+            body = tabulate(lines, headings, tablefmt="github", colalign=align, disable_numparse=True)
+            parts += [f"**{GAIN_TITLE}.** {table.gains.caption}", body]
     return "\n\n".join(parts) + "\n"
+
+
+def gain_cells(gains: Gains, seeds: int) -> list[list[str]]:
+    """The texts of the table of gains, a list for each line, under ``GAIN_HEADINGS``.
+
+    Args:
+        seeds: how many most cells of table 5 have.
+    """
+    return [
+        [
+            paper.OPERATORS[gain.operator].capitalize(),
+            paper.MODELS[gain.over],
+            report_tables.arrow(gain.where),
+            gain.figure.text(seeds),
+            gain.figure.paper_text,
+            report_tables.number(gain.claimed, 1),
+        ]
+        for gain in gains.lines
+    ]
 
 
 def tidy_csv(tables: Sequence[Table]) -> str:
@@ -100,5 +131,5 @@ def tidy_csv(tables: Sequence[Table]) -> str:
                     values[3:] = [row.figures["share"].mean, row.figures["share"].paper]
                 about = (table.number, row.operator, row.model, row.where, metric, len(figure.values))
                 cells = ["" if value is None else value for value in values]
-                writer.writerow([*about, *cells, table.protocol])
+                writer.writerow([*about, *cells, table.protocol, int(figure.inferred)])
     return output.getvalue()
