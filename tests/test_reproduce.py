@@ -318,6 +318,7 @@ def test_what_a_protocol_is(tmp_path, protocol, last):
     for made in reproduction.runs:
         cfg = reproduction.config_of(made)
         assert cfg.PRIVACY.JOINT_BATCH is (protocol == "joint")
+        assert cfg.PRIVACY.DESENSITIZE_BEFORE_CROP is (protocol == "paper")
         colour = cfg.PRIVACY.DESENSITIZER.PIXEL_REDUCE
         assert colour == ("corner" if protocol == "paper" else "mean")
         others = ("PRIVACY", "SEED", "OUTPUT_DIR", "SOLVER.STEPS", "TEST.PAPER_RESULTS")
@@ -484,6 +485,7 @@ def test_a_key_that_a_plan_does_not_know_had_its_default(tmp_path):
         (["PRIVACY.DESENSITIZER.NAME", "mask"], "PRIVACY.DESENSITIZER.NAME"),
         (["OUTPUT_DIR", "x"], "--output-dir"),
         (["PRIVACY.JOINT_BATCH", "True"], "PRIVACY.JOINT_BATCH is set by --protocol"),
+        (["PRIVACY.DESENSITIZE_BEFORE_CROP", "False"], "BEFORE_CROP is set by --protocol"),
         (["SEED", "1"], "--seeds"),
         (["SOLVER.MAX_EPOCHS", "1"], "SOLVER.MAX_EPOCH"),
         (["DATASETS.TESTS", "('SyntheticPedestrians', 'Market1501')"], "one test set"),

@@ -294,6 +294,7 @@ def test_budget_and_excluded_queries_are_told(tmp_path):
 
 SETTINGS = {
     "PRIVACY.JOINT_BATCH": False,
+    "PRIVACY.DESENSITIZE_BEFORE_CROP": True,
     "PRIVACY.DESENSITIZER.PIXEL_REDUCE": "corner",
     "SOLVER.SCHED": "MultiStepLR",
     "SOLVER.STEPS": [39, 79],
@@ -306,14 +307,16 @@ SETTINGS = {
     [
         (
             {"protocol": "paper", "settings": SETTINGS},
-            "--protocol paper (raw and protected images in two passes through Re-ID, pixelation by the "
-            "corner of a block, learning rate divided at the start of epoch 40 and 80)",
+            "--protocol paper (raw and protected images in two passes through Re-ID, desensitized before "
+            "padding and cropping, pixelation by the corner of a block, learning rate divided at the start "
+            "of epoch 40 and 80)",
         ),
         (
             {
                 "settings": {
                     **SETTINGS,
                     "PRIVACY.JOINT_BATCH": True,
+                    "PRIVACY.DESENSITIZE_BEFORE_CROP": False,
                     "PRIVACY.DESENSITIZER.PIXEL_REDUCE": "mean",
                     "SOLVER.STEPS": [40],
                 }
@@ -323,7 +326,8 @@ SETTINGS = {
         ),
         (
             {"protocol": "paper", "operators": ["blur"], "settings": {**SETTINGS, "SOLVER.STEPS": []}},
-            "--protocol paper (raw and protected images in two passes through Re-ID);",
+            "--protocol paper (raw and protected images in two passes through Re-ID, desensitized before "
+            "padding and cropping);",
         ),
     ],
 )

@@ -56,9 +56,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--protocol",
         choices=PROTOCOLS,
         default=PAPER,
-        help="paper (default): raw and protected images in two passes through Re-ID, pixelation by the "
-        "corner of a block, the learning rate divided at the start of the epochs of SOLVER.STEPS, counted "
-        "from 1; joint: this project's one batch for both, the rest as the config has it",
+        help="paper (default): raw and protected images in two passes through Re-ID, desensitized before "
+        "padding and cropping, pixelation by the corner of a block, the learning rate divided at the start "
+        "of the epochs of SOLVER.STEPS, counted from 1; joint: this project's one batch for both, the rest "
+        "as the config has it",
     )
     parser.add_argument(
         "--output",

@@ -114,9 +114,21 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
             "equal: the anonymizer and Re-ID see the same images in training and test"
         )
     paper_results(cfg)
+    _check_augmentation(cfg)
     _check_batch(cfg)
     _check_upgrade(cfg)
     _refuse_unsupported(cfg, defaults)
+
+
+def _check_augmentation(cfg: CfgNode) -> None:
+    """Images that are desensitized before they are cropped cannot have been changed otherwise."""
+    for name in ("AUTOAUG", "CJ", "AFFINE", "AUGMIX"):
+        if cfg.PRIVACY.DESENSITIZE_BEFORE_CROP and cfg.INPUT[name].ENABLED:
+            raise UserError(
+                "PRIVACY.DESENSITIZE_BEFORE_CROP True (which reproduce --protocol paper sets) and "
+                f"INPUT.{name}.ENABLED True do not go together: desensitized images are padded, cropped and "
+                "mirrored as the raw ones, and nothing else"
+            )
 
 
 def _check_batch(cfg: CfgNode) -> None:

@@ -33,6 +33,9 @@ def add_privacy_config(cfg: CfgNode) -> None:
     privacy.LAMBDA_REC = 1.0
     # raw and protected images in one Re-ID batch; False: two passes, as the reference implementation
     privacy.JOINT_BATCH = True
+    # training desensitizes resized images, then pads, crops and mirrors them as the raw ones, like the
+    # reference implementation; False: it desensitizes what was cropped
+    privacy.DESENSITIZE_BEFORE_CROP = False
     privacy.CENTER_LOSS = CfgNode({"WEIGHT": 0.0005, "LR": 0.5})  # AGW's center loss; WEIGHT 0 turns it off
 
     privacy.DESENSITIZER = CfgNode()

@@ -17,6 +17,7 @@ from fastreid.utils.env import seed_all_rng
 from ..config import changed
 from ..core.errors import UserError
 from .datasets import load_dataset, training_items
+from .placing import PlacedImages, PlacedTransform
 from .validation_split import Split, split_training_set
 
 
@@ -35,7 +36,8 @@ def validation_split(cfg: CfgNode) -> Split:
 def build_train_loader(cfg: CfgNode):
     """fastreid's training loader over the training part of the split.
 
-    Its batches have images N×3×H×W, RGB, 0–255, and targets, camids, paths.
+    Its batches have images N×3×H×W, RGB, 0–255, and targets, camids, paths; whole and places as of
+    :class:`.placing.PlacedTransform` where ``PRIVACY.DESENSITIZE_BEFORE_CROP`` asks for them.
 
     Raises:
         UserError: when the training part is smaller than a batch, or a batch needs more identities than there
@@ -56,7 +58,10 @@ def build_train_loader(cfg: CfgNode):
         )
     # the model erases what Re-ID sees; the generators must not learn erased boxes
     transforms = build_transforms(changed(cfg, {"INPUT.REA.ENABLED": False}), is_train=True)
-    return build_reid_train_loader(cfg, train_set=CommDataset(items, transforms, relabel=True))
+    if not cfg.PRIVACY.DESENSITIZE_BEFORE_CROP or cfg.PRIVACY.PROTECTION == "none":
+        return build_reid_train_loader(cfg, train_set=CommDataset(items, transforms, relabel=True))
+    images = CommDataset(items, PlacedTransform(transforms), relabel=True)
+    return build_reid_train_loader(cfg, train_set=PlacedImages(images))
 
 
 def check_training(cfg: CfgNode) -> int:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torchvision.transforms import RandomErasing
 
 from ..core.images import quantize, to_levels, to_unit
+from ..core.placing import placed
 from ..desensitize import Desensitizer
 from ..networks import build_discriminator, build_generator
 from .classifiers import FASTREID_STD, scale_classifiers
@@ -93,6 +94,7 @@ class PrivacyStages(ReidModel):
         erasing_prob, erasing_value: random erasing of what Re-ID sees in training; probability 0 turns it
             off.
         classifier_std: standard deviation of the first weights of fastreid's classifiers.
+        padding: pixels and mode of the padding before the crop, where batches carry whole images.
         **reid: what the wrapped meta-architecture takes.
 
     Raises:
@@ -129,11 +131,13 @@ class PrivacyStages(ReidModel):
         erasing_prob: float = 0.0,
         erasing_value: Sequence[float] = (0.0, 0.0, 0.0),
         classifier_std: float = FASTREID_STD,
+        padding: tuple[int, str] = (0, "constant"),
         **reid: Any,
     ):
         super().__init__(**reid)
         scale_classifiers(self, classifier_std)
         self.desensitizer, self.storage, self.protection = desensitizer, storage, protection
+        self.padding = padding
         self.lambda_l1, self.lambda_rec, self.joint_batch = lambda_l1, lambda_rec, joint_batch
         self.center_weight, self.center_lr = center_weight, center_lr
         self.erasing = RandomErasing(p=erasing_prob, value=list(erasing_value))
@@ -152,7 +156,7 @@ class PrivacyStages(ReidModel):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        privacy, backbone, heads = cfg.PRIVACY, cfg.MODEL.BACKBONE, cfg.MODEL.HEADS
+        privacy, backbone, heads, pad = cfg.PRIVACY, cfg.MODEL.BACKBONE, cfg.MODEL.HEADS, cfg.INPUT.PADDING
         after_neck = heads.NECK_FEAT == "after" and heads.EMBEDDING_DIM > 0
         arguments = {
             **super().from_config(cfg),
@@ -168,6 +172,7 @@ class PrivacyStages(ReidModel):
             "erasing_prob": cfg.INPUT.REA.PROB if cfg.INPUT.REA.ENABLED else 0.0,
             "erasing_value": cfg.INPUT.REA.VALUE,
             "classifier_std": heads.CLASSIFIER_STD,
+            "padding": (pad.SIZE, pad.MODE) if pad.ENABLED else (0, "constant"),
         }
         if privacy.PROTECTION == "learned":
             recovers, size = privacy.LAMBDA_REC > 0, cfg.INPUT.SIZE_TRAIN
@@ -183,6 +188,11 @@ class PrivacyStages(ReidModel):
     def desensitize(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         """The conventionally desensitized images, as stored."""
         return self.storage(self.desensitizer(images, seeds)).detach()
+
+    def _desensitized_as_placed(self, batch: dict) -> Tensor:
+        """The whole images of a batch, desensitized, then padded, cut and mirrored, as stored."""
+        whole = batch["whole"].to(self.device, torch.float32)
+        return self.storage(placed(self.desensitizer(whole), batch["places"], *self.padding)).detach()
 
     def protect(self, images: Tensor) -> Tensor:
         """The anonymizer's output, as stored (p̂); differentiable."""
@@ -205,7 +215,8 @@ class PrivacyStages(ReidModel):
 
         Args:
             batch: fastreid's: images N×3×H×W, RGB, 0–255, and in training N targets; in evaluation, the
-                images alone will do.
+                images alone will do. With whole and places, the images before padding, cropping and mirroring
+                and where each was cut (``data.placing``), those are desensitized and cut in the same way.
         """
         images = (batch["images"] if isinstance(batch, dict) else batch).to(self.device, torch.float32)
         if not self.training:
@@ -215,7 +226,9 @@ class PrivacyStages(ReidModel):
         with torch.autocast(self.device.type, torch.bfloat16) if self.mixed_precision else nullcontext():
             if self.protection == "none":
                 return self.reid_losses([images], targets)
-            desensitized = self.desensitize(images)
+            desensitized = (
+                self._desensitized_as_placed(batch) if "whole" in batch else self.desensitize(images)
+            )
             if self.protection == "conventional":
                 return self.reid_losses([images, desensitized], targets)
             protected = self.protect(images)

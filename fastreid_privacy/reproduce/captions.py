@@ -60,6 +60,8 @@ def protocol_note(plan: Mapping) -> str:
     if "PRIVACY.JOINT_BATCH" in settings:
         how = "one batch" if settings["PRIVACY.JOINT_BATCH"] else "two passes"
         details.append(f"raw and protected images in {how} through Re-ID")
+    if settings.get("PRIVACY.DESENSITIZE_BEFORE_CROP"):
+        details.append("desensitized before padding and cropping")
     if "pixelate" in plan["operators"] and "PRIVACY.DESENSITIZER.PIXEL_REDUCE" in settings:
         details.append(f"pixelation by the {settings['PRIVACY.DESENSITIZER.PIXEL_REDUCE']} of a block")
     if settings.get("SOLVER.SCHED") == "MultiStepLR" and settings.get("SOLVER.STEPS"):

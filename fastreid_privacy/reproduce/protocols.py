@@ -8,14 +8,18 @@ from fastreid.config import CfgNode
 
 PAPER, JOINT = "paper", "joint"
 PROTOCOLS = (PAPER, JOINT)
-OWN_KEYS = ("PRIVACY.JOINT_BATCH",)  # what the command line cannot give beside a protocol
+OWN_KEYS = (
+    "PRIVACY.JOINT_BATCH",
+    "PRIVACY.DESENSITIZE_BEFORE_CROP",
+)  # what the command line cannot give beside a protocol
 
 
 def protocol_values(cfg: CfgNode, protocol: str) -> dict[str, object]:
     """The config keys that a protocol sets.
 
-    "paper": raw and protected images in two passes through Re-ID (the sum of eq. 7), pixelation by the corner
-    of a block as in the reference implementation, and the learning rate divided at the start of the epochs
+    "paper": raw and protected images in two passes through Re-ID (the sum of eq. 7), desensitizing before
+    padding and cropping, pixelation by the corner of a block as in the reference implementation, and the
+    learning rate divided at the start of the epochs
     that ``SOLVER.STEPS`` names, counted from 1: the 40th and the 80th (section 4.2). "joint": both kinds of
     images in one batch; the rest is the config's, whose steps count epochs from 0.
 
@@ -30,6 +34,7 @@ def protocol_values(cfg: CfgNode, protocol: str) -> dict[str, object]:
         return {"PRIVACY.JOINT_BATCH": True}
     return {
         "PRIVACY.JOINT_BATCH": False,
+        "PRIVACY.DESENSITIZE_BEFORE_CROP": True,
         "PRIVACY.DESENSITIZER.PIXEL_REDUCE": "corner",
         # a division at the start of the first epoch would be another BASE_LR
         "SOLVER.STEPS": [step - 1 for step in cfg.SOLVER.STEPS if step > 1],
