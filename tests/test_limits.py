@@ -20,7 +20,7 @@ from PIL import Image, ImageFile
 from rendered_video import write_video
 
 from fastreid_privacy.checkpoints.image_maps import ImageMap
-from fastreid_privacy.collection import pipeline
+from fastreid_privacy.collection import pipeline, unseal
 from fastreid_privacy.collection.pipeline import Room, side_by_side
 from fastreid_privacy.collection.stamps import STAMPS
 from fastreid_privacy.core.errors import UserError, exit_code, say
@@ -28,6 +28,7 @@ from fastreid_privacy.core.folders import DEEPEST, MOST_PATHS, images_below
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
+from fastreid_privacy.video import protect as video_protect
 from fastreid_privacy.video.boxes import MOST_BOXES, ManifestBoxes, MotBoxes
 from fastreid_privacy.video.regions import protect_regions
 from fastreid_privacy.video.run import _chunks, chunk_and_workers
@@ -452,3 +453,43 @@ def test_an_operator_gets_one_box_of_a_frame_at_a_time():
 
     protect_regions([frame], inverted, None, 32, conventional=True)
     assert taken == [1, 1, 1] and np.array_equal(frame.pixels, 255 - pixels)
+
+
+# -- sealed originals ----------------------------------------------------------------------------------------
+
+
+def test_a_sealed_original_that_the_memory_does_not_hold_is_named(raw, words, tmp_path, monkeypatch, capsys):
+    Image.effect_noise((40, 50), 60).save(raw / "large.png")
+    public, private = new_identity(tmp_path / "keys", None)
+    assert anonymize(*words, "--seal", public) == 0
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").glob("*.sealed")}
+    opened = unseal.open_sealed
+
+    def short(sealed, key):
+        if len(sealed) == sizes["large.png.sealed"]:
+            raise MemoryError
+        return opened(sealed, key)
+
+    monkeypatch.setattr(unseal, "open_sealed", short)
+    line = ["--identity", private, "--input", tmp_path / "out", "--output", tmp_path / "again"]
+    assert recover_command.main([str(word) for word in line]) == 2
+    told = capsys.readouterr()
+    assert (
+        "large.png.sealed: there is not enough memory" in told.err and "1 sealed originals opened" in told.out
+    )
+    assert os.listdir(tmp_path / "again") == ["good.png"]
+
+
+def test_a_video_that_the_memory_does_not_hold_is_named_when_it_is_sealed(tmp_path, monkeypatch, capsys):
+    frames = [np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8) for number in range(2)]
+    source = write_video(tmp_path / "video.mkv", frames)
+    (tmp_path / "boxes.txt").write_text("1,1,8,8,20,30\n")
+    public, _ = new_identity(tmp_path / "keys", None)
+
+    def short(*_):
+        raise UserError("there is not enough memory to read it")
+
+    monkeypatch.setattr(video_protect, "read_regular", short)
+    words = ["--method", "blur", "--input", source, "--boxes", tmp_path / "boxes.txt", "--seal", public]
+    assert anonymize(*words, "--output", tmp_path / "out") == 2
+    assert f"error: {source}: there is not enough memory to read it" in capsys.readouterr().err

@@ -58,6 +58,8 @@ def unseal_collection(
             _write(output / name, content)
         except UserError as error:
             failed[entry["sealed"]] = str(error)
+        except MemoryError:
+            failed[entry["sealed"]] = "there is not enough memory for it (about three times its size)"
     return len(entries) - len(failed), failed
 
 

@@ -115,7 +115,10 @@ def protect_video(
         if codec == LOSSY:
             entry["stored"] = writer.quality.figures()
         if seal is not None:
-            content = read_regular(source)
+            try:
+                content = read_regular(source)
+            except UserError as error:
+                raise UserError(f"{source}: {error}") from None
             if hashlib.sha256(content).hexdigest() != read_hash:
                 raise UserError(
                     f"{source} was changed while it was protected, so that another video would be sealed; "
