@@ -54,8 +54,9 @@ class Start:
 
         Not those that an edit list hides, and not a whole picture: later frames are built upon them.
         """
-        hidden = packet.is_discard or packet.is_keyframe
-        return not hidden and None not in (self.time, packet.pts) and packet.pts < self.time
+        if self.time is None or packet.pts is None or packet.is_discard or packet.is_keyframe:
+            return False
+        return packet.pts < self.time
 
 
 def open_video(path: str | Path, **options: str) -> tuple[av.container.InputContainer, av.VideoStream]:

@@ -23,7 +23,7 @@ class HogDetector:
 
     def __init__(self) -> None:
         self.hog = cv2.HOGDescriptor()
-        self.hog.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
+        self.hog.setSVMDetector(np.array(cv2.HOGDescriptor.getDefaultPeopleDetector()))
 
     def __call__(self, number: int, pixels: np.ndarray) -> list[Box]:
         """The boxes of a frame, the least sure one first.

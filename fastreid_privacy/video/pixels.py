@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image
@@ -32,13 +32,13 @@ def upright(frame: av.VideoFrame) -> np.ndarray:
     Returns:
         uint8 H×W×3, RGB.
     """
-    swscale = {}
+    matrix = None  # the frame's own
     if frame.colorspace == UNKNOWN and not frame.format.is_rgb:
-        swscale["src_colorspace"] = _swscale(guessed_matrix(frame.width, frame.height))
+        matrix = _swscale(guessed_matrix(frame.width, frame.height))
     if any(component.is_alpha for component in frame.format.components):
-        pixels = over_white(Image.fromarray(frame.to_ndarray(format="rgba", **swscale)))
+        pixels = over_white(Image.fromarray(frame.to_ndarray(format="rgba", src_colorspace=matrix)))
     else:
-        pixels = frame.to_ndarray(format="rgb24", **swscale)
+        pixels = frame.to_ndarray(format="rgb24", src_colorspace=matrix)
     transposed, to_left, to_top = _turns(frame)
     pixels = pixels.swapaxes(0, 1) if transposed else pixels
     return np.ascontiguousarray(pixels[:: -1 if to_top else 1, :: -1 if to_left else 1])
@@ -55,10 +55,10 @@ def _turns(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     The display matrix sends a pixel (x, y) to (a·x + c·y, b·x + d·y). At an odd angle the nearest of the
     eight orientations is taken.
     """
-    matrix = frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
-    if matrix is None:
+    sides = cast("dict[str, bytes]", frame.side_data)  # PyAV's own types know only some of the keys
+    if "DISPLAYMATRIX" not in sides:
         return False, False, False
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(bytes(sides["DISPLAYMATRIX"]), np.int32)[:5].tolist()
     transposed = abs(b) + abs(c) > abs(a) + abs(d)
     return (True, c < 0, b < 0) if transposed else (False, a < 0, d < 0)
 

@@ -52,7 +52,7 @@ class VideoWriter:
             "ffv1" if self.lossless else "libx264", rate=format.rate, options=options
         )
         self.stream.width, self.stream.height, self.stream.pix_fmt = format.width, format.height, kind
-        context = self.stream.codec_context
+        self.kind, context = kind, self.stream.codec_context
         context.color_primaries, context.color_trc = format.primaries, format.transfer
         self.matrix: int | None = None
         if not self.lossless:  # that which players take also where they do not read what the file says
@@ -70,7 +70,7 @@ class VideoWriter:
 
     def write(self, frame: Frame) -> None:
         """Add a frame; times must rise."""
-        picture = stored(frame.pixels, self.stream.pix_fmt, self.matrix)
+        picture = stored(frame.pixels, self.kind, self.matrix)
         picture.pts, picture.time_base = frame.time, self.time_base
         if not self.lossless:
             self.quality.expect(frame)
