@@ -2,6 +2,7 @@
 # make test   linters, types and the whole test suite
 # make bench  benchmarks, peers beside us in one run
 # make docs   the documentation site, into site/
+# make mutants PART=model.supervision   which changes to a module no test notices (docs/mutants.md)
 # Each makes .venv with pinned versions first; a second call starts at once.
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ DEMO_AMP := $(if $(shell grep -m1 -oE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/de
 
 export FASTREID_DATASETS ?= datasets
 
-.PHONY: demo test bench docs
+.PHONY: demo test bench docs mutants
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.complete
@@ -34,6 +35,10 @@ bench: $(VENV)/.complete
 docs: $(VENV)/.complete
 	$(RUN) -m pip install --quiet -r requirements-docs.txt
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+mutants: $(VENV)/.complete
+	$(RUN) -m pip install --quiet -r requirements-mutants.txt
+	$(RUN) tests/mutants.py $(PART) $(if $(JOBS),--jobs $(JOBS))
 
 $(VENV)/.complete: requirements.txt requirements-dev.txt setup.py
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

@@ -118,6 +118,9 @@ def test_thresholds_are_strict():
     edge = {"rank1": 60.0, "psnr_protected": 19.0, "ssim_protected": 0.40, **DESENSITIZED}
     assert not is_private(edge, Thresholds(psnr=1.0))
     assert is_private({**edge, "psnr_protected": 18.999}, Thresholds(psnr=1.0))
+    edge = {**edge, "psnr_protected": 18.0, "ssim_protected": 0.65, "ssim_desensitized": 0.40}
+    assert not is_private(edge, Thresholds(ssim=0.25))  # 0.40 + 0.25 is 0.65 in floats, too
+    assert is_private({**edge, "ssim_protected": 0.649}, Thresholds(ssim=0.25))
 
 
 def test_best_starts_below_base_and_moves_on_upgrades_only():
@@ -147,6 +150,23 @@ def test_without_a_baseline_nothing_is_upgraded_but_the_best_is_selected():
     record = UpgradeRecord(None)
     entry, select = record.add({"epoch": 1, "rank1": 50.0}, False)
     assert entry == {"epoch": 1, "rank1": 50.0, "best": None, "decision": KEEP} and select
+    record = UpgradeRecord(None)  # of a model that protects
+    checks = [
+        {"epoch": 1, **figures(private, True, rank1)} for private, rank1 in ((True, 50.0), (False, 60.0))
+    ]
+    assert [record.add(check, False) for check in checks] == [
+        ({**checks[0], "best": None, "decision": KEEP}, True),
+        ({**checks[1], "best": None, "decision": KEEP}, False),
+    ]
+
+
+def test_a_new_record_knows_nothing():
+    assert UpgradeRecord(40.0).state_dict() == {
+        "best": 35.0,
+        "selected": None,
+        "checks": [],
+        "validation": {},
+    }
 
 
 def test_record_survives_its_own_state():
@@ -163,6 +183,7 @@ def test_target_is_the_desensitized_image_until_an_upgrade_and_after_a_fall_back
     supervision = Supervision(network)
     images, desensitized = torch.rand(4, 3, 8, 8), torch.rand(4, 3, 8, 8)
     assert torch.equal(supervision(images, desensitized), desensitized)
+    assert supervision.state_dict()["upgraded"].dtype == torch.bool
     with torch.no_grad():
         network[0].weight.mul_(3)
     supervision.train()
