@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import paired_bootstrap
@@ -20,6 +21,22 @@ def test_interval_equals_drawing_queries_one_by_one(seed):
     result = paired_bootstrap(ours, theirs)
     assert result["difference"] == pytest.approx(100 * gain.mean())
     assert result["low"] == pytest.approx(low, abs=0.6) and result["high"] == pytest.approx(high, abs=0.6)
+
+
+def test_the_interval_leaves_out_the_2_5_percent_of_either_side():
+    """Where the other model never ranks first, gains are binomial."""
+    ours, theirs = np.where(np.arange(2000) % 10 < 3, 1, 2), np.full(2000, 2)
+    result = paired_bootstrap(ours, theirs, draws=100_000)
+    low, high = binom.ppf([0.025, 0.975], 2000, 0.3) / 20
+    assert result["low"] == pytest.approx(low, abs=0.06) and result["high"] == pytest.approx(high, abs=0.06)
+
+
+def test_the_draws_follow_from_the_seed():
+    draw = np.random.default_rng(0)
+    places = draw.integers(1, 4, 5000), draw.integers(1, 4, 5000)
+    assert paired_bootstrap(*places) == paired_bootstrap(*places, draws=10_000, seed=0)
+    assert paired_bootstrap(*places, draws=40, seed=1) == paired_bootstrap(*places, draws=40, seed=1)
+    assert len({paired_bootstrap(*places, draws=40, seed=seed)["low"] for seed in range(8)}) > 1
 
 
 def test_equal_models_have_an_interval_of_zero():

@@ -6,6 +6,7 @@ from conftest import SMALL_CONFIG, small_options  # before fastreid: importing t
 
 # isort: split
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from fastreid_privacy.config import load_config
 from fastreid_privacy.model.meta_arch import PrivacyStages
+from fastreid_privacy.training import step as step_module
 from fastreid_privacy.training.step import PrivacyStep, TrainingDiverged, training_precision
 
 
@@ -35,6 +37,7 @@ def step_of(model, precision=torch.float32):
     items = [{"images": torch.full((1,), 3.0), "img_paths": f"{index}.jpg"} for index in range(2)]
     step = PrivacyStep(model, DataLoader(items), torch.optim.SGD(model.parameters(), lr=0.1), precision)
     step.iter = 7
+    assert step.paths == []
     return step
 
 
@@ -57,6 +60,15 @@ def test_a_loss_that_is_not_finite_changes_nothing(value):
     with EventStorage(0), pytest.raises(TrainingDiverged, match=r"iteration 7: loss_a became .* bad\.jpg"):
         step.run_step()
     assert model.state_dict() == before
+
+
+def test_the_time_for_data_is_that_of_the_batch(monkeypatch):
+    clock = iter([5.0, 7.5])
+    monkeypatch.setattr(step_module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    step = step_of(OneWeight())
+    with EventStorage(0) as storage:
+        step.run_step()
+    assert storage.latest()["data_time"][0] == 2.5
 
 
 class RecordingScaler:
@@ -85,8 +97,21 @@ class RecordingScaler:
     [(torch.float32, False, False), (torch.bfloat16, True, False), (torch.float16, False, True)],
 )
 @pytest.mark.filterwarnings("ignore")  # of float16 without a GPU
-def test_precisions(precision, bfloat16, scaled):
-    """float16 scales its losses; bfloat16 is the model's own affair."""
+def test_precisions(monkeypatch, precision, bfloat16, scaled):
+    """float16 is torch's autocast here and scales its losses; bfloat16 is the model's own affair."""
+    asked = []
+
+    def scaler(device, enabled):
+        asked.append((device, enabled))
+        return made(device, enabled=enabled)
+
+    def autocast(*words):
+        asked.append(words)
+        return real(*words)
+
+    made, real = torch.amp.GradScaler, torch.autocast
+    monkeypatch.setattr(torch.amp, "GradScaler", scaler)
+    monkeypatch.setattr(torch, "autocast", autocast)
     model = OneWeight()
     step = step_of(model, precision)
     assert model.mixed_precision is bfloat16
@@ -96,6 +121,7 @@ def test_precisions(precision, bfloat16, scaled):
     with EventStorage(0):
         step.run_step()
     assert model.weight.item() == pytest.approx(0.5)
+    assert asked == [("cuda", scaled), *([("cuda", torch.float16)] if scaled else [])]
     if scaled:
         assert step.grad_scaler.calls == ["scale", "step", "update"]
         assert model.autocast == torch.cuda.is_available()
@@ -111,7 +137,10 @@ def test_precisions(precision, bfloat16, scaled):
     ],
 )
 def test_which_precision(monkeypatch, tmp_path, enabled, device, has_bfloat16, expected):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
+    supported = {False: has_bfloat16, True: True}  # with emulation, which is slower than float16
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: supported[including_emulation]
+    )
     cfg = load_config(SMALL_CONFIG, small_options(tmp_path, **{"SOLVER.AMP.ENABLED": enabled}))
     cfg.defrost()
     cfg.MODEL.DEVICE = device
