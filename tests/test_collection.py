@@ -6,6 +6,7 @@ import fastreid_privacy  # before fastreid
 
 # isort: split
 import hashlib
+import hmac
 import io
 import json
 import os
@@ -276,14 +277,72 @@ def test_killed_at_random_points_it_ends_byte_identical(weights, raw, tmp_path):
 def test_a_torn_line_of_the_journal_is_made_again(weights, raw, tmp_path, monkeypatch):
     words = ["--weights", weights, "--input", raw, "--batch-size", 3]
     assert anonymize(*words, "--output", tmp_path / "whole") == 0
-    finished = run_module.write_manifest
-    monkeypatch.setattr(run_module, "write_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert anonymize(*words, "--output", tmp_path / "torn") == 130
-    monkeypatch.setattr(run_module, "write_manifest", finished)
+    interrupted(monkeypatch, *words, "--output", tmp_path / "torn")
     journal = tmp_path / "torn" / run_module.JOURNAL
     journal.write_bytes(journal.read_bytes()[:-40])
     assert anonymize(*words, "--output", tmp_path / "torn") == 0
     assert contents(tmp_path / "torn") == contents(tmp_path / "whole")
+
+
+def interrupted(monkeypatch, *words):
+    """A run that ends before its manifest, as at Ctrl-C."""
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "write_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert anonymize(*words) == 130
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value", "other"),
+    [
+        ("blur", "BLUR_SIGMA", 12, 4),
+        ("pixelate", "PIXEL_BLOCK", 24, 12),
+        ("pixelate", "PIXEL_REDUCE", "mean", "corner"),
+        ("noise", "NOISE_STD", 0.5, 0.2),
+        ("mask", "MASK_REGION", "(0, 0, 1, 1)", "(0, 0, 0.5, 1)"),
+    ],
+)
+def test_a_run_begun_with_other_options_is_not_continued(
+    raw, tmp_path, monkeypatch, capsys, method, key, value, other
+):
+    out, key = tmp_path / "out", f"PRIVACY.DESENSITIZER.{key}"
+    words = ["--method", method, "--input", raw, "--output", out, key]
+    interrupted(monkeypatch, *words, value)
+    for finished in (False, True):
+        before = contents(out)
+        assert anonymize(*words, other) == 2
+        assert f"--output {out} was made otherwise (anonymizer " in capsys.readouterr().err
+        assert contents(out) == before
+        assert finished or anonymize(*words, value) == 0
+
+
+@pytest.mark.parametrize("when", [1, 4, 9])
+def test_the_key_of_noise_outlives_a_killed_run(raw, tmp_path, monkeypatch, when):
+    """A second key would leave pictures of the first as files of others, or a batch in two noises."""
+    drawn, add, batches = [], run_module.Journal.add, []
+
+    def token_bytes(count):
+        drawn.append(hashlib.sha256(bytes([len(drawn)])).digest()[:count])
+        return drawn[-1]
+
+    def killed(self, entries):
+        batches.append(None)
+        if len(batches) == when:
+            raise KeyboardInterrupt  # files of a batch are there, and no line of the journal
+        add(self, entries)
+
+    monkeypatch.setattr(protect.secrets, "token_bytes", token_bytes)
+    words = ["--method", "noise", "--input", raw, "--batch-size", 1, "--workers", 1, "--output"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module.Journal, "add", killed)
+        assert anonymize(*words, tmp_path / "killed") == 130
+    path = tmp_path / "killed" / protect.NOISE_KEY
+    assert path.read_bytes() == drawn[0] and path.stat().st_mode & 0o777 == 0o600
+    assert len(list((tmp_path / "killed").rglob("*.png"))) >= when
+    assert anonymize(*words, tmp_path / "killed") == 0
+    assert len(drawn) == 1 and not path.exists()
+    drawn.clear()  # the same key again, for a run that nothing interrupts
+    assert anonymize(*words, tmp_path / "whole") == 0
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 def test_a_second_run_into_the_same_folder_waits_for_nothing(weights, raw, tmp_path, capsys):
@@ -593,12 +652,26 @@ def test_pseudonyms_depend_on_the_key_alone(weights, raw, tmp_path, capsys):
         == 0
     )
     assert "in all, 14 images" in capsys.readouterr().out
+    assert_decoded(weights, tmp_path / "p", tmp_path / "r")
+    for path in raw.rglob("*.jpg"):
+        named = os.fsencode(path.relative_to(raw).with_suffix(""))  # its folders too
+        assert hmac.new(bytes(range(32)), named, hashlib.sha256).hexdigest()[:32] + ".png" in names
     key.write_bytes(bytes(32))
     assert anonymize(*words, "--output", tmp_path / "other") == 0
     assert set(contents(tmp_path / "other")) & names == {"manifest.jsonl", STAMPS}
     key.write_bytes(b"short")
     assert anonymize(*words, "--output", tmp_path / "short") == 2
     assert "at least 16" in capsys.readouterr().err
+
+
+def test_pictures_of_one_name_in_two_folders_have_two_pseudonyms(raw, tmp_path):
+    for place, source in zip(("a", "b", "b/a"), raw.rglob("*.jpg"), strict=False):
+        (tmp_path / "raw" / place).mkdir(parents=True)
+        shutil.copy(source, tmp_path / "raw" / place / "0001.jpg")
+    (tmp_path / "key").write_bytes(bytes(32))
+    words = ["--method", "blur", "--input", tmp_path / "raw", "--pseudonymize", tmp_path / "key"]
+    assert anonymize(*words, "--output", tmp_path / "p") == 0
+    assert len(list((tmp_path / "p").glob("*.png"))) == 3
 
 
 @pytest.mark.parametrize("method", ["blur", "pixelate", "noise", "mask"])

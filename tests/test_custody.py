@@ -27,12 +27,16 @@ from nacl.public import PrivateKey, SealedBox
 from safetensors.torch import save
 from test_collection import assert_decoded
 
+from fastreid_privacy.checkpoints import splitting
+from fastreid_privacy.checkpoints.fingerprints import anonymizer_fingerprint
 from fastreid_privacy.checkpoints.image_maps import ImageMap
+from fastreid_privacy.checkpoints.reading import read_checkpoint
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import export as command_line
 from fastreid_privacy.commands import recover as recover_command
-from fastreid_privacy.config import load_config, parse_config
+from fastreid_privacy.config import changed, default_config, load_config, parse_config
+from fastreid_privacy.config.comparing import flat_keys
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.lock import locked
 from fastreid_privacy.desensitize import Desensitizer
@@ -75,6 +79,16 @@ def test_encryption_is_the_standard_construction(monkeypatch):
     assert ChaCha20Poly1305(key).decrypt(bytes.fromhex(header["nonce"]), rest, first + b"\n") == b"secret"
     assert decrypt(content, "pass", "file") == (b"secret", {"part": "recovery"})
     assert encrypt(b"secret", "pass", {}) != encrypt(b"secret", "pass", {})
+
+
+def test_each_encrypted_file_has_a_salt_and_a_nonce_of_its_own():
+    """One salt for all would let one table of guesses open every file."""
+    headers = [json.loads(encrypt(b"secret", "pass", {}).partition(b"\n")[0]) for _ in range(20)]
+    for field, length in (("salt", 16), ("nonce", 12)):
+        values = [bytes.fromhex(header[field]) for header in headers]
+        assert {len(value) for value in values} == {length}
+        assert all(len(set(places)) > 1 for places in zip(*values, strict=True))  # no byte is constant
+        assert len(set(values)) == len(values)
 
 
 def test_wrong_passphrases_flipped_bits_and_cut_files_are_refused():
@@ -173,6 +187,78 @@ def test_no_part_holds_anything_of_another_or_of_the_machine(weights, small_run,
         assert str(small_run).encode() not in content and str(small_run.parent.parent).encode() not in content
         config = fastreid_privacy.checkpoints.reading.read_checkpoint(path)["config"]
         assert parse_config(config, "part").OUTPUT_DIR == load_config().OUTPUT_DIR
+
+
+def places_of(folder):
+    """Config keys that may hold a path, with paths of a machine that are unlike each other."""
+    keys = [
+        "OUTPUT_DIR",
+        "MODEL.WEIGHTS",
+        "MODEL.BACKBONE.PRETRAIN_PATH",
+        *(f"DATASETS.FOLDER.{part}" for part in ("TRAIN", "QUERY", "GALLERY")),
+        "DATASETS.PROTECTED",
+        "TEST.LPIPS_WEIGHTS",
+        "PRIVACY.UPPER_BOUND",
+        "PRIVACY.UPGRADE.BASELINE_RANK1",
+    ]
+    paths = {key: f"{folder}/of_{key.lower().replace('.', '_')}" for key in keys}
+    return {**paths, **{key: (f"{folder}/of_kd",) for key in ("KD.MODEL_CONFIG", "KD.MODEL_WEIGHTS")}}
+
+
+@pytest.mark.parametrize("protection", ["learned", "conventional"])
+def test_no_released_file_tells_a_folder_of_the_machine(weights, tmp_path, monkeypatch, protection):
+    checkpoint, secret = torch.load(weights, weights_only=True), "/mnt/institute-7/who"
+    cfg = parse_config(checkpoint["config"], "checkpoint")
+    cfg = changed(cfg, {**places_of(secret), "PRIVACY.PROTECTION": protection, "TEST.FLIP.ENABLED": True})
+    assert cfg.dump().count(secret) == len(places_of(secret))
+    if protection == "conventional":
+        tensors = checkpoint["model"].items()
+        checkpoint["model"] = {
+            name: value for name, value in tensors if name.startswith(("backbone", "heads"))
+        }
+    torch.save({**checkpoint, "config": cfg.dump()}, tmp_path / "trained.pth")
+    # of a graph, only what it would say of itself: what else is in it, tests/test_onnx.py looks through
+    for graph in ("image_graph", "reid_graph"):
+        monkeypatch.setattr(splitting, graph, lambda *told: json.dumps(told[-1]).encode())
+    written = split_checkpoint(tmp_path / "trained.pth", tmp_path / "release", None, onnx=True)
+    assert len(written) == (6 if protection == "learned" else 2)
+    for path in (tmp_path / "release").iterdir():
+        assert b"institute-7" not in path.read_bytes(), path
+    told = read_checkpoint(written["reid"])["config"]
+    defaults, kept = flat_keys(default_config()), flat_keys(parse_config(told, "part"))
+    assert {key: kept[key] for key in places_of(secret)} == {key: defaults[key] for key in places_of(secret)}
+    # what a feature depends on stays
+    assert kept["TEST.FLIP.ENABLED"] and kept["INPUT.SIZE_TEST"] == [64, 32]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("INPUT.SIZE_TEST", [128, 64]),
+        ("PRIVACY.DESENSITIZER.NAME", "pixelate"),
+        ("PRIVACY.DESENSITIZER.BLUR_SIGMA", 2.0),
+        ("PRIVACY.DESENSITIZER.PIXEL_BLOCK", 2),
+        ("PRIVACY.DESENSITIZER.PIXEL_REDUCE", "corner"),
+        ("PRIVACY.DESENSITIZER.NOISE_STD", 0.1),
+        ("PRIVACY.DESENSITIZER.MASK_REGION", [0.0, 0.0, 0.1, 0.1]),
+        ("PRIVACY.ANONYMIZER.DEPTH", 3),
+    ],
+)
+def test_a_fingerprint_is_of_all_that_a_protected_image_depends_on(key, value):
+    protection = "learned" if "ANONYMIZER" in key else "conventional"
+    cfg = changed(load_config(), {"PRIVACY.PROTECTION": protection})
+    weights = {"anonymizer.a": torch.arange(6.0), "backbone.b": torch.ones(2)}
+    own = anonymizer_fingerprint(weights, cfg)
+    assert anonymizer_fingerprint(weights, changed(cfg, {key: value})) != own
+    assert anonymizer_fingerprint(weights, changed(cfg, {"TEST.FLIP.ENABLED": True, "SEED": 9})) == own
+    others = [
+        {**weights, "anonymizer.a": torch.arange(6.0).flip(0)},
+        {"anonymizer.c": torch.arange(6.0)},
+        {**weights, "anonymizer.c": torch.ones(1)},
+    ]
+    for other in others:
+        assert (anonymizer_fingerprint(other, cfg) == own) == (protection == "conventional")
+    assert anonymizer_fingerprint({**weights, "backbone.b": torch.zeros(2)}, cfg) == own
 
 
 def test_reid_loads_into_plain_fastreid(weights, small_dataset, tmp_path):

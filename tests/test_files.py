@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_checkpoints import make
 
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.files import (
@@ -30,6 +31,7 @@ from fastreid_privacy.core.files import (
 )
 from fastreid_privacy.core.lock import locked
 from fastreid_privacy.evaluation.ranking import QueryRanks
+from fastreid_privacy.manifest import write_manifest
 from fastreid_privacy.model.storage import ImageStorage
 from fastreid_privacy.report import image_grid
 from fastreid_privacy.results.results_json import save_results
@@ -55,6 +57,43 @@ def test_whole(tmp_path, sync):
     for content in (b"first", b"second"):
         write_atomically(tmp_path / "file", lambda file, content=content: file.write(content), sync=sync)
         assert contents(tmp_path) == {"file": content}
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """What reached the disk, in order: ("written", content), ("named", name), ("folder", path)."""
+    events, fsync, replace = [], os.fsync, os.replace
+
+    def seen_fsync(descriptor):
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        events.append(("folder", path) if path.is_dir() else ("written", path.read_bytes()))
+        fsync(descriptor)
+
+    def seen_replace(source, target):
+        replace(source, target)
+        events.append(("named", Path(target).name))
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "replace", seen_replace)
+    return events
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="files are named by /proc")
+@pytest.mark.parametrize("writer", ["manifest", "checkpoint", "any"])
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, disk, writer):
+    """Else a power cut leaves an empty file in the place of the old one."""
+    if writer == "manifest":
+        write_manifest(tmp_path, {"kind": "x"}, [], {})
+    elif writer == "checkpoint":
+        make(tmp_path).save("model_0001", weights_only=True)
+    else:
+        write_atomically(tmp_path / "file", lambda file: file.write(b"x" * 100_000), sync=True)
+    names = [what for event, what in disk if event == "named"]
+    assert names
+    for name in names:
+        at = disk.index(("named", name))
+        assert disk[at - 1] == ("written", (tmp_path / name).read_bytes())
+        assert disk[at + 1 : at + 2] == [("folder", tmp_path)]
 
 
 def test_private_files_are_so_from_their_first_byte(tmp_path, monkeypatch):

@@ -17,9 +17,10 @@ import torch
 from conftest import SMALL_CONFIG, small_options
 from PIL import Image
 
+from fastreid_privacy.checkpoints.fingerprints import reid_fingerprint
 from fastreid_privacy.checkpoints.reading import read_checkpoint
 from fastreid_privacy.commands import retrieve as command_line
-from fastreid_privacy.config import load_config, parse_config
+from fastreid_privacy.config import changed, load_config, parse_config
 from fastreid_privacy.core.pictures import open_picture
 from fastreid_privacy.data.loaders import build_test_loader
 from fastreid_privacy.retrieval import ask, build_index, load_extractor, read_index
@@ -158,6 +159,35 @@ def test_fingerprint_is_of_the_reid_part(weights, tmp_path):
     assert fingerprint(image_weight, 1.0) == fingerprint(reid_weight) == expected
     assert fingerprint(reid_weight, 1.0) != expected
     assert fingerprint(reid_weight, pixel_mean=[1.0, 2.0, 3.0]) != expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("TEST.FLIP.ENABLED", True),
+        ("INPUT.SIZE_TEST", [128, 64]),
+        ("INPUT.CROP.ENABLED", True),
+        ("INPUT.CROP.SIZE", [32, 32]),
+        ("MODEL.PIXEL_MEAN", [1.0, 2.0, 3.0]),
+        ("MODEL.PIXEL_STD", [1.0, 2.0, 3.0]),
+    ],
+)
+def test_a_fingerprint_is_of_all_that_a_feature_depends_on(key, value):
+    cfg, weights = load_config(), {"backbone.a": torch.arange(6.0), "centers": torch.ones(2)}
+    own = reid_fingerprint(weights, cfg)
+    assert reid_fingerprint(weights, changed(cfg, {key: value})) != own
+    assert reid_fingerprint(weights, changed(cfg, {"PRIVACY.STORAGE": "jpeg75", "SEED": 9})) == own
+    assert reid_fingerprint({"backbone.a": torch.arange(6.0)}, cfg) == own
+    assert reid_fingerprint({"backbone.a": torch.arange(6.0).flip(0)}, cfg) != own
+    assert reid_fingerprint({"backbone.b": torch.arange(6.0)}, cfg) != own
+
+
+def test_an_index_without_mirror_images_is_not_asked_with_them(index, weights, query_files, tmp_path, capsys):
+    checkpoint = torch.load(weights, weights_only=True)
+    cfg = changed(parse_config(checkpoint["config"], "checkpoint"), {"TEST.FLIP.ENABLED": True})
+    torch.save({**checkpoint, "config": cfg.dump()}, tmp_path / "flip.pth")
+    assert retrieve("query", "--weights", tmp_path / "flip.pth", "--index", index, query_files[0]) == 2
+    assert "built with another Re-ID model" in capsys.readouterr().err
 
 
 # -- build and query -----------------------------------------------------------------------------------------

@@ -17,7 +17,10 @@ from fastreid.modeling.backbones import osnet
 
 from fastreid_privacy.commands import train as command_line
 from fastreid_privacy.commands.train import run
+from fastreid_privacy.config import load_config
+from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.training.experiment import versus_baseline
+from fastreid_privacy.training.model_checks import build_on_cpu, check_pretrained
 
 pytestmark = pytest.mark.usefixtures("small_dataset")
 
@@ -365,6 +368,29 @@ def test_pretrained_weights_from_a_file(refused, tmp_path, content):
         and "MODEL.BACKBONE.PRETRAIN_PATH" in message
         and "MODEL.BACKBONE.PRETRAIN False" in message
     )
+
+
+@pytest.mark.parametrize(("share", "fits"), [(0.3, False), (0.45, False), (0.55, True), (1, True)])
+def test_pretrained_weights_that_fit_in_part(tmp_path, share, fits):
+    """fastreid loads what fits, and says no more than a line of the log."""
+    path = tmp_path / "imagenet.pth"
+    options = {"MODEL.BACKBONE.PRETRAIN": True, "MODEL.BACKBONE.PRETRAIN_PATH": path}
+    cfg = load_config(SMALL_CONFIG, small_options(tmp_path, **options))
+    backbone = build_on_cpu(cfg, 4).backbone.state_dict()
+    matrices = [name for name, value in backbone.items() if value.ndim > 1]
+    fitting = set(matrices[: round(share * len(matrices))])
+    donor = {
+        name: torch.randn(value.shape)
+        for name, value in backbone.items()
+        if value.is_floating_point() and (value.ndim < 2 or name in fitting)
+    }
+    torch.save(donor, path)
+    if fits:
+        check_pretrained(cfg, 4)
+        return
+    said = f"it sets {len(fitting)} of {len(matrices)} weights"
+    with pytest.raises(UserError, match=f"{path} is of another backbone than build_osnet_backbone: {said}"):
+        check_pretrained(cfg, 4)
 
 
 @pytest.mark.parametrize(

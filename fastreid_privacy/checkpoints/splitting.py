@@ -42,6 +42,8 @@ SECRET = {"recovery": "recovery.key", "recovery_onnx": "recovery.onnx.key"}  # a
 PLACES = (
     *(key for key in RUN_KEYS if key != "MODEL.HEADS.NUM_CLASSES"),
     "MODEL.WEIGHTS",
+    "KD.MODEL_CONFIG",
+    "KD.MODEL_WEIGHTS",
     "DATASETS.FOLDER.TRAIN",
     "DATASETS.FOLDER.QUERY",
     "DATASETS.FOLDER.GALLERY",
