@@ -569,6 +569,45 @@ def test_what_was_not_sealed_cannot_be_opened(weights, raw, tmp_path, capsys):
     assert "holds no sealed originals" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("where", ["file", "file/deeper", "link"])
+@pytest.mark.parametrize("command", ["anonymize", "recover", "open", "export", "new identity"])
+def test_an_output_folder_that_cannot_be_made_is_named(raw, weights, tmp_path, capsys, command, where):
+    public, private = sealing.new_identity(tmp_path / "keys", None)
+    words = {
+        "anonymize": ["--method", "blur", "--input", raw],
+        "recover": ["--key", weights, "--input", tmp_path / "p"],
+        "open": ["--identity", private, "--input", tmp_path / "p"],
+        "export": ["--weights", weights, "--unencrypted"],
+        "new identity": ["--new-identity", "--unencrypted"],
+    }[command]
+    if command in ("recover", "open"):
+        made = ["--weights", weights, "--input", raw, "--seal", public, "--output", tmp_path / "p"]
+        assert call(anonymize_command, *made) == 0
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(tmp_path / "absent" / "deeper")
+    module = {"anonymize": anonymize_command, "recover": recover_command, "open": recover_command}
+    capsys.readouterr()
+    assert call(module.get(command, command_line), *words, "--output", tmp_path / where) == 2
+    out, err = capsys.readouterr()
+    reason = "Not a directory" if where == "file/deeper" else "File exists"
+    said = f"error: --output {tmp_path / where} cannot be made: {reason}; choose another folder"
+    assert out == "" and err.splitlines()[-1] == said and err.count("error") == 1
+    assert (tmp_path / "file").read_bytes() == b"mine" and not (tmp_path / "absent").exists()
+
+
+@pytest.mark.parametrize("command", ["anonymize", "new identity"])
+def test_an_output_folder_of_others_is_named(raw, tmp_path, capsys, monkeypatch, command):
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    words = ["--output", tmp_path / "out"]
+    if command == "anonymize":
+        assert call(anonymize_command, "--method", "blur", "--input", raw, *words) == 2
+    else:
+        assert call(command_line, "--new-identity", "--unencrypted", *words) == 2
+    said = f"error: --output {tmp_path / 'out'} cannot be written to; choose another folder"
+    assert capsys.readouterr().err.splitlines()[-1] == said and not list((tmp_path / "out").iterdir())
+
+
 def sealed_folder(raw, tmp_path, *words):
     """A protected folder with five sealed originals, and the private key."""
     public, private = sealing.new_identity(tmp_path / "keys", None)

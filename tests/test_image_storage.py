@@ -1,6 +1,7 @@
 """Image storage against real files, written and read back by Pillow."""
 
 import doctest
+import io
 import os
 
 import numpy as np
@@ -235,13 +236,21 @@ def test_saved_file_is_what_training_saw(name, extension, tmp_path):
     assert torch.equal(torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1).float(), read)
 
 
-def test_encode_gives_the_content_of_the_file(tmp_path):
-    image = textured(16, 16, count=1)
-    for name in ("png", "jpeg75"):
-        storage = ImageStorage(name)
-        path = tmp_path / f"image{storage.extension}"
-        storage.save(image[0], path)
-        assert path.read_bytes() == storage.encode(levels(image)[0])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("none", {"format": "PNG"}),
+        ("png", {"format": "PNG"}),
+        ("jpeg75", {"format": "JPEG", "quality": 75, "subsampling": "4:2:0"}),
+        ("jpeg20", {"format": "JPEG", "quality": 20, "subsampling": "4:2:0"}),
+    ],
+)
+def test_files_are_those_of_pillow(tmp_path, name, parameters):
+    image, storage, expected = textured(33, 16, count=1), ImageStorage(name), io.BytesIO()
+    Image.fromarray(levels(image)[0]).save(expected, **parameters)
+    path = tmp_path / f"image{storage.extension}"
+    storage.save(image[0], path)
+    assert path.read_bytes() == storage.encode(levels(image)[0]) == expected.getvalue()
 
 
 def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import UserError
-from ..core.files import is_unfinished, read_file, write_atomically
+from ..core.files import is_unfinished, make_folder, read_file, write_atomically
 from ..core.lock import locked
 from ..manifest import FORMAT, JOURNAL, MANIFEST, Manifest, line, read_manifest, unchanged
 from .stamps import STAMP, Stamper, read_stamps
@@ -27,12 +26,7 @@ def open_output(output: Path, header: dict) -> Iterator[Manifest]:
         UserError: when the folder holds something else, was made otherwise, cannot be written to, or another
             run writes to it.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output {output} cannot be made: {error.strerror}") from None
-    if not os.access(output, os.W_OK | os.X_OK):
-        raise UserError(f"--output {output} cannot be written to; choose another folder")
+    make_folder(output)
     in_use = f"another run writes to --output {output}; wait for its end, or choose another folder"
     with locked(output, in_use):
         yield _earlier(output, {"kind": FORMAT, "schema": 1, **header})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.files import read_regular, write_private
+from ..core.files import make_folder, read_regular, write_private
 from ..keys.sealing import open_sealed, recipient
 from .recover import ProtectedFolder
 from .source import check_apart, targets
@@ -36,7 +36,7 @@ def unseal_collection(
 
     Raises:
         UserError: when there are no sealed originals, they were sealed to another key, or the output folder
-            lies in the protected one.
+            lies in the protected one or cannot be made.
     """
     output, entries, header = Path(output), protected.manifest.entries, protected.manifest.header
     if not header["sealed"] or any("sealed" not in entry for entry in entries.values()):
@@ -48,6 +48,7 @@ def unseal_collection(
             f" to {here}: take the one of that owner"
         )
     check_apart(protected.folder, output)
+    make_folder(output)
     failed: dict[str, str] = {}
     opened: dict[str, str] = {}  # name → path of the sealed file
     for entry in tqdm(entries.values(), unit=" images", desc="opening", disable=None):

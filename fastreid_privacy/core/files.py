@@ -68,6 +68,22 @@ def _create(path: Path, private: bool) -> BinaryIO:
     return open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode))
 
 
+def make_folder(folder: Path, option: str = "--output") -> None:
+    """Make the folder that an option names, where it is missing.
+
+    Raises:
+        UserError: when it cannot be made or may not be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{option} {folder} cannot be made: {error.strerror}; choose another folder"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {folder} cannot be written to; choose another folder")
+
+
 def write_new(folder: Path, contents: Mapping[str, bytes], private: Collection[str] = ()) -> None:
     """Write files that are not there yet, all of them or none.
 
@@ -77,9 +93,9 @@ def write_new(folder: Path, contents: Mapping[str, bytes], private: Collection[s
         private: names of those that only their owner may read.
 
     Raises:
-        UserError: when one is there already, or another process writes to the folder.
+        UserError: when one is there already, another process writes to the folder, or it cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with locked(folder, f"another command writes to {folder}; wait for its end, or choose another --output"):
         refuse_existing(folder, contents)
         stems = set(map(_stem, contents))
