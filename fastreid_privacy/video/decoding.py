@@ -164,8 +164,8 @@ def decoded(
             wrong = [text for text in wrong if FORGOTTEN_ALREADY not in text]
         if wrong and (packet is None or not start.passes_over(packet)):
             raise UserError(f"{path} is damaged ({wrong[0]})")
-        if said and not wrong and beside is not None:
-            beside.append(said[0])
+        if beside is not None:
+            beside += [text for text in said if BESIDE_PICTURES.search(text)][:1]
         yield from frames
 
 

@@ -96,6 +96,8 @@ def video_format(path: str | Path) -> VideoFormat:
 def count_frames(path: str | Path) -> int:
     """How many frames a player shows of a video, by its packets: only the first frame is decoded.
 
+    Where packets have no times, as in raw H.264, all are decoded: it cannot be seen which lead to no frame.
+
     Not among them: what an edit list cuts off, and packets before the first frame of a video that was cut out
     of a longer one.
 
@@ -116,6 +118,10 @@ def count_frames(path: str | Path) -> int:
         raise UserError(
             f"{path} is damaged: it says that it has {announced:,} frames, but {packets:,} are there"
         )
+    if start.time is None:
+        container, stream = open_video(path)
+        with container:
+            return sum(1 for _ in decoded(path, container, stream, start))
     return shown - start.passed_over
 
 
