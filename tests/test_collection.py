@@ -103,6 +103,14 @@ def raw(small_dataset, tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def protected(weights, raw, tmp_path_factory):
+    """The raw pictures, protected; to be read, or copied."""
+    out = tmp_path_factory.mktemp("collections") / "protected"
+    assert anonymize("--weights", weights, "--input", raw, "--output", out) == 0
+    return out
+
+
 def test_protected_files_are_what_the_anonymizer_gives(weights, raw, tmp_path):
     out = tmp_path / "out"
     assert (
@@ -134,8 +142,10 @@ def test_protected_files_are_what_the_anonymizer_gives(weights, raw, tmp_path):
         assert entry["sha256"] == hashlib.sha256((out / name).read_bytes()).hexdigest()
 
 
-def test_recovered_files_are_what_the_decoder_gives_and_are_measured(weights, raw, tmp_path, capsys):
-    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+def test_recovered_files_are_what_the_decoder_gives_and_are_measured(
+    weights, protected, raw, tmp_path, capsys
+):
+    shutil.copytree(protected, tmp_path / "p")
     assert (
         recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r", "--verify", raw) == 0
     )
@@ -157,9 +167,9 @@ def test_recovered_files_are_what_the_decoder_gives_and_are_measured(weights, ra
     assert f"{in_all:6.2f} dB  SSIM {np.mean(ssims):.4f}  in all, {len(ssims)} images" in printed
 
 
-def test_what_has_no_raw_image_is_recovered_all_the_same(weights, raw, tmp_path, capsys):
+def test_what_has_no_raw_image_is_recovered_all_the_same(weights, protected, raw, tmp_path, capsys):
     words = ["--key", weights, "--input", tmp_path / "p"]
-    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    shutil.copytree(protected, tmp_path / "p")
     assert recover(*words, "--output", tmp_path / "r") == 0
     some = shutil.copytree(raw, tmp_path / "some")
     gone = sorted(some.rglob("*.jpg"))[0]
@@ -600,7 +610,7 @@ def test_a_full_disk_ends_the_run_and_it_continues(weights, raw, tmp_path, monke
 
 
 def test_recovery_refuses_another_anonymizers_set_and_changed_files(
-    weights, small_run, raw, tmp_path, capsys
+    weights, protected, small_run, tmp_path, capsys
 ):
     checkpoint = torch.load(weights, weights_only=True)
     checkpoint["model"] = {
@@ -608,7 +618,7 @@ def test_recovery_refuses_another_anonymizers_set_and_changed_files(
         for name, value in checkpoint["model"].items()
     }
     torch.save(checkpoint, tmp_path / "other.pth")
-    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    shutil.copytree(protected, tmp_path / "p")
     words = ["--input", tmp_path / "p", "--output", tmp_path / "r"]
     assert recover("--key", tmp_path / "other.pth", *words) == 2
     assert "another anonymizer" in capsys.readouterr().err
@@ -812,8 +822,8 @@ def test_batches_run_side_by_side_in_order_and_within_bounds():
     assert torch.get_num_threads() == threads
 
 
-def test_the_manifest_is_json_lines(weights, raw, tmp_path):
-    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+def test_the_manifest_is_json_lines(protected, tmp_path):
+    shutil.copytree(protected, tmp_path / "p")
     header, *entries, last = map(json.loads, (tmp_path / "p" / "manifest.jsonl").read_text().splitlines())
     assert header["method"] == "learned" and last == {"complete": [14, 0]}
     assert [entry["path"] for entry in entries] == sorted(entry["path"] for entry in entries)
@@ -835,9 +845,9 @@ def test_the_manifest_is_json_lines(weights, raw, tmp_path):
     ],
 )
 def test_a_forged_manifest_is_refused_before_anything_is_written(
-    weights, raw, tmp_path, capsys, change, message
+    weights, protected, tmp_path, capsys, change, message
 ):
-    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    shutil.copytree(protected, tmp_path / "p")
     manifest = tmp_path / "p" / "manifest.jsonl"
     header, entry, *rest = map(json.loads, manifest.read_text().splitlines())
     entry = {key: value for key, value in {**entry, **change}.items() if value is not None}
@@ -927,11 +937,10 @@ def test_pictures_of_one_colour_may_stay():
 
 
 @pytest.mark.parametrize("lost", ["last line", "an image", "count"])
-def test_an_unfinished_or_shortened_manifest_is_not_recovered(raw, weights, tmp_path, lost, capsys):
+def test_an_unfinished_or_shortened_manifest_is_not_recovered(weights, protected, tmp_path, lost, capsys):
     """Who recovers a part must not take it for the whole."""
-    public, private = new_identity(tmp_path / "keys", None)
-    words = ["--weights", weights, "--input", raw, "--seal", public, "--output", tmp_path / "p"]
-    assert anonymize(*words) == 0
+    _, private = new_identity(tmp_path / "keys", None)
+    shutil.copytree(protected, tmp_path / "p")
     manifest = tmp_path / "p" / MANIFEST
     lines = manifest.read_text().splitlines(keepends=True)
     assert json.loads(lines[-1]) == {"complete": [14, 0]}
@@ -956,8 +965,8 @@ def test_an_unfinished_or_shortened_manifest_is_not_recovered(raw, weights, tmp_
         '{"path": "a\\ud800.png", "size": 1, "sha256": "", "width": 1, "height": 1}',
     ],
 )
-def test_forged_manifests_are_damaged(weights, raw, tmp_path, text, capsys):
-    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+def test_forged_manifests_are_damaged(weights, protected, tmp_path, text, capsys):
+    shutil.copytree(protected, tmp_path / "p")
     manifest = tmp_path / "p" / "manifest.jsonl"
     first, rest = manifest.read_text().split("\n", 1)
     manifest.write_text(f"{first}\n{text}\n{rest}")
