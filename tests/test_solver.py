@@ -1,6 +1,7 @@
 """The learning rate of each epoch, and one Adam against separate ones."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -169,3 +170,103 @@ def test_gradients_are_clipped_as_the_config_says(kind):
     optimizer.step()
     for parameter, start, gradient in zip(model.parameters(), before, expected, strict=True):
         torch.testing.assert_close(parameter, start - 0.5 * gradient, rtol=1e-4, atol=1e-5)
+
+
+class WithHeads(Parts):
+    def __init__(self):
+        super().__init__()
+        self.heads = nn.Linear(4, 2)
+
+
+def groups_by_parameter(model, *words):
+    """The options of each parameter's group, by its name."""
+    optimizer = solver.build_optimizer(options_of(*words), model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {names[id(each)]: group for group in optimizer.param_groups for each in group["params"]}
+
+
+def test_each_parameter_has_the_options_of_its_kind():
+    """Biases, normalization layers, heads: rate and decay of each, from the keys of the config."""
+    words = [
+        "SOLVER.WEIGHT_DECAY",
+        "0.1",
+        "SOLVER.WEIGHT_DECAY_NORM",
+        "0.2",
+        "SOLVER.WEIGHT_DECAY_BIAS",
+        "0.3",
+    ]
+    words += ["SOLVER.BIAS_LR_FACTOR", "2.0", "SOLVER.HEADS_LR_FACTOR", "5.0"]
+    groups = groups_by_parameter(WithHeads(), *words)
+    found = {name: (group["lr"], group["weight_decay"]) for name, group in groups.items()}
+    assert found == {
+        "backbone.0.weight": (0.5, 0.1),
+        "backbone.0.bias": (1.0, 0.3),
+        "backbone.1.weight": (0.5, 0.2),  # BatchNorm's
+        "backbone.1.bias": (1.0, 0.3),
+        "heads.weight": (2.5, 0.1),
+        "heads.bias": (5.0, 0.3),
+        "anonymizer.weight": (0.5, 0.1),
+        "anonymizer.bias": (1.0, 0.3),
+        "recovery_discriminator.weight": (0.5, 0.1),
+        "recovery_discriminator.bias": (1.0, 0.3),
+    }
+
+
+@pytest.mark.parametrize(("steps", "frozen"), [(0, False), (1, True)])
+def test_what_is_frozen(steps, frozen):
+    """Layers of the Re-ID model alone, and only where there are steps to freeze them for."""
+    words = ["MODEL.FREEZE_LAYERS", "['backbone', 'anonymizer']", "SOLVER.FREEZE_ITERS", str(steps)]
+    groups = groups_by_parameter(WithHeads(), *words)
+    status = {name.split(".")[0]: group["freeze_status"] for name, group in groups.items()}
+    assert status.pop("backbone") == ("freeze" if frozen else "normal")
+    assert set(status.values()) == {"normal"} and "anonymizer" in status
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"])
+def test_the_image_networks_have_betas_of_their_own(name):
+    groups = groups_by_parameter(WithHeads(), "SOLVER.OPT", name, "SOLVER.GAN_BETAS", "(0.25, 0.75)")
+    betas = {part.split(".")[0]: group["betas"] for part, group in groups.items()}
+    own, default = (0.25, 0.75), (0.9, 0.999)
+    assert betas == {"backbone": default, "heads": default, "anonymizer": own, "recovery_discriminator": own}
+
+
+def test_groups_of_other_optimizers_have_no_betas():
+    groups = groups_by_parameter(WithHeads(), "SOLVER.OPT", "SGD")
+    assert not [name for name, group in groups.items() if "betas" in group]
+
+
+def test_lr_factor_is_the_papers_by_default():
+    for epoch in range(120):
+        assert solver.lr_factor(epoch) == pytest.approx(paper_lr(epoch) / 3.5e-4)
+    for epoch in range(9, 140):  # half a cosine from epoch 9 to 119, and 0 from there on
+        half = math.pi * min((epoch - 9) / 110, 1)
+        expected = (1 + math.cos(half)) / 2
+        assert solver.lr_factor(epoch, schedule="CosineAnnealingLR") == pytest.approx(expected, abs=1e-12)
+    assert solver.lr_factor(1, warmup_epochs=0, schedule="CosineAnnealingLR") < 1  # no delay
+
+
+def test_short_schedules():
+    """A warm-up of one epoch has the base rate in it; a run of two epochs ends at the final rate."""
+    assert solver.lr_factor(0, warmup_epochs=1) == 1
+    short = {"warmup_epochs": 0, "schedule": "CosineAnnealingLR", "max_epoch": 2, "final_factor": 0.25}
+    assert [solver.lr_factor(epoch, **short) for epoch in (0, 1, 2)] == pytest.approx([1, 0.25, 0.25])
+    assert solver.lr_factor(0, **{**short, "max_epoch": 1}) == 1
+
+
+@pytest.mark.parametrize("schedule", ["MultiStepLR", "CosineAnnealingLR"])
+def test_every_key_of_the_schedule_is_read(schedule):
+    words = ["SOLVER.SCHED", schedule, "SOLVER.MAX_EPOCH", "12", "SOLVER.WARMUP_EPOCHS", "3"]
+    words += ["SOLVER.WARMUP_FACTOR", "0.2", "SOLVER.STEPS", "(6, 9)", "SOLVER.GAMMA", "0.5"]
+    words += ["SOLVER.DELAY_EPOCHS", "4", "SOLVER.ETA_MIN_LR", "0.05"]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+    scheduler = solver.build_lr_scheduler(options_of(*words), optimizer)["lr_sched"]
+    rates = []
+    for _ in range(12):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    if schedule == "MultiStepLR":
+        after = [0.5] * 3 + [0.25] * 3 + [0.125] * 3
+    else:  # from 0.5 in epoch 4 to 0.05 in epoch 11
+        after = [0.5] + [0.05 + 0.45 * (1 + math.cos(math.pi * step / 7)) / 2 for step in range(8)]
+    assert rates == pytest.approx([0.1, 0.3, 0.5, *after])
