@@ -16,7 +16,7 @@ FLOORS = (  # from the bottom to the top; wings of one floor do not know each ot
     {"checkpoints"},
     {"training", "collection", "retrieval"},
     {"reproduce", "video", "bench"},
-    {"human_study"},
+    {"human_study", "attack"},
     {"commands"},
     {"__init__", "__main__", "command_line"},  # doors: what scripts and users come in by
 )

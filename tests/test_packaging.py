@@ -56,7 +56,7 @@ def test_all_is_every_extra(metadata):
     assert extras.keys() == set(EXTRAS.values())
     brought = {extra: requirements(lines).keys() for extra, lines in extras.items()}
     for library, extra in EXTRAS.items():
-        assert {"nacl": "pynacl"}.get(library, library) in brought[extra]
+        assert {"nacl": "pynacl", "skimage": "scikit-image"}.get(library, library) in brought[extra]
 
 
 def test_the_console_script(metadata):

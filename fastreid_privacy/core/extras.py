@@ -24,6 +24,7 @@ EXTRAS = {
     "onnxscript": "onnx",
     "cryptography": "custody",
     "nacl": "custody",
+    "skimage": "attack",
 }
 """The extra that brings each library, by the name under which it is imported."""
 

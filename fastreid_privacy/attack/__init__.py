@@ -1,0 +1,16 @@
+"""What others get back from protected files, who hold more or less: the threat grid.
+
+Only files are needed, raw and protected ones of the same names, so any tool's output can be attacked::
+
+    subjects        the images: those an attacker has learned from, and other people's, who are measured
+    views           the same images raw, protected, and under the conventional operators beside
+    learned         rows A2 and A3: a U-Net learns the way back, from pairs
+    inversion       row A1: a known operator is undone, without learning
+    observers       who looks for people: a stranger's Re-ID model of raw images, the authorised one
+    stranger        training a Re-ID model for an attack
+    measures        the columns: recovery, linkage, singling out, membership, what shines through
+    rows            what each row does, cell by cell
+    grid            all cells, continued after a kill
+    stored          attack.json
+    page            attack.html
+"""

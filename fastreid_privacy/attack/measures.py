@@ -1,0 +1,154 @@
+"""The columns of the grid: what an attack brings, in figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from ..core.errors import UserError
+from ..evaluation.image_quality import ImageQuality
+from ..evaluation.query_ranks import summarize
+from ..evaluation.ranking import RankingOptions, rank
+from .observers import Observer
+from .subjects import Subject, Subjects
+from .views import View, batches
+
+DRAWS = 2_000  # of the bootstrap
+EXPOSED = 0.05  # the share of images that are called the most exposed ones
+FINE_RANGE = 25.5  # levels
+FALSE_ALARMS = 0.01  # at which the share of recognised members is told
+
+
+class Hits(NamedTuple):
+    """Whether each query finds its person first: of queries that can, with their identities.
+
+    Attributes:
+        first: Q, 0 or 1.
+        pids: Q.
+    """
+
+    first: np.ndarray
+    pids: np.ndarray
+
+
+def quality(view: View, raw: View, subjects: Sequence[Subject]) -> dict[str, float | None]:
+    """PSNR over the whole set (dB; None: nothing differs) and SSIM of images against the raw ones."""
+    gathered = ImageQuality()
+    for some in batches(subjects):
+        gathered.update(view(some), raw(some))
+    figures = gathered.compute()
+    return {"PSNR": figures["PSNR"], "SSIM": figures["SSIM"]}
+
+
+def found(query: np.ndarray, gallery: np.ndarray, subjects: Subjects) -> tuple[dict[str, float], Hits]:
+    """Rank-1 and mAP, in percent, of query features in gallery features; and whether each query is a hit."""
+    asked, sought = (
+        (np.array([each.pid for each in side]), np.array([each.camid for each in side]))
+        for side in (subjects.query, subjects.gallery)
+    )
+    (ranking,) = rank([query], gallery, asked, sought, RankingOptions("cosine"), device="cpu")
+    figures = summarize(ranking.queries)
+    counts = ranking.queries.first_places > 0
+    hits = Hits((ranking.queries.first_places[counts] == 1).astype(int), asked[0][counts])
+    return {"rank1": float(figures["Rank-1"]), "mAP": float(figures["mAP"])}, hits
+
+
+def chance(subjects: Subjects) -> float:
+    """Rank-1 of guessing, in percent: the mean over queries of the share of true matches in their gallery."""
+    pids = np.array([each.pid for each in subjects.gallery])
+    camids = np.array([each.camid for each in subjects.gallery])
+    shares = []
+    for each in subjects.query:
+        same = pids == each.pid
+        kept = ~(same & (camids == each.camid))
+        if (same & kept).any():
+            shares.append((same & kept).sum() / kept.sum())
+    return 100 * float(np.mean(shares))
+
+
+def difference(ours: Hits, theirs: Hits, seed: int = 0) -> dict[str, float]:
+    """Rank-1 minus another attack's on the same queries, with the 95 % interval over drawn identities.
+
+    Queries of one person are alike, so people are drawn, with replacement, not queries.
+
+    Returns:
+        "difference", "low", "high", in points.
+    """
+    if not np.array_equal(ours.pids, theirs.pids):
+        raise UserError("the two attacks were measured on different queries: nothing to compare")
+    people, of_query = np.unique(ours.pids, return_inverse=True)
+    gains = np.bincount(of_query, weights=ours.first - theirs.first, minlength=len(people))
+    counts = np.bincount(of_query, minlength=len(people))
+    drawn = np.random.default_rng(seed).integers(len(people), size=(DRAWS, len(people)))
+    differences = 100 * gains[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.percentile(differences, [2.5, 97.5])
+    return {"difference": 100 * float(gains.sum() / counts.sum()), "low": float(low), "high": float(high)}
+
+
+def membership(
+    observer: Observer, view: View, raw: View, subjects: Subjects, outside: Sequence[Subject]
+) -> dict[str, float]:
+    """Whether a raw image tells that its person is in a protected set: the nearest protected image decides.
+
+    Args:
+        observer: whose features are compared.
+        view: of the protected set, the gallery.
+        raw: of the images that are asked with.
+        subjects: the queries are members; the nearest is sought under other cameras than their own.
+        outside: images of people who are not in the set.
+
+    Returns:
+        "AUC", 0–1, of telling members from others, 0.5 by guessing; "TPR@FPR=1%", percent.
+    """
+    gallery = _unit(observer.look(view, subjects.gallery))
+    camids = np.array([each.camid for each in subjects.gallery])
+
+    def nearest(asked: Sequence[Subject]) -> np.ndarray:
+        scores = _unit(observer.look(raw, asked)) @ gallery.T
+        scores[np.array([each.camid for each in asked])[:, None] == camids[None]] = -np.inf
+        return scores.max(1)
+
+    inside, others = nearest(subjects.query), nearest(outside)
+    inside, others = inside[np.isfinite(inside)], others[np.isfinite(others)]
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, inside, "left") + np.searchsorted(ordered, inside, "right")
+    threshold = np.quantile(others, 1 - FALSE_ALARMS, method="higher")
+    return {
+        "AUC": float(below.mean() / 2 / len(others)),
+        "TPR@FPR=1%": 100 * float((inside > threshold).mean()),
+    }
+
+
+def shining_through(view: View, raw: View, subjects: Sequence[Subject]) -> np.ndarray:
+    """How much of each raw image's fine pattern is in the image: N values, 1: all of it, about 0: none.
+
+    SSIM of what is left of both when each pixel loses the mean of its surroundings, 9×9. Its constants are
+    those of a tenth of the value range, which such patterns have; else flat images would look alike.
+    """
+    values = [
+        structural_similarity_index_measure(
+            _fine(view(some)), _fine(raw(some)), data_range=FINE_RANGE, reduction="none"
+        )
+        for some in batches(subjects)
+    ]
+    return torch.cat(values).numpy()  # type: ignore[arg-type]
+
+
+def exposure(values: np.ndarray) -> dict[str, float]:
+    """The mean of :func:`shining_through`, and that of the twentieth that shows most."""
+    worst = np.sort(values)[-max(1, round(EXPOSED * len(values))) :]
+    return {"mean": float(values.mean()), "worst": float(worst.mean())}
+
+
+def _fine(images: Tensor) -> Tensor:
+    return images - avg_pool2d(images, 9, stride=1, padding=4, count_include_pad=False)
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

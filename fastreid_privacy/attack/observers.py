@@ -1,0 +1,110 @@
+"""Who looks for people: images to features, of a model that is given or trained for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+from tqdm import tqdm
+
+from ..checkpoints.onnx_runtime import open_session, run_graph
+from ..core.errors import UserError, brief
+from ..core.files import read_file
+from ..retrieval import load_extractor
+from .subjects import Subject
+from .views import View, batches, scaled
+
+ONNX_KEYS = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "channels": "RGB", "range": 255}
+
+
+@dataclass(frozen=True)
+class Observer:
+    """A Re-ID model as a function of images.
+
+    Attributes:
+        name: what it is, for the result.
+        features: N×3×H×W float32, RGB 0–255, to N×D float32 on the CPU.
+        size: (height, width) of the images that it wants.
+    """
+
+    name: str
+    features: Callable[[Tensor], Tensor]
+    size: tuple[int, int]
+
+    def look(self, view: View, subjects: Sequence[Subject]) -> np.ndarray:
+        """Features of the subjects as the view shows them: N×D float32.
+
+        Raises:
+            UserError: when they are not finite.
+        """
+        found = []
+        with tqdm(total=len(subjects), unit=" images", desc=self.name, disable=None, leave=False) as progress:
+            for some in batches(subjects):
+                found.append(self.features(scaled(view(some), self.size)).numpy())
+                progress.update(len(some))
+        features = np.concatenate(found)
+        if not np.isfinite(features).all():
+            raise UserError(f"the features of {self.name} are not finite: its weights are broken")
+        return features
+
+
+def load_observer(path: str | Path, device: str, name: str) -> Observer:
+    """A Re-ID model of a file.
+
+    Args:
+        path: a checkpoint of this package, or an ``.onnx`` graph with its preprocessing in a ``.yaml`` file
+            of the same name: ``mean`` and ``std`` of each channel, ``channels`` RGB or BGR, ``range`` 255 or
+            1.
+            A graph without such a file gets RGB, 0–255, as the graphs of ``export --onnx`` want it.
+        device: as everywhere.
+        name: what it is called in the result.
+
+    Raises:
+        UserError: when there is no such file, it is damaged, or its preprocessing is.
+    """
+    if Path(path).suffix != ".onnx":
+        extract = load_extractor(path, device)
+        return Observer(name, extract, extract.size)
+    session = open_session(read_file(path), path, device)
+    height, width = session.get_inputs()[0].shape[2:]
+    settings = _preprocessing(Path(path).with_suffix(".yaml"))
+    mean, std = (torch.tensor(settings[key], dtype=torch.float32)[:, None, None] for key in ("mean", "std"))
+
+    def features(images: Tensor) -> Tensor:
+        images = images.flip(1) if settings["channels"] == "BGR" else images
+        prepared = (images * (settings["range"] / 255) - mean) / std
+        found = torch.cat([run_graph(session, part) for part in _parts(session, prepared)])
+        return found.float().flatten(1)
+
+    return Observer(name, features, (int(height), int(width)))
+
+
+def _parts(session: Any, images: Tensor) -> Sequence[Tensor]:
+    """The batch as the graph takes it: whole, or image by image where its first side is fixed at one."""
+    return images.split(1) if session.get_inputs()[0].shape[0] == 1 else [images]
+
+
+def _preprocessing(path: Path) -> Mapping[str, Any]:
+    if not path.exists():
+        return ONNX_KEYS
+    try:
+        given = yaml.safe_load(read_file(path)) or {}
+        if not isinstance(given, dict) or set(given) - set(ONNX_KEYS):
+            raise ValueError(f"it may have {', '.join(ONNX_KEYS)}")
+        settings = {**ONNX_KEYS, **given}
+        for key in ("mean", "std"):
+            if len(settings[key]) != 3 or not all(np.isfinite(float(value)) for value in settings[key]):
+                raise ValueError(f"{key} wants three numbers")
+        if settings["channels"] not in ("RGB", "BGR") or settings["range"] not in (1, 255):
+            raise ValueError("channels are RGB or BGR, range is 1 or 255")
+        if 0 in settings["std"]:
+            raise ValueError("std must not be 0")
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} tells no preprocessing: {brief(error)}") from None
+    return settings

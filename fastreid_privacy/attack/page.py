@@ -1,0 +1,132 @@
+"""attack.html: the grid with words and pictures; one self-contained page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.files import write_atomically
+from ..core.images import png_bytes, to_pictures
+from ..report.page import data_uri, render
+from .grid import PROTECTED, Outcome
+from .rows import HOLDS, Cell, shown
+from .stored import strongest
+
+PAGE = "attack.html"
+MOST_EXPOSED = 6  # images
+
+
+def write_page(result: Mapping[str, Any], outcome: Outcome, folder: Path) -> Path:
+    """Write attack.html beside attack.json, whole or not at all.
+
+    Args:
+        result: as :func:`.stored.result_of` gives it.
+        outcome: whose images are shown.
+        folder: of the result; the strips of its cells lie below it.
+    """
+    targets = {PROTECTED: result, **result["beside"]}
+    page = render(
+        "attack.html",
+        Path(__file__).parent,
+        page_title="What an attacker gets back",
+        result=result,
+        targets=list(targets),
+        rows=[_row(*each, targets, result) for each in _named_rows(result["rows"])],
+        visible={name: each["visible"] for name, each in targets.items()},
+        quality={name: each["protected_quality"] for name, each in targets.items()},
+        best=strongest(result["rows"]),
+        strips=_strips(result, outcome, folder),
+        exposed=_exposed(outcome),
+        holds=HOLDS,
+    )
+    write_atomically(folder / PAGE, lambda file: file.write(page.encode()))
+    return folder / PAGE
+
+
+def word(psnr: float | None, rank1: float, chance: float, raw: float) -> str:
+    """What a cell says beside its figures: how far from guessing to the raw images an attack comes.
+
+    Args:
+        psnr: of what is recovered; None where all of it is; nan where nothing is recovered.
+        rank1, chance, raw: in percent: of the attack, of guessing, of the raw images.
+    """
+    share = (rank1 - chance) / (raw - chance) if raw > chance else 0.0
+    if psnr is None or share >= 0.75:
+        return "open"
+    if share >= 0.4:
+        return "weak"
+    return "partial" if share >= 0.15 else "holds"
+
+
+def _named_rows(rows: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each line of the grid: its row, and the pairs of A3."""
+    named: list[tuple[str, str]] = []
+    for row, cell in rows.items():
+        named += [(row, count) for count in cell] if row == "A3" else [(row, "")]
+    return named
+
+
+def _row(row: str, count: str, targets: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    cells = []
+    for each in targets.values():
+        cell = each["rows"].get(row, {})
+        cells.append(_cell(cell.get(count, {}) if count else cell, result))
+    title = f"{row} · {HOLDS[row]}" + (f" ({count})" if count else "")
+    return {"title": title, "cells": cells}
+
+
+def _cell(cell: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    if "recovery" in cell:
+        figures, who = cell["recovery"], result["judge"]
+        psnr = "identical" if figures["PSNR"] is None else f"{figures['PSNR']:.2f} dB"
+        lines = [psnr, f"rank-1 {figures['rank1']:.1f} %"]
+        return {
+            "lines": lines,
+            "word": word(figures["PSNR"], figures["rank1"], who["chance"], who["raw"]),
+            "why": "",
+        }
+    if "linkage" in cell:
+        link, single = cell["linkage"], cell["singling_out"]
+        lines = [f"PI→OI {link['rank1']:.1f} %", f"PI→PI {single['rank1']:.1f} %", f"raw {link['raw']:.1f} %"]
+        strongest_way = max(link["rank1"], single["rank1"])
+        said = word(float("nan"), strongest_way, link["chance"], link["raw"])
+        return {"lines": lines, "word": said, "why": ""}
+    return {"lines": ["–"], "word": "", "why": cell.get("not_applicable", "")}
+
+
+def _strips(result: Mapping[str, Any], outcome: Outcome, folder: Path) -> list[tuple[str, str, str]]:
+    """(name, small print, picture) of some queries: raw, protected, and what each attack makes of them."""
+    some = shown(outcome.subjects.query)
+    strips = [
+        ("raw", "", _strip(outcome.raw(some))),
+        ("protected", "", _strip(outcome.targets[PROTECTED].view(some))),
+    ]
+    for cell in outcome.found:
+        file = folder / "cells" / f"{cell.name}.png"
+        if cell.target == PROTECTED and file.exists():
+            strips.append((_title(cell), HOLDS[cell.row], data_uri(file.read_bytes())))
+    return strips
+
+
+def _title(cell: Cell) -> str:
+    return f"{cell.row}{f', {cell.pairs}' if cell.pairs else ''}" + (
+        f", seed {cell.seed}" if cell.seed else ""
+    )
+
+
+def _exposed(outcome: Outcome) -> dict[str, str]:
+    """The images that show most of their fine pattern: raw above, protected below."""
+    values = outcome.exposure[PROTECTED]
+    worst = [outcome.subjects.query[index] for index in np.argsort(-values)[:MOST_EXPOSED]]
+    return {
+        "raw": _strip(outcome.raw(worst)),
+        "protected": _strip(outcome.targets[PROTECTED].view(worst)),
+        "values": ", ".join(f"{value:.2f}" for value in np.sort(values)[::-1][:MOST_EXPOSED]),
+    }
+
+
+def _strip(images) -> str:
+    return data_uri(png_bytes(np.hstack([*to_pictures(images)])))

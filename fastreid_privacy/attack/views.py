@@ -1,0 +1,138 @@
+"""The same images as different people see them: raw, protected, under an operator, through a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..checkpoints.image_maps import ImageMap
+from ..core.errors import UserError
+from ..core.images import quantize
+from ..core.pictures import read_picture, resize
+from ..desensitize import Desensitizer
+from ..model.meta_arch import path_seeds
+from .subjects import Subject
+
+BATCH = 64
+
+View = Callable[[Sequence[Subject]], Tensor]
+"""Images of some subjects: float32 N×3×H×W, RGB, whole numbers 0–255, as files keep them."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The raw or the protected files, all brought to one size.
+
+    Attributes:
+        size: (height, width).
+        protected: which of the two.
+    """
+
+    size: tuple[int, int]
+    protected: bool = False
+
+    def __call__(self, subjects: Sequence[Subject]) -> Tensor:
+        """The images: see :data:`View`.
+
+        Raises:
+            UserError: naming a file that cannot be read.
+        """
+        return torch.stack([self._read(each.protected if self.protected else each.raw) for each in subjects])
+
+    def _read(self, path: Path) -> Tensor:
+        try:
+            pixels = resize(read_picture(path), self.size)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()
+
+
+@dataclass(frozen=True)
+class Operated:
+    """Raw images under a conventional operator, or an anonymizer, as 8-bit files would hold them.
+
+    Attributes:
+        raw: the view of the raw images.
+        operator: N×3×H×W, 0–255, and the seeds of its noise to the same.
+    """
+
+    raw: View
+    operator: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, subjects: Sequence[Subject]) -> Tensor:
+        """The images: see :data:`View`."""
+        return quantize(self.operator(self.raw(subjects), path_seeds([each.name for each in subjects])))
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A view, and what somebody makes of it.
+
+    Attributes:
+        view: what they see.
+        mapping: N×3×H×W, 0–255, to the same.
+    """
+
+    view: View
+    mapping: Callable[[Tensor], Tensor]
+
+    @torch.no_grad()
+    def __call__(self, subjects: Sequence[Subject]) -> Tensor:
+        """The images: see :data:`View`."""
+        return quantize(self.mapping(self.view(subjects)))
+
+
+class Held:
+    """A view of some subjects, made once and kept.
+
+    Args:
+        view: what is kept.
+        subjects: of whom; no others can be asked for.
+    """
+
+    def __init__(self, view: View, subjects: Sequence[Subject]):
+        self._images = {
+            each.name: image
+            for some in batches(subjects)
+            for each, image in zip(some, view(some).byte(), strict=True)
+        }
+
+    def __call__(self, subjects: Sequence[Subject]) -> Tensor:
+        """The images: see :data:`View`."""
+        return torch.stack([self._images[each.name] for each in subjects]).float()
+
+
+def at_size_of(network: ImageMap) -> Callable[[Tensor], Tensor]:
+    """A trained network as a map of images of any size: scaled to its own, and back."""
+
+    def mapping(images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        if network.size in (None, (height, width)):
+            return network(images)
+        assert network.size is not None
+        return scaled(network(scaled(images, network.size)), (height, width))
+
+    return mapping
+
+
+def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic with antialiasing: N×3×H×W, 0–255, to the same of another size."""
+    if tuple(images.shape[2:]) == tuple(size):
+        return images
+    return interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
+
+
+def operated(raw: View, name: str) -> Operated:
+    """Raw images under a registered conventional operator of the paper's strength."""
+    return Operated(raw, Desensitizer(name))
+
+
+def batches(subjects: Sequence[Subject], size: int = BATCH) -> Iterator[Sequence[Subject]]:
+    """The subjects, some at a time, in their order."""
+    for start in range(0, len(subjects), size):
+        yield subjects[start : start + size]

@@ -1,0 +1,117 @@
+"""``fastreid-privacy attack``: what others get back from protected files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..attack.grid import AttackRequest, run_attacks
+from ..attack.page import write_page
+from ..attack.rows import HOLDS
+from ..attack.stored import result_of, save_result, table
+from ..core.errors import exit_code, say
+from ..keys.passphrase import read_passphrase
+from .options import add_passphrase_options, positive
+from .parsers import command_parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
+    options = build_parser().parse_args(arguments)
+    return exit_code(lambda: _attack(options), "interrupted; the same command goes on from what is finished")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = command_parser(
+        "attack",
+        "Attack protected files, of this or of any other tool, with what attackers may hold: "
+        + "; ".join(f"{row}: {what}" for row, what in HOLDS.items())
+        + ". People that an attacker learns from are never among those measured.",
+        "--raw SyntheticPedestrians --protected protected --output attacked",
+        "--raw RAW --protected BLURRED --rows A1,A3 --pairs 16,64,all --budget 0.1 --output attacked",
+    )
+    sides = "folder in Market-1501 naming, or a data set that fastreid knows"
+    parser.add_argument("--raw", required=True, help=f"raw images: a {sides}")
+    parser.add_argument(
+        "--protected", required=True, help=f"their protected files, of the same folders and names: a {sides}"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for attack.json and attack.html")
+    parser.add_argument(
+        "--rows", type=_words, default=(), help=f"of {', '.join(HOLDS)} (default: all that can be made)"
+    )
+    parser.add_argument(
+        "--pairs", type=_words, default=(), help="leaked pairs of row A3: numbers, or all (default 64,all)"
+    )
+    parser.add_argument(
+        "--budget", type=float, default=0.05, help="share of the full training of attackers (default 0.05)"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=_numbers,
+        default=(0,),
+        help="of what is trained; the strongest attack counts (default 0)",
+    )
+    parser.add_argument(
+        "--beside",
+        type=_words,
+        default=("blur", "pixelate", "noise", "mask"),
+        help='operators to attack in the same way (default blur,pixelate,noise,mask; "" for none)',
+    )
+    parser.add_argument(
+        "--operator", default="blur", help="whose inverse row A1 tries on the protected files (default blur)"
+    )
+    parser.add_argument(
+        "--model", type=Path, help="checkpoint that the attacker holds, for rows A2, A4 and A6"
+    )
+    parser.add_argument("--recovery-key", type=Path, help="the right key, for row A6")
+    parser.add_argument(
+        "--foreign", default="", help="raw images of other people, for row A2: folder or data set"
+    )
+    parser.add_argument(
+        "--stranger",
+        type=Path,
+        help="Re-ID model of raw images, a checkpoint or .onnx with its .yaml (default: one is trained)",
+    )
+    parser.add_argument(
+        "--parrots",
+        type=_words,
+        default=(),
+        help="backbones that learn Re-ID from the protected files: resnet18,osnet,mobilenet (default none)",
+    )
+    parser.add_argument(
+        "--width", type=positive, default=24, help="channels of the attacker's first layer (default 24)"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="auto (default: a GPU where there is one), cpu, cuda or cuda:N"
+    )
+    add_passphrase_options(parser)
+    return parser
+
+
+def _attack(options: argparse.Namespace) -> None:
+    def passphrase() -> str:
+        return read_passphrase(options.passphrase_env, options.passphrase_fd)
+
+    named = {name: value for name, value in vars(options).items() if not name.startswith("passphrase_")}
+    request = AttackRequest(**named, passphrase=passphrase)
+    outcome = run_attacks(request)
+    result = result_of(request, outcome)
+    file = save_result(result, options.output)
+    page = write_page(result, outcome, options.output)
+    say(table(result), sys.stdout)
+    say(f"{file}\n{page}", sys.stdout)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Words between commas, for argparse."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers = tuple(dict.fromkeys(int(word) for word in text.split(",")))
+    if any(not 0 <= number < 2**31 for number in numbers):
+        raise argparse.ArgumentTypeError("seeds are whole numbers from 0 to 2147483647")
+    return numbers
