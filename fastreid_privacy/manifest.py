@@ -3,9 +3,12 @@
 Line 1 says what the files were made by; then one line for each file, sorted by path: ``path``, ``width`` and
 ``height`` of the raw image, ``size`` in bytes and ``sha256`` of the written file, ``sealed`` and
 ``sealed_sha256`` where a sealed original lies beside it (line 1 has ``recipient`` then, whose key opens it;
-older files have none); or ``path`` and ``failed``, the reason. The last
-line counts both. Neither raw pixels nor hashes of raw files are in it: a hash would tell who holds a raw
-image that it is in the collection. A journal's lines also have ``stamp`` (``collection.stamps``).
+older files have none); or ``path`` and ``failed``, the reason. The last line counts both, and has the
+``sha256`` of all lines before it. A journal has no last line: there each line has ``sum``, 16 digits of its
+own SHA-256, and ``stamp`` (``collection.stamps``). Older files have no checksums.
+
+Neither raw pixels nor hashes of raw files are in it: a hash would tell who holds a raw image that it is in
+the collection.
 
 Of a data set by its name, line 1 also has ``dataset``, its name, and ``label_prefix``, what stands before
 numbers in the training items of fastreid (``market1501_``); and each file has ``labels``: [part, identity,
@@ -16,18 +19,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .core.errors import UserError
-from .core.files import read_regular, relative_path, write_atomically
+from .core.files import LARGEST_INPUT, read_regular, relative_path, write_atomically
 from .core.images import LARGEST
+from .core.json_text import parse_json
 
 MANIFEST = "manifest.jsonl"
 JOURNAL = ".manifest.journal"
 SEALED = ".sealed"  # end of the name of a sealed original, after the protected file's name
 FORMAT = "fastreid_privacy collection"
+SUM = "sum"  # of a journal's line
 PARTS = ("train", "query", "gallery")  # of a data set
 
 
@@ -60,7 +65,7 @@ def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
     """
     path = Path(path)
     try:
-        lines = read_regular(path).decode("utf-8", "surrogateescape").split("\n")
+        lines = read_regular(path, LARGEST_INPUT).decode("utf-8", "surrogateescape").split("\n")
     except UserError as error:
         reason = str(error).removeprefix("it cannot be read: ")
         raise UserError(
@@ -70,12 +75,16 @@ def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
     try:
         if lines[-1] and not torn:
             raise ValueError("its last line is cut off")
-        records = [json.loads(text) for text in lines[:-1]]  # what follows the last line break is not whole
+        records = [parse_json(text) for text in lines[:-1]]  # what follows the last line break is not whole
         manifest.header = records[0]
         if manifest.header.get("kind") != FORMAT or manifest.header.get("schema") != 1:
             raise ValueError("it is no manifest of this version")
-        for record in records[1:]:
+        for text, record in zip(lines, records, strict=False):
+            _check_sum(text, record)
+        for place, record in enumerate(records[1:], start=1):
             if "complete" in record:
+                if record.get("sha256", above := _sha256_of(lines[:place])) != above:
+                    raise ValueError("the checksum in its last line is wrong")
                 manifest.complete = record["complete"] == [len(manifest.entries), len(manifest.failed)]
             elif "failed" in record:
                 manifest.failed[record["path"]] = record["failed"]
@@ -85,6 +94,24 @@ def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is damaged or no manifest ({error})") from None
     return manifest
+
+
+def _sha256_of(lines: Sequence[str]) -> str:
+    """Of lines of a manifest, as :func:`write_manifest` writes it into the last one."""
+    return hashlib.sha256(
+        "".join(f"{text}\n" for text in lines).encode("utf-8", "surrogateescape")
+    ).hexdigest()
+
+
+def _check_sum(text: str, record: dict) -> None:
+    """Compare a journal's line with the sum that it carries, which is taken off the record.
+
+    Raises:
+        ValueError: when it is another.
+    """
+    told = record.pop(SUM, None)
+    if told not in (None, _sum(record)):
+        raise ValueError(f"the checksum of the line {text[:60]!r} is wrong")
 
 
 def _check(record: dict) -> None:
@@ -115,6 +142,15 @@ def line(record: dict | list) -> bytes:
     return json.dumps(record, ensure_ascii=True, sort_keys=False).encode() + b"\n"
 
 
+def journal_line(record: dict) -> bytes:
+    """One line of a journal, with its checksum: a damaged one would go into the manifest unseen."""
+    return line({**record, SUM: _sum(record)})
+
+
+def _sum(record: dict) -> str:
+    return hashlib.sha256(line(record)).hexdigest()[:16]
+
+
 def write_manifest(folder: Path, header: dict, entries: Iterable[dict], failed: dict[str, str]) -> None:
     """Write the manifest of a finished run, whole or not at all.
 
@@ -126,8 +162,9 @@ def write_manifest(folder: Path, header: dict, entries: Iterable[dict], failed: 
     """
     reasons = ({"path": path, "failed": reason} for path, reason in failed.items())
     records = sorted([*entries, *reasons], key=lambda record: record["path"])
+    lines = [line(record) for record in (header, *records)]
     last = {"complete": [len(records) - len(failed), len(failed)]}
-    lines = map(line, [header, *records, last])
+    lines.append(line({**last, "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}))
     write_atomically(folder / MANIFEST, lambda file: file.writelines(lines), sync=True)
 
 

@@ -20,6 +20,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from forged_manifests import write_forged
 from PIL import Image, PngImagePlugin
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
@@ -825,7 +826,9 @@ def test_batches_run_side_by_side_in_order_and_within_bounds():
 def test_the_manifest_is_json_lines(protected, tmp_path):
     shutil.copytree(protected, tmp_path / "p")
     header, *entries, last = map(json.loads, (tmp_path / "p" / "manifest.jsonl").read_text().splitlines())
-    assert header["method"] == "learned" and last == {"complete": [14, 0]}
+    assert header["method"] == "learned"
+    above = b"".join((tmp_path / "p" / "manifest.jsonl").read_bytes().splitlines(keepends=True)[:-1])
+    assert last == {"complete": [14, 0], "sha256": hashlib.sha256(above).hexdigest()}
     assert [entry["path"] for entry in entries] == sorted(entry["path"] for entry in entries)
     cut = tmp_path / "p" / "manifest.jsonl"
     cut.write_text("\n".join(cut.read_text().splitlines()[:-1]) + "\n")
@@ -851,7 +854,7 @@ def test_a_forged_manifest_is_refused_before_anything_is_written(
     manifest = tmp_path / "p" / "manifest.jsonl"
     header, entry, *rest = map(json.loads, manifest.read_text().splitlines())
     entry = {key: value for key, value in {**entry, **change}.items() if value is not None}
-    manifest.write_text("".join(json.dumps(record) + "\n" for record in (header, entry, *rest)))
+    write_forged(manifest, "".join(json.dumps(record) + "\n" for record in (header, entry, *rest)))
     assert recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "r").exists() and not (tmp_path / "outside.png").exists()
@@ -943,14 +946,14 @@ def test_an_unfinished_or_shortened_manifest_is_not_recovered(weights, protected
     shutil.copytree(protected, tmp_path / "p")
     manifest = tmp_path / "p" / MANIFEST
     lines = manifest.read_text().splitlines(keepends=True)
-    assert json.loads(lines[-1]) == {"complete": [14, 0]}
+    assert json.loads(lines[-1])["complete"] == [14, 0]
     if lost == "last line":
         lines.pop()
     elif lost == "an image":
         del lines[5]
     else:
         lines[-1] = '{"complete": [13, 1]}\n'
-    manifest.write_text("".join(lines))
+    write_forged(manifest, "".join(lines))
     for key in (["--key", weights], ["--identity", private]):
         assert recover(*key, "--input", tmp_path / "p", "--output", tmp_path / "r") == 2
         assert f"{manifest} is not that of a finished protection" in capsys.readouterr().err
@@ -969,7 +972,7 @@ def test_forged_manifests_are_damaged(weights, protected, tmp_path, text, capsys
     shutil.copytree(protected, tmp_path / "p")
     manifest = tmp_path / "p" / "manifest.jsonl"
     first, rest = manifest.read_text().split("\n", 1)
-    manifest.write_text(f"{first}\n{text}\n{rest}")
+    write_forged(manifest, f"{first}\n{text}\n{rest}")
     assert recover("--key", weights, "--input", tmp_path / "p", "--output", tmp_path / "r") == 2
     assert "is damaged or no manifest" in capsys.readouterr().err
 

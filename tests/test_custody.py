@@ -23,6 +23,7 @@ from conftest import SMALL_CONFIG, small_options
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from fastreid.modeling import build_model
 from fastreid.utils.checkpoint import Checkpointer
+from forged_manifests import write_forged
 from nacl.public import PrivateKey, SealedBox
 from safetensors.torch import save
 from test_collection import assert_decoded
@@ -655,7 +656,7 @@ def test_names_inside_sealed_originals_belong_to_their_files(raw, tmp_path, caps
     (first, second, *_), private, _ = sealed_folder(raw, tmp_path, *words)
     manifest = tmp_path / "p" / "manifest.jsonl"
     hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (first, second)]
-    manifest.write_text(manifest.read_text().replace(*hashes))
+    write_forged(manifest, manifest.read_text().replace(*hashes))
     first.write_bytes(second.read_bytes())
     words = ["--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o"]
     assert call(recover_command, *words) == 2
@@ -666,7 +667,7 @@ def test_names_inside_sealed_originals_belong_to_their_files(raw, tmp_path, caps
         json.dumps(str(second.relative_to(tmp_path / "p")))[1:-1],
         json.dumps(str(first.relative_to(tmp_path / "p")))[1:-1],
     )
-    manifest.write_text(lines)  # one sealed file for two
+    write_forged(manifest, lines)  # one sealed file for two
     assert call(recover_command, *words) == 2
     assert "has another's sealed original" in capsys.readouterr().err
 
@@ -688,7 +689,7 @@ def test_a_folder_is_sealed_to_one_key(raw, tmp_path, capsys):
     assert not (tmp_path / "o").exists()
     # a manifest of an older version does not say
     manifest = tmp_path / "p" / "manifest.jsonl"
-    manifest.write_text(manifest.read_text().replace(f', "recipient": "{mine}"', ""))
+    write_forged(manifest, manifest.read_text().replace(f', "recipient": "{mine}"', ""))
     words[1] = tmp_path / "keys" / "identity.key"
     assert call(recover_command, *words) == 0
 

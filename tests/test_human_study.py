@@ -30,7 +30,7 @@ from fastreid_privacy.commands.human_study import main as run
 from fastreid_privacy.commands.train import run as train
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.human_study import pages
-from fastreid_privacy.human_study.score import missing_answers
+from fastreid_privacy.human_study.score import missing_answers, read_key
 from fastreid_privacy.human_study.study_images import ShownImage, checkpoint_of
 
 LABELS = np.repeat(np.arange(0, 9), 8), np.tile([0, 0, 1, 1, 2, 2, 3, 3], 9)  # pid 0: distractors
@@ -100,6 +100,23 @@ def example_key(groups=("blur-base-oi_pi", "raw-oi_oi"), participants=3, each=8)
         for index in range(each)
     }
     return {"schema": 1, "study": "abc", "participants": participants, "runs": "seed0", "pairs": pairs}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        1,
+        {},
+        {"participant": 9, "group": "raw-oi_oi", "same": True},
+        {"participant": 1, "group": "x", "same": True},
+    ],
+)
+def test_a_key_with_a_damaged_pair_is_refused(entry, tmp_path):
+    key = example_key()
+    key["pairs"]["broken"] = entry
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    with pytest.raises(UserError, match="its pair 'broken' is none of a study"):
+        read_key(tmp_path)
 
 
 def wilson(correct, count):

@@ -16,6 +16,7 @@ import pytest
 import torch
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
+from forged_manifests import write_forged
 from PIL import Image
 
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
@@ -241,7 +242,7 @@ def rewritten(collection: Path, folder: Path, change) -> Path:
     """A copy of a collection with another manifest."""
     shutil.copytree(collection, folder)
     lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    (folder / "manifest.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in change(lines)))
+    write_forged(folder / "manifest.jsonl", "".join(f"{json.dumps(line)}\n" for line in change(lines)))
     return folder
 
 

@@ -95,6 +95,17 @@ def test_equal_images_rank_in_gallery_order(metric, top):
         assert len(np.unique(scores)) == len(np.unique(which[places]))
 
 
+@pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
+def test_more_effort_than_there_is_to_do_finds_the_same(clustered, kind):
+    """FAISS takes 32 bits of it; a search that keeps all candidates cannot keep more."""
+    gallery, queries = clustered
+    index = gallery_index(gallery[:500], kind=kind)
+    all_of_it = index.search(queries, 5, effort=500)
+    for effort in (2**31, 10**40):
+        for found, expected in zip(index.search(queries, 5, effort=effort), all_of_it, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize(("kind", "least"), [("hnsw", 0.99), ("ivfpq", 0.7)])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_inexact_kinds_are_near_the_brute_force_ranking(clustered, kind, least, metric):

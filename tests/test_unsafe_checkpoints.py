@@ -7,6 +7,7 @@ from conftest import SMALL_CONFIG, small_options  # before fastreid: importing t
 
 # isort: split
 import io
+import os
 import pickle
 import random
 import re
@@ -17,17 +18,20 @@ import zipfile
 
 import pytest
 import torch
+from onnx import TensorProto, helper
 from rendered_video import write_video
 from safetensors.torch import save
 from torch import nn
 
 import fastreid_privacy
+from fastreid_privacy.checkpoints.onnx_runtime import OnnxNetwork
 from fastreid_privacy.checkpoints.reading import read_checkpoint, read_safetensors
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.commands.main import main
 from fastreid_privacy.compat.checkpoints import load_safely
 from fastreid_privacy.config import changed, parse_config
 from fastreid_privacy.human_study.score import read_answers, read_key
+from fastreid_privacy.keys.sealing import read_identity, read_public_key
 from fastreid_privacy.results.results_json import read_results
 from fastreid_privacy.results.training_log import read_metrics
 from fastreid_privacy.retrieval import load_extractor
@@ -301,3 +305,147 @@ def test_devices_that_map_no_images(device, pictures, small_run, tmp_path, capfd
         assert not (tmp_path / "out").exists()
     with pytest.raises(fastreid_privacy.UserError, match=f"device is {device}.*auto, cpu, cuda or cuda:N"):
         fastreid_privacy.load_recovery(weights, device)
+
+
+def edited(source, target, change):
+    """A copy of a checkpoint whose content ``change`` has edited in place."""
+    content = read_checkpoint(source)
+    change(content)
+    torch.save(content, target)
+    return target
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        lambda: torch.zeros(1).expand(2**40),
+        lambda: torch.zeros(3, 3).to_sparse(),
+        lambda: torch.empty(2**40, device="meta"),
+    ],
+    ids=["stride 0", "sparse", "meta"],
+)
+def test_tensors_that_announce_more_than_they_hold(tensor, small_run, tmp_path):
+    """A few bytes of a file would become terabytes where such a tensor is copied."""
+    path = edited(
+        small_run / "model_best.pth", tmp_path / "hollow.pth", lambda it: it["model"].update(more=tensor())
+    )
+    with pytest.raises(fastreid_privacy.UserError, match=r"hollow\.pth is damaged"):
+        fastreid_privacy.load_anonymizer(path, "cpu")
+
+
+def test_compressed_and_doubled_parts_of_an_archive(small_run, tmp_path):
+    """A gigabyte of zeros is a megabyte in a deflated archive."""
+    with zipfile.ZipFile(small_run / "model_best.pth") as good:
+        parts = {name: good.read(name) for name in good.namelist()}
+    for said, how, names in (
+        ("compressed", zipfile.ZIP_DEFLATED, list(parts)),
+        ("twice", zipfile.ZIP_STORED, [*parts, next(iter(parts))]),
+    ):
+        with zipfile.ZipFile(tmp_path / "bad.pth", "w", how) as bad, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            for name in names:
+                bad.writestr(name, parts[name])
+        with pytest.raises(ValueError, match=said):
+            load_safely(tmp_path / "bad.pth")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("INPUT.SIZE_TEST", [65536, 65536]),
+        ("INPUT.SIZE_TEST", [0, 32]),
+        ("INPUT.SIZE_TRAIN", [64]),
+        ("MODEL.BACKBONE.FEAT_DIM", 10**9),
+        ("MODEL.HEADS.EMBEDDING_DIM", 10**9),
+        ("MODEL.HEADS.NUM_CLASSES", 10**9),
+        ("DATALOADER.NUM_WORKERS", 2**31),
+    ],
+)
+def test_sizes_that_a_carried_config_may_not_have(key, value, small_run, tmp_path, capfd):
+    """Nor may one on the command line."""
+
+    def change(content):
+        content["config"] = changed(parse_config(content["config"], ""), {key: value}).dump()
+
+    path = edited(small_run / "model_best.pth", tmp_path / "large.pth", change)
+    for load in (fastreid_privacy.load_anonymizer, load_extractor):
+        with pytest.raises(fastreid_privacy.UserError, match=rf"large\.pth carries: {re.escape(key)} is"):
+            load(path, "cpu")
+    assert main(train(tmp_path / "out", **{key: value})) == 2
+    assert f"error: {key} is" in capfd.readouterr().err
+
+
+def graph_with(nodes, tensors):
+    """A graph of images that asks for what ``nodes`` compute first."""
+    nodes = [
+        *nodes,
+        helper.make_node("Cast", ["made"], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["cast"], ["least"], keepdims=0),
+        helper.make_node("Add", ["images", "least"], ["mapped"]),
+    ]
+    images, mapped = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 32, 16])
+        for name in ("images", "mapped")
+    )
+    graph = helper.make_graph(nodes, "graph", [images], [mapped], tensors)
+    opset = [helper.make_opsetid("", 20)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
+
+
+def whole(name, values, shape):
+    return helper.make_tensor(name, TensorProto.INT64, shape, values)
+
+
+def test_a_graph_that_never_ends_is_refused():
+    """Its memory is bounded, its time is not: nodes that repeat a graph are not run."""
+    numbers = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, []) for name in ("trip", "n", "n_again")
+    ]
+    on, again = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("on", "on_again"))
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["on"], ["on_again"]),
+            helper.make_node("Add", ["n", "n"], ["n_again"]),
+        ],
+        "body",
+        [numbers[0], on, numbers[1]],
+        [again, numbers[2]],
+    )
+    loop = helper.make_node("Loop", ["trips", "go", "none"], ["made"], body=body)
+    go = helper.make_tensor("go", TensorProto.BOOL, [], [True])
+    content = graph_with([loop], [whole("trips", [2**62], []), go, whole("none", [0], [])])
+    with pytest.raises(fastreid_privacy.UserError, match=r"loop\.onnx has a node 'Loop'"):
+        OnnxNetwork(content, "loop.onnx", "cpu")
+    foreign = helper.make_node("FusedConv", ["images"], ["made"], domain="com.microsoft")
+    with pytest.raises(fastreid_privacy.UserError, match=r"'FusedConv' of com\.microsoft"):
+        OnnxNetwork(graph_with([foreign], []), "foreign.onnx", "cpu")
+
+
+def test_a_graph_that_asks_for_all_memory_is_refused():
+    for shape in ([10**4, 10**6], [2**40]):  # 40 GB, 4 TB
+        made = helper.make_node("ConstantOfShape", ["size"], ["made"])
+        content = graph_with([made], [whole("size", shape, [len(shape)])])
+        with pytest.raises(fastreid_privacy.UserError, match=r"huge\.onnx is damaged or no graph"):
+            OnnxNetwork(content, "huge.onnx", "cpu")
+    small = graph_with([made], [whole("size", [10, 10], [2])])
+    assert OnnxNetwork(small, "small.onnx", "cpu").size == (32, 16)
+
+
+@pytest.mark.parametrize("special", ["pipe", "/dev/zero"])
+def test_a_pipe_or_a_device_is_no_file(special, small_run, tmp_path):
+    """Reading the one would wait, reading the other would not end."""
+    readers = {
+        "anonymizer.safetensors": fastreid_privacy.load_anonymizer,
+        "anonymizer.onnx": fastreid_privacy.load_anonymizer,
+        "recovery.key": lambda path: fastreid_privacy.load_recovery(path, "cpu", lambda: "pass"),
+        "identity.pub": read_public_key,
+        "identity.key": read_identity,
+        "results.json": read_results,
+        "key.json": lambda path: read_key(path.parent),
+        "answers.json": lambda path: read_answers([path], {}),
+    }
+    for name, read in readers.items():
+        path = tmp_path / name
+        os.mkfifo(path) if special == "pipe" else path.symlink_to(special)
+        with pytest.raises(fastreid_privacy.UserError, match=re.escape(name)):
+            read(path)

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from forged_manifests import write_forged
 from PIL import Image
 from rendered_video import RATE, people_of, render, walkers, write_video
 from test_collection import anonymize, contents, recover
@@ -831,7 +832,7 @@ def test_an_unfinished_or_shortened_manifest_is_not_recovered(weights, protected
     lines = (folder / "manifest.jsonl").read_text().splitlines(keepends=True)
     assert len(lines) == 3
     del lines[lost]
-    (folder / "manifest.jsonl").write_text("".join(lines))
+    write_forged(folder / "manifest.jsonl", "".join(lines))
     assert recover("--key", weights, "--input", folder, "--output", tmp_path / "r") == 2
     assert "not that of a finished protection" in capsys.readouterr().err and not (tmp_path / "r").exists()
 
@@ -856,7 +857,7 @@ def test_recovery_refuses_what_does_not_belong_together(
         "[1, 0, 0, 3.5, 5]",
         "7",
     ):
-        (forged / "manifest.jsonl").write_text(manifest.replace('"boxes": [[', f'"boxes": [{box}, ['))
+        write_forged(forged / "manifest.jsonl", manifest.replace('"boxes": [[', f'"boxes": [{box}, ['))
         assert recover("--key", weights, "--input", forged, "--output", tmp_path / "b") == 2
         assert "boxes of video.mkv are damaged" in capsys.readouterr().err
 

@@ -1,11 +1,14 @@
 """ONNX graphs under onnxruntime: a graph of images as the network of an image map (``image_maps``).
 
-Graphs are data: onnxruntime runs no code of theirs, and a graph that wants further files is refused here.
+Graphs are data: onnxruntime runs no code of theirs. A graph that wants further files is refused here, and the
+memory of graphs is bounded. A graph of images may not branch or loop, nor have nodes of another domain; how
+long it computes is not bounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +30,10 @@ else:  # loaded when the first graph is used: most processes never use one
     onnx, onnxruntime = from_extra("onnx"), from_extra("onnxruntime")
 
 CUDA = "CUDAExecutionProvider"
+GRAPH_MEMORY = 2**33  # bytes that graphs may take at a time, 8 GiB
+# Nodes that run a graph of their own, as often as they like; no export of this project has one.
+CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
+STANDARD = ("", "ai.onnx")  # domains of ONNX's own nodes
 SILENT = 4  # onnxruntime's severity "fatal": what goes wrong is said by the exception
 
 
@@ -47,6 +54,7 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, content: bytes, path: object, device: str = "auto"):
         super().__init__()
+        _refuse_loops(content, path)
         self.session = open_session(content, path, device)
         self.size = tuple(self.session.get_inputs()[0].shape[2:])
         if self.size[0] * self.size[1] > LARGEST:
@@ -90,8 +98,17 @@ def open_session(content: bytes, path: object, device: str = "auto") -> Inferenc
     options.log_severity_level = SILENT
     provider = _provider(device)
     _refuse_other_files(content, path)
+    _bound_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=[provider], enable_fallback=0)
+        session = onnxruntime.InferenceSession(
+            content,
+            options,
+            providers=[provider],
+            # it would compute huge constants before anything bounds them
+            disabled_optimizers=["ConstantFolding"],
+            enable_fallback=0,
+        )
     except Exception as error:  # onnxruntime's errors have no base of their own
         raise UserError(
             f"{path} is damaged or no ONNX graph that onnxruntime runs ({_first_line(error)})"
@@ -111,20 +128,44 @@ def open_session(content: bytes, path: object, device: str = "auto") -> Inferenc
     return session
 
 
+@cache
+def _bound_memory() -> None:
+    """Bound what the graphs of this process take on the CPU, once for all."""
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(GRAPH_MEMORY, -1, -1, -1))
+
+
 def _refuse_other_files(content: bytes, path: object) -> None:
     """Refuse a graph that takes values from other files: they would come out in what it computes."""
-    load("onnx")  # what is missing is not the graph's fault
-    try:
-        model = onnx.load_model_from_string(content)
-    except Exception as error:  # protobuf's errors have no base of their own
-        raise UserError(f"{path} is damaged or no ONNX graph ({_first_line(error)})") from None
-    for message in messages_of(model):
+    for message in messages_of(_parsed(content, path)):
         if isinstance(message, onnx.TensorProto) and (
             message.external_data or message.data_location == onnx.TensorProto.EXTERNAL
         ):
             raise UserError(
                 f"{path} takes values from other files, which is refused: a graph must hold all that it needs"
             )
+
+
+def _refuse_loops(content: bytes, path: object) -> None:
+    """Refuse nodes that no export of this project has: a loop need not end."""
+    for message in messages_of(_parsed(content, path)):
+        if isinstance(message, onnx.NodeProto) and (
+            message.op_type in CONTROL_FLOW or message.domain not in STANDARD
+        ):
+            raise UserError(
+                f"{path} has a node {message.op_type[:40]!r} of {message.domain[:40] or 'ai.onnx'}, which is "
+                "refused: branches, loops and nodes of other domains are in no export of this project"
+            )
+
+
+def _parsed(content: bytes, path: object) -> onnx.ModelProto:
+    load("onnx")  # what is missing is not the graph's fault
+    try:
+        return onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf's errors have no base of their own
+        raise UserError(f"{path} is damaged or no ONNX graph ({_first_line(error)})") from None
 
 
 def messages_of(model: Message) -> Iterator[Message]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from torch import Tensor, nn
 from ..compat.checkpoints import load_safely
 from ..config import parse_config
 from ..core.errors import UserError, some_of, typed
+from ..core.files import read_file
+from ..core.json_text import parse_json
 from .checksum import KEY, NOT_YET, check_checksum, with_checksum
 from .fingerprints import anonymizer_fingerprint
 from .release import compare_with_release
@@ -110,6 +111,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             "of fastreid)"
         )
     others = {name: value for name, value in content.items() if name not in ("model", key)}
+    if hollow := [name for name, value in weights.items() if not _is_whole(value)]:
+        raise UserError(
+            f"{path} is damaged or forged: {some_of(hollow)} is no plain tensor, or holds "
+            "fewer numbers than its shape announces"
+        )
     prefix = "module." if all(name.startswith("module.") for name in weights) else ""
     tensors = {name.removeprefix(prefix): torch.as_tensor(value) for name, value in weights.items()}
     return {"model": tensors, **others}
@@ -141,7 +147,7 @@ def read_safetensors(content: bytes) -> dict[str, Any]:
     """
     tensors = safetensors.torch.load(content)  # checks the header
     length = int.from_bytes(content[:8], "little")
-    about = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    about = parse_json(content[8 : 8 + length]).get("__metadata__", {})
     if about.get("format") != "fastreid_privacy":
         raise ValueError("it is not written by fastreid_privacy")
     check_checksum(content, about)
@@ -204,16 +210,24 @@ def _read(path: str | Path) -> Any:
     if Path(path).stat().st_size == 0:
         raise UserError(f"{path} is empty")
     compare_with_release(path)
+    content = read_file(path) if str(path).endswith(SAFETENSORS) else None
     try:
-        if str(path).endswith(SAFETENSORS):
-            return read_safetensors(Path(path).read_bytes())
-        return load_safely(path)
+        return load_safely(path) if content is None else read_safetensors(content)
     except Exception as error:  # a damaged file can end in any exception of zipfile, pickle and torch
         raise UserError(f"{path} is damaged or no checkpoint ({typed(error)})") from error
 
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "biufc")
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a tensor holds each of its numbers: a few bytes can stand for terabytes."""
+    if not isinstance(value, Tensor):
+        return True
+    if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _by_module(names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..core.errors import UserError
 from ..core.files import is_unfinished, make_folder, read_file, write_atomically
 from ..core.lock import locked
-from ..manifest import FORMAT, JOURNAL, MANIFEST, Manifest, line, read_manifest, unchanged
+from ..manifest import FORMAT, JOURNAL, MANIFEST, Manifest, journal_line, read_manifest, unchanged
 from .stamps import STAMP, Stamper, read_stamps
 
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
@@ -133,7 +133,7 @@ class Journal:
 
     def __init__(self, path: Path, header: dict, entries: Iterable[dict]):
         self.path = path
-        lines = map(line, [header, *entries])
+        lines = map(journal_line, [header, *entries])
         write_atomically(path, lambda file: file.writelines(lines), private=True)
 
     def __enter__(self) -> Journal:
@@ -145,5 +145,5 @@ class Journal:
 
     def add(self, entries: Iterable[dict]) -> None:
         """Write entries, so that the system has them when this returns."""
-        self.file.writelines(map(line, entries))
+        self.file.writelines(map(journal_line, entries))
         self.file.flush()

@@ -111,16 +111,24 @@ def load_safely(path: str | Path) -> Any:
     with open(path, "rb") as file:
         if not torch.serialization._is_zipfile(file):
             return _load_legacy(file)
-        _check_crc(file)
+        _check_archive(file)
         file.seek(0)
         with torch.serialization._open_zipfile_reader(file) as archive:
             _refuse_programs(archive.get_all_records())
             return torch.serialization._load(archive, "cpu", _SafePickle, encoding="utf-8")
 
 
-def _check_crc(file: BinaryIO) -> None:
-    """Compare every byte with the checksums that ``torch.save`` wrote: torch does not."""
+def _check_archive(file: BinaryIO) -> None:
+    """Compare every byte with the checksums that ``torch.save`` wrote: torch does not.
+
+    ``torch.save`` compresses nothing, so that no small file is unpacked to a large one.
+    """
     with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if any(member.compress_type for member in members):
+            raise ValueError("a part of it is compressed, which torch.save does not do")
+        if len({member.filename for member in members}) < len(members):
+            raise ValueError("a part of it is there twice")
         broken = archive.testzip()
     if broken:
         raise ValueError(f"checksum of {broken} is wrong")

@@ -12,6 +12,14 @@ from ..core.errors import UserError
 from .changing import value_of
 from .values import given_rank1, paper_results, resolve_device
 
+LARGEST_INPUT = 2**22  # pixels of the images that networks see, 2048 × 2048; the paper's have 2^15
+MOST = {  # of whole numbers that say how much memory or how many processes a model takes
+    "MODEL.BACKBONE.FEAT_DIM": 2**16,
+    "MODEL.HEADS.EMBEDDING_DIM": 2**16,
+    "MODEL.HEADS.NUM_CLASSES": 2**24,
+    "DATALOADER.NUM_WORKERS": 256,
+}
+
 PROTECTIONS = ("none", "conventional", "learned")
 
 DISTILLATION = "no student is trained here (fastreid's Distiller reads it)"
@@ -36,6 +44,26 @@ MUST_KEEP_ITS_DEFAULT = {
 }
 
 
+def check_bounds(cfg: CfgNode) -> None:
+    """Refuse sizes that no machine has memory for: a file of somebody else may carry the config.
+
+    Raises:
+        UserError: naming the key, its value, and what is allowed.
+    """
+    crop = ["INPUT.CROP.SIZE"] if cfg.INPUT.CROP.ENABLED else []
+    for key in ("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", *crop):
+        sides = value_of(cfg, key)
+        if len(sides) != 2 or min(sides) < 1 or sides[0] * sides[1] > LARGEST_INPUT:
+            raise UserError(
+                f"{key} is {sides}; give height and width, each at least 1, together at most "
+                f"{LARGEST_INPUT:,} pixels"
+            )
+    for key, most in MOST.items():
+        value = value_of(cfg, key)
+        if not 0 <= value <= most:
+            raise UserError(f"{key} is {value}; it must lie between 0 and {most:,}")
+
+
 def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
     """Refuse what cannot be trained or would silently do nothing, and resolve ``MODEL.DEVICE``.
 
@@ -47,6 +75,7 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
         UserError: naming the key, its value, and what is allowed.
     """
     cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
+    check_bounds(cfg)
     privacy, solver = cfg.PRIVACY, cfg.SOLVER
 
     def allow(key: str, value: object, choices: Sequence[object]) -> None:
@@ -95,7 +124,6 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
         if not 0 < value <= 1:
             raise UserError(f"{key} is {value}; it must be above 0 and at most 1")
     at_least("SOLVER.WARMUP_EPOCHS", solver.WARMUP_EPOCHS, 0)
-    at_least("DATALOADER.NUM_WORKERS", cfg.DATALOADER.NUM_WORKERS, 0)
     at_least("PRIVACY.LAMBDA_L1", privacy.LAMBDA_L1, 0)
     if not 0 <= privacy.LAMBDA_REC < math.inf:
         raise UserError(

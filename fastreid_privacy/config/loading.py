@@ -10,7 +10,7 @@ import yaml
 from fastreid.config import CfgNode
 
 from ..core.errors import UserError
-from .checks import check_privacy_config
+from .checks import check_bounds, check_privacy_config
 from .comparing import flat_keys
 from .keys import default_config
 from .older import older_values
@@ -58,8 +58,8 @@ def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNo
 def parse_config(text: str, source: str) -> CfgNode:
     """A config from its YAML dump, as a checkpoint carries it.
 
-    It is read as strictly as a file, but neither checked nor frozen. Where an older version wrote it, keys
-    that it lacks have that version's values.
+    It is read as strictly as a file, and its sizes are bounded; it is not frozen. Where an older version
+    wrote it, keys that it lacks have that version's values.
 
     Args:
         text: what ``cfg.dump()`` gave. (fastreid's ``merge_from_other_cfg`` cannot read it back: it takes the
@@ -67,7 +67,8 @@ def parse_config(text: str, source: str) -> CfgNode:
         source: where it comes from, for messages.
 
     Raises:
-        UserError: when it is no such text, or has a key or a value that no config of this version has.
+        UserError: when it is no such text, or has a key or a value that no config of this version has or
+            allows.
     """
     cfg = default_config()
     try:
@@ -80,6 +81,10 @@ def parse_config(text: str, source: str) -> CfgNode:
     except Exception as error:  # of yaml or yacs: a part of a checkpoint has no checksum of its own
         raise UserError(f"the config that {source} carries is damaged ({type(error).__name__})") from None
     _assign(cfg, {**older_values(keys), **keys}, source)
+    try:
+        check_bounds(cfg)
+    except UserError as error:
+        raise UserError(f"the config that {source} carries: {error}") from None
     return cfg
 
 

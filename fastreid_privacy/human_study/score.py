@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from ..core.errors import UserError
+from ..core.files import read_file
 from ..core.json_text import parse_json
 from ..reproduce.finished import read_run
 from .groups import GROUPS, Group
@@ -23,12 +24,19 @@ def read_key(study: Path) -> dict:
     """key.json of a study.
 
     Raises:
-        UserError: when it is missing, damaged or of another schema.
+        UserError: when it is missing, damaged, of another schema, or has pairs of no group or participant.
     """
     key = _read(study / KEY_FILE, "it is written beside the pages by tools/human_study.py make")
     expected = {"pairs": dict, "study": str, "participants": int, "runs": str}
     if bad := [name for name, kind in expected.items() if not isinstance(key.get(name), kind)]:
         raise UserError(f"{study / KEY_FILE} holds no {bad[0]}: it is no key of a study")
+    for pair, entry in key["pairs"].items():
+        of_pair = {"participant": int, "group": str, "same": bool}
+        fits = isinstance(entry, dict) and all(
+            type(entry.get(name)) is kind for name, kind in of_pair.items()
+        )
+        if not fits or entry["group"] not in GROUPS or not 1 <= entry["participant"] <= key["participants"]:
+            raise UserError(f"{study / KEY_FILE} is damaged: its pair {pair[:40]!r} is none of a study")
     return key
 
 
@@ -156,9 +164,9 @@ def reid_rank1(runs: Path, group: Group) -> float | None:
 
 def _read(file: Path, help_text: str) -> dict:
     try:
-        content = parse_json(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}); {help_text}") from None
+        content = parse_json(read_file(file))
+    except UserError as error:
+        raise UserError(f"{error}; {help_text}") from None
     except ValueError as error:
         raise UserError(f"{file} is not JSON ({error}); {help_text}") from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:

@@ -64,8 +64,8 @@ def is_encrypted(content: bytes) -> bool:
 def told(content: bytes) -> dict[str, str]:
     """``about`` of what :func:`encrypt` gave, unauthenticated, for hints; {} where it cannot be read."""
     try:
-        about = json.loads(content[:LONGEST_HEADER].partition(b"\n")[0])["about"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        about = parse_json(content[:LONGEST_HEADER].partition(b"\n")[0])["about"]
+    except (ValueError, KeyError, TypeError):
         return {}
     return about if isinstance(about, dict) else {}
 
@@ -94,7 +94,7 @@ def decrypt(content: bytes, passphrase: str, path: object) -> tuple[bytes, dict[
         written_by_us = (header["format"], header["version"], header["scrypt"]) == (FORMAT, VERSION, COST)
         if not written_by_us or (len(salt), len(nonce)) != (16, 12) or not isinstance(about, dict):
             raise ValueError
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged or no encrypted file of this version") from None
     try:
         return aead.ChaCha20Poly1305(_key(passphrase, salt)).decrypt(nonce, ciphertext, first + b"\n"), about

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import UserError, say
 from ..core.extras import from_extra
 from ..core.files import read_file, relative_path, write_new
+from ..core.json_text import parse_json
 from .encryption import decrypt, encrypt, is_encrypted, told
 
 if TYPE_CHECKING:
@@ -198,8 +199,8 @@ def open_sealed(sealed: bytes, key: nacl_public.PrivateKey) -> tuple[str, bytes]
         raise UserError("it does not open: it was sealed to another key, or changed") from None
     name, _, content = opened.partition(b"\n")
     try:
-        return relative_path(json.loads(name)), content  # anybody who has the public key can seal
-    except (ValueError, RecursionError) as error:
+        return relative_path(parse_json(name)), content  # anybody who has the public key can seal
+    except ValueError as error:
         raise UserError(f"it is no file that tools/anonymize.py has sealed ({error})") from None
 
 

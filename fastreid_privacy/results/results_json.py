@@ -12,8 +12,9 @@ import yaml
 from fastreid.config import CfgNode
 
 from ..core.errors import UserError
-from ..core.files import write_atomically
+from ..core.files import read_file, write_atomically
 from ..core.json_text import parse_json
+from .shape import check_shape
 
 SCHEMA = 1
 
@@ -111,16 +112,16 @@ def read_results(path: str | Path) -> dict:
     """Read one results.json.
 
     Raises:
-        UserError: when the file is missing, no JSON, or of another schema.
+        UserError: when the file is missing, no JSON, of another schema, or has parts of another kind.
     """
     path = Path(path)
-    try:
-        results = parse_json(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+    if not path.exists() or path.is_dir():
         raise UserError(
             f"{path} does not exist; tools/train_net.py writes it when it evaluates on a test set (also "
             "--eval-only)"
-        ) from None
+        )
+    try:
+        results = parse_json(read_file(path))
     except ValueError as error:  # broken JSON and broken UTF-8
         raise UserError(f"{path} is not JSON ({error}); evaluate again to rewrite it") from None
     schema = results.get("schema") if isinstance(results, dict) else None
@@ -130,6 +131,10 @@ def read_results(path: str | Path) -> dict:
         )
     if not isinstance(results.get("retrieval"), dict):
         raise UserError(f"{path} has no entry 'retrieval'; evaluate again to rewrite it")
+    try:
+        check_shape(results)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); evaluate again to rewrite it") from None
     return results
 
 

@@ -90,7 +90,10 @@ class GalleryIndex:
                 for pair in _exact(self.searched, queries[start : start + BLOCK], top)
             ]
         else:
-            parameters = search_parameters(self.kind, effort or self.settings[EFFORT[self.kind]])
+            # nothing is found beyond all images, or all cells
+            most = self.searched.nlist if self.kind == "ivfpq" else len(self.paths)
+            effort = min(effort or self.settings[EFFORT[self.kind]], most)
+            parameters = search_parameters(self.kind, effort)
             found = list(zip(*self.searched.search(queries, top, params=parameters), strict=True))
         found = [(scores[indices >= 0], indices[indices >= 0]) for scores, indices in found]
         if self.metric == "cosine":

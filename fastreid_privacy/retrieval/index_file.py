@@ -19,6 +19,7 @@ import faiss
 
 from ..core.errors import UserError
 from ..core.files import relative_path, write_atomically
+from ..core.json_text import parse_json
 from ..evaluation.distances import METRICS
 from .faiss_bytes import check_bytes
 from .index import EFFORT, KINDS, GalleryIndex
@@ -105,7 +106,7 @@ def _read(archive: zipfile.ZipFile, size: int, path: Path) -> GalleryIndex:
     if any(item.compress_type or item.file_size > min(size, LARGEST[name]) for name, item in members.items()):
         raise ValueError("a part is compressed, or larger than this program writes it")
     text, sums = _member(archive, DESCRIPTION, path), _member(archive, SUMS, path)
-    described = json.loads(text)
+    described = parse_json(text)
     if described["version"] != VERSION:
         raise UserError(
             f"index {path} is of version {described['version']}; this program reads version "

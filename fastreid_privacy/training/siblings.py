@@ -13,7 +13,7 @@ from fastreid.config import CfgNode
 
 from ..config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, changed, comparable, differing, given_rank1
 from ..core.errors import UserError, brief
-from ..results.results_json import read_results, results_path
+from ..results.results_json import config_value, read_results, results_path
 from ..results.stored import load_query_ranks
 
 logger = logging.getLogger(__name__)
@@ -82,13 +82,13 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
         for file in files.values():
             load_query_ranks(file)  # needed when all is evaluated; a damaged file is to be known before
     for name, found in results.items():
-        protection = found["config"]["PRIVACY"]["PROTECTION"]
+        protection = config_value(found, "PRIVACY.PROTECTION")
         if protection != PROTECTION_OF[kind]:
             raise UserError(
                 f"{files[name]} is of PRIVACY.PROTECTION {protection}; the {kind.replace('_', ' ')} is "
                 f"{PROTECTION_OF[kind]}"
             )
-        different = differences_from(cfg, found["config"])
+        different = differences_from(cfg, found.get("config") or {})
         if kind == "upper_bound":  # trained on raw images: one serves models of every desensitizer
             different = [text for text in different if not text.startswith("PRIVACY.DESENSITIZER")]
         if different and given:
