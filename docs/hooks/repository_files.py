@@ -13,6 +13,7 @@ from mkdocs.structure.files import File, Files
 OUTSIDE = (
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "CHANGELOG.md",
     "LICENSE",
     "projects/*/README.md",
