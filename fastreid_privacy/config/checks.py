@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fastreid.config import CfgNode
 
@@ -52,14 +53,14 @@ def check_bounds(cfg: CfgNode) -> None:
     """
     crop = ["INPUT.CROP.SIZE"] if cfg.INPUT.CROP.ENABLED else []
     for key in ("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", *crop):
-        sides = value_of(cfg, key)
+        sides: Any = value_of(cfg, key)
         if len(sides) != 2 or min(sides) < 1 or sides[0] * sides[1] > LARGEST_INPUT:
             raise UserError(
                 f"{key} is {sides}; give height and width, each at least 1, together at most "
                 f"{LARGEST_INPUT:,} pixels"
             )
     for key, most in MOST.items():
-        value = value_of(cfg, key)
+        value: Any = value_of(cfg, key)
         if not 0 <= value <= most:
             raise UserError(f"{key} is {value}; it must lie between 0 and {most:,}")
 

@@ -91,7 +91,7 @@ class GalleryIndex:
             ]
         else:
             # nothing is found beyond all images, or all cells
-            most = self.searched.nlist if self.kind == "ivfpq" else len(self.paths)
+            most = getattr(self.searched, "nlist", len(self.paths))
             effort = min(effort or self.settings[EFFORT[self.kind]], most)
             parameters = search_parameters(self.kind, effort)
             found = list(zip(*self.searched.search(queries, top, params=parameters), strict=True))

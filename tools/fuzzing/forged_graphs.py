@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
+from itertools import starmap
 from typing import Any
 
 from .forging import Forge, changed_config
@@ -133,7 +134,7 @@ def _onnx_fields(content: bytes, rng: random.Random) -> bytes:
 
     changes: list[Callable[[], Any]] = [
         lambda: dim(2, 2**40),
-        lambda: dim(2, 65536) or dim(3, 1500),
+        lambda: list(starmap(dim, ((2, 65536), (3, 1500)))),
         lambda: dim(1, 1),
         lambda: dim(3, 0),
         lambda: values(float("nan")),

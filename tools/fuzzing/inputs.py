@@ -145,7 +145,7 @@ def small_graph(about: dict[str, str], nodes=(), tensors=()) -> bytes:
     rng = np.random.default_rng(0)
     weight = numpy_helper.from_array(rng.normal(0, 0.3, (3, 3, 3, 3)).astype(np.float32), "weight")
     bias = numpy_helper.from_array(rng.normal(90, 20, 3).astype(np.float32), "bias")
-    shape = ["batch", 3, *SIZE]
+    shape: list[str | int | None] = ["batch", 3, *SIZE]
     graph = helper.make_graph(
         [*nodes, helper.make_node("Conv", ["images", "weight", "bias"], ["mapped"], pads=[1, 1, 1, 1])],
         "graph",
