@@ -26,7 +26,7 @@ test: $(VENV)/.complete
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=4 --dist loadfile
 
 bench: $(VENV)/.complete
 	$(RUN) tools/bench.py
