@@ -20,6 +20,7 @@ WORK = ROOT / "output" / "mutants"
 # Test files, without test_ and .py, of a module or of all other modules of a wing. mutmut finds out by itself
 # which of their tests call a function.
 TESTS = {
+    "model.classifiers": "meta_arch",
     "model.losses": "losses",
     "model.meta_arch": "meta_arch without_recovery",
     "model.parts": "custody interoperability meta_arch",

@@ -644,7 +644,7 @@ def test_a_signal_waits_until_it_is_released(number):
         signal.signal(number, before)
 
 
-def test_a_signal_while_a_run_is_started_ends_the_run(tmp_path, monkeypatch):
+def test_a_signal_while_a_run_is_started_ends_the_run(tmp_path, monkeypatch, request):
     """It comes when the process is there and nothing but its starter knows it."""
     started = []
 
@@ -654,6 +654,9 @@ def test_a_signal_while_a_run_is_started_ends_the_run(tmp_path, monkeypatch):
         return started[0]
 
     real = runs.subprocess.Popen
+    # the processes of a parallel test run ignore Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     monkeypatch.setattr(runs.subprocess, "Popen", popen)
     waiting = [sys.executable, "-c", "import time; time.sleep(600)"]
     monkeypatch.setattr(runs, "command", lambda reproduction, run: waiting)

@@ -162,6 +162,7 @@ def test_without_a_baseline_nothing_is_upgraded_but_the_best_is_selected():
 
 def test_a_new_record_knows_nothing():
     assert UpgradeRecord(40.0).state_dict() == {
+        "start": 35.0,
         "best": 35.0,
         "selected": None,
         "checks": [],

@@ -86,6 +86,7 @@ def test_the_checkpoint_serves_everything_but_recovery(without, tmp_path, capsys
     assert sorted(path.name for path in (tmp_path / "release").iterdir()) == [
         "anonymizer.safetensors",
         "reid.pth",
+        "release.json",
     ]
     images = torch.randint(0, 256, (2, 3, 64, 32), dtype=torch.uint8)
     protect, extract = (
