@@ -498,6 +498,11 @@ def test_words_follow_the_share_of_what_raw_images_give(psnr, rank1, said):
     assert word(psnr, rank1, chance=2, raw=80) == said
 
 
+def test_a_judge_that_does_not_know_raw_images_says_nothing():
+    assert word(20, 5, chance=10, raw=18) == word(20, 18, chance=10, raw=18) == "unclear"
+    assert word(None, 5, chance=10, raw=18) == "open"  # the raw pixels themselves
+
+
 def test_the_operator_is_undone_best_by_what_was_best_on_own_images(raw):
     subjects = read_subjects(str(raw), str(raw))
     for name, way in (("blur", "Wiener"), ("noise", "optimisation")):

@@ -17,6 +17,7 @@ from .stored import strongest
 
 PAGE = "attack.html"
 MOST_EXPOSED = 6  # images
+TELLING = 10.0  # points of rank-1 on raw images above guessing, below which a Re-ID model says nothing
 
 
 def write_page(result: Mapping[str, Any], outcome: Outcome, folder: Path) -> Path:
@@ -53,8 +54,12 @@ def word(psnr: float | None, rank1: float, chance: float, raw: float) -> str:
         psnr: of what is recovered; None where all of it is; nan where nothing is recovered.
         rank1, chance, raw: in percent: of the attack, of guessing, of the raw images.
     """
-    share = (rank1 - chance) / (raw - chance) if raw > chance else 0.0
-    if psnr is None or share >= 0.75:
+    if psnr is None:
+        return "open"
+    if raw - chance < TELLING:
+        return "unclear"
+    share = (rank1 - chance) / (raw - chance)
+    if share >= 0.75:
         return "open"
     if share >= 0.4:
         return "weak"
