@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from forged_manifests import write_forged
 from PIL import Image
 from rendered_video import number_of, numbered, write_video
 from test_collection import anonymize, contents, recover
@@ -152,7 +153,7 @@ def test_the_manifest_says_how_many_frames_there_are_and_recovery_compares(small
     lines = path.read_text().splitlines()
     for forged in (11, 13):
         line = json.loads(lines[1])
-        path.write_text("\n".join([lines[0], json.dumps({**line, "frames": forged}), *lines[2:]]) + "\n")
+        write_forged(path, "\n".join([lines[0], json.dumps({**line, "frames": forged}), *lines[2:]]) + "\n")
         key = ["--key", small_run / "model_best.pth", "--input", tmp_path / "out"]
         assert recover(*key, "--output", tmp_path / f"r{forged}") == 2
         assert f"has 12 frames, but its manifest says {forged}" in capsys.readouterr().err

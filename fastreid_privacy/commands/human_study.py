@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
-from ..core.errors import UserError, exit_code
+from ..core.errors import UserError, exit_code, say
 from ..core.files import write_atomically
 from ..human_study.groups import GROUPS
 from ..human_study.pages import make_study
@@ -98,9 +99,12 @@ def _make(args: argparse.Namespace) -> None:
         device=args.device,
     )
     each = args.pairs // args.participants * len(groups)
-    print(f"{len(pages)} pages of {each} pairs: {pages[0]} … {pages[-1].name}")
-    print(f"Send each participant a page; keep {args.output / 'key.json'} to yourself. Then:")
-    print(f"python tools/human_study.py score --study {args.output} ANSWERS…")
+    say(
+        f"{len(pages)} pages of {each} pairs: {pages[0]} … {pages[-1].name}\n"
+        f"Send each participant a page; keep {args.output / 'key.json'} to yourself. Then:\n"
+        f"python tools/human_study.py score --study {args.output} ANSWERS…",
+        sys.stdout,
+    )
 
 
 def _score(args: argparse.Namespace) -> None:
@@ -128,8 +132,11 @@ def _score(args: argparse.Namespace) -> None:
         raise UserError(
             f"the scores cannot be written to {folder}: {error.strerror}; choose another --output"
         ) from None
-    print(tabulate(rows, HEADINGS, disable_numparse=True))
-    print(f"\n{notes}\nscores: {folder / 'human_study_scores.json'}, {folder / 'human_study_scores.md'}")
+    say(tabulate(rows, HEADINGS, disable_numparse=True), sys.stdout)
+    say(
+        f"\n{notes}\nscores: {folder / 'human_study_scores.json'}, {folder / 'human_study_scores.md'}",
+        sys.stdout,
+    )
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.errors import exit_code
+from ..core.errors import exit_code, say
 from ..report.html import write_report
 from ..report.text import format_markdown, format_terminal
 from ..results.results_json import read_results, results_files
@@ -44,5 +45,5 @@ def _report(options: argparse.Namespace) -> None:
     folder = options.output_dir or options.output
     page = write_report(folder)
     style = format_markdown if options.markdown else format_terminal
-    print("\n\n".join(style(read_results(path)) for path in results_files(folder)))
-    print(f"\nreport: {page}")
+    say("\n\n".join(style(read_results(path)) for path in results_files(folder)), sys.stdout)
+    say(f"\nreport: {page}", sys.stdout)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..core.errors import UserError, exit_code
+from ..core.errors import UserError, exit_code, say
 from ..reproduce.captions import protocol_note, schedule_note
 from ..reproduce.formats import html_tables, write_tables
 from ..reproduce.paper_report import write_paper_report
@@ -190,15 +190,16 @@ def reproduce(reproduction: Reproduction) -> Path:
         missing = check_plan(reproduction)
         reproduction.save_plan()
         runs = reproduction.runs
-        print(
+        say(
             f"{len(runs) - len(missing)} of {len(runs)} runs are finished; --protocol "
             f"{reproduction.protocol}; epochs of a training: {reproduction.epochs}; plan: "
-            f"{folder / PLAN_FILE}"
+            f"{folder / PLAN_FILE}",
+            sys.stdout,
         )
         make_runs(reproduction, missing, descriptor, after_each=lambda: write_tables(folder))
         files = write_tables(folder)
         page = write_paper_report(folder, html_tables(folder), _page_caption(read_plan(folder)))
-    print(f"tables: {', '.join(map(str, files))}\nreport: {page}")
+    say(f"tables: {', '.join(map(str, files))}\nreport: {page}", sys.stdout)
     return folder
 
 

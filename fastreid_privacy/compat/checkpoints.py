@@ -114,7 +114,6 @@ def load_safely(path: str | Path) -> Any:
         _check_archive(file)
         file.seek(0)
         with torch.serialization._open_zipfile_reader(file) as archive:
-            _refuse_programs(archive.get_all_records())
             return torch.serialization._load(archive, "cpu", _SafePickle, encoding="utf-8")
 
 
@@ -125,6 +124,7 @@ def _check_archive(file: BinaryIO) -> None:
     """
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
+        _refuse_programs([member.filename.partition("/")[2] for member in members])
         if any(member.compress_type for member in members):
             raise ValueError("a part of it is compressed, which torch.save does not do")
         if len({member.filename for member in members}) < len(members):
@@ -135,7 +135,7 @@ def _check_archive(file: BinaryIO) -> None:
 
 
 def _refuse_programs(records: list[str]) -> None:
-    """TorchScript's records lie below the archive's top folder, whose name torch has taken off."""
+    """TorchScript's records lie below the archive's top folder, whose name is taken off here."""
     if any(name == "constants.pkl" or name.startswith("code/") for name in records):
         raise pickle.UnpicklingError(
             "the file is a TorchScript archive, a program that would run; save the tensors alone, with "

@@ -92,6 +92,9 @@ def exit_code(action: Callable[[], object], interrupted: str, os_errors: bool = 
         say(interrupted)
         return 130
     except (MemoryError, RuntimeError) as error:
+        if str(error).startswith("Symlink loop"):  # of Path.resolve, before Python 3.13
+            say(f"error: {brief(error)}; name the file itself")
+            return 2
         if not out_of_memory(error):
             raise
         say(

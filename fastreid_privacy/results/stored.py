@@ -5,6 +5,10 @@ Those for the report are checked when they are written and when they are read.
 
 from __future__ import annotations
 
+import io
+import math
+import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,10 +16,11 @@ import numpy as np
 
 from ..core.domains import DOMAINS
 from ..core.errors import UserError, typed
-from ..core.files import write_atomically
+from ..core.files import read_regular, write_atomically
 
 MATCHES = ".matches"  # a pair's key with this end holds which images of its rank lists are true matches
 
+LARGEST = 2**30  # bytes of such a file, and of an array in it
 RANKS_FIX = "evaluate again to rewrite it, or move it away: nothing is compared query by query then"
 
 Arrays = dict[str, np.ndarray]
@@ -97,19 +102,38 @@ def load_query_ranks(results: Path) -> Arrays:
         UserError: when the file is damaged or holds anything but places.
     """
     path = ranks_path(results)
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            places = {pair: stored[pair] for pair in stored.files}
+        places = _read_arrays(read_regular(path, LARGEST))
     except Exception as error:  # zip, zlib and numpy each raise their own types
-        raise UserError(f"{path} is damaged ({typed(error)}); {RANKS_FIX}") from None
+        reason = error if isinstance(error, UserError) else typed(error)
+        raise UserError(f"{path} is damaged ({reason}); {RANKS_FIX}") from None
     for pair, found in places.items():
         if found.dtype.kind not in "iu" or found.ndim != 1:
             raise UserError(
                 f"{path} holds no places of queries for {pair} ({found.dtype} {found.shape}); {RANKS_FIX}"
             )
     return places
+
+
+def _read_arrays(content: bytes) -> Arrays:
+    """The arrays of an ``.npz`` file, each of which must hold as much as its header announces."""
+    arrays: Arrays = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for member in archive.infolist():
+            if member.file_size > LARGEST:
+                raise ValueError(f"{member.filename} has {member.file_size:,} bytes")
+            data = io.BytesIO(archive.read(member))
+            version = np.lib.format.read_magic(data)
+            if version != (1, 0):
+                raise ValueError(f"{member.filename} is of version {version} of numpy's format")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(data)
+            if math.prod(shape) * dtype.itemsize != len(data.getbuffer()) - data.tell():
+                raise ValueError(f"{member.filename} announces another size than it has")
+            data.seek(0)
+            arrays[member.filename.removesuffix(".npy")] = np.load(data, allow_pickle=False)
+    return arrays
 
 
 def checked_images(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -215,8 +239,7 @@ def _write(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 def _load(path: Path, check: Callable[[Mapping], Arrays]) -> Arrays | None:
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return check({key: stored[key] for key in stored.files})
+        return check(_read_arrays(read_regular(path, LARGEST)))
     # missing, torn or foreign: zip, zlib and numpy each raise their own types; the report says what it lacks
     except Exception:
         return None
