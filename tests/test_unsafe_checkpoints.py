@@ -13,6 +13,7 @@ import random
 import re
 import shutil
 import tarfile
+import time
 import warnings
 import zipfile
 
@@ -449,3 +450,13 @@ def test_a_pipe_or_a_device_is_no_file(special, small_run, tmp_path):
         os.mkfifo(path) if special == "pipe" else path.symlink_to(special)
         with pytest.raises(fastreid_privacy.UserError, match=re.escape(name)):
             read(path)
+
+
+def test_a_large_file_of_zeros_is_no_checkpoint_at_once(tmp_path):
+    path = tmp_path / "zeros.pth"
+    with path.open("wb") as file:
+        file.truncate(20 * 2**30)  # sparse: it takes no room; looked through, it would take minutes
+    start = time.process_time()
+    with pytest.raises(fastreid_privacy.UserError, match=r"zeros\.pth is damaged or no checkpoint"):
+        read_checkpoint(path)
+    assert time.process_time() - start < 5

@@ -145,9 +145,13 @@ def _refuse_programs(records: list[str]) -> None:
 
 def _load_legacy(file: BinaryIO) -> Any:
     """What torch wrote before 1.6; not the tar archives of 0.1, which it unpacks with links and modes."""
-    if tarfile.is_tarfile(file):
+    try:
+        # compressed ones torch does not open; Python would look for one in all of a file of zeros
+        tarfile.open(fileobj=file, mode="r:").close()
+    except tarfile.TarError:
+        file.seek(0)
+    else:
         raise pickle.UnpicklingError("the file is a tar archive, as torch wrote them before 0.2")
-    file.seek(0)
     return torch.serialization._legacy_load(file, "cpu", _SafePickle, encoding="utf-8")
 
 
