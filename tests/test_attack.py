@@ -377,6 +377,7 @@ def test_a_strangers_graph_gets_the_preprocessing_of_its_file(tmp_path, first):
         "size: 3",
         "{",
         "mean: [a, b, c]",
+        "[" * 5000,
     ],
 )
 def test_damaged_preprocessing_is_refused_by_name(tmp_path, text):

@@ -105,6 +105,6 @@ def _preprocessing(path: Path) -> Mapping[str, Any]:
             raise ValueError("channels are RGB or BGR, range is 1 or 255")
         if 0 in settings["std"]:
             raise ValueError("std must not be 0")
-    except (ValueError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path} tells no preprocessing: {brief(error)}") from None
     return settings
