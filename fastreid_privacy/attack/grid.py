@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ..checkpoints.image_maps import ImageMap, load_anonymizer, load_recovery
 from ..checkpoints.reading import read_trained
 from ..config import image_device
 from ..core.errors import UserError, say
 from ..core.files import write_atomically
-from ..core.images import png_bytes
 from ..core.json_text import parse_json
 from ..core.lock import locked
 from ..desensitize import DESENSITIZER_REGISTRY
+from ..report.pictures import image_strip, save_png
 from . import measures
 from .learned import FULL_STEPS, Attacker
 from .observers import Observer, load_observer
-from .rows import HOLDS, Cell, Found, Means, Target, attack, cells, pictures
+from .rows import HOLDS, Cell, Found, Means, Target, attack, cells
 from .stranger import BACKBONES, EPOCHS, train_reid
 from .subjects import Subjects, read_foreign, read_subjects
 from .views import Files, Held, Mapped, Operated, View, at_size_of, operated
@@ -157,13 +158,8 @@ def run_attacks(request: AttackRequest) -> Outcome:
             means.raw,
             targets,
             rows,
-            _about_judge(means),
+            {"name": judge.name, **means.on_raw[judge.name]},
         )
-
-
-def _about_judge(means: Means) -> dict[str, Any]:
-    figures, _ = measures.found(*means.sides[means.judge.name], means.subjects)
-    return {"name": means.judge.name, "raw": figures["rank1"], "chance": measures.chance(means.subjects)}
 
 
 def _check(request: AttackRequest) -> None:
@@ -311,8 +307,7 @@ def _made(folder: Path, cell: Cell, means: Means, place: str) -> Found:
     say(f"{place}: {cell.row} on {cell.target}{f', {cell.pairs} pairs' if cell.pairs else ''}")
     found = attack(cell, means)
     if found.pictures is not None:
-        strip = png_bytes(np.hstack([*found.pictures]))
-        write_atomically(folder / f"{cell.name}.png", lambda file: file.write(strip))
+        save_png(Image.fromarray(image_strip(found.pictures)), folder / f"{cell.name}.png")
     hits = {name: [each.first.tolist(), each.pids.tolist()] for name, each in found.hits.items()}
     content = json.dumps({"figures": found.figures, "hits": hits}).encode()
     write_atomically(folder / f"{cell.name}.json", lambda file: file.write(content))
@@ -333,6 +328,3 @@ def _read(folder: Path, cell: Cell) -> Found | None:
         return Found(dict(content["figures"]), hits)
     except (ValueError, TypeError, KeyError):
         raise UserError(f"{file} is damaged; remove it, and the same command makes it again") from None
-
-
-__all__ = ["AttackRequest", "Outcome", "pictures", "run_attacks"]

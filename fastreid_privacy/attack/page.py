@@ -11,6 +11,7 @@ import numpy as np
 from ..core.files import write_atomically
 from ..core.images import png_bytes, to_pictures
 from ..report.page import data_uri, render
+from ..report.pictures import image_strip
 from .grid import PROTECTED, Outcome
 from .rows import HOLDS, Cell, shown
 from .stored import strongest
@@ -134,4 +135,4 @@ def _exposed(outcome: Outcome) -> dict[str, str]:
 
 
 def _strip(images) -> str:
-    return data_uri(png_bytes(np.hstack([*to_pictures(images)])))
+    return data_uri(png_bytes(image_strip(to_pictures(images))))

@@ -118,12 +118,7 @@ class Means:
 
     @cached_property
     def raw(self) -> View:
-        """The raw images."""
-        return Files(self.subjects.size)
-
-    @cached_property
-    def foreign_raw(self) -> View:
-        """Raw images of other people."""
+        """Raw images, those of other people too."""
         return Files(self.subjects.size)
 
     @cached_property
@@ -134,6 +129,13 @@ class Means:
             for each in (self.judge, self.authorised)
             if each is not None
         }
+
+    @cached_property
+    def on_raw(self) -> dict[str, dict[str, float]]:
+        """Rank-1 of guessing and of raw images, in percent, by observer."""
+        chance = measures.chance(self.subjects)
+        found = {name: measures.found(*sides, self.subjects)[0] for name, sides in self.sides.items()}
+        return {name: {"chance": chance, "raw": figures["rank1"]} for name, figures in found.items()}
 
     @cached_property
     def outside(self) -> list[Subject]:
@@ -177,9 +179,8 @@ def _look(observer: Observer, target: Target, means: Means) -> Found:
     subjects = means.subjects
     query = observer.look(target.view, subjects.query)
     gallery = observer.look(target.view, subjects.gallery)
-    raw_query, raw_gallery = means.sides[observer.name]
-    reference, _ = measures.found(raw_query, raw_gallery, subjects)
-    beside = {"chance": measures.chance(subjects), "raw": reference["rank1"]}
+    _, raw_gallery = means.sides[observer.name]
+    beside = means.on_raw[observer.name]
     linkage, linked = measures.found(query, raw_gallery, subjects)
     single, singled = measures.found(query, gallery, subjects)
     figures = {
@@ -225,8 +226,8 @@ def _inverted(cell: Cell, target: Target, means: Means) -> Found:
 def _learned_elsewhere(cell: Cell, target: Target, means: Means) -> Found:
     if target.protect is None:
         return Found({"not_applicable": "nobody holds the anonymizer: name it with --model"})
-    seen = target.protect(means.foreign_raw)
-    recovery = means.attacker.learn(seen, means.foreign_raw, means.foreign, cell.seed, cell.name)
+    seen = target.protect(means.raw)
+    recovery = means.attacker.learn(seen, means.raw, means.foreign, cell.seed, cell.name)
     return _recovered(Mapped(target.view, recovery), means, _network(means, len(means.foreign)))
 
 

@@ -6,19 +6,17 @@ protected ones it is the parrot, which learned from the released files themselve
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+from PIL import Image
 
 from ..config import changed, load_config
-from ..core.errors import UserError
 from ..core.files import write_atomically
-from ..core.images import png_bytes, to_pictures
-from ..reproduce.runs import last_error
-from ..reproduce.signals import SignalsHeld
+from ..core.images import to_pictures
+from ..report.pictures import save_png
+from ..reproduce.runs import run_logged
 from .subjects import Subject, Subjects
 from .views import View, batches
 
@@ -82,7 +80,8 @@ def train_reid(
     )
     config = folder / "config.yaml"
     write_atomically(config, lambda file: file.write(cfg.dump().encode()))
-    _run(["train", "--resume", f"--config-file={config}"], folder / LOG)
+    words = [sys.executable, "-m", "fastreid_privacy", "train", "--resume", f"--config-file={config}"]
+    run_logged(words, folder / LOG, "training a Re-ID model for the attack")
     return checkpoint
 
 
@@ -138,30 +137,4 @@ def _write(folder: Path, view: View, subjects: Sequence[Subject]) -> None:
             path = folder / f"{each.pid:04}_c{each.camid + 1}_{number:07}.png"
             number += 1
             if not path.exists():
-                _write_png(path, picture)
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    content = png_bytes(picture)
-    write_atomically(path, lambda file: file.write(content))
-
-
-def _run(words: Sequence[str], log: Path) -> None:
-    with log.open("ab") as output, SignalsHeld() as held:
-        start = output.tell()
-        command = [sys.executable, "-m", "fastreid_privacy", *words]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            held.release()
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-    if process.returncode == 130:
-        raise KeyboardInterrupt
-    if process.returncode:
-        raise UserError(
-            f"training a Re-ID model for the attack failed: {last_error(log, start)} (its log: {log}). The "
-            "same command goes on from what is finished"
-        )
+                save_png(Image.fromarray(picture), path)

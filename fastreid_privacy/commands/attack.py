@@ -13,7 +13,7 @@ from ..attack.rows import HOLDS
 from ..attack.stored import result_of, save_result, table
 from ..core.errors import exit_code, say
 from ..keys.passphrase import read_passphrase
-from .options import add_passphrase_options, positive
+from .options import add_device_option, add_passphrase_options, positive
 from .parsers import command_parser
 
 
@@ -84,9 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--width", type=positive, default=24, help="channels of the attacker's first layer (default 24)"
     )
-    parser.add_argument(
-        "--device", default="auto", help="auto (default: a GPU where there is one), cpu, cuda or cuda:N"
-    )
+    add_device_option(parser)
     add_passphrase_options(parser)
     return parser
 

@@ -56,9 +56,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default=min(os.cpu_count() or 1, MOST_WORKERS),
         help=f"threads, each of which has a batch (default: cores, at most {MOST_WORKERS})",
     )
-    parser.add_argument(
-        "--device", default="auto", help="auto (default: a GPU where there is one), cpu, cuda or cuda:N"
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--runtime",
         choices=RUNTIMES,
@@ -69,6 +67,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         choices=PRECISIONS,
         default="float32",
         help="of the network under torch (default float32)",
+    )
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """``--device``: where networks run."""
+    parser.add_argument(
+        "--device", default="auto", help="auto (default: a GPU where there is one), cpu, cuda or cuda:N"
     )
 
 

@@ -21,7 +21,7 @@ from ..retrieval.index_file import LARGEST_SETTING, read_index, write_index
 from ..retrieval.measure import describe, megabytes
 from ..retrieval.query import Answer, answers_strip, ask
 from ..retrieval.strip import MOST
-from .options import LARGEST_BATCH, at_most, positive
+from .options import LARGEST_BATCH, add_device_option, at_most, positive
 from .parsers import command_parser
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -51,9 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--protect", action="store_true", help="put the images through the checkpoint's anonymizer first"
     )
-    shared.add_argument(
-        "--device", default="auto", help="auto (default: a GPU where there is one), cpu, cuda or cuda:N"
-    )
+    add_device_option(shared)
     shared.add_argument("--force", action="store_true", help="replace files that exist")
     build = command_parser(
         "retrieve build",

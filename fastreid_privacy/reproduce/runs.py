@@ -141,11 +141,32 @@ def _make(reproduction: Reproduction, run: Run, descriptor: int | None, progress
     folder.mkdir(parents=True, exist_ok=True)
     if run.trains:
         save_config(reproduction.config_of(run), folder / CONFIG_FILE)
-    log = folder / LOG_FILE
+    run_logged(command(reproduction, run), folder / LOG_FILE, f"run {run.name}", descriptor, progress.update)
+
+
+def run_logged(
+    words: Sequence[str],
+    log: Path,
+    name: str,
+    descriptor: int | None = None,
+    while_waiting: Callable[[], object] = lambda: None,
+) -> None:
+    """Run a process to its end, or end it with this one.
+
+    Args:
+        words: the command.
+        log: of all that it says, behind what is there already.
+        name: what failed, for messages.
+        descriptor: of a lock that it keeps; see :func:`locked`.
+        while_waiting: called every second.
+
+    Raises:
+        UserError: when it fails; it names the log and the last error line.
+    """
     with log.open("ab") as output, SignalsHeld() as held:
         start = output.tell()
         process = subprocess.Popen(
-            command(reproduction, run),
+            words,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -154,7 +175,7 @@ def _make(reproduction: Reproduction, run: Run, descriptor: int | None, progress
         try:
             held.release()
             while process.poll() is None:
-                progress.update()
+                while_waiting()
                 try:
                     process.wait(POLL_SECONDS)
                 except subprocess.TimeoutExpired:
@@ -167,7 +188,7 @@ def _make(reproduction: Reproduction, run: Run, descriptor: int | None, progress
         raise KeyboardInterrupt
     if process.returncode:
         raise UserError(
-            f"run {run.name} failed with exit code {process.returncode}: {last_error(log, start)} (its "
+            f"{name} failed with exit code {process.returncode}: {last_error(log, start)} (its "
             f"log: {log}). The same command goes on from what is finished"
         )
 
