@@ -6,6 +6,7 @@ from fastreid_privacy.data import SyntheticPedestrians  # before fastreid: impor
 
 # isort: split
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from fastreid.utils.logger import setup_logger
 from fastreid_privacy.commands.train import run
 from fastreid_privacy.desensitize import noise_stream
 
-__all__ = ["SMALL_CONFIG", "SMALL_DATASET", "chromium", "small_options"]
+__all__ = ["SMALL_CONFIG", "SMALL_DATASET", "chromium", "close_folders", "small_options"]
 
 SMALL_CONFIG = Path(__file__).parent / "small.yml"
 SMALL_DATASET = {
@@ -105,6 +106,18 @@ def stream_keys(monkeypatch):
     seen, stream = [], noise_stream._stream
     monkeypatch.setattr(noise_stream, "_stream", lambda key, *rest: seen.append(key) or stream(key, *rest))
     return seen
+
+
+def close_folders(patch: pytest.MonkeyPatch) -> None:
+    """Folders whose names end in "shut" cannot be listed; for root, who may run tests, none is closed."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    patch.setattr(os, "scandir", refuse)
 
 
 @pytest.fixture(autouse=True)

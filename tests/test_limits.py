@@ -16,6 +16,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import close_folders
 from PIL import Image, ImageFile
 from rendered_video import write_video
 
@@ -85,14 +86,7 @@ def test_links_in_circles_are_named(raw):
 
 def test_a_closed_folder_is_named_and_the_rest_goes_on(raw, words, monkeypatch, capsys):
     (raw / "shut").mkdir()
-    scandir = os.scandir
-
-    def refuse(path):  # tests may run as root, for whom no folder is closed
-        if os.fspath(path).endswith("shut"):
-            raise PermissionError(13, "Permission denied", os.fspath(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    close_folders(monkeypatch)
     assert anonymize(*words) == 2
     told = capsys.readouterr()
     assert "shut/: it cannot be listed: Permission denied" in told.err and "1 of 1 images" in told.out

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_CONFIG, small_options
+from conftest import SMALL_CONFIG, close_folders, small_options
 from PIL import Image
 
 from fastreid_privacy.checkpoints.fingerprints import reid_fingerprint
@@ -569,14 +569,7 @@ def test_odd_names_and_files_are_read_as_those_of_a_collection(
     (folder / "linked").symlink_to(beside)
     (folder / "self").symlink_to("self")
     os.mkfifo(folder / "pipe\n.png")
-    scandir = os.scandir
-
-    def refuse(path):  # tests may run as root, for whom no folder is closed
-        if os.fspath(path).endswith("shut"):
-            raise PermissionError(13, "Permission denied", os.fspath(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    close_folders(monkeypatch)
     made = tmp_path / "my.index"
     assert retrieve("build", "--weights", weights, "--gallery", folder, "--output", made) == 0
     out, err = capsys.readouterr()
