@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,8 +17,7 @@ from ..checkpoints.image_maps import ImageMap, load_anonymizer, load_recovery
 from ..checkpoints.reading import read_trained
 from ..config import image_device
 from ..core.errors import UserError, say
-from ..core.files import write_atomically
-from ..core.json_text import parse_json
+from ..core.kept import keep_settings, read_kept, write_kept
 from ..core.lock import locked
 from ..desensitize import DESENSITIZER_REGISTRY
 from ..report.pictures import image_strip, save_png
@@ -32,7 +30,6 @@ from .subjects import Subjects, read_foreign, read_subjects
 from .views import Files, Held, Mapped, Operated, View, at_size_of, operated
 
 PROTECTED = "protected"  # the name of the target that is attacked
-SETTINGS = "settings.json"  # of the kept cells: what must not change between them
 LEAKED = ("64", "all")  # pairs of row A3, where nothing is said
 REFERENCE = "blur"  # whose rank-1 the others are compared with
 
@@ -123,7 +120,7 @@ def run_attacks(request: AttackRequest) -> Outcome:
             other images or with other settings.
     """
     device = image_device(request.device, "--device")
-    _check(request)
+    check_request(request)
     subjects = read_subjects(request.raw, request.protected)
     targets = _targets(request, subjects, device)
     rows = _rows(request, targets)
@@ -132,7 +129,7 @@ def run_attacks(request: AttackRequest) -> Outcome:
     in_use = f"another attack writes to {request.output}; wait for its end, or choose another --output"
     with locked(request.output, in_use):
         kept = request.output / "cells"
-        _same_settings(kept, _settings(request, subjects))
+        keep_settings(kept, _settings(request, subjects), "attacks")
         judge = _judge(request, subjects, device)
         means = Means(
             subjects,
@@ -162,8 +159,12 @@ def run_attacks(request: AttackRequest) -> Outcome:
         )
 
 
-def _check(request: AttackRequest) -> None:
-    """Refuse what can be found wrong without looking at an image."""
+def check_request(request: AttackRequest) -> None:
+    """Refuse what can be found wrong without looking at an image.
+
+    Raises:
+        UserError: naming the option.
+    """
     unknown = {
         "--rows": sorted(set(request.rows) - set(HOLDS)),
         "--beside": sorted(set(request.beside) - set(DESENSITIZER_REGISTRY._obj_map)),
@@ -284,43 +285,23 @@ def _settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any]:
     return {**given, "files": files.hexdigest()}
 
 
-def _same_settings(folder: Path, settings: dict[str, Any]) -> None:
-    file = folder / SETTINGS
-    if not file.exists():
-        folder.mkdir(exist_ok=True)
-        content = json.dumps(settings, indent=2).encode()
-        write_atomically(file, lambda stream: stream.write(content))
-        return
-    try:
-        theirs = dict(parse_json(file.read_bytes()))
-    except (ValueError, TypeError):
-        raise UserError(f"{file} is damaged; choose another --output") from None
-    changed = [key for key, value in settings.items() if theirs.get(key) != value]
-    if changed:
-        raise UserError(
-            f"{folder.parent} holds attacks with other settings ({', '.join(changed)}): choose another "
-            "--output"
-        )
-
-
 def _made(folder: Path, cell: Cell, means: Means, place: str) -> Found:
     say(f"{place}: {cell.row} on {cell.target}{f', {cell.pairs} pairs' if cell.pairs else ''}")
     found = attack(cell, means)
     if found.pictures is not None:
         save_png(Image.fromarray(image_strip(found.pictures)), folder / f"{cell.name}.png")
     hits = {name: [each.first.tolist(), each.pids.tolist()] for name, each in found.hits.items()}
-    content = json.dumps({"figures": found.figures, "hits": hits}).encode()
-    write_atomically(folder / f"{cell.name}.json", lambda file: file.write(content))
+    write_kept(folder / f"{cell.name}.json", {"figures": found.figures, "hits": hits})
     return found
 
 
 def _read(folder: Path, cell: Cell) -> Found | None:
     """A cell that was made before; its strip of pictures is cut again by who shows it."""
     file = folder / f"{cell.name}.json"
-    if not file.exists():
+    content = read_kept(file)
+    if content is None:
         return None
     try:
-        content = parse_json(file.read_bytes())
         hits = {
             name: measures.Hits(*(np.array(values, dtype=int) for values in pair))
             for name, pair in content["hits"].items()

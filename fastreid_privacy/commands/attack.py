@@ -13,7 +13,7 @@ from ..attack.rows import HOLDS
 from ..attack.stored import result_of, save_result, table
 from ..core.errors import exit_code, say
 from ..keys.passphrase import read_passphrase
-from .options import add_device_option, add_passphrase_options, positive
+from .options import add_device_option, add_passphrase_options, positive, words
 from .parsers import command_parser
 
 
@@ -40,10 +40,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for attack.json and attack.html")
     parser.add_argument(
-        "--rows", type=_words, default=(), help=f"of {', '.join(HOLDS)} (default: all that can be made)"
+        "--rows", type=words, default=(), help=f"of {', '.join(HOLDS)} (default: all that can be made)"
     )
     parser.add_argument(
-        "--pairs", type=_words, default=(), help="leaked pairs of row A3: numbers, or all (default 64,all)"
+        "--pairs", type=words, default=(), help="leaked pairs of row A3: numbers, or all (default 64,all)"
     )
     parser.add_argument(
         "--budget", type=float, default=0.05, help="share of the full training of attackers (default 0.05)"
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--beside",
-        type=_words,
+        type=words,
         default=("blur", "pixelate", "noise", "mask"),
         help='operators to attack in the same way (default blur,pixelate,noise,mask; "" for none)',
     )
@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--parrots",
-        type=_words,
+        type=words,
         default=(),
         help="backbones that learn Re-ID from the protected files: resnet18,osnet,mobilenet (default none)",
     )
@@ -101,11 +101,6 @@ def _attack(options: argparse.Namespace) -> None:
     page = write_page(result, outcome, options.output)
     say(table(result), sys.stdout)
     say(f"{file}\n{page}", sys.stdout)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    """Words between commas, for argparse."""
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

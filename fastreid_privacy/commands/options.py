@@ -77,6 +77,11 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Words between commas, each once, for argparse."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
 def add_passphrase_options(parser: argparse.ArgumentParser) -> None:
     """``--passphrase-env`` and ``--passphrase-fd``; without either, a prompt asks."""
     group = parser.add_mutually_exclusive_group()

@@ -1,0 +1,13 @@
+"""Methods beside each other on one data set and one budget: privacy, utility, recovery, size and speed.
+
+The way of one method::
+
+    methods         the file that names them, read strictly
+    training        its model, a run of ``fastreid-privacy train``
+    protecting      its stored files, sealed originals too; bytes an image, images a second
+    utility         Re-ID learned from raw or protected files or jointly, in all settings; other tasks
+    comparison      every method's stages, each made once and kept, and the attacks on its files
+    fronts          who is better than whom in privacy and utility
+    stored          compare.json, and the same as a table for a terminal
+    page            compare.html with its scatters
+"""

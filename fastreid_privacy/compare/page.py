@@ -1,0 +1,107 @@
+"""compare.html: the table, the scatters with their fronts, the tasks; one self-contained page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ..core.files import write_atomically
+from ..report.figures import save_figure
+from ..report.look import GREEN, LIGHT, PURPLE, VERMILLION
+from ..report.page import data_uri, render
+from .fronts import AXES, Axis
+from .stored import COLUMNS, cells_of
+from .utility import SETTINGS
+
+PAGE = "compare.html"
+KINDS = {  # how a method is drawn: mark and colour
+    "none": ("s", LIGHT["ink"]),
+    "conventional": ("o", LIGHT["blue"]),
+    "learned": ("^", VERMILLION),
+    "files": ("D", PURPLE),
+}
+SIZE, DPI = (6.0, 4.2), 150  # inches
+
+
+def write_page(result: Mapping[str, Any], folder: Path) -> Path:
+    """Write compare.html and its figures, each whole or not at all.
+
+    Args:
+        result: as :func:`.stored.result_of` gives it.
+        folder: of the comparison; the figures come into ``figures`` below it.
+    """
+    scatters = []
+    for axis in AXES:
+        file = folder / "figures" / f"{axis.name}.png"
+        save_figure(scatter(result, axis), file, DPI)
+        scatters.append((axis.title, data_uri(file.read_bytes()), result["fronts"][axis.name]))
+    page = render(
+        "compare.html",
+        Path(__file__).parent,
+        page_title="Methods beside each other",
+        result=result,
+        columns=[title for title, _ in COLUMNS],
+        lines=[cells_of(name, about) for name, about in result["methods"].items()],
+        strongest={name: about["summary"] for name, about in result["methods"].items()},
+        settings=SETTINGS,
+        tasks=_tasks(result),
+        scatters=scatters,
+    )
+    write_atomically(folder / PAGE, lambda file: file.write(page.encode()))
+    return folder / PAGE
+
+
+def scatter(result: Mapping[str, Any], axis: Axis) -> Figure:
+    """Leak to the right, use upwards; the methods that nobody beats are joined by a line.
+
+    A method whose files hide nothing has no place to the right: its use is a dashed line.
+    """
+    found = result["fronts"][axis.name]
+    figure = Figure(SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    for name, point in found["points"].items():
+        mark, colour = KINDS[result["methods"][name]["kind"]]
+        axes.plot(point["leak"], point["use"], mark, color=colour, ms=8, mec="white", zorder=3)
+        axes.annotate(
+            name, (point["leak"], point["use"]), xytext=(6, 5), textcoords="offset points", fontsize=8.5
+        )
+    line = sorted((found["points"][name] for name in found["front"]), key=lambda point: point["leak"])
+    axes.plot(
+        [point["leak"] for point in line],
+        [point["use"] for point in line],
+        "--",
+        color=GREEN,
+        lw=1.4,
+        zorder=2,
+        label="nobody beats these",
+    )
+    for name, about in result["methods"].items():
+        use = about["summary"][axis.use]
+        if name not in found["points"] and use is not None:
+            axes.axhline(use, color=LIGHT["ink"], ls=":", lw=1, label=f"{name} (hides nothing)")
+    axes.set(xlabel=f"{axis.leak_label} (less is better)", ylabel=f"{axis.use_label} (more is better)")
+    axes.set_title(axis.title, fontsize=10.5)
+    axes.margins(0.18)
+    axes.grid(color=LIGHT["grid"], lw=0.7)
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=8, frameon=False, loc="best")
+    return figure
+
+
+def _tasks(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of each task: its name, its measure, and for each method what it is on raw and on protected images."""
+    names = list(dict.fromkeys(task for about in result["methods"].values() for task in about["tasks"]))
+    found = []
+    for task in names:
+        lines = {}
+        measure = ""
+        for method, about in result["methods"].items():
+            figures = about["tasks"].get(task)
+            if figures:
+                measure = next(iter(figures["raw"]))
+                lines[method] = [figures[part][measure] for part in ("raw", "protected", "guess")]
+        found.append({"task": task, "measure": measure, "lines": lines})
+    return found

@@ -1,0 +1,101 @@
+"""The stored files of a method: what is attacked and learned from, and what they cost."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ..checkpoints.image_maps import load_anonymizer
+from ..collection import (
+    ProtectionOptions,
+    dataset_source,
+    folder_source,
+    protect_collection,
+    read_protected,
+    unseal_collection,
+)
+from ..collection.source import Source, is_dataset
+from ..config import load_config
+from ..core.errors import UserError, some_of
+from ..keys.sealing import PRIVATE, PUBLIC, new_identity, read_identity, read_sealer
+from ..model.storage import ImageStorage
+
+PROTECTED, KEYS, OPENED = "protected", "keys", "opened"  # in a method's folder
+
+
+def raw_source(data: str) -> Source:
+    """The raw images of a comparison's data."""
+    return dataset_source(load_config(), data) if is_dataset(data) else folder_source(data, "data")
+
+
+def protect(data: str, checkpoint: Path, folder: Path, *, sealed: bool, device: str) -> dict[str, Any]:
+    """Protect all raw images of the data, and open what is sealed to compare it byte by byte.
+
+    Args:
+        data: as of :class:`.methods.Methods`.
+        checkpoint: whose anonymizer protects.
+        folder: of the method; its files come into ``protected`` below it.
+        sealed: whether raw files are sealed beside them.
+        device: where the network runs.
+
+    Returns:
+        "images", "bytes_per_image", "images_per_second" (reading and writing included; None where an
+        interrupted run was continued), and of sealed ones "sealed_bytes_per_image" and "opened": how many
+        gave the raw file byte for byte.
+
+    Raises:
+        UserError: when images cannot be protected, or opened.
+    """
+    source = raw_source(data)
+    output = folder / PROTECTED
+    sealer = None
+    if sealed:
+        if not (folder / KEYS / PUBLIC).exists():
+            new_identity(folder / KEYS, passphrase=None)
+        sealer = read_sealer(folder / KEYS / PUBLIC)
+    fresh = not output.exists()
+    start = time.perf_counter()
+    done, failed = protect_collection(
+        source,
+        output,
+        load_anonymizer(checkpoint, device),
+        ImageStorage("png"),
+        ProtectionOptions(method=folder.name, seal=sealer),
+    )
+    seconds = time.perf_counter() - start
+    if failed:
+        raise UserError(f"{folder.name}: images were not protected: {some_of(sorted(failed), 3)}")
+    return {
+        "images": len(done.entries),
+        "bytes_per_image": _mean_size(output, [entry["path"] for entry in done.entries.values()]),
+        "images_per_second": len(done.entries) / seconds if fresh else None,
+        **(_sealed(source, folder, [entry["sealed"] for entry in done.entries.values()]) if sealed else {}),
+    }
+
+
+def _sealed(source: Source, folder: Path, files: list[str]) -> dict[str, Any]:
+    protected = read_protected(folder / PROTECTED)
+    opened, failed = unseal_collection(protected, folder / OPENED, read_identity(folder / KEYS / PRIVATE))
+    same = sum(
+        (folder / OPENED / path).read_bytes() == (source.root / path).read_bytes() for path in source.paths
+    )
+    if failed or same != len(source.paths):
+        raise UserError(
+            f"{folder.name}: {len(source.paths) - same} sealed originals did not give the raw file"
+        )
+    return {"sealed_bytes_per_image": _mean_size(folder / PROTECTED, files), "opened": opened}
+
+
+def sizes(data: str) -> dict[str, Any]:
+    """Of raw images, which are not protected at all."""
+    source = raw_source(data)
+    return {
+        "images": len(source.paths),
+        "bytes_per_image": _mean_size(source.root, source.paths),
+        "images_per_second": None,
+    }
+
+
+def _mean_size(root: Path, paths: list[str]) -> float:
+    return sum((root / path).stat().st_size for path in paths) / len(paths)

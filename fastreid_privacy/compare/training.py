@@ -1,0 +1,175 @@
+"""The model of a method: a run of ``fastreid-privacy train`` on the data and the budget of the comparison."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastreid.config import CfgNode
+
+from ..collection.source import is_dataset
+from ..config import changed, load_config
+from ..core.errors import UserError
+from ..core.files import write_atomically
+from ..reproduce.runs import run_logged
+from ..reproduce.schedule import scaled_schedule
+from ..results.results_json import read_results, results_path
+from ..training.preflight import preflight
+from ..training.request import TrainingRequest
+from ..training.siblings import upgrades
+from .methods import Method
+
+RUN, CONFIG, LOG = "run", "config.yaml", "train.log"  # in a method's folder
+FOLDERS = {"TRAIN": "bounding_box_train", "QUERY": "query", "GALLERY": "bounding_box_test"}
+MODELS = ("model_best.pth", "model_final.pth")  # the first that is there is the method's
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the models of a comparison are trained.
+
+    Attributes:
+        data: a data set by name, or a folder with those of Market-1501.
+        output: of the comparison.
+        schedule: share of each config's own schedule, above 0, at most 1.
+        seed: of every run.
+        device: where it is trained.
+    """
+
+    data: str
+    output: Path
+    schedule: float
+    seed: int
+    device: str
+
+    def folder(self, method: Method) -> Path:
+        """Of all that is made of a method."""
+        return self.output / method.name
+
+    def run(self, method: Method) -> Path:
+        """The folder of its training."""
+        return method.run or self.folder(method) / RUN
+
+
+def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
+    """The config of each method that has one, by name; the models of ``run`` have theirs.
+
+    A learned method that upgrades its supervision starts from the Base model of the same operator where the
+    comparison has one; else it trains its own.
+
+    Raises:
+        UserError: as of :func:`load_config`, or when a finished run is none, naming the method.
+    """
+    found: dict[str, CfgNode] = {}
+    for method in methods:
+        if method.run and not _finished(method.run):
+            raise UserError(f"{method.name}: {method.run} holds no finished run (results.json and a model)")
+        if method.config:
+            try:
+                found[method.name] = _config(plan, method)
+            except UserError as error:
+                raise UserError(f"{method.name}: {error}") from None
+    bases: dict[str, Path] = {}
+    for method in methods:
+        cfg = found.get(method.name)
+        if cfg is not None and cfg.PRIVACY.PROTECTION == "conventional":
+            bases.setdefault(_operator(cfg), _results(cfg))
+    for name, cfg in found.items():
+        base = bases.get(_operator(cfg))
+        if base and upgrades(cfg) and cfg.PRIVACY.UPGRADE.BASELINE_RANK1 == "auto":
+            found[name] = changed(cfg, {"PRIVACY.UPGRADE.BASELINE_RANK1": str(base)})
+    return found
+
+
+def in_order(methods: Sequence[Method], found: dict[str, CfgNode]) -> list[Method]:
+    """Base models before those that start from them."""
+
+    def waits(method: Method) -> bool:
+        return method.name in found and found[method.name].PRIVACY.PROTECTION == "learned"
+
+    return sorted(methods, key=waits)
+
+
+def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> None:
+    """Check every training that is still to be made, before any is begun.
+
+    Raises:
+        UserError: as the training command, naming the method.
+    """
+    made = {str(_results(cfg)) for cfg in found.values()}
+    for method in methods:
+        cfg = found.get(method.name)
+        if cfg is None or _finished(plan.run(method)):
+            continue
+        if cfg.PRIVACY.UPGRADE.BASELINE_RANK1 in made:  # a file that an earlier run of this comparison writes
+            cfg = changed(cfg, {"PRIVACY.UPGRADE.BASELINE_RANK1": "50"})
+        file = plan.folder(method) / CONFIG
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _write(cfg, file)
+        try:
+            preflight(TrainingRequest(config_file=str(file), overrides=(), resume=True, processes=1))
+        except UserError as error:
+            raise UserError(f"{method.name}: {error}") from None
+
+
+def train(plan: Plan, method: Method, cfg: CfgNode) -> None:
+    """Train a model, or go on; a finished one is left as it is.
+
+    Raises:
+        UserError: when the run fails; its log is named. Also when what is there is another run's.
+    """
+    folder = plan.folder(method)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(cfg, folder / CONFIG)
+    words = [sys.executable, "-m", "fastreid_privacy", "train", "--resume"]
+    run_logged([*words, f"--config-file={folder / CONFIG}"], folder / LOG, f"the training of {method.name}")
+
+
+def checkpoint_of(run: Path) -> Path:
+    """The model of a finished run: the best of those that are private, else the last."""
+    return next((run / name for name in MODELS if (run / name).is_file()), run / MODELS[-1])
+
+
+def results_of(run: Path) -> dict[str, Any]:
+    """results.json of a finished run; of the first test set where there are several."""
+    return read_results(sorted(run.glob("results*.json"))[0])
+
+
+def _finished(run: Path) -> bool:
+    return bool(list(run.glob("results*.json"))) and checkpoint_of(run).is_file()
+
+
+def _config(plan: Plan, method: Method) -> CfgNode:
+    data = plan.data if is_dataset(plan.data) else "MarketFolder"
+    folders = (
+        {}
+        if is_dataset(plan.data)
+        else {f"DATASETS.FOLDER.{key}": str(Path(plan.data, name)) for key, name in FOLDERS.items()}
+    )
+    assert method.config is not None
+    cfg = load_config(method.config, method.options)
+    schedule = scaled_schedule(cfg.SOLVER, cfg.TEST.EVAL_PERIOD, plan.schedule)
+    places = {"DATASETS.NAMES": (data,), "DATASETS.TESTS": (data,), **folders}
+    run: dict[str, object] = {
+        "OUTPUT_DIR": str(plan.folder(method) / RUN),
+        "PRIVACY.UPPER_BOUND": "",
+        "TEST.PAPER_RESULTS": [],
+        "SEED": plan.seed,
+        "MODEL.DEVICE": cfg.MODEL.DEVICE if plan.device == "auto" else plan.device,
+    }
+    return changed(cfg, {**schedule, **places, **run})
+
+
+def _operator(cfg: CfgNode) -> str:
+    return cfg.PRIVACY.DESENSITIZER.dump()
+
+
+def _results(cfg: CfgNode) -> Path:
+    return results_path(cfg, cfg.DATASETS.TESTS[0])
+
+
+def _write(cfg: CfgNode, file: Path) -> None:
+    write_atomically(file, lambda stream: stream.write(cfg.dump().encode()))

@@ -1,0 +1,78 @@
+"""What a long command has finished already, as small JSON files, and the settings under which it did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+from .files import write_atomically
+from .json_text import parse_json
+
+SETTINGS = "settings.json"
+
+
+def keep_settings(folder: Path, settings: Mapping[str, Any], holds: str) -> None:
+    """Note the settings of a folder's content, where there are none yet; refuse it where they differ.
+
+    Args:
+        folder: made where it is missing.
+        settings: that must not change between two calls; what JSON can hold.
+        holds: what is in it, for the message: "attacks".
+
+    Raises:
+        UserError: naming the settings that differ, or when their file is damaged.
+    """
+    file = folder / SETTINGS
+    theirs = read_kept(file, "choose another --output")
+    if theirs is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_kept(file, settings)
+        return
+    ours = json.loads(json.dumps(settings))  # as a file gives it back
+    changed = [key for key in sorted(ours.keys() | theirs.keys()) if theirs.get(key) != ours.get(key)]
+    if changed:
+        raise UserError(
+            f"{folder} has {holds} with other settings ({', '.join(changed)}): choose another --output"
+        )
+
+
+def kept(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a file holds; it is made first where it is not there.
+
+    Raises:
+        UserError: when it is damaged.
+    """
+    found = read_kept(file)
+    if found is None:
+        found = make()
+        write_kept(file, found)
+    return found
+
+
+def read_kept(
+    file: Path, remedy: str = "remove it, and the same command makes it again"
+) -> dict[str, Any] | None:
+    """The content of a file; None where there is none.
+
+    Raises:
+        UserError: with the remedy, when it is damaged.
+    """
+    try:
+        return dict(parse_json(file.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{file} is damaged; {remedy}") from None
+
+
+def write_kept(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        ValueError: for numbers that are not finite.
+    """
+    text = (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+    write_atomically(file, lambda stream: stream.write(text))

@@ -1,0 +1,282 @@
+"""Methods beside each other: the file that names them, every stage once, the figures that compare them."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL_CONFIG, small_options
+from PIL import Image
+
+from fastreid_privacy.attack.observers import load_observer
+from fastreid_privacy.attack.subjects import read_subjects
+from fastreid_privacy.attack.views import Files
+from fastreid_privacy.commands import compare as command
+from fastreid_privacy.commands.train import run as train
+from fastreid_privacy.compare import comparison, training
+from fastreid_privacy.compare.comparison import CompareRequest, run_comparison
+from fastreid_privacy.compare.fronts import Point, beaten_by, front
+from fastreid_privacy.compare.methods import read_methods
+from fastreid_privacy.compare.stored import result_of
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.evaluation import evaluate_retrieval
+
+
+@pytest.fixture(scope="module")
+def raw(small_dataset):
+    return next(small_dataset.glob("SyntheticPedestrians*"))
+
+
+@pytest.fixture(scope="module")
+def grey(raw, tmp_path_factory):
+    """Files of another tool, which hold nothing."""
+    folder = tmp_path_factory.mktemp("grey")
+    for file in raw.glob("*/*.jpg"):
+        target = folder / file.relative_to(raw).with_suffix(".png")
+        target.parent.mkdir(exist_ok=True)
+        Image.new("RGB", Image.open(file).size, (128, 128, 128)).save(target)
+    return folder
+
+
+def overrides() -> str:
+    """The keys of a run of seconds, as the file of methods has them."""
+    words = small_options("", **{"SOLVER.MAX_EPOCH": 1})
+    pairs = zip(words[::2], words[1::2], strict=True)
+    skip = ("OUTPUT_DIR", "DATASETS.", "PRIVACY.UPGRADE.BASELINE_RANK1", "MODEL.DEVICE")
+    return "\n".join(f"  {key}: {value!r}" for key, value in pairs if not key.startswith(skip))
+
+
+@pytest.fixture(scope="module")
+def in_process():
+    """Trainings of a comparison in this process, which saves a Python start each; their commands are kept."""
+    commands: list[list[str]] = []
+
+    def run(words, log, name):
+        assert words[1:4] == ["-m", "fastreid_privacy", "train"]
+        commands.append(words)
+        assert train(words[4:]) == 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "run_logged", run)
+        yield commands
+
+
+@pytest.fixture(scope="module")
+def compared(raw, grey, small_run, in_process, tmp_path_factory):
+    """The output of a comparison by the command, its file of methods and what it trained."""
+    folder = tmp_path_factory.mktemp("compared")
+    methods = folder / "methods.yml"
+    methods.write_text(
+        f"""data: {raw}
+reference: blur
+set:
+{overrides()}
+methods:
+  learned: {{config: {SMALL_CONFIG}}}
+  blur: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: conventional}}, sealed: true}}
+  finished: {{run: {small_run}}}
+  grey: {{protected: {grey}}}
+"""
+    )
+    parrots = []
+    with pytest.MonkeyPatch.context() as patch:  # training Re-ID for attacks has tests of its own
+        patch.setattr(
+            comparison,
+            "train_reid",
+            lambda folder, *_, **options: (
+                parrots.append((folder.name, options)) or small_run / "model_best.pth"
+            ),
+        )
+        words = ["--methods", methods, "--output", folder / "out", "--budget", 0.002, "--width", 8]
+        assert command.main([str(word) for word in [*words, "--device", "cpu"]]) == 0
+    return folder / "out", methods, list(in_process), parrots
+
+
+def result(compared) -> dict:
+    return json.loads((compared[0] / "compare.json").read_text())
+
+
+def test_base_is_trained_before_the_method_that_starts_from_it(compared):
+    output, _, commands, _ = compared
+    names = [Path(words[-1].partition("=")[2]).parent.name for words in commands]
+    assert names == ["blur", "learned"]
+    config = (output / "learned" / "config.yaml").read_text()
+    assert f"BASELINE_RANK1: {output / 'blur' / 'run' / 'results.json'}" in config
+
+
+def test_every_method_is_judged_by_one_stranger_and_learned_from_by_one_parrot(compared):
+    assert [name for name, _ in compared[3]] == ["stranger", *["parrot"] * 4]
+    assert {options["seed"] for _, options in compared[3]} == {0}
+
+
+def test_joint_figures_are_those_of_the_evaluator_on_the_stored_files(compared, raw):
+    output = compared[0]
+    subjects = read_subjects(str(raw), str(output / "blur" / "protected"))
+    model = load_observer(training.checkpoint_of(output / "blur" / "run"), "cpu", "joint")
+    views = {"OI": Files(subjects.size), "PI": Files(subjects.size, protected=True)}
+    found = result(compared)["methods"]["blur"]["utility"]["joint"]
+    for query, gallery in product(views, views):
+        labels = [
+            [np.array([getattr(each, key) for each in side]) for side in (subjects.query, subjects.gallery)]
+            for key in ("pid", "camid")
+        ]
+        expected = evaluate_retrieval(
+            model.look(views[query], subjects.query),
+            model.look(views[gallery], subjects.gallery),
+            *labels[0],
+            *labels[1],
+        )
+        ours = found[f"{query}-{gallery}"]
+        assert (ours["rank1"], ours["mAP"]) == pytest.approx((expected["Rank-1"], expected["mAP"]), abs=1e-4)
+
+
+def test_sealed_originals_are_opened_and_weighed(compared):
+    output = compared[0]
+    about = result(compared)["methods"]["blur"]
+    files = list((output / "blur" / "protected").glob("*/*.png"))
+    sealed = list((output / "blur" / "protected").glob("*/*.sealed"))
+    assert about["files"]["opened"] == about["files"]["images"] == len(files) == len(sealed)
+    mean = sum(file.stat().st_size for file in [*files, *sealed]) / len(files)
+    assert about["summary"]["bytes_per_image"] == pytest.approx(mean)
+    assert (about["summary"]["key"], about["summary"]["key_PSNR"]) == ("exact", None)
+
+
+def test_summaries_take_the_strongest_attack(compared):
+    methods = result(compared)["methods"]
+    learned, grey = methods["learned"]["summary"], methods["grey"]["summary"]
+    rows = methods["learned"]["attack"]["rows"]
+    attempts = [rows["A1"]["recovery"]["PSNR"], rows["A3"]["all"]["recovery"]["PSNR"]]
+    assert learned["recovered_PSNR"] == max([*attempts, learned["PSNR"]])
+    assert learned["key"] == "learned" and learned["key_PSNR"] == rows["A6"]["recovery"]["PSNR"]
+    assert grey["key"] == "none" and grey["joint_rank1"] is None and methods["grey"]["kind"] == "files"
+    used = methods["blur"]["utility"]["joint"]
+    mean = np.mean([used[setting]["rank1"] for setting in ("OI-PI", "PI-OI", "PI-PI")])
+    assert methods["blur"]["summary"]["joint_rank1"] == pytest.approx(mean)
+
+
+def test_gains_over_the_reference_have_intervals(compared):
+    methods = result(compared)["methods"]
+    gains = methods["learned"]["joint_minus_reference"]
+    for setting, gain in gains.items():
+        ours, theirs = (methods[name]["utility"]["joint"][setting]["rank1"] for name in ("learned", "blur"))
+        assert gain["difference"] == pytest.approx(ours - theirs, abs=1e-6)
+        assert gain["low"] <= gain["difference"] <= gain["high"]
+    assert methods["blur"]["joint_minus_reference"] == methods["grey"]["joint_minus_reference"] == {}
+
+
+def test_the_page_shows_every_method_and_fetches_nothing(compared):
+    page = (compared[0] / "compare.html").read_text()
+    for name in ("learned", "blur", "finished", "grey"):
+        assert f'<th scope="row">{name}</th>' in page
+    assert "http" not in page.replace("http-equiv", "")
+    for figure in ("recovery_joint", "stranger_joint", "recovery_protected_only"):
+        assert Image.open(compared[0] / "figures" / f"{figure}.png").size[0] == 900
+
+
+def test_what_is_finished_is_not_made_again(compared, monkeypatch, small_run):
+    output, methods, _, _ = compared
+    before = {
+        file: file.stat().st_mtime_ns for file in output.glob("*/*.json") if file.name != "settings.json"
+    }
+    monkeypatch.setattr(comparison, "train_reid", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(comparison, "run_attacks", lambda *_: pytest.fail("attacked again"))
+    request = CompareRequest(methods, output, budget=0.002, width=8, device="cpu")
+    assert result_of(request, *run_comparison(request)) == result(compared)
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+
+
+@pytest.mark.parametrize(("change", "named"), [({"budget": 0.003}, "budget"), ({"seed": 1}, "seed")])
+def test_other_settings_are_refused(compared, change, named):
+    output, methods, _, _ = compared
+    request = CompareRequest(methods, output, **{"budget": 0.002, "width": 8, "device": "cpu", **change})
+    with pytest.raises(UserError, match=rf"other settings \(.*{named}"):
+        run_comparison(request)
+
+
+def test_a_front_holds_whoever_nobody_beats():
+    draw = np.random.default_rng(0)
+    points = {f"m{index}": Point(*draw.integers(0, 6, 2).tolist()) for index in range(40)}
+    for name, point in points.items():
+        better = [
+            other
+            for other, (leak, use) in points.items()
+            if (leak < point.leak and use >= point.use) or (leak <= point.leak and use > point.use)
+        ]
+        assert beaten_by(point, points) == better
+        assert (name in front(points)) == (not better)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be KEY: value lines"),
+        ("methods: {a: {config: small.yml}}", "must name its data"),
+        ("data: SyntheticPedestrians", "names no methods"),
+        ("data: nowhere\nmethods: {a: {config: small.yml}}", "data: .*nowhere does not exist"),
+        ("data: SyntheticPedestrians\nmethods: {a: {config: gone.yml}}", "a: config: .*gone.yml does not"),
+        ("data: SyntheticPedestrians\nmethods: {a: {}}", "a must have one of config, run, protected, not 0"),
+        ("data: SyntheticPedestrians\nmethods: {a: {config: small.yml, run: .}}", "one of .*, not 2"),
+        ("data: SyntheticPedestrians\nmethods: {a: {run: ., set: {SEED: 1}}}", "set is for a config"),
+        ("data: SyntheticPedestrians\nmethods: {a: {protected: ., sealed: true}}", "sealed is for files"),
+        ("data: SyntheticPedestrians\nmethods: {a: {config: small.yml, sealed: 3}}", "true or false, not 3"),
+        ("data: SyntheticPedestrians\nmethods: {../a: {config: small.yml}}", "the name of a method"),
+        ("data: SyntheticPedestrians\nmethods: {a: {config: small.yml}, a: {run: .}}", "it has a twice"),
+        ("data: SyntheticPedestrians\nmethods: &m {a: {config: small.yml}}\nset: *m", "alias"),
+        ("data: SyntheticPedestrians\nreference: b\nmethods: {a: {run: .}}", "reference b is none"),
+        ("data: SyntheticPedestrians\nbudget: 1\nmethods: {a: {run: .}}", "has budget, but may have"),
+        ("data: SyntheticPedestrians\ntasks: {depth: x}\nmethods: {a: {run: .}}", "tasks has depth"),
+        ("data: [", "is no file of methods"),
+    ],
+)
+def test_a_file_of_methods_is_read_strictly(tmp_path, text, message):
+    (tmp_path / "small.yml").write_text("")
+    file = tmp_path / "methods.yml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_methods(file)
+
+
+@pytest.mark.parametrize(
+    ("about", "words", "message"),
+    [
+        ("{config: CONFIG, set: {SOLVER.MAX_EPOCHS: 3}}", [], "a: unknown config key SOLVER.MAX_EPOCHS"),
+        ("{run: EMPTY}", [], "a: .* holds no finished run"),
+        ("{config: CONFIG}", ["--schedule", "0"], "--schedule 0.0: give a share above 0"),
+        ("{config: CONFIG}", ["--budget", "-1"], "--budget -1.0: give a share"),
+        ("{config: CONFIG, set: {DATASETS.FOLDER.TRAIN: x}}", ["--seed", "-1"], "--seed -1: seeds are"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_trained(
+    raw, tmp_path, capsys, monkeypatch, about, words, message
+):
+    monkeypatch.setattr(training, "run_logged", lambda *_: pytest.fail("trained"))
+    (tmp_path / "empty").mkdir()
+    file = tmp_path / "methods.yml"
+    about = about.replace("CONFIG", str(SMALL_CONFIG)).replace("EMPTY", str(tmp_path / "empty"))
+    file.write_text(f"data: {raw}\nmethods: {{a: {about}}}\n")
+    given = ["--methods", str(file), "--output", str(tmp_path / "out"), "--device", "cpu", *words]
+    try:
+        code = command.main(given)
+    except SystemExit as left:  # argparse
+        code = left.code
+    assert code == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert re.search(message, said), said
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "configs" / "compare").glob("*.yml")))
+def test_shipped_comparisons_load_and_share_their_schedule(file):
+    methods = read_methods(file)
+    plan = training.Plan(methods.data, Path("out"), 1.0, 0, "cpu")
+    found = training.configs(plan, methods.methods)
+    kinds = [found[method.name].PRIVACY.PROTECTION for method in methods.methods]
+    assert kinds[0] == "none" and "learned" in kinds
+    learned = found["learned"].PRIVACY.UPGRADE.BASELINE_RANK1
+    assert learned == "out/blur/run/results.json" and methods.reference == "blur"
+    assert len({(cfg.SOLVER.MAX_EPOCH, tuple(cfg.INPUT.SIZE_TRAIN)) for cfg in found.values()}) == 1
+    assert not [method.name for method in methods.methods if method.protected or method.run]
