@@ -123,7 +123,7 @@ def run_attacks(request: AttackRequest) -> Outcome:
     check_request(request)
     subjects = read_subjects(request.raw, request.protected)
     targets = _targets(request, subjects, device)
-    rows = _rows(request, targets)
+    rows = _rows(request, targets[PROTECTED].key)
     pairs = _pairs(request, len(subjects.known))
     request.output.mkdir(parents=True, exist_ok=True)
     in_use = f"another attack writes to {request.output}; wait for its end, or choose another --output"
@@ -207,6 +207,8 @@ def _targets(request: AttackRequest, subjects: Subjects, device: str) -> dict[st
             PROTECTED, Files(subjects.size, protected=True), request.operator, _protecting(anonymizer), key
         )
     }
+    if anonymizer is not None and anonymizer.operator is not None and "A2" in _rows(request, key):
+        anonymizer.operator.refuse_unlabelled(f"--foreign {request.foreign} of row A2")
     for name in request.beside:
         targets[name] = Target(name, operated(raw, name), name, partial(operated, name=name))
     return targets
@@ -220,13 +222,13 @@ def _protecting(anonymizer: ImageMap | None) -> Callable[[View], View] | None:
     return lambda view: Mapped(view, at_size_of(anonymizer))
 
 
-def _rows(request: AttackRequest, targets: dict[str, Target]) -> list[str]:
+def _rows(request: AttackRequest, key: ImageMap | None) -> list[str]:
     if request.rows:
         return [row for row in HOLDS if row in request.rows]
     possible = {
         "A2": bool(request.model and request.foreign),
         "A4": request.model is not None,
-        "A6": targets[PROTECTED].key is not None,
+        "A6": key is not None,
     }
     return [row for row in HOLDS if possible.get(row, True)]
 

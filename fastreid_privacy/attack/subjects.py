@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..collection.source import Source, dataset_source, folder_source, is_dataset
+from ..collection.source import Source, dataset_source, folder_source, identity_number, is_dataset
 from ..compat.labels import MARKET_FOLDER
 from ..config import load_config
 from ..core.errors import UserError, brief, some_of
@@ -138,21 +137,13 @@ def _labelled(source: Source, files: Iterable[tuple[str, str, Path]]) -> list[tu
         raw = source.root / path
         if source.labels:
             for part, pid, camid in source.labels[path]:
-                found.append((part, Subject(name, _number(pid), _number(camid), raw, file)))
+                found.append((part, Subject(name, identity_number(pid), identity_number(camid), raw, file)))
             continue
         pid, camid = MARKET_FOLDER.read(raw)
         folders = [PARTS[each] for each in PurePosixPath(path).parts[:-1] if each in PARTS]
         if pid >= 0:
             found.append((folders[-1] if folders else None, Subject(name, pid, camid, raw, file)))
     return found
-
-
-def _number(label: int | str) -> int:
-    """A label as a number: the last digits of what fastreid names its training people."""
-    digits = re.search(r"-?\d+$", str(label))
-    if digits is None:
-        raise UserError(f"the label {label!r} of the data set ends in no number")
-    return int(digits[0])
 
 
 def _halves(subjects: list[Subject]) -> tuple[list[Subject], list[Subject], list[Subject]]:

@@ -58,15 +58,16 @@ class Operated:
 
     Attributes:
         raw: the view of the raw images.
-        operator: N×3×H×W, 0–255, and the seeds of its noise to the same.
+        operator: N×3×H×W, 0–255, the seeds of its noise and the people who are shown, to the same.
     """
 
     raw: View
-    operator: Callable[[Tensor, Tensor], Tensor]
+    operator: Callable[[Tensor, Tensor, Sequence[int]], Tensor]
 
     def __call__(self, subjects: Sequence[Subject]) -> Tensor:
         """The images: see :data:`View`."""
-        return quantize(self.operator(self.raw(subjects), path_seeds([each.name for each in subjects])))
+        seeds, people = path_seeds([each.name for each in subjects]), [each.pid for each in subjects]
+        return quantize(self.operator(self.raw(subjects), seeds, people))
 
 
 @dataclass(frozen=True)

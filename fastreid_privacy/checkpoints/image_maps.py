@@ -77,13 +77,19 @@ class ImageMap(nn.Module):
         self.runtime = "onnx" if isinstance(network, OnnxNetwork) else "torch"
         self.requires_grad_(False).eval()
 
+    @property
+    def needs_people(self) -> bool:
+        """Whether it is an operator that depends on who is shown."""
+        return self.operator is not None and self.operator.needs_people
+
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, people: Sequence[int] | None = None) -> Tensor:
         """Map images.
 
         Args:
             images: N×3×H×W, RGB 0–255, uint8 or float, on any device; H×W as in training (``size``) is what
                 the network knows best, other sizes must be halvable as often.
+            people: the identity of each image, for an operator that depends on it.
 
         Returns:
             The same shape, kind and device, 0–255.
@@ -95,26 +101,34 @@ class ImageMap(nn.Module):
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be N×3×H×W, got {tuple(images.shape)}")
         device = next((p.device for p in self.parameters()), images.device)
-        stored = self.storage(self.levels(images.to(device, torch.float32))).to(images.device)
+        levels = self.levels(images.to(device, torch.float32), people=people)
+        stored = self.storage(levels).to(images.device)
         return to_bytes(stored) if images.dtype == torch.uint8 else stored.to(images.dtype)
 
     @torch.no_grad()
-    def levels(self, images: Tensor, seeds: Sequence[int] | Tensor | None = None) -> Tensor:
+    def levels(
+        self,
+        images: Tensor,
+        seeds: Sequence[int] | Tensor | None = None,
+        people: Sequence[int] | None = None,
+    ) -> Tensor:
         """The mapped images before any storage.
 
         Args:
             images: float32 N×3×H×W, RGB 0–255, on the network's device.
             seeds: one whole number of at most 256 bits per image, on which alone conventional noise depends;
                 None: the default generator.
+            people: the identity of each image, for an operator that depends on it.
 
         Returns:
             float32, the same shape and device, nominally 0–255, neither rounded nor clamped.
 
         Raises:
-            UserError: when a network gives NaN or infinity, of which no picture can be made.
+            UserError: when a network gives NaN or infinity, of which no picture can be made, or people are
+                missing.
         """
         if self.operator is not None:
-            return self.operator(images, seeds).float()
+            return self.operator(images, seeds, people).float()
         assert self.network is not None
         half = self.precision != "float32"
         with torch.autocast(images.device.type, getattr(torch, self.precision), enabled=half):

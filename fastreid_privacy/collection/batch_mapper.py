@@ -33,17 +33,24 @@ class BatchMapper:
         self.key, self.lock, self.room = b"", threading.Lock(), Room()
 
     @overload
-    def __call__(self, pictures: Sequence[np.ndarray]) -> Sequence[np.ndarray]: ...
+    def __call__(
+        self, pictures: Sequence[np.ndarray], people: Sequence[int | None] | None = None
+    ) -> Sequence[np.ndarray]: ...
 
     @overload
-    def __call__(self, pictures: Sequence[np.ndarray | None]) -> Sequence[np.ndarray | None]: ...
+    def __call__(
+        self, pictures: Sequence[np.ndarray | None], people: Sequence[int | None] | None = None
+    ) -> Sequence[np.ndarray | None]: ...
 
-    def __call__(self, pictures: Sequence[np.ndarray | None]) -> Sequence[np.ndarray | None]:
+    def __call__(
+        self, pictures: Sequence[np.ndarray | None], people: Sequence[int | None] | None = None
+    ) -> Sequence[np.ndarray | None]:
         """Map a batch.
 
         Args:
             pictures: ``batch_size`` at most: uint8 H×W×3 RGB, of the network's size, of any where it has
                 none; None where there is no picture.
+            people: who is shown in each picture, for an operator that depends on it.
 
         Returns:
             As many of the same kind and size, None for None.
@@ -52,25 +59,31 @@ class BatchMapper:
             UserError: as of :meth:`ImageMap.levels`.
         """
         if self.image_map.size is None:  # a conventional operator, each picture in its own size
-            return [None if picture is None else self._map_alone(picture) for picture in pictures]
+            people = people or [None] * len(pictures)
+            return [
+                None if picture is None else self._map_alone(picture, person)
+                for picture, person in zip(pictures, people, strict=True)
+            ]
         if all(picture is None for picture in pictures):
             return list(pictures)
         batch = np.zeros((self.batch_size, *self.image_map.size, 3), np.uint8)
         for index, picture in enumerate(pictures):
             if picture is not None:
                 batch[index] = picture
-        mapped = self._map(batch)
+        filled = [*(people or ()), *[None] * self.batch_size][: self.batch_size]
+        mapped = self._map(batch, filled)
         return [None if picture is None else image for picture, image in zip(pictures, mapped, strict=False)]
 
-    def _map_alone(self, picture: np.ndarray) -> np.ndarray:
+    def _map_alone(self, picture: np.ndarray, person: int | None) -> np.ndarray:
         with self.room.taken(picture.shape[0] * picture.shape[1]):
-            return self._map(picture[None])[0]
+            return self._map(picture[None], [person])[0]
 
-    def _map(self, batch: np.ndarray) -> np.ndarray:
-        """N×H×W×3 uint8 to the same."""
+    def _map(self, batch: np.ndarray, people: Sequence[int | None]) -> np.ndarray:
+        """N×H×W×3 uint8 to the same; a place without a person has no picture, or an operator of no need."""
         device = next((weights.device for weights in self.image_map.parameters()), torch.device("cpu"))
         images = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
-        return to_pictures(self.image_map.levels(images, self._seeds(batch)))
+        told = [person or 0 for person in people] if any(person is not None for person in people) else None
+        return to_pictures(self.image_map.levels(images, self._seeds(batch), told))
 
     def _seeds(self, batch: np.ndarray) -> list[int] | None:
         """Of the noise of each picture: a keyed hash, all its 256 bits, of the picture's size and pixels."""

@@ -99,7 +99,8 @@ def protect_collection(
         if source.labels:
             about["labels"] = source.labels[job.name]
         pixels = resize(pixels, image_map.size) if image_map.size else pixels
-        return Loaded(pixels, about, content if seal else b"")
+        person = source.person(job.name) if image_map.needs_people else None
+        return Loaded(pixels, about, content if seal else b"", person)
 
     def finish(job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
         check_changed(loaded.pixels, mapped, conventional=conventional)

@@ -47,11 +47,13 @@ class Loaded:
         pixels: uint8 H×W×3, RGB.
         about: goes into the file's line of the manifest.
         content: of the file that was decoded, where it is to be sealed.
+        person: who is shown, where what is done depends on that.
     """
 
     pixels: np.ndarray
     about: dict = field(default_factory=dict)
     content: bytes = b""
+    person: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Work:
     Attributes:
         header: what files are made by; a run continues only what has the same.
         load: reads a job; raises UserError with the reason, without the path.
-        map_batch: the pictures of a whole batch, in its order, None where there is none, to as many.
+        map_batch: the pictures of a whole batch, in its order, None where there is none, and the person in
+            each, None where not told, to as many pictures.
         finish: a job, what was loaded and its mapped picture to the content of the file; may add to
             ``about``.
         stamp: tells whether a job's source was replaced since; None: sources are not looked at.
@@ -72,7 +75,7 @@ class Work:
 
     header: dict
     load: Callable[[Job], Loaded]
-    map_batch: Callable[[Sequence[np.ndarray | None]], Sequence[np.ndarray | None]]
+    map_batch: Callable[[Sequence[np.ndarray | None], Sequence[int | None]], Sequence[np.ndarray | None]]
     finish: Callable[[Job, Loaded, np.ndarray], bytes]
     stamp: Stamper | None = None
     repeatable: bool = True
@@ -119,7 +122,10 @@ def run(
         def whole(batch: Sequence[Job]) -> list[tuple[str, dict | str]]:
             loaded = [_load(job, work) for job in batch]
             try:
-                mapped = work.map_batch([None if isinstance(item, str) else item.pixels for item in loaded])
+                mapped = work.map_batch(
+                    [None if isinstance(item, str) else item.pixels for item in loaded],
+                    [None if isinstance(item, str) else item.person for item in loaded],
+                )
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise

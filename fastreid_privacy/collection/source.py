@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
+from ..compat.labels import MARKET_FOLDER
 from ..config import CfgNode
 from ..core.errors import UserError
 from ..core.files import read_file
@@ -42,6 +43,22 @@ class Source:
     unread: dict[str, str] = field(default_factory=dict)
     dataset: dict[str, str] = field(default_factory=dict)
     labels: dict[str, list[list]] = field(default_factory=dict)
+
+    def person(self, path: str) -> int:
+        """Who is shown in an image: by the data set's label, or by the name of the file.
+
+        Raises:
+            UserError: saying, without the path, why nothing tells it.
+        """
+        if not self.labels:
+            try:
+                return MARKET_FOLDER.read(path)[0]
+            except UserError:
+                raise UserError(f"its name tells no person; wanted is {MARKET_FOLDER.form}") from None
+        people = sorted({identity_number(pid) for _, pid, _ in self.labels[path]})
+        if len(people) > 1:
+            raise UserError(f"the data set has it as several people: {', '.join(map(str, people))}")
+        return people[0]
 
 
 def folder_source(root: str | Path, option: str = "--input", output: str | Path | None = None) -> Source:
@@ -92,6 +109,18 @@ def _number(label: int | str, prefix: str) -> int | str:
     """A label without its prefix, as a number where that can be written back as it was."""
     text = str(label).removeprefix(prefix)
     return int(text) if re.fullmatch(r"0|-?[1-9]\d*", text) else text
+
+
+def identity_number(label: int | str) -> int:
+    """A label of a data set as a number: the last digits of what fastreid names its training people.
+
+    Raises:
+        UserError: when it ends in none.
+    """
+    digits = re.search(r"-?\d+$", str(label))
+    if digits is None:
+        raise UserError(f"the label {label!r} of the data set ends in no number")
+    return int(digits[0])
 
 
 def is_dataset(name: str) -> bool:

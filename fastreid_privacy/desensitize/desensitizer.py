@@ -2,8 +2,11 @@
 
 A registered operator is a function ``f(images, ...)`` from N×3×H×W RGB 0–255, float or uint8, to the same.
 Its other parameters say by their names what it wants: ``scale`` (H / 256, to multiply lengths in pixels by),
-``seeds`` (one whole number of at most 256 bits per image, or None; secret where pictures are protected), and
-any option, that is any key of PRIVACY.DESENSITIZER in lower case, keys of your own included.
+``seeds`` (one whole number of at most 256 bits per image, or None; secret where pictures are protected),
+``people`` (the identity of each image, a list of whole numbers), and any option, that is any key of
+PRIVACY.DESENSITIZER in lower case, keys of your own included.
+
+An operator that asks for ``people`` always gets them: where nothing tells who is shown, it is refused.
 
 Example:
     >>> import torch
@@ -31,7 +34,7 @@ from . import operations
 REFERENCE_HEIGHT = 256
 LONGEST = 10_000  # pixels at that height: of sigma and block; further ones change nothing more
 STRONGEST_NOISE = 1_000  # times the value range
-PER_BATCH = ("scale", "seeds")  # what an operator may want that no config knows
+PER_BATCH = ("scale", "seeds", "people")  # what an operator may want that no config knows
 
 DESENSITIZER_REGISTRY = Registry("DESENSITIZER")
 
@@ -148,18 +151,34 @@ class Desensitizer(nn.Module):
         except ValueError as error:
             raise UserError(f"PRIVACY.DESENSITIZER: {error}") from error
 
-    def forward(self, images: Tensor, seeds: Sequence[int] | Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        images: Tensor,
+        seeds: Sequence[int] | Tensor | None = None,
+        people: Sequence[int] | Tensor | None = None,
+    ) -> Tensor:
         """Desensitize a batch.
 
         Args:
             images: N×3×H×W RGB, 0–255, float or uint8.
             seeds: One whole number of at most 256 bits per image, on which alone its noise depends; None: the
                 default generator.
+            people: The identity of each image; None: unknown.
 
         Returns:
             The desensitized images: same shape and range, uint8 for uint8, else float32.
+
+        Raises:
+            UserError: The operator depends on people, and they are unknown.
+            ValueError: There is not one identity per image.
         """
-        available = {"scale": images.shape[2] / REFERENCE_HEIGHT, "seeds": seeds}
+        available: dict[str, Any] = {"scale": images.shape[2] / REFERENCE_HEIGHT, "seeds": seeds}
+        if people is None:
+            self.refuse_unlabelled("these images")
+        elif self.needs_people:
+            available["people"] = [int(person) for person in people]
+            if len(people) != len(images):
+                raise ValueError(f"{len(images)} images need as many identities, got {len(people)}")
         per_batch = {option: available[option] for option in self.per_batch}
         return self.operator(images, **self.options, **per_batch)
 
@@ -167,6 +186,26 @@ class Desensitizer(nn.Module):
     def is_seeded(self) -> bool:
         """Whether the operator draws random numbers, from seeds."""
         return "seeds" in self.per_batch
+
+    @property
+    def needs_people(self) -> bool:
+        """Whether the operator depends on who is shown."""
+        return "people" in self.per_batch
+
+    def refuse_unlabelled(self, what: str) -> None:
+        """Refuse images of unknown people to an operator that depends on them.
+
+        Args:
+            what: which images, for the message.
+
+        Raises:
+            UserError: The operator depends on people.
+        """
+        if self.needs_people:
+            raise UserError(
+                f"the desensitizer {self.name} depends on the person, and nothing tells who is shown in "
+                f"{what}: take images of people who are known, or another desensitizer"
+            )
 
     def extra_repr(self) -> str:
         options = (f"{option}={value!r}" for option, value in self.options.items())

@@ -185,14 +185,17 @@ class PrivacyStages(ReidModel):
 
     # -- images in, images out: N×3×H×W, RGB, 0–255 ----------------------------------------------------------
 
-    def desensitize(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
-        """The conventionally desensitized images, as stored."""
-        return self.storage(self.desensitizer(images, seeds)).detach()
+    def desensitize(
+        self, images: Tensor, seeds: Tensor | None = None, people: Tensor | None = None
+    ) -> Tensor:
+        """The conventionally desensitized images, as stored; for ``people`` see :class:`Desensitizer`."""
+        return self.storage(self.desensitizer(images, seeds, people)).detach()
 
     def _desensitized_as_placed(self, batch: dict) -> Tensor:
         """The whole images of a batch, desensitized, then padded, cut and mirrored, as stored."""
         whole = batch["whole"].to(self.device, torch.float32)
-        return self.storage(placed(self.desensitizer(whole), batch["places"], *self.padding)).detach()
+        desensitized = self.desensitizer(whole, people=batch["targets"])
+        return self.storage(placed(desensitized, batch["places"], *self.padding)).detach()
 
     def protect(self, images: Tensor) -> Tensor:
         """The anonymizer's output, as stored (p̂); differentiable."""
@@ -227,7 +230,9 @@ class PrivacyStages(ReidModel):
             if self.protection == "none":
                 return self.reid_losses([images], targets)
             desensitized = (
-                self._desensitized_as_placed(batch) if "whole" in batch else self.desensitize(images)
+                self._desensitized_as_placed(batch)
+                if "whole" in batch
+                else self.desensitize(images, people=targets)
             )
             if self.protection == "conventional":
                 return self.reid_losses([images, desensitized], targets)
@@ -317,7 +322,8 @@ class PrivacyStages(ReidModel):
         """Images of every domain that the model has, as stored, and their Re-ID features.
 
         Args:
-            batch: fastreid's: images N×3×H×W 0–255 and img_paths (which seed the noise).
+            batch: fastreid's: images N×3×H×W 0–255, img_paths (which seed the noise), and targets, the
+                people, for a desensitizer that depends on them.
             flip: average the features of each image and its mirror image (``TEST.FLIP``).
 
         Returns:
@@ -336,7 +342,8 @@ class PrivacyStages(ReidModel):
     def domain_images(self, batch: dict) -> dict[str, Tensor]:
         """The images of :meth:`extract_domains` alone."""
         raw = batch["images"].to(self.device, torch.float32)
-        images = {"OI": raw, "DI": self.desensitize(raw, path_seeds(batch["img_paths"]))}
+        seeds = path_seeds(batch["img_paths"])
+        images = {"OI": raw, "DI": self.desensitize(raw, seeds, batch.get("targets"))}
         if self.protection == "learned":
             images["PI"] = self.protect(raw)
             if self.recovery is not None:

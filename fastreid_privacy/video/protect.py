@@ -57,11 +57,13 @@ def protect_video(
         their line numbers.
 
     Raises:
-        UserError: when the video cannot be read, boxes and frames do not belong together, no frame has a box,
-            too little would change, the file changes while it is to be sealed, or the output folder is no
-            place for it.
+        UserError: when the method depends on the person, the video cannot be read, boxes and frames do not
+            belong together, no frame has a box, too little would change, the file changes while it is to be
+            sealed, or the output folder is no place for it.
     """
     source, output, seal = Path(source), Path(output), options.seal
+    if image_map.operator is not None:
+        image_map.operator.refuse_unlabelled(f"the boxes of a video ({source})")
     check_apart(source, output)
     stamp = stamper(options.pseudonym_key)
     read_hash = _hash(source) if seal else ""
