@@ -19,6 +19,7 @@ from ..config import image_device
 from ..core.errors import UserError, say
 from ..core.kept import keep_settings, read_kept, write_kept
 from ..core.lock import locked
+from ..core.projects import about_projects
 from ..desensitize import DESENSITIZER_REGISTRY
 from ..report.pictures import image_strip, save_png
 from . import measures
@@ -280,6 +281,7 @@ def _settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any]:
         "foreign": request.foreign,
         "parrots": sorted(request.parrots),
         "torch": torch.__version__,
+        "projects": about_projects() or None,  # of cells that an older version made there is none
     }
     for option in ("model", "recovery_key", "stranger"):
         path = getattr(request, option)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.files import write_atomically
+from ..core.projects import about_projects
 from ..core.version import __version__
 from . import measures
 from .grid import PROTECTED, REFERENCE, AttackRequest, Outcome
@@ -33,6 +34,7 @@ def result_of(request: AttackRequest, outcome: Outcome) -> dict[str, Any]:
         "raw": request.raw,
         "protected": request.protected,
         "version": __version__,
+        "projects": about_projects(),
         "budget": request.budget,
         "seeds": list(request.seeds),
         "images": {

@@ -6,7 +6,6 @@ protected ones it is the parrot, which learned from the released files themselve
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ..config import changed, load_config
 from ..core.files import write_atomically
 from ..core.images import to_pictures
 from ..report.pictures import save_png
-from ..reproduce.runs import run_logged
+from ..reproduce.runs import run_logged, training_command
 from .subjects import Subject, Subjects
 from .views import View, batches
 
@@ -80,8 +79,7 @@ def train_reid(
     )
     config = folder / "config.yaml"
     write_atomically(config, lambda file: file.write(cfg.dump().encode()))
-    words = [sys.executable, "-m", "fastreid_privacy", "train", "--resume", f"--config-file={config}"]
-    run_logged(words, folder / LOG, "training a Re-ID model for the attack")
+    run_logged(training_command(config), folder / LOG, "training a Re-ID model for the attack")
     return checkpoint
 
 

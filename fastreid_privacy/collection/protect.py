@@ -14,6 +14,7 @@ from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
 from ..core.files import check_length, read_regular, write_atomically, write_private
 from ..core.pictures import LARGEST_FILE, read_picture, resize
+from ..core.projects import about_projects
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
 from ..manifest import SEALED, Manifest
@@ -157,6 +158,7 @@ def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: 
         "pseudonyms": options.pseudonym_key is not None,
         "sealed": options.seal is not None,
         **({"recipient": options.seal.recipient} if options.seal else {}),
+        **({"projects": projects} if (projects := about_projects()) else {}),
     }
     if image_map.operator is not None and image_map.operator.is_seeded:
         header["noise"] = STREAM  # what an older version began has other noise, and is not continued

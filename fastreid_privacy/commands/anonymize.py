@@ -14,12 +14,13 @@ from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
 from ..config import changed, load_config
 from ..core.errors import UserError, exit_code, one_line, say
+from ..core.projects import load_projects
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..desensitize.desensitizer import option_keys
 from ..keys.sealing import read_sealer
 from ..manifest import MANIFEST
 from ..model.storage import ImageStorage
-from .options import add_run_options, check_pairs
+from .options import add_project_option, add_run_options, check_pairs
 from .parsers import command_parser
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
 
@@ -102,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         "replaced, sealed originals too",
     )
     add_run_options(parser)
+    add_project_option(parser)
     add_video_options(parser)
     parser.add_argument(
         "options",
@@ -114,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _anonymize(options: argparse.Namespace) -> None:
+    load_projects(options.project)
     _refuse_unread_keys(options)
     image_map, method = _image_map(options)
     protection = ProtectionOptions(

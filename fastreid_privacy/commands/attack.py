@@ -12,8 +12,9 @@ from ..attack.page import write_page
 from ..attack.rows import HOLDS
 from ..attack.stored import result_of, save_result, table
 from ..core.errors import exit_code, say
+from ..core.projects import load_projects
 from ..keys.passphrase import read_passphrase
-from .options import add_device_option, add_passphrase_options, positive, words
+from .options import add_device_option, add_passphrase_options, add_project_option, positive, words
 from .parsers import command_parser
 
 
@@ -84,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--width", type=positive, default=24, help="channels of the attacker's first layer (default 24)"
     )
+    add_project_option(parser)
     add_device_option(parser)
     add_passphrase_options(parser)
     return parser
@@ -93,7 +95,9 @@ def _attack(options: argparse.Namespace) -> None:
     def passphrase() -> str:
         return read_passphrase(options.passphrase_env, options.passphrase_fd)
 
-    named = {name: value for name, value in vars(options).items() if not name.startswith("passphrase_")}
+    load_projects(options.project)
+    apart = ("passphrase_env", "passphrase_fd", "project")
+    named = {name: value for name, value in vars(options).items() if name not in apart}
     request = AttackRequest(**named, passphrase=passphrase)
     outcome = run_attacks(request)
     result = result_of(request, outcome)

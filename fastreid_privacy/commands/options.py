@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
+from pathlib import Path
 
 from ..checkpoints.image_maps import PRECISIONS, RUNTIMES
 from ..config import default_config, flat_keys
@@ -80,6 +81,18 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 def words(text: str) -> tuple[str, ...]:
     """Words between commas, each once, for argparse."""
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def add_project_option(parser: argparse.ArgumentParser) -> None:
+    """``--project``: read with :func:`fastreid_privacy.core.projects.load_projects`, before all else."""
+    parser.add_argument(
+        "--project",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FOLDER",
+        help="folder whose Python package registers operators or networks: its code is run; may be repeated",
+    )
 
 
 def add_passphrase_options(parser: argparse.ArgumentParser) -> None:

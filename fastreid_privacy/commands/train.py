@@ -19,13 +19,14 @@ from fastreid.utils.logger import setup_logger
 from .. import compat
 from ..config import load_config
 from ..core.errors import exit_code
+from ..core.projects import load_projects
 from ..core.version import __version__
 from ..training.evaluate_only import evaluate_only
 from ..training.experiment import hold_folder, run_experiment
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
 from ..training.trainer import without_user_error_tracebacks
-from .options import check_pairs
+from .options import add_project_option, check_pairs
 from .parsers import command_parser
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def build_parser(
     # a free port; fastreid's fixed one lets two runs on a machine collide
     parser.set_defaults(dist_url="auto")
     parser.add_argument("--output", metavar="DIR", help="folder of the run: short for OUTPUT_DIR DIR")
+    add_project_option(parser)
     return parser
 
 
@@ -61,6 +63,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
     def train() -> None:
         check_pairs(parser, pairs, words)
+        load_projects(request.projects)
         cfg = preflight(request)
         compat.launch(
             main,
@@ -86,11 +89,13 @@ def request_of(args: argparse.Namespace) -> TrainingRequest:
         machines=args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
+        projects=tuple(str(folder.absolute()) for folder in getattr(args, "project", ())),
     )
 
 
 def main(request: TrainingRequest) -> None:
     """What each process does."""
+    load_projects(request.projects)
     cfg = load_config(request.config_file, request.overrides)
     with hold_folder(cfg):
         _run(cfg, request)

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..config import RUN_KEYS, comparable, differing, load_config
 from ..core import lock
 from ..core.errors import UserError
+from ..core.projects import project_words
 from ..data.loaders import validation_split
 from ..training.preflight import check_writable, preflight
 from ..training.request import TrainingRequest
@@ -129,11 +130,16 @@ def command(reproduction: Reproduction, run: Run) -> list[str]:
     """The command of a run's process."""
     if run.trains:
         file = reproduction.folder(run) / CONFIG_FILE
-        words = ["--resume", f"--config-file={file}", f"--num-gpus={reproduction.processes}"]
-        return [sys.executable, "-m", "fastreid_privacy", "train", *words]
+        return training_command(file, f"--num-gpus={reproduction.processes}")
     full, upper_bound = reproduction.folder(run).parent, reproduction.folder(Run("upper_bound", run.seed))
     words = [str(full), str(upper_bound), reproduction.config.MODEL.DEVICE]
     return [sys.executable, "-m", "fastreid_privacy.commands.raw_agw", *words]
+
+
+def training_command(config: Path, *more: str) -> list[str]:
+    """The command that trains what a config describes, or goes on with it, with this process's projects."""
+    words = [*project_words(), "--resume", f"--config-file={config}", *more]
+    return [sys.executable, "-m", "fastreid_privacy", "train", *words]
 
 
 def _make(reproduction: Reproduction, run: Run, descriptor: int | None, progress: Progress) -> None:

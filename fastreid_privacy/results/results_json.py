@@ -14,6 +14,7 @@ from fastreid.config import CfgNode
 from ..core.errors import UserError
 from ..core.files import read_file, write_atomically
 from ..core.json_text import parse_json
+from ..core.projects import about_projects
 from .shape import check_shape
 
 SCHEMA = 1
@@ -88,6 +89,7 @@ def build_results(
         "version": version,
         "seed": cfg.SEED,
         "storage": cfg.PRIVACY.STORAGE,
+        "projects": about_projects(),
         "retrieval": evaluation["retrieval"],
         "image_quality": evaluation["image_quality"],
         "validation": record["validation"].get(tested, {}),

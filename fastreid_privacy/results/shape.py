@@ -105,6 +105,7 @@ PARTS: dict[str, Check] = {
     "checks": _listed(_check_of_training),
     "upgrades": _listed(_check_of_training),
     "versus_baseline": _named(_gain),
+    "projects": _listed(_named(_text)),
     "baseline": _other_model,
     "upper_bound": _other_model,
 }

@@ -18,6 +18,7 @@ class TrainingRequest:
         machines: each runs the same command.
         machine_rank: which of them this one is, from 0.
         dist_url: where the processes meet; "auto": a free port of this machine.
+        projects: folders whose packages each process imports first.
     """
 
     config_file: str = ""
@@ -28,3 +29,4 @@ class TrainingRequest:
     machines: int = 1
     machine_rank: int = 0
     dist_url: str = "auto"
+    projects: tuple[str, ...] = ()
