@@ -330,7 +330,7 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path, colours, caps
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--rows", "A9"], "--rows knows A0, A1, A2, A3, A4, A6, not A9"),
+        (["--rows", "A9"], "--rows knows A0, A1, A2, A3, A4, A5, A6, not A9"),
         (["--beside", "smear"], "--beside knows"),
         (["--operator", "smear"], "--operator knows"),
         (["--parrots", "vgg"], "--parrots knows resnet18, osnet, mobilenet, not vgg"),

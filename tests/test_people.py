@@ -15,8 +15,9 @@ from fastreid.utils.events import EventStorage
 from PIL import Image
 
 from fastreid_privacy import UserError, load_config
-from fastreid_privacy.attack.grid import AttackRequest, run_attacks
-from fastreid_privacy.attack.subjects import Subject
+from fastreid_privacy.attack import targets
+from fastreid_privacy.attack.request import AttackRequest
+from fastreid_privacy.attack.subjects import Subject, Subjects
 from fastreid_privacy.attack.views import Files, operated
 from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.collection.batch_mapper import BatchMapper
@@ -164,19 +165,18 @@ def test_an_attack_tells_its_subjects(badge, tmp_path):
     assert seen.mean((1, 2, 3)).tolist() == [7, 9]
 
 
-def test_foreign_images_of_an_attack_are_nobodys(badge, small_dataset, tmp_path, monkeypatch):
-    """Row A2 of a checkpoint of Base: the attacker cannot put images of nobody through the operator."""
-    from fastreid_privacy.attack import grid
-
-    base = ImageMap(None, Desensitizer("badge"), ImageStorage("png"), (64, 32))
+def test_foreign_images_of_an_attack_are_nobodys(badge, tmp_path, monkeypatch):
+    """Row A2: the attacker cannot put images of nobody through the operator, of Base or beside it."""
+    base = ImageMap(None, Desensitizer("badge"), ImageStorage("png"), (4, 2))
     config = load_config(SMALL_CONFIG, ["PRIVACY.PROTECTION", "conventional"])
-    monkeypatch.setattr(grid, "read_trained", lambda path: type("Trained", (), {"cfg": config}))
-    monkeypatch.setattr(grid, "load_anonymizer", lambda path, device: base)
-    raw = str(next(small_dataset.glob("SyntheticPedestrians*")))
-    request = AttackRequest(raw, raw, tmp_path / "out", model=Path("base.pth"), foreign=raw, device="cpu")
-    with pytest.raises(UserError, match=r"depends on the person.*--foreign"):
-        run_attacks(request)
-    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(targets, "read_trained", lambda path: type("Trained", (), {"cfg": config}))
+    monkeypatch.setattr(targets, "load_anonymizer", lambda path, device: base)
+    request = AttackRequest(
+        "raw", "protected", tmp_path, model=Path("base.pth"), foreign="other", beside=("badge", "blur")
+    )
+    made = targets.make_targets(request, Subjects([], [], [], (4, 2), 0), "cpu")
+    reason = "badge depends on the person, and nobody is known in foreign images"
+    assert [made[name].impossible("A2") for name in ("protected", "badge", "blur")] == [reason, reason, ""]
 
 
 def test_other_operators_need_no_names(tmp_path):

@@ -6,10 +6,14 @@ Only files are needed, raw and protected ones of the same names, so any tool's o
     views           the same images raw, protected, and under the conventional operators beside
     learned         rows A2 and A3: a U-Net learns the way back, from pairs
     inversion       row A1: a known operator is undone, without learning
+    differencing    row A5: a mask that images share is taken off one and undone on another
+    keyed           row A5: keys that are nearly right, and labels that are guessed
     observers       who looks for people: a stranger's Re-ID model of raw images, the authorised one
     stranger        training a Re-ID model for an attack
     measures        the columns: recovery, linkage, singling out, membership, what shines through
     rows            what each row does, cell by cell
+    request         what is asked for
+    targets         the protected files, and those beside them
     grid            all cells, continued after a kill
     stored          attack.json
     page            attack.html

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,78 +12,23 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..checkpoints.image_maps import ImageMap, load_anonymizer, load_recovery
-from ..checkpoints.reading import read_trained
 from ..config import image_device
 from ..core.errors import UserError, say
 from ..core.kept import keep_settings, read_kept, write_kept
 from ..core.lock import locked
 from ..core.projects import about_projects
-from ..desensitize import DESENSITIZER_REGISTRY
 from ..report.pictures import image_strip, save_png
 from . import measures
-from .learned import FULL_STEPS, Attacker
+from .learned import Attacker
 from .observers import Observer, load_observer
+from .request import REFERENCE, AttackRequest, check_request
 from .rows import HOLDS, Cell, Found, Means, Target, attack, cells
-from .stranger import BACKBONES, EPOCHS, train_reid
+from .stranger import train_reid
 from .subjects import Subjects, read_foreign, read_subjects
-from .views import Files, Held, Mapped, Operated, View, at_size_of, operated
+from .targets import PROTECTED, make_targets
+from .views import Files, Held, View
 
-PROTECTED = "protected"  # the name of the target that is attacked
 LEAKED = ("64", "all")  # pairs of row A3, where nothing is said
-REFERENCE = "blur"  # whose rank-1 the others are compared with
-
-
-@dataclass(frozen=True)
-class AttackRequest:
-    """What the command is asked for.
-
-    Attributes:
-        raw, protected: folders in Market-1501 naming, or data sets by name.
-        output: folder of the result; a run that was interrupted there goes on.
-        rows: of ``HOLDS``; empty: all that can be made with what is given.
-        pairs: numbers of leaked pairs, or "all"; empty: 64 and all.
-        budget: share of the full training of attackers, above 0.
-        seeds: of what is trained; the strongest attack counts.
-        beside: conventional operators that are attacked in the same way.
-        operator: whose inverse is tried on the protected files.
-        model: a checkpoint whose anonymizer and Re-ID the attacker holds.
-        recovery_key: the right key, where it is no part of ``model``.
-        passphrase: asked for that of an encrypted key.
-        foreign: raw images of other people.
-        stranger: a Re-ID model of raw images, which saves training one.
-        parrots: backbones of Re-ID that learn from the protected files.
-        width: channels of the attacker's network.
-        device: auto, cpu, cuda or cuda:N.
-    """
-
-    raw: str
-    protected: str
-    output: Path
-    rows: Sequence[str] = ()
-    pairs: Sequence[str] = ()
-    budget: float = 0.05
-    seeds: Sequence[int] = (0,)
-    beside: Sequence[str] = ("blur", "pixelate", "noise", "mask")
-    operator: str = "blur"
-    model: Path | None = None
-    recovery_key: Path | None = None
-    passphrase: Callable[[], str] | None = field(default=None, repr=False)
-    foreign: str = ""
-    stranger: Path | None = None
-    parrots: Sequence[str] = ()
-    width: int = 24
-    device: str = "auto"
-
-    @property
-    def steps(self) -> int:
-        """Of the attacker's network."""
-        return max(1, round(FULL_STEPS * self.budget))
-
-    @property
-    def epochs(self) -> int:
-        """Of a Re-ID model that is trained for the attack: two at least, for fastreid's schedule."""
-        return max(2, round(EPOCHS * self.budget))
 
 
 @dataclass(frozen=True)
@@ -123,8 +67,10 @@ def run_attacks(request: AttackRequest) -> Outcome:
     device = image_device(request.device, "--device")
     check_request(request)
     subjects = read_subjects(request.raw, request.protected)
-    targets = _targets(request, subjects, device)
-    rows = _rows(request, targets[PROTECTED].key)
+    targets = make_targets(request, subjects, device)
+    rows = _rows(request, targets)
+    if rows == ["A5"] and (reason := targets[PROTECTED].keyless):
+        raise UserError(f"row A5 is of keyed methods, and {reason}: choose other --rows")
     pairs = _pairs(request, len(subjects.known))
     request.output.mkdir(parents=True, exist_ok=True)
     in_use = f"another attack writes to {request.output}; wait for its end, or choose another --output"
@@ -146,7 +92,10 @@ def run_attacks(request: AttackRequest) -> Outcome:
         found: dict[Cell, Found] = {}
         wanted = list(cells(rows, list(targets.values()), pairs, request.seeds))
         for number, cell in enumerate(wanted, 1):
-            found[cell] = _read(kept, cell) or _made(kept, cell, means, f"{number} of {len(wanted)}")
+            if reason := targets[cell.target].impossible(cell.row):
+                found[cell] = Found({"not_applicable": reason})
+            else:
+                found[cell] = _read(kept, cell) or _made(kept, cell, means, f"{number} of {len(wanted)}")
         views = {name: Held(target.view, subjects.query) for name, target in targets.items()}
         return Outcome(
             found,
@@ -160,76 +109,14 @@ def run_attacks(request: AttackRequest) -> Outcome:
         )
 
 
-def check_request(request: AttackRequest) -> None:
-    """Refuse what can be found wrong without looking at an image.
-
-    Raises:
-        UserError: naming the option.
-    """
-    unknown = {
-        "--rows": sorted(set(request.rows) - set(HOLDS)),
-        "--beside": sorted(set(request.beside) - set(DESENSITIZER_REGISTRY._obj_map)),
-        "--operator": sorted({request.operator} - set(DESENSITIZER_REGISTRY._obj_map)),
-        "--parrots": sorted(set(request.parrots) - set(BACKBONES)),
-    }
-    known = {"--rows": list(HOLDS), "--parrots": list(BACKBONES)}
-    for option, names in unknown.items():
-        if names:
-            choices = ", ".join(known.get(option, list(DESENSITIZER_REGISTRY._obj_map)))
-            raise UserError(f"{option} knows {choices}, not {', '.join(names)}")
-    if not 0 < request.budget <= 10:
-        raise UserError(
-            f"--budget {request.budget}: give a share of the full attack above 0, such as 0.05 or 1"
-        )
-    missing = {
-        "A2": not (request.model and request.foreign) and "--model and --foreign",
-        "A4": not request.model and "--model",
-        "A6": not (request.model or request.recovery_key) and "--recovery-key or --model",
-    }
-    for row in request.rows:
-        if missing.get(row):
-            raise UserError(
-                f"row {row} is of an attacker who holds {HOLDS[row]}: name it with {missing[row]}"
-            )
-
-
-def _targets(request: AttackRequest, subjects: Subjects, device: str) -> dict[str, Target]:
-    raw = Files(subjects.size)
-    anonymizer = key = None
-    if request.model is not None:
-        cfg = read_trained(request.model).cfg
-        anonymizer = load_anonymizer(request.model, device) if cfg.PRIVACY.PROTECTION != "none" else None
-        if request.recovery_key is None and cfg.PRIVACY.PROTECTION == "learned" and cfg.PRIVACY.LAMBDA_REC:
-            key = load_recovery(request.model, device)
-    if request.recovery_key is not None:
-        key = load_recovery(request.recovery_key, device, request.passphrase)
-    targets = {
-        PROTECTED: Target(
-            PROTECTED, Files(subjects.size, protected=True), request.operator, _protecting(anonymizer), key
-        )
-    }
-    if anonymizer is not None and anonymizer.operator is not None and "A2" in _rows(request, key):
-        anonymizer.operator.refuse_unlabelled(f"--foreign {request.foreign} of row A2")
-    for name in request.beside:
-        targets[name] = Target(name, operated(raw, name), name, partial(operated, name=name))
-    return targets
-
-
-def _protecting(anonymizer: ImageMap | None) -> Callable[[View], View] | None:
-    if anonymizer is None:
-        return None
-    if anonymizer.operator is not None:
-        return lambda view: Operated(view, anonymizer.levels)
-    return lambda view: Mapped(view, at_size_of(anonymizer))
-
-
-def _rows(request: AttackRequest, key: ImageMap | None) -> list[str]:
+def _rows(request: AttackRequest, targets: dict[str, Target]) -> list[str]:
     if request.rows:
         return [row for row in HOLDS if row in request.rows]
     possible = {
         "A2": bool(request.model and request.foreign),
         "A4": request.model is not None,
-        "A6": key is not None,
+        "A5": not targets[PROTECTED].keyless,
+        "A6": targets[PROTECTED].key is not None,
     }
     return [row for row in HOLDS if possible.get(row, True)]
 
@@ -277,7 +164,7 @@ def _settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any]:
         "protected": request.protected,
         "budget": request.budget,
         "width": request.width,
-        "operator": request.operator,
+        "operator": request.operator or REFERENCE,
         "foreign": request.foreign,
         "parrots": sorted(request.parrots),
         "torch": torch.__version__,
@@ -286,7 +173,8 @@ def _settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any]:
     for option in ("model", "recovery_key", "stranger"):
         path = getattr(request, option)
         given[option] = hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None
-    return {**given, "files": files.hexdigest()}
+    near = [hashlib.sha256(path.read_bytes()).hexdigest() for path in request.near_keys]
+    return {**given, "near_keys": near or None, "files": files.hexdigest()}
 
 
 def _made(folder: Path, cell: Cell, means: Means, place: str) -> Found:

@@ -12,9 +12,10 @@ from ..core.files import write_atomically
 from ..core.images import png_bytes, to_pictures
 from ..report.page import data_uri, render
 from ..report.pictures import image_strip
-from .grid import PROTECTED, Outcome
+from .grid import Outcome
 from .rows import HOLDS, Cell, shown
 from .stored import strongest
+from .targets import PROTECTED
 
 PAGE = "attack.html"
 MOST_EXPOSED = 6  # images
@@ -40,6 +41,7 @@ def write_page(result: Mapping[str, Any], outcome: Outcome, folder: Path) -> Pat
         visible={name: each["visible"] for name, each in targets.items()},
         quality={name: each["protected_quality"] for name, each in targets.items()},
         best=strongest(result["rows"]),
+        keyed=keyed_lines({name: each["rows"].get("A5", {}) for name, each in targets.items()}),
         strips=_strips(result, outcome, folder),
         exposed=_exposed(outcome),
         holds=HOLDS,
@@ -101,6 +103,41 @@ def _cell(cell: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
         said = word(float("nan"), strongest_way, link["chance"], link["raw"])
         return {"lines": lines, "word": said, "why": ""}
     return {"lines": ["–"], "word": "", "why": cell.get("not_applicable", "")}
+
+
+def keyed_lines(cells: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """What row A5 found besides its cell: each line's title, and its text for each target; [] without it.
+
+    Args:
+        cells: of row A5, by target.
+    """
+    lines: dict[str, dict[str, str]] = {}
+    for target, cell in cells.items():
+        if "differencing" not in cell:
+            continue
+        taken = cell["differencing"]
+        lines.setdefault("undone", {})[target] = f"{taken['chosen']} ({taken['queries']:,} queries)"
+        for name, psnr in taken["PSNR_on_known_people"].items():
+            lines.setdefault(f"known people: {name}", {})[target] = _db(psnr)
+        for name, shares in cell["two_images"].items():
+            if name != "pairs":
+                said = " / ".join(
+                    "–" if shares[whose] is None else f"{shares[whose]:.2f}"
+                    for whose in ("same_person", "other_people")
+                )
+                lines.setdefault(f"two images, {name}: same person / others", {})[target] = said
+        for name, figures in cell.get("near_keys", {}).items():
+            said = figures.get("refused") or f"{_db(figures['PSNR'])}, SSIM {figures['SSIM']:.3f}"
+            lines.setdefault(f"near key: {name}", {})[target] = said
+        if guessed := cell.get("guessed_labels"):
+            said = f"{guessed['found']:.1f} % of {guessed['images']} ({guessed['chance']:.2f} % by chance)"
+            title = f"labels guessed, 0 to {guessed['labels'] - 1:,}"
+            lines.setdefault(title, {})[target] = f"{said}, {_db(guessed['PSNR'])}"
+    return [(title, [texts.get(name, "–") for name in cells]) for title, texts in lines.items()]
+
+
+def _db(psnr: float | None) -> str:
+    return "identical" if psnr is None else f"{psnr:.2f} dB"
 
 
 def _strips(result: Mapping[str, Any], outcome: Outcome, folder: Path) -> list[tuple[str, str, str]]:

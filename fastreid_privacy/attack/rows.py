@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.images import to_pictures
+from ..desensitize import Desensitizer
 from . import measures
+from .differencing import difference, two_images
 from .inversion import OPERATORS, best_inversion
+from .keyed import NearKeys, guess_labels, recovered_by
 from .learned import Attacker
 from .observers import Observer, load_observer
 from .stranger import train_reid
@@ -27,6 +30,7 @@ HOLDS = {
     "A2": "the anonymizer, and foreign raw images",
     "A3": "leaked pairs of raw and protected files",
     "A4": "the authorised Re-ID model",
+    "A5": "originals of other images, near keys",
     "A6": "the right key",
 }
 SHOWN = 6  # queries in the pictures
@@ -40,10 +44,13 @@ class Target:
     Attributes:
         name: "protected", or the operator's.
         view: the protected images of subjects.
-        operator: whose inverse row A1 tries; "" where there is none to try.
+        operator: whose inverse row A1 tries.
         protect: raw images of other people to protected ones, as who holds the anonymizer makes them; None:
             nobody holds it.
         key: what the right key recovers; None: there is no key.
+        keyless: why the method has no key at all; "": it has one, or may have one.
+        near: keys that are not the right one.
+        personal: the operator that made it, where it depends on the person.
     """
 
     name: str
@@ -51,6 +58,21 @@ class Target:
     operator: str
     protect: Callable[[View], View] | None = None
     key: ImageMap | None = None
+    keyless: str = ""
+    near: NearKeys = field(default_factory=dict)
+    personal: Desensitizer | None = None
+
+    def impossible(self, row: str) -> str:
+        """Why a row cannot be made of this target; "": it can."""
+        undone = self.operator in OPERATORS
+        if row == "A2" and self.personal is not None:
+            return f"{self.personal.name} depends on the person, and nobody is known in foreign images"
+        return {
+            "A1": "" if undone else f"{self.operator} leaves nothing to undo",
+            "A2": "" if self.protect else "nobody holds the anonymizer: name it with --model",
+            "A5": self.keyless,
+            "A6": "" if self.key else "there is no key",
+        }.get(row, "")
 
 
 @dataclass(frozen=True)
@@ -158,7 +180,7 @@ def cells(
 
 
 def attack(cell: Cell, means: Means) -> Found:
-    """Make one attack."""
+    """Make one attack, which is possible."""
     target = means.targets[cell.target]
     start = time.perf_counter()
     found = _ROWS[cell.row](cell, target, means)
@@ -216,16 +238,13 @@ def _parrots(cell: Cell, target: Target, means: Means) -> dict[str, Any]:
 
 
 def _inverted(cell: Cell, target: Target, means: Means) -> Found:
-    if target.operator not in OPERATORS:
-        return Found({"not_applicable": f"{target.operator or 'no operator'} leaves nothing to undo"})
     way, undo = best_inversion(target.operator, means.raw, means.subjects.known)
     attacker = {"network": way, "operator": target.operator, "images": 0, "steps": 0}
     return _recovered(Mapped(target.view, undo), means, attacker)
 
 
 def _learned_elsewhere(cell: Cell, target: Target, means: Means) -> Found:
-    if target.protect is None:
-        return Found({"not_applicable": "nobody holds the anonymizer: name it with --model"})
+    assert target.protect is not None
     seen = target.protect(means.raw)
     recovery = means.attacker.learn(seen, means.raw, means.foreign, cell.seed, cell.name)
     return _recovered(Mapped(target.view, recovery), means, _network(means, len(means.foreign)))
@@ -249,17 +268,46 @@ def _authorised(cell: Cell, target: Target, means: Means) -> Found:
 
 
 def _with_the_key(cell: Cell, target: Target, means: Means) -> Found:
-    if target.key is None:
-        return Found({"not_applicable": "there is no key"})
+    assert target.key is not None
     return _recovered(
         Mapped(target.view, at_size_of(target.key)), means, {"network": "the key", "images": 0, "steps": 0}
     )
 
 
-def _recovered(view: View, means: Means, attacker: dict[str, Any]) -> Found:
-    """How near the recovered queries come to the raw ones, and who is recognised on them."""
-    subjects = means.subjects
-    view = Held(view, subjects.query)
+def _with_other_keys(cell: Cell, target: Target, means: Means) -> Found:
+    raw, subjects = means.raw, means.subjects
+    taken = difference(target.view, raw, subjects)
+    attacker = {"network": f"differencing: {taken.name}", "images": taken.held, "steps": 0}
+    found = _recovered(taken.view, means, attacker, taken.asked)
+    found.figures["differencing"] = {
+        "chosen": taken.name,
+        "queries": len(taken.asked),
+        "known_people_seen_twice": taken.seen_twice,
+        "PSNR_on_known_people": taken.tried,
+    }
+    found.figures["two_images"] = two_images(target.view, raw, subjects)
+    if target.near:
+        found.figures["near_keys"] = recovered_by(target.near, target.view, raw, subjects.query)
+    if target.personal is not None and not target.personal.is_seeded:
+        found.figures["guessed_labels"] = guess_labels(
+            target.personal, target.view, raw, subjects.query, subjects.known
+        )
+    return found
+
+
+def _recovered(
+    view: View, means: Means, attacker: dict[str, Any], asked: Sequence[Subject] | None = None
+) -> Found:
+    """How near the recovered queries come to the raw ones, and who is recognised on them.
+
+    Args:
+        view: the recovered images.
+        means: of the run.
+        attacker: what the result says of them.
+        asked: the queries that are measured; None: all.
+    """
+    subjects = replace(means.subjects, query=list(asked)) if asked is not None else means.subjects
+    view = Held(view, means.subjects.query)
     query = means.judge.look(view, subjects.query)
     figures, hits = measures.found(query, means.sides[means.judge.name][1], subjects)
     recovery = {**measures.quality(view, means.raw, subjects.query), **figures}
@@ -283,5 +331,6 @@ _ROWS: dict[str, Callable[[Cell, Target, Means], Found]] = {
     "A2": _learned_elsewhere,
     "A3": _learned_from_pairs,
     "A4": _authorised,
+    "A5": _with_other_keys,
     "A6": _with_the_key,
 }

@@ -12,8 +12,10 @@ from ..core.files import write_atomically
 from ..core.projects import about_projects
 from ..core.version import __version__
 from . import measures
-from .grid import PROTECTED, REFERENCE, AttackRequest, Outcome
+from .grid import Outcome
+from .request import REFERENCE, AttackRequest
 from .rows import HOLDS, Cell, Found
+from .targets import PROTECTED
 
 SCHEMA = 1
 RESULT = "attack.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from ..model.meta_arch import path_seeds
 from .subjects import Subject
 
 BATCH = 64
+Item = TypeVar("Item")
 
 View = Callable[[Sequence[Subject]], Tensor]
 """Images of some subjects: float32 N×3×H×W, RGB, whole numbers 0–255, as files keep them."""
@@ -133,7 +135,7 @@ def operated(raw: View, name: str) -> Operated:
     return Operated(raw, Desensitizer(name))
 
 
-def batches(subjects: Sequence[Subject], size: int = BATCH) -> Iterator[Sequence[Subject]]:
-    """The subjects, some at a time, in their order."""
+def batches(subjects: Sequence[Item], size: int = BATCH) -> Iterator[Sequence[Item]]:
+    """The subjects, or pairs of them, some at a time, in their order."""
     for start in range(0, len(subjects), size):
         yield subjects[start : start + size]

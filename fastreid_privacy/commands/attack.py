@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..attack.grid import AttackRequest, run_attacks
+from ..attack.grid import run_attacks
 from ..attack.page import write_page
+from ..attack.request import AttackRequest
 from ..attack.rows import HOLDS
 from ..attack.stored import result_of, save_result, table
 from ..core.errors import exit_code, say
@@ -62,12 +63,23 @@ def build_parser() -> argparse.ArgumentParser:
         help='operators to attack in the same way (default blur,pixelate,noise,mask; "" for none)',
     )
     parser.add_argument(
-        "--operator", default="blur", help="whose inverse row A1 tries on the protected files (default blur)"
+        "--operator",
+        default="",
+        help="what made the protected files: row A1 tries its inverse (default blur), row A5 its keys",
     )
     parser.add_argument(
-        "--model", type=Path, help="checkpoint that the attacker holds, for rows A2, A4 and A6"
+        "--model", type=Path, help="checkpoint that the attacker holds, for rows A2, A4, A5 and A6"
     )
-    parser.add_argument("--recovery-key", type=Path, help="the right key, for row A6")
+    parser.add_argument("--recovery-key", type=Path, help="the right key, for rows A5 and A6")
+    parser.add_argument(
+        "--near-key",
+        action="append",
+        type=Path,
+        default=[],
+        dest="near_keys",
+        metavar="FILE",
+        help="recovery key of another anonymizer, tried by row A5; may be repeated",
+    )
     parser.add_argument(
         "--foreign", default="", help="raw images of other people, for row A2: folder or data set"
     )
