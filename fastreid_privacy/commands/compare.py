@@ -11,7 +11,8 @@ from ..compare.comparison import CompareRequest, run_comparison
 from ..compare.page import write_page
 from ..compare.stored import result_of, save_result, table
 from ..core.errors import exit_code, say
-from .options import add_device_option, positive, words
+from ..core.projects import load_projects
+from .options import add_device_option, add_project_option, positive, words
 from .parsers import command_parser
 
 
@@ -65,11 +66,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--width", type=positive, default=24, help="channels of the attacker's first layer (default 24)"
     )
     add_device_option(parser)
+    add_project_option(parser)
     return parser
 
 
 def _compare(options: argparse.Namespace) -> None:
-    request = CompareRequest(**vars(options))
+    load_projects(options.project)
+    named = {name: value for name, value in vars(options).items() if name != "project"}
+    request = CompareRequest(**named)
     methods, findings = run_comparison(request)
     result = result_of(request, methods, findings)
     file = save_result(result, options.output)

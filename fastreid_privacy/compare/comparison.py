@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from fastreid.config import CfgNode
 
-from ..attack.grid import AttackRequest, check_request, run_attacks
+from ..attack.grid import run_attacks
 from ..attack.measures import Hits
 from ..attack.observers import load_observer
 from ..attack.page import write_page
+from ..attack.request import AttackRequest, check_request
 from ..attack.stored import RESULT, result_of, save_result
 from ..attack.stranger import train_reid
 from ..attack.subjects import Subjects, read_subjects
@@ -206,7 +207,7 @@ class _Work:
             budget=self.request.budget,
             seeds=(self.request.seed,),
             beside=(),
-            operator=operator or "blur",
+            operator=operator,
             model=self.checkpoint(method),
             foreign=self.methods.foreign if kind != "none" else "",
             stranger=self.request.stranger,

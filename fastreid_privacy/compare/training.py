@@ -14,6 +14,7 @@ from ..collection.source import is_dataset
 from ..config import changed, load_config
 from ..core.errors import UserError
 from ..core.files import write_atomically
+from ..core.projects import project_words
 from ..reproduce.runs import run_logged
 from ..reproduce.schedule import scaled_schedule
 from ..results.results_json import read_results, results_path
