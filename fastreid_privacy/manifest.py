@@ -2,10 +2,10 @@
 
 Line 1 says what the files were made by; then one line for each file, sorted by path: ``path``, ``width`` and
 ``height`` of the raw image, ``size`` in bytes and ``sha256`` of the written file, ``sealed`` and
-``sealed_sha256`` where a sealed original lies beside it (line 1 has ``recipient`` then, whose key opens it;
-older files have none); or ``path`` and ``failed``, the reason. The last line counts both, and has the
-``sha256`` of all lines before it. A journal has no last line: there each line has ``sum``, 16 digits of its
-own SHA-256, and ``stamp`` (``collection.stamps``). Older files have no checksums.
+``sealed_sha256`` where a sealed original lies beside it (line 1 has ``recipient`` then, whose keys open it,
+", " between them; older files have none); or ``path`` and ``failed``, the reason. The last line counts both,
+and has the ``sha256`` of all lines before it. A journal has no last line: there each line has ``sum``, 16
+digits of its own SHA-256, and ``stamp`` (``collection.stamps``). Older files have no checksums.
 
 Neither raw pixels nor hashes of raw files are in it: a hash would tell who holds a raw image that it is in
 the collection.

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from ..core.errors import UserError
 from ..core.files import make_folder, read_regular, write_private
-from ..keys.sealing import open_sealed, recipient
+from ..keys.envelope import open_sealed
+from ..keys.pairs import PrivateKey, recipient
 from .recover import ProtectedFolder
 from .source import check_apart, targets
-
-if TYPE_CHECKING:
-    from nacl.public import PrivateKey
 
 
 def unseal_collection(
@@ -42,7 +39,7 @@ def unseal_collection(
     if not header["sealed"] or any("sealed" not in entry for entry in entries.values()):
         raise UserError(f"{protected.folder} holds no sealed originals: it was protected without --seal")
     whose, here = header.get("recipient"), recipient(identity.public_key)
-    if whose not in (None, here):  # older manifests do not say
+    if whose is not None and here not in whose.split(", "):  # older manifests do not say
         raise UserError(
             f"{protected.folder} was sealed to the key with the fingerprint {whose}; this private key belongs"
             f" to {here}: take the one of that owner"
@@ -75,7 +72,7 @@ def _read(folder: Path, entry: dict, identity: PrivateKey, pseudonyms: bool) -> 
         raise UserError(
             "it does not open: it is not what was written, for its SHA-256 differs from the manifest's"
         )
-    name, content = open_sealed(sealed, identity)
+    name, content, _ = open_sealed(sealed, identity)
     # without the key of the pseudonyms, nobody can tell the name behind one
     if not pseudonyms and targets([name], PurePosixPath(entry["path"]).suffix)[name] != entry["path"]:
         raise UserError(f"it holds {name}, from which {entry['path']} cannot come")

@@ -93,8 +93,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seal",
         type=Path,
+        action="append",
         metavar="PUBLIC_KEY",
-        help="store each raw file beside the protected one, encrypted to this key",
+        help="store each raw file beside the protected one, encrypted to this key; given several times, each "
+        "of the keys opens it",
     )
     parser.add_argument(
         "--renew",

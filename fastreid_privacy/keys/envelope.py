@@ -1,0 +1,193 @@
+"""The one form of a sealed original, wherever it is carried.
+
+First a slot for each recipient: HPKE (``pairs``) seals to it a fresh key and the number of slots. Then a line
+of JSON and the raw file, encrypted with that key by ChaCha20-Poly1305. The slots are authenticated with it,
+and what describes the carrier is bound into them: nothing can be changed, or moved elsewhere. Nothing is told
+in the clear, neither a length nor who the recipients are; their slots are tried one after the other.
+
+The line of JSON has ``name``, the relative path of the raw file, and ``length``, its bytes; zeros behind them
+may fill up the carrier. Where the file was encoded anew to fit, it also has ``fitted`` (:class:`Fitted`).
+
+Files of version 1 are X25519 sealed boxes of libsodium (PyNaCl), and still open.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..core.errors import UserError
+from ..core.extras import from_extra
+from ..core.files import relative_path
+from ..core.json_text import parse_json
+from .pairs import KINDS, X25519, PrivateKey, PublicKey
+
+if TYPE_CHECKING:
+    from cryptography import exceptions
+    from cryptography.hazmat.primitives.ciphers import aead
+    from nacl import exceptions as nacl_exceptions
+    from nacl import public as nacl_public
+else:
+    exceptions = from_extra("cryptography.exceptions")
+    aead = from_extra("cryptography.hazmat.primitives.ciphers.aead")
+    nacl_exceptions, nacl_public = from_extra("nacl.exceptions"), from_extra("nacl.public")
+
+MAGIC_1, MAGIC = b"fastreid_privacy sealed 1\n", b"fastreid_privacy sealed 2\n"
+BESIDE = b"beside"  # bound to a sealed file that stands alone
+MOST_RECIPIENTS = 16
+_KEY, _TAG = 32, 16  # bytes of the fresh key and of what authenticates
+_NONCE = bytes(12)  # each key encrypts once
+_DAMAGED = "it is no file that tools/anonymize.py has sealed"
+
+
+class Fitted(NamedTuple):
+    """How an original was encoded anew.
+
+    Attributes:
+        format: "webp".
+        quality: 0 to 100; None: without loss.
+        psnr: in dB, against the raw picture; None: no pixel differs.
+    """
+
+    format: str
+    quality: int | None
+    psnr: float | None
+
+
+class Original(NamedTuple):
+    """A raw file that was sealed.
+
+    Attributes:
+        name: its relative path, "/" between the parts.
+        content: its bytes.
+        fitted: None: these are the raw file's; else it was encoded anew.
+    """
+
+    name: str
+    content: bytes
+    fitted: Fitted | None = None
+
+
+def overhead(keys: Sequence[PublicKey]) -> int:
+    """Bytes that sealing to these keys adds to what :func:`packed` gives."""
+    return sum(KINDS[key.kind].added + _KEY + 1 for key in keys) + _TAG
+
+
+def packed(original: Original) -> bytes:
+    """The line of JSON and the raw file, to be encrypted."""
+    about: dict = {"name": original.name, "length": len(original.content)}
+    if original.fitted:
+        about["fitted"] = original.fitted._asdict()
+    return json.dumps(about).encode() + b"\n" + original.content
+
+
+def close(plain: bytes, keys: Sequence[PublicKey], bound: bytes) -> bytes:
+    """Encrypt to several recipients.
+
+    Args:
+        plain: what :func:`packed` gave, filled up with zeros where the carrier has more room.
+        keys: of whom may open it.
+        bound: what describes the carrier; opening needs it as well.
+
+    Returns:
+        :func:`overhead` more bytes than ``plain`` has.
+    """
+    key = os.urandom(_KEY)
+    slots = b"".join(one.seal(key + bytes([len(keys)]), MAGIC + bound) for one in keys)
+    return slots + aead.ChaCha20Poly1305(key).encrypt(_NONCE, plain, slots)
+
+
+def disclose(closed: bytes, key: PrivateKey, bound: bytes) -> bytes | None:
+    """Decrypt what :func:`close` gave.
+
+    Returns:
+        The plain bytes; None where it was closed to another key, bound to something else, or changed. These
+        cannot be told apart.
+    """
+    size = KINDS[key.kind].added + _KEY + 1
+    for start in range(0, min(MOST_RECIPIENTS * size, len(closed) - size - _TAG + 1), size):
+        secret = key.open(closed[start : start + size], MAGIC + bound)
+        if secret is None:
+            continue
+        end = secret[_KEY] * size
+        try:
+            return aead.ChaCha20Poly1305(secret[:_KEY]).decrypt(_NONCE, closed[end:], closed[:end])
+        except (exceptions.InvalidTag, ValueError):
+            return None
+    return None
+
+
+def unpacked(plain: bytes) -> Original:
+    """The raw file in decrypted bytes; anybody who has the public key can seal, so they are looked at.
+
+    Raises:
+        UserError: the reason, without the path, when no run seals such bytes.
+    """
+    first, _, rest = plain.partition(b"\n")
+    try:
+        about = parse_json(first)
+        name, length, fitted = relative_path(about["name"]), about["length"], about.get("fitted")
+        if type(length) is not int or not 0 <= length <= len(rest) or any(rest[length:]):
+            raise ValueError(f"it announces {length!r} bytes, and {len(rest)} are there")
+        return Original(name, rest[:length], None if fitted is None else _fitted(fitted))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{_DAMAGED} ({error})") from None
+
+
+def _fitted(about: dict) -> Fitted:
+    fitted = Fitted(**about)
+    quality, psnr = fitted.quality, fitted.psnr
+    whole = quality is None or (type(quality) is int and 0 <= quality <= 100)
+    if fitted.format != "webp" or not whole or not (psnr is None or type(psnr) in (int, float)):
+        raise ValueError("its encoding is none of this version")
+    return fitted
+
+
+def seal(name: str, content: bytes, keys: Sequence[PublicKey]) -> bytes:
+    """Seal a raw file, to be written beside the protected one.
+
+    Args:
+        name: its relative path, "/" between the parts.
+        content: its bytes.
+        keys: of whom may open it.
+
+    Returns:
+        The content of the sealed file.
+    """
+    return MAGIC + close(packed(Original(name, content)), keys, BESIDE)
+
+
+def open_sealed(sealed: bytes, key: PrivateKey) -> Original:
+    """The raw file in a sealed one, also of version 1.
+
+    Raises:
+        UserError: the reason, without the path, when the key is another one, a bit was changed, or its path
+            leads out of a folder.
+    """
+    if sealed.startswith(MAGIC):
+        plain = disclose(sealed[len(MAGIC) :], key, BESIDE)
+    elif sealed.startswith(MAGIC_1):
+        plain = _open_box(sealed[len(MAGIC_1) :], key)
+    else:
+        raise UserError("it is no sealed file of this version")
+    if plain is None:
+        raise UserError("it does not open: it was sealed to another key, or changed")
+    if sealed.startswith(MAGIC):
+        return unpacked(plain)
+    name, _, content = plain.partition(b"\n")
+    try:
+        return Original(relative_path(parse_json(name)), content)
+    except ValueError as error:
+        raise UserError(f"{_DAMAGED} ({error})") from None
+
+
+def _open_box(box: bytes, key: PrivateKey) -> bytes | None:
+    """What is in a sealed box of libsodium; None where it does not open."""
+    if key.kind != X25519:  # no box was ever sealed to another kind
+        return None
+    try:
+        return nacl_public.SealedBox(nacl_public.PrivateKey(bytes(key))).decrypt(box)
+    except (nacl_exceptions.CryptoError, ValueError, TypeError):
+        return None
