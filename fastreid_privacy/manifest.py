@@ -1,11 +1,15 @@
 """What a run over images has written, as JSON lines: the manifest of a finished run, a killed one's journal.
 
 Line 1 says what the files were made by; then one line for each file, sorted by path: ``path``, ``width`` and
-``height`` of the raw image, ``size`` in bytes and ``sha256`` of the written file, ``sealed`` and
-``sealed_sha256`` where a sealed original lies beside it (line 1 has ``recipient`` then, whose keys open it,
-", " between them; older files have none); or ``path`` and ``failed``, the reason. The last line counts both,
-and has the ``sha256`` of all lines before it. A journal has no last line: there each line has ``sum``, 16
-digits of its own SHA-256, and ``stamp`` (``collection.stamps``). Older files have no checksums.
+``height`` of the raw image, ``size`` in bytes and ``sha256`` of the written file; or ``path`` and ``failed``,
+the reason. The last line counts both, and has the ``sha256`` of all lines before it. A journal has no last
+line: there each line has ``sum``, 16 digits of its own SHA-256, and ``stamp`` (``collection.stamps``). Older
+files have no checksums.
+
+Where originals are sealed, line 1 has ``recipient``, the fingerprints of the keys that open them (older files
+have none), and ``carry``, where they are to be, unless that is beside the protected files. A file's line has
+``sealed`` and ``sealed_sha256`` where the original lies beside it; or ``carried``, where in the file it is,
+with ``planes`` in pixels, and ``fitted`` where it was encoded anew (``keys.envelope.Fitted``).
 
 Neither raw pixels nor hashes of raw files are in it: a hash would tell who holds a raw image that it is in
 the collection.
@@ -130,6 +134,8 @@ def _check(record: dict) -> None:
     sides = record["width"], record["height"]
     if not all(type(side) is int and side > 0 for side in sides) or sides[0] * sides[1] > LARGEST:
         raise ValueError(f"the line of {record['path']} has a size of {sides[0]} × {sides[1]}")
+    if "fitted" in record and not isinstance(record["fitted"]["psnr"], int | float | None):
+        raise ValueError(f"the line of {record['path']} has the PSNR {record['fitted']['psnr']!r}")
     for part, *label in record.get("labels", ()):
         kinds = (int, str) if part == "train" else (int,)  # evaluation reckons with numbers
         known = all(type(value) in kinds and (type(value) is str or abs(value) < 2**63) for value in label)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
+from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,14 +12,16 @@ import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
-from ..core.files import check_length, read_regular, write_atomically, write_private
+from ..core.files import check_length, read_regular, write_private
 from ..core.pictures import LARGEST_FILE, read_picture, resize
 from ..core.projects import about_projects
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
+from ..keys.envelope import Original
 from ..manifest import SEALED, Manifest
 from ..model.storage import ImageStorage
 from .batch_mapper import BatchMapper
+from .carrying import BESIDE, same_but_for_the_carried, with_original, write_sealed
 from .floor import check_changed
 from .run import Job, Loaded, Work, run
 from .source import Source, check_apart, targets
@@ -41,7 +43,9 @@ class ProtectionOptions:
         batch_size: images, or boxes of a video, at a time.
         workers: threads, each of which has a batch, or a few frames; None: as many as there are cores.
         pseudonym_key: rename files by a keyed hash of their path.
-        seal: to the owner's key; a sealed original is written beside each protected file.
+        seal: to the owners' keys; each raw file is stored sealed.
+        carry: where to, one of :data:`fastreid_privacy.collection.carrying.WAYS`.
+        fit: encode an original anew that does not fit there; else it is written beside.
         renew: protect raw files that were replaced since anew, and replace what was written of them.
     """
 
@@ -50,6 +54,8 @@ class ProtectionOptions:
     workers: int | None = None
     pseudonym_key: bytes | None = None
     seal: Sealer | None = None
+    carry: str = BESIDE
+    fit: bool = False
     renew: bool = False
 
 
@@ -105,9 +111,15 @@ def protect_collection(
 
     def finish(job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
         check_changed(loaded.pixels, mapped, conventional=conventional)
-        content = storage.encode(mapped)
-        if seal is not None:
+        if seal is None:
+            return storage.encode(mapped)
+        original = Original(job.name, loaded.content)
+        carried = with_original(mapped, original, storage, seal, way=options.carry, fit=options.fit)
+        if carried is None:
             loaded.about.update(write_sealed(output, job.path, seal(job.name, loaded.content)))
+            return storage.encode(mapped)
+        content, about = carried
+        loaded.about.update(about)
         return content
 
     mapper = BatchMapper(
@@ -122,6 +134,7 @@ def protect_collection(
         stamp=stamper(options.pseudonym_key),
         repeatable="noise" not in header and seal is None,
         renew=options.renew,
+        same=eq if options.carry == BESIDE else same_but_for_the_carried,
     )
     done = run(
         jobs,
@@ -159,27 +172,12 @@ def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: 
         "sealed": options.seal is not None,
         **({"recipient": options.seal.recipient} if options.seal else {}),
         **({"projects": projects} if (projects := about_projects()) else {}),
+        **({"carry": options.carry} if options.carry != BESIDE else {}),
+        **({"carry_fit": "best"} if options.fit else {}),
     }
     if image_map.operator is not None and image_map.operator.is_seeded:
         header["noise"] = STREAM  # what an older version began has other noise, and is not continued
     return header
-
-
-def write_sealed(output: Path, path: str, closed: bytes) -> dict[str, str]:
-    """Write a sealed original beside its protected file.
-
-    Args:
-        output: folder.
-        path: of the protected file in it.
-        closed: the sealed original.
-
-    Returns:
-        What the manifest says of it.
-    """
-    sealed = output / (path + SEALED)
-    sealed.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(sealed, lambda file: file.write(closed))
-    return {"sealed": path + SEALED, "sealed_sha256": hashlib.sha256(closed).hexdigest()}
 
 
 def _noise_key(output: Path) -> bytes:

@@ -59,7 +59,8 @@ def read_protected(folder: str | Path) -> ProtectedFolder:
             f"{folder / MANIFEST} is not that of a finished protection; run tools/anonymize.py again to "
             "finish it"
         )
-    if type(header["anonymizer"]) is not str or ("video" in header and len(manifest.entries) != 1):
+    texts = isinstance(header["anonymizer"], str) and isinstance(header.get("recipient"), str | None)
+    if not texts or ("video" in header and len(manifest.entries) != 1):
         raise UserError(f"{folder / MANIFEST} is damaged: no run writes such a manifest")
     return ProtectedFolder(folder, manifest)
 

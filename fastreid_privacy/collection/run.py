@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import eq
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,7 @@ class Work:
         repeatable: whether the same source gives the same bytes again, so that one of another time can be
             compared.
         renew: delete what was made of sources that were replaced, and make it anew; else they are named.
+        same: whether what a killed run has left, its content, is what this run makes, and may be replaced.
     """
 
     header: dict
@@ -80,6 +82,7 @@ class Work:
     stamp: Stamper | None = None
     repeatable: bool = True
     renew: bool = False
+    same: Callable[[bytes, bytes], bool] = eq
 
 
 def run(
@@ -193,7 +196,7 @@ def _finish(
         if job.path in suspects:
             same = about["sha256"] == suspects[job.path]["sha256"]
             return job.path, {**suspects[job.path], STAMP: loaded.about.get(STAMP)} if same else REPLACED
-        if target.is_symlink() or (target.exists() and target.read_bytes() != content):
+        if target.is_symlink() or (target.exists() and not work.same(target.read_bytes(), content)):
             return job.path, "a file of this name is there already, which this run did not write"
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, lambda file: file.write(content))

@@ -1,42 +1,107 @@
-"""Sealed originals back to the raw files, byte for byte."""
+"""Sealed originals back to the raw files, byte for byte: from files beside the protected ones, or in them."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from ..core.errors import UserError
 from ..core.files import make_folder, read_regular, write_private
-from ..keys.envelope import open_sealed
+from ..core.folders import ENDINGS, images_below
+from ..keys.envelope import Fitted, Original, open_sealed
 from ..keys.pairs import PrivateKey, recipient
-from .recover import ProtectedFolder
+from ..manifest import MANIFEST, SEALED
+from .carriers import ARRAY, originals_in
+from .recover import ProtectedFolder, read_protected
 from .source import check_apart, targets
 
 
-def unseal_collection(
-    protected: ProtectedFolder, output: str | Path, identity: PrivateKey
-) -> tuple[int, dict[str, str]]:
-    """Open every sealed original of a protected folder; the files get the names that they had.
+class Opened(NamedTuple):
+    """What was opened.
 
-    Anybody who has the public key can seal, so each sealed file must be the one that the manifest names and
-    hold a name that its protected file can come from; no two may hold one name. What is there already stays.
+    Attributes:
+        count: how many originals.
+        failed: reasons for what was not, by the path of the file that should hold it.
+        fitted: how originals were encoded that are not the raw files themselves, by their names.
+    """
+
+    count: int
+    failed: dict[str, str]
+    fitted: dict[str, Fitted]
+
+
+class _Found(NamedTuple):
+    """A file that was looked at: its path, the original in it or the reason why there is none.
+
+    ``listed``: whether the manifest says that it holds an original of its own, which no other file holds.
+    """
+
+    path: str
+    original: Original | UserError
+    listed: bool
+
+
+def unseal_collection(folder: str | Path, output: str | Path, identity: PrivateKey) -> Opened:
+    """Open every sealed original of a folder; the files get the names that they had.
+
+    Files that carry their originals need no manifest: all images of the folder, and arrays, are looked at,
+    whatever they are called. A copy of one is no harm.
+
+    Anybody who has the public key can seal. So a sealed file beside a protected one must be the one that the
+    manifest names and hold a name that its protected file can come from, and no two may hold one name. What
+    is there already stays.
 
     Args:
-        protected: what was protected with ``--seal``.
+        folder: what was protected with ``--seal``, or any folder of protected files that carry originals, or
+            one such file.
         output: folder for the raw files.
         identity: the private key.
 
-    Returns:
-        How many were opened, and the reasons for those that were not, by the path of the sealed file.
-
     Raises:
-        UserError: when there are no sealed originals, they were sealed to another key, or the output folder
-            lies in the protected one or cannot be made.
+        UserError: when the folder's manifest says that there are no sealed originals or that they were sealed
+            to another key, there is nothing to look at, or the output folder lies in the protected one or
+            cannot be made.
     """
-    output, entries, header = Path(output), protected.manifest.entries, protected.manifest.header
-    if not header["sealed"] or any("sealed" not in entry for entry in entries.values()):
+    folder, output = Path(folder), Path(output)
+    protected = None if folder.is_file() or _carries_alone(folder) else read_protected(folder)
+    if protected:
+        _check_sealed(protected, identity)
+    names, failed = _names_below(folder, protected)
+    if folder.is_dir():
+        check_apart(folder, output)
+    make_folder(output)
+    found: dict[str, str] = {}  # the name of an original → the file that holds it
+    opened: dict[str, Fitted | None] = {}
+    looked_at = _looked_at(folder, protected, names, identity)
+    for path, original, listed in tqdm(looked_at, unit=" images", desc="opening", disable=None):
+        try:
+            if isinstance(original, UserError):
+                raise original
+            first = found.setdefault(original.name, path)
+            if first != path and listed:
+                raise UserError(f"it holds {original.name}, and so does {first}")
+            _write(output / original.name, original.content)
+            opened[original.name] = original.fitted
+        except UserError as error:
+            failed[path] = str(error)
+    if protected and len(found) < len(protected.manifest.entries):
+        failed.update(_missing(protected, {*found.values(), *failed}))
+    return Opened(len(opened), failed, {name: how for name, how in opened.items() if how})
+
+
+def _carries_alone(folder: Path) -> bool:
+    """Whether a folder has no manifest but other files, which may carry their originals."""
+    return folder.is_dir() and not (folder / MANIFEST).exists()
+
+
+def _check_sealed(protected: ProtectedFolder, identity: PrivateKey) -> None:
+    """Refuse a folder without sealed originals, or with those of other owners."""
+    header, entries = protected.manifest.header, protected.manifest.entries.values()
+    if not header["sealed"] or any(not {"sealed", "carried"} & set(entry) for entry in entries):
         raise UserError(f"{protected.folder} holds no sealed originals: it was protected without --seal")
     whose, here = header.get("recipient"), recipient(identity.public_key)
     if whose is not None and here not in whose.split(", "):  # older manifests do not say
@@ -44,39 +109,65 @@ def unseal_collection(
             f"{protected.folder} was sealed to the key with the fingerprint {whose}; this private key belongs"
             f" to {here}: take the one of that owner"
         )
-    check_apart(protected.folder, output)
-    make_folder(output)
-    failed: dict[str, str] = {}
-    opened: dict[str, str] = {}  # name → path of the sealed file
-    for entry in tqdm(entries.values(), unit=" images", desc="opening", disable=None):
-        try:
-            name, content = _read(protected.folder, entry, identity, header["pseudonyms"])
-            if opened.setdefault(name, entry["sealed"]) != entry["sealed"]:
-                raise UserError(f"it holds {name}, and so does {opened[name]}")
-            _write(output / name, content)
-        except UserError as error:
-            failed[entry["sealed"]] = str(error)
-        except MemoryError:
-            failed[entry["sealed"]] = "there is not enough memory for it (about three times its size)"
-    return len(entries) - len(failed), failed
 
 
-def _read(folder: Path, entry: dict, identity: PrivateKey, pseudonyms: bool) -> tuple[str, bytes]:
-    """(relative path, content) of the raw file in an entry's sealed one.
+def _names_below(folder: Path, protected: ProtectedFolder | None) -> tuple[list[str], dict[str, str]]:
+    """The files that may carry originals, and what could not be searched."""
+    if folder.is_file():
+        return [folder.name], {}
+    if protected and "carry" not in protected.manifest.header:
+        return [], {}
+    paths, _, unread = images_below(folder, f"--input {folder}", endings=(*ENDINGS, ARRAY, SEALED))
+    entries = protected.manifest.entries if protected else {}
+    beside = {
+        name for entry in entries.values() if "sealed" in entry for name in (entry["path"], entry["sealed"])
+    }
+    return [path for path in paths if path not in beside], dict(unread)
 
-    Raises:
-        UserError: the reason, when it is not the one that was written, or does not open.
-    """
-    sealed = read_regular(folder / entry["sealed"])
-    if hashlib.sha256(sealed).hexdigest() != entry["sealed_sha256"]:
-        raise UserError(
-            "it does not open: it is not what was written, for its SHA-256 differs from the manifest's"
-        )
-    name, content, _ = open_sealed(sealed, identity)
-    # without the key of the pseudonyms, nobody can tell the name behind one
-    if not pseudonyms and targets([name], PurePosixPath(entry["path"]).suffix)[name] != entry["path"]:
-        raise UserError(f"it holds {name}, from which {entry['path']} cannot come")
-    return name, content
+
+def _looked_at(
+    folder: Path, protected: ProtectedFolder | None, names: list[str], identity: PrivateKey
+) -> Iterator[_Found]:
+    """What is in each file."""
+    for entry in protected.manifest.entries.values() if protected else ():
+        if protected and "sealed" in entry:
+            yield _Found(entry["sealed"], _beside(protected, entry, identity), True)
+    root = folder.parent if folder.is_file() else folder
+    for name in names:
+        if name.endswith(SEALED):
+            yield _Found(name, UserError(f"the {MANIFEST} that names it is needed: put it back"), True)
+            continue
+        for path, original in originals_in(root / name, name, identity):
+            yield _Found(path, original, False)
+
+
+def _beside(protected: ProtectedFolder, entry: dict, identity: PrivateKey) -> Original | UserError:
+    """The raw file in an entry's sealed one, or why it is not the one that was written or does not open."""
+    try:
+        sealed = read_regular(protected.folder / entry["sealed"])
+        if hashlib.sha256(sealed).hexdigest() != entry["sealed_sha256"]:
+            raise UserError(
+                "it does not open: it is not what was written, for its SHA-256 differs from the manifest's"
+            )
+        original = open_sealed(sealed, identity)
+        name, path = original.name, PurePosixPath(entry["path"])
+        # without the key of the pseudonyms, nobody can tell the name behind one
+        if not protected.manifest.header["pseudonyms"] and targets([name], path.suffix)[name] != str(path):
+            raise UserError(f"it holds {name}, from which {path} cannot come")
+        return original
+    except UserError as error:
+        return error
+    except MemoryError:
+        return UserError("there is not enough memory for it (about three times its size)")
+
+
+def _missing(protected: ProtectedFolder, accounted: set[str]) -> dict[str, str]:
+    """Files that are to blame where fewer originals were found than the manifest has files."""
+    return {
+        path: "fewer originals were found than files are listed: this one is lost, or two files hold the same"
+        for path, entry in protected.manifest.entries.items()
+        if "carried" in entry and path not in accounted
+    }
 
 
 def _write(target: Path, content: bytes) -> None:

@@ -17,11 +17,11 @@ from ..core.errors import UserError, exit_code, one_line, say
 from ..core.projects import load_projects
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..desensitize.desensitizer import option_keys
-from ..keys.sealing import read_sealer
 from ..manifest import MANIFEST
 from ..model.storage import ImageStorage
 from .options import add_project_option, add_run_options, check_pairs
 from .parsers import command_parser
+from .sealing import add_sealing_options, refuse_sealing_options, say_carried, sealing
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
 
 EMBEDDED = "SyntheticPedestrians"
@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Protect a folder of images, a data set or a video. A killed run continues.",
         "--weights release/anonymizer.safetensors --input RAW --output PROTECTED",
         "--method blur --input RAW --output PROTECTED PRIVACY.DESENSITIZER.BLUR_SIGMA 8",
+        "--method blur --input RAW --output PROTECTED --seal keys/identity.pub --carry pixels",
     )
     parser.add_argument(
         "--weights",
@@ -90,14 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="KEYFILE",
         help="rename files by a hash keyed with this file's content",
     )
-    parser.add_argument(
-        "--seal",
-        type=Path,
-        action="append",
-        metavar="PUBLIC_KEY",
-        help="store each raw file beside the protected one, encrypted to this key; given several times, each "
-        "of the keys opens it",
-    )
+    add_sealing_options(parser)
     parser.add_argument(
         "--renew",
         action="store_true",
@@ -120,13 +114,14 @@ def build_parser() -> argparse.ArgumentParser:
 def _anonymize(options: argparse.Namespace) -> None:
     load_projects(options.project)
     _refuse_unread_keys(options)
+    refuse_sealing_options(options)
     image_map, method = _image_map(options)
     protection = ProtectionOptions(
         method=method,
         batch_size=options.batch_size,
         workers=options.workers,
         pseudonym_key=read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None,
-        seal=read_sealer(options.seal) if options.seal else None,
+        **sealing(options),
         renew=options.renew,
     )
     if Path(options.input).is_file():
@@ -142,6 +137,7 @@ def _anonymize(options: argparse.Namespace) -> None:
         f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}",
         sys.stdout,
     )
+    say_carried(options, done.entries.values())
     report_failed({**source.unread, **failed}, "protected")
 
 

@@ -50,7 +50,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PRIVATE_KEY",
         help="open sealed originals with identity.key of tools/export.py",
     )
-    parser.add_argument("--input", type=Path, required=True, help="folder that anonymize.py wrote")
+    parser.add_argument(
+        "--input",
+        type=Path,
+        required=True,
+        help="folder that anonymize.py wrote; with --identity also a folder of any files that carry their "
+        "originals, or one of them",
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -141,6 +147,10 @@ def _unseal(options: argparse.Namespace) -> None:
     encrypted = is_encrypted(read_file(options.identity, LARGEST_KEY))
     passphrase = read_passphrase(options.passphrase_env, options.passphrase_fd) if encrypted else None
     identity = read_identity(options.identity, passphrase)
-    opened, failed = unseal_collection(read_protected(options.input), options.output, identity)
-    say(f"{opened:,} sealed originals opened: {options.output}", sys.stdout)
-    report_failed(failed, "opened")
+    opened = unseal_collection(options.input, options.output, identity)
+    for name, how in sorted(opened.fitted.items()):
+        quality = "without loss" if how.quality is None else f"quality {how.quality}"
+        psnr = "no pixel differs" if how.psnr is None else f"{how.psnr:.2f} dB"
+        say(f"{one_line(name)}: encoded anew to fit, {quality}, {psnr}", sys.stdout)
+    say(f"{opened.count:,} sealed originals opened: {options.output}", sys.stdout)
+    report_failed(opened.failed, "opened")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..checkpoints.image_maps import ImageMap
+from ..collection.carrying import BESIDE
 from ..collection.compare import figures_text, in_all
 from ..collection.protect import ProtectionOptions
 from ..collection.recover import ProtectedFolder
@@ -113,6 +114,11 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         raise UserError(f"--input {options.input} is an image: give its folder")
     if options.format not in (None, *FORMATS):
         raise UserError(f"--format {options.format} is for images; a video becomes {' or '.join(FORMATS)}")
+    if options.carry not in (None, BESIDE):
+        raise UserError(
+            f"--carry {options.carry} is for images: the sealed original of a video lies beside it, for its "
+            "boxes have no room for all of it"
+        )
     if options.quality is not None:
         raise UserError("--quality is for jpg files; the quality of mp4 files is --crf")
     codec = FORMATS[options.format or "mkv"]

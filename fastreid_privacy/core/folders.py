@@ -28,7 +28,13 @@ class FolderImages(NamedTuple):
     unread: dict[str, str]
 
 
-def images_below(root: str | Path, name: str, nor: str = "", apart: str | Path | None = None) -> FolderImages:
+def images_below(
+    root: str | Path,
+    name: str,
+    nor: str = "",
+    apart: str | Path | None = None,
+    endings: tuple[str, ...] = ENDINGS,
+) -> FolderImages:
     """The images of a folder at any depth up to :data:`DEEPEST`.
 
     Links to files and folders are followed, but not back to a folder that they lie in, and to one folder
@@ -39,25 +45,26 @@ def images_below(root: str | Path, name: str, nor: str = "", apart: str | Path |
         name: what the user calls it, for messages: "--input PATH", "gallery PATH".
         nor: what else it could have been and is not, behind "PATH does not exist".
         apart: an output folder, to which no link may lead.
+        endings: of the names of files that count as images.
 
     Raises:
         UserError: when it is no folder, cannot be listed, holds no image, or a link to ``apart``.
     """
     if not os.path.isdir(root):
         raise UserError(f"{name} {'is no folder' if os.path.exists(root) else 'does not exist'}{nor}")
-    found = _Search(Path(root), name, None if apart is None else Path(os.path.realpath(apart)))
+    found = _Search(Path(root), name, None if apart is None else Path(os.path.realpath(apart)), endings)
     found.search(PurePosixPath(), frozenset())
     if not found.paths:
         why = "".join(f"; {path}: {reason}" for path, reason in list(found.unread.items())[:1])
-        raise UserError(f"{name} holds no image ({', '.join(ENDINGS)}), at any depth{why}")
+        raise UserError(f"{name} holds no image ({', '.join(endings)}), at any depth{why}")
     return FolderImages(sorted(found.paths), found.others, found.unread)
 
 
 class _Search:
     """A search through one folder; the lists are those of :class:`FolderImages`."""
 
-    def __init__(self, root: Path, name: str, apart: Path | None):
-        self.root, self.name, self.apart = root, name, apart
+    def __init__(self, root: Path, name: str, apart: Path | None, endings: tuple[str, ...]):
+        self.root, self.name, self.apart, self.endings = root, name, apart, endings
         self.paths: list[str] = []
         self.others: list[str] = []
         self.unread: dict[str, str] = {}
@@ -99,7 +106,7 @@ class _Search:
 
     def _take(self, entry: os.DirEntry[str], path: PurePosixPath, above: frozenset[tuple[int, int]]) -> None:
         hidden = entry.name.startswith(".")
-        image = entry.name.lower().endswith(ENDINGS) and not hidden
+        image = entry.name.lower().endswith(self.endings) and not hidden
         if self.apart is not None and not hidden and entry.is_symlink():
             self._check_link(path, self.apart)
         try:

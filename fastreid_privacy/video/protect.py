@@ -10,7 +10,8 @@ import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
 from ..collection.batch_mapper import BatchMapper
-from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions, protection_header, write_sealed
+from ..collection.carrying import write_sealed
+from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions, protection_header
 from ..collection.source import check_apart, targets
 from ..collection.stamps import stamper
 from ..core.errors import UserError

@@ -179,6 +179,7 @@ def _collections(product: Product) -> None:
     _run(product, *protect, "protected", "--batch-size", "1")
     _run(product, *protect, "sealed", "--seal", "keys/identity.pub")
     _run(product, *protect, "sealed_to_another", "--seal", "keys_of_another/identity.pub")
+    _carried(product)
     blur = ("anonymize", "--method", "blur", "--input", "raw", "--output", "blurred")
     _run(product, *blur)
     _run(product, "anonymize", "--weights", "anonymizer.onnx", "--input", "raw", "--output", "by_graph")
@@ -188,6 +189,16 @@ def _collections(product: Product) -> None:
     Path("killed/manifest.jsonl").unlink()
     Path("killed/.manifest.journal").write_bytes(b"".join(lines[:-2]))
     (Path("killed") / json.loads(lines[-2])["path"]).unlink()
+
+
+def _carried(product: Product) -> None:
+    """Files that carry their originals; an older tree has them beside."""
+    carry = ("--carry", "pixels", "--carry-fit", "best")
+    if not (product.tree / "fastreid_privacy" / "keys" / "pixels.py").exists():
+        carry = ()
+    for folder, keys in (("carried", "keys"), ("carried_to_another", "keys_of_another")):
+        blur = ("anonymize", "--method", "blur", "--input", "raw", "--output", folder)
+        _run(product, *blur, "--seal", f"{keys}/identity.pub", *carry)
 
 
 def _video(world: Path) -> None:

@@ -82,6 +82,7 @@ def _query(weights: str, index: str, picture: str, *more: str) -> tuple[str, ...
 _TENSORS = "release/anonymizer.safetensors"
 _RECOVERY = "release/recovery.safetensors"
 _OPEN = ("recover", "--identity", "keys/identity.key", "--input", "sealed", "--output", "out")
+_OPEN_CARRIED = ("recover", "--identity", "keys/identity.key", "--input", "carried", "--output", "out")
 _BLUR = ("anonymize", "--method", "blur", "--output", "out", "--input")
 _SCORE = ("human_study", "score", "--study", "study", "study/answers_1.json", "study/answers_2.json")
 _SCORES = ("study/human_study_scores.json", "study/human_study_scores.md")
@@ -151,6 +152,15 @@ KINDS: dict[str, Kind] = {
         ),
         forged=forged_lines.SEALED,
         exchanged=("sealed/three.png.sealed", "sealed_to_another/one.png.sealed", "raw/one.png"),
+    ),
+    "carried": Kind(
+        (
+            Target("carried/one.png", _OPEN_CARRIED, ("carried", "keys")),
+            Target("carried/folder/two.png", _OPEN_CARRIED, ("carried", "keys")),
+            Target("carried/manifest.jsonl", _OPEN_CARRIED, ("carried", "keys")),
+        ),
+        forged=forged_files.PICTURES,
+        exchanged=("carried/three.png", "carried_to_another/one.png", "raw/one.png"),
     ),
     "manifest": Kind(
         (

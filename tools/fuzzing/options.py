@@ -52,6 +52,7 @@ COMMANDS: tuple[tuple[tuple[str, ...], dict[str, tuple[str, ...]], tuple[str, ..
             "--input": (*READ[:9], "/dev/zero"),
             "--output": WRITTEN,
             **dict.fromkeys(("--method", "--format", "--runtime", "--precision"), WORDS),
+            **dict.fromkeys(("--carry", "--carry-fit"), (*WORDS, "pixels", "best")),
             "--device": DEVICES,
         },
         ("out", "raw"),

@@ -1,0 +1,110 @@
+"""A sealed original in the lowest bits of a picture, and found there again without any other file.
+
+The picture's values are taken in rows, red, green and blue of each pixel. The lowest bits of all values are a
+plane, and the next ones another: 8 values to a byte, first value first. As few planes as hold it are filled
+to the last byte, so that neither a length nor an end can be seen. All other bits of the picture, its size and
+the number of planes are bound: whatever changes a pixel, the original does not open any more.
+
+Who has no key sees bits that look random, as those of a picture hardly do: that something is carried is not
+hidden, but what and for whom.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from .envelope import Original, close, disclose, overhead, packed, unpacked
+from .pairs import PrivateKey, PublicKey
+
+MOST_PLANES = 3  # of 8: the picture differs by 38 dB from the one without them
+
+
+def room(picture: np.ndarray, keys: Sequence[PublicKey], planes: int = MOST_PLANES) -> int:
+    """How many bytes of :func:`fastreid_privacy.keys.envelope.packed` fit into a picture.
+
+    Args:
+        picture: uint8 H×W×3.
+        keys: to which they are sealed.
+        planes: how many are filled.
+    """
+    return picture.size // 8 * planes - overhead(keys)
+
+
+def carry(
+    picture: np.ndarray, original: Original, keys: Sequence[PublicKey]
+) -> tuple[np.ndarray, int] | None:
+    """Seal an original into a picture.
+
+    Args:
+        picture: uint8 H×W×3, as a file without loss keeps it.
+        original: what is sealed.
+        keys: of whom may open it.
+
+    Returns:
+        Another picture, whose lowest bits are the sealed original, and how many planes it fills; None where
+        it does not fit.
+    """
+    plain = packed(original)
+    for planes in range(1, MOST_PLANES + 1):
+        free = room(picture, keys, planes) - len(plain)
+        if free >= 0:
+            closed = close(plain + bytes(free), keys, _bound(picture, planes))
+            return _with_planes(picture, planes, closed), planes
+    return None
+
+
+def find(picture: np.ndarray, key: PrivateKey) -> Original | None:
+    """The original that a picture carries.
+
+    Args:
+        picture: uint8 H×W×3.
+        key: tried on 1 to 3 planes.
+
+    Returns:
+        None where the key opens nothing: nothing is carried, or for others, or the picture was changed.
+
+    Raises:
+        UserError: as :func:`fastreid_privacy.keys.envelope.unpacked`.
+    """
+    for planes in range(1, MOST_PLANES + 1):
+        plain = disclose(_planes(picture, planes), key, _bound(picture, planes))
+        if plain is not None:
+            return unpacked(plain)
+    return None
+
+
+def _planes(picture: np.ndarray, planes: int) -> bytes:
+    """The bytes in the lowest planes of a picture."""
+    values = _whole(picture.reshape(-1))
+    return b"".join(np.packbits(values >> plane & 1).tobytes() for plane in range(planes))
+
+
+def _with_planes(picture: np.ndarray, planes: int, content: bytes) -> np.ndarray:
+    """A picture with other bytes in its lowest planes, as many as :func:`_planes` gives."""
+    changed = _without_planes(picture, planes)
+    values = _whole(changed.reshape(-1))
+    for plane, part in enumerate(np.frombuffer(content, np.uint8).reshape(planes, -1)):
+        values |= np.unpackbits(part) << plane
+    return changed
+
+
+def _without_planes(picture: np.ndarray, planes: int) -> np.ndarray:
+    """A copy of a picture with zeros where :func:`_planes` takes bits."""
+    changed = np.array(picture, order="C")
+    values = _whole(changed.reshape(-1))
+    values &= 256 - 2**planes
+    return changed
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """The values that make whole bytes; up to 7 are left over, and stay as they are. A view."""
+    return values[: values.size // 8 * 8]
+
+
+def _bound(picture: np.ndarray, planes: int) -> bytes:
+    """What is bound: the size of a picture, the number of planes, and all other bits."""
+    others = hashlib.sha256(_without_planes(picture, planes)).digest()
+    return b"pixels %d %d %d " % (*picture.shape[:2], planes) + others
