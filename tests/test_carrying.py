@@ -528,6 +528,11 @@ def test_what_is_sealed_is_what_was_protected(raw, keys, tmp_path, monkeypatch):
             "--carry-fit goes with --carry pixels",
         ),
         (["--seal", "KEY", "--carry", "pixels", "--format", "jpg"], "--carry pixels needs --format png"),
+        (["--seal", "KEY", "--carry", "segment"], "--carry segment needs --format jpg"),
+        (
+            ["--seal", "KEY", "--carry", "segment", "--format", "jpg", "--carry-fit", "best"],
+            "--carry-fit goes",
+        ),
         (["--seal", "PRIVATE", "--carry", "pixels"], "is a private key"),
     ],
 )

@@ -1,22 +1,24 @@
-"""Files that carry their originals, opened without a manifest: pictures without loss, and arrays."""
+"""Files that carry their originals, opened without a manifest: pictures without loss, JPEG, arrays."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ..core.errors import UserError
 from ..core.files import read_regular
 from ..core.pictures import LARGEST_FILE, read_picture
+from ..keys import pixels, segments
 from ..keys.envelope import Original
 from ..keys.pairs import PrivateKey
-from ..keys.pixels import find
 
 ARRAY = ".npy"  # end of the name of a file that holds pictures as an array
+Carrier = TypeVar("Carrier")
 NOTHING = (
     "it carries nothing that can be opened: nothing was sealed into it, or for another key, or it was changed"
     " since (saved with loss, resized, cropped, brightened)"
@@ -37,6 +39,9 @@ def originals_in(path: Path, name: str, key: PrivateKey) -> Iterator[tuple[str, 
     """
     try:
         content = read_regular(path, LARGEST_FILE)
+        if content.startswith(segments.START):
+            yield name, _original_in(content, segments.find, key)
+            return
         pictures = _of_array(content) if name.lower().endswith(ARRAY) else [read_picture(content)]
     except UserError as error:
         yield name, error
@@ -45,12 +50,14 @@ def originals_in(path: Path, name: str, key: PrivateKey) -> Iterator[tuple[str, 
         yield name, UserError("there is not enough memory for it")
         return
     for place, picture in enumerate(pictures):
-        yield name if len(pictures) == 1 else f"{name}[{place}]", _original_in(picture, key)
+        yield name if len(pictures) == 1 else f"{name}[{place}]", _original_in(picture, pixels.find, key)
 
 
-def _original_in(picture: np.ndarray, key: PrivateKey) -> Original | UserError:
+def _original_in(
+    carrier: Carrier, find: Callable[[Carrier, PrivateKey], Original | None], key: PrivateKey
+) -> Original | UserError:
     try:
-        return find(picture, key) or UserError(NOTHING)
+        return find(carrier, key) or UserError(NOTHING)
     except UserError as error:
         return error
 

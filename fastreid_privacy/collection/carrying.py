@@ -1,4 +1,4 @@
-"""How a sealed original travels with its protected file: beside it, or in its pixels."""
+"""How a sealed original travels with its protected file: beside it, in its pixels, or in its segments."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..core.errors import UserError
 from ..core.files import write_atomically
 from ..core.pictures import read_picture
+from ..keys import segments
 from ..keys.envelope import Original
 from ..keys.pixels import MOST_PLANES, carry, room
 from ..manifest import SEALED
@@ -20,8 +21,8 @@ from .fitting import fitted
 if TYPE_CHECKING:
     from ..keys.sealing import Sealer
 
-BESIDE, PIXELS = "beside", "pixels"
-WAYS = (BESIDE, PIXELS)
+BESIDE, PIXELS, SEGMENT = "beside", "pixels", "segment"
+WAYS = (BESIDE, PIXELS, SEGMENT)
 
 
 def with_original(
@@ -32,7 +33,7 @@ def with_original(
     Args:
         protected: uint8 H×W×3, the protected picture.
         original: the raw file.
-        storage: the format of protected files.
+        storage: the format of protected files: without loss for "pixels", JPEG for "segment".
         seal: to whom it is sealed.
         way: of :data:`WAYS`.
         fit: whether an original that does not fit is encoded anew.
@@ -43,6 +44,8 @@ def with_original(
     """
     if way == BESIDE:
         return None
+    if way == SEGMENT:
+        return segments.carry(storage.encode(protected), original, seal.keys), {"carried": SEGMENT}
     carried = carry(protected, original, seal.keys)
     if carried is None and fit and (free := room(protected, seal.keys)) > 0:
         smaller = fitted(original.name, read_picture(original.content), free)

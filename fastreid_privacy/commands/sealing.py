@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..collection.carrying import BESIDE, PIXELS, WAYS
+from ..collection.carrying import BESIDE, PIXELS, SEGMENT, WAYS
 from ..core.errors import UserError, say
 from ..keys.sealing import read_sealer
 
@@ -25,8 +25,8 @@ def add_sealing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--carry",
         choices=WAYS,
-        help="where to store it: beside the protected file (default), or pixels: in its lowest bits, so "
-        "that a single png file can be opened",
+        help="where to store it: beside the protected file (default), or in it, so that a single file can be "
+        "opened: pixels, in the lowest bits of a png, or segment, in application segments of a jpg",
     )
     parser.add_argument(
         "--carry-fit",
@@ -61,6 +61,8 @@ def refuse_sealing_options(options: argparse.Namespace) -> None:
         raise UserError("--carry-fit goes with --carry pixels: elsewhere there is room for every original")
     if options.carry == PIXELS and options.format == "jpg":
         raise UserError("--carry pixels needs --format png: jpg files do not keep the lowest bits")
+    if options.carry == SEGMENT and options.format != "jpg":
+        raise UserError("--carry segment needs --format jpg: its segments hold the original")
 
 
 def say_carried(options: argparse.Namespace, entries: Iterable[dict]) -> None:
