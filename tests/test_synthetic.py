@@ -15,9 +15,10 @@ import pytest
 
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.data.synthetic import dataset as dataset_module
+from fastreid_privacy.data.synthetic import plan as plan_module
 from fastreid_privacy.data.synthetic.body import Pose, Skeleton
 from fastreid_privacy.data.synthetic.camera import Camera
-from fastreid_privacy.data.synthetic.dataset import SyntheticOptions, SyntheticPedestrians, generate
+from fastreid_privacy.data.synthetic.dataset import SyntheticPedestrians, generate
 from fastreid_privacy.data.synthetic.identity import (
     FIXED_LOWER,
     FIXED_UPPER,
@@ -28,6 +29,7 @@ from fastreid_privacy.data.synthetic.identity import (
 )
 from fastreid_privacy.data.synthetic.pattern import cloth
 from fastreid_privacy.data.synthetic.person import draw_person
+from fastreid_privacy.data.synthetic.plan import SyntheticOptions
 from fastreid_privacy.data.synthetic.scene import KINDS, OCCLUDERS, draw_occluder
 
 SMALL = {
@@ -98,7 +100,7 @@ def test_identities_are_disjoint_and_every_query_has_a_match_under_another_camer
 
 
 def test_not_every_identity_is_under_every_camera():
-    counts = [dataset_module._counts(0, pid, 6, 6) for pid in range(1, 60)]
+    counts = [plan_module._counts(0, pid, 6, 6) for pid in range(1, 60)]
     assert {len(by_camera) for by_camera in counts} == {4, 5, 6}
     assert {count for by_camera in counts for count in by_camera.values()} == {5, 6}
 
@@ -108,6 +110,28 @@ def test_the_same_parameters_give_the_same_bytes_and_another_seed_others(small, 
     assert digest(tmp_path / "again") == digest(small.folder)
     generate(tmp_path / "other", SyntheticOptions(**SMALL | {"seed": 1}))
     assert not set(digest(tmp_path / "other").values()) & set(digest(small.folder).values())
+
+
+def test_the_images_are_those_of_this_version(small):
+    """Who changes this digest raises VERSION, or data sets that lie about would be of another renderer."""
+    every = "".join(f"{name} {value}\n" for name, value in digest(small.folder).items())
+    assert plan_module.VERSION == 2
+    assert (
+        hashlib.sha256(every.encode()).hexdigest()
+        == "bbca5bbfb58d2ba6477cf0d842d58aab76da83a99a35ed0b1759ef2a88fc5956"
+    )
+
+
+def test_a_folder_tells_its_options():
+    for options in (
+        SyntheticOptions(),
+        SyntheticOptions(**SMALL),
+        SyntheticOptions(12, 6, 11, 2, 256, 128, 35, "detail"),
+    ):
+        assert SyntheticOptions.of_folder(options.folder_name) == options
+    name = SyntheticOptions().folder_name
+    for other in ("Market-1501-v15.09.15", name.replace("-v2-", "-v1-"), f"{name}-hair", f"{name}-copy"):
+        assert SyntheticOptions.of_folder(other) is None
 
 
 def test_more_identities_leave_the_others_as_they_were(small, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 
 from .body import Pose
 from .identity import Identity, sample_identity
-from .person import draw_person
+from .person import Drawing, draw_person
 from .scene import KINDS, OCCLUDERS, draw_occluder, panorama
 
 
@@ -27,6 +27,21 @@ class Track:
     phase: float
     scale: float
     weather: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is before the camera, larger than the picture by its ``scale``.
+
+    Attributes:
+        canvas: as drawn, H×W×3 RGB uint8.
+        drawing: of the person; None: nobody is there.
+        covered: H×W bool, where something stands before the person.
+    """
+
+    canvas: np.ndarray
+    drawing: Drawing | None
+    covered: np.ndarray
 
 
 @dataclass
@@ -120,6 +135,15 @@ class Camera:
         Returns:
             H×W×3 RGB uint8, 0–255.
         """
+        canvas = self.stage(rng, person, track, missed_by).canvas
+        return self._expose(
+            rng, cv2.resize(canvas, (self.width, self.height), interpolation=cv2.INTER_AREA), track.weather
+        )
+
+    def stage(
+        self, rng: np.random.Generator, person: Identity | None, track: Track, missed_by: float = 0.0
+    ) -> Stage:
+        """What is before the camera when it takes a picture; arguments as of :meth:`shoot`."""
         high, wide = self.height * self.scale, self.width * self.scale
         # the detector's box: never exact, sometimes far off
         shift = rng.normal(0, 0.025, 2) * (1 if rng.random() < 0.9 else 2.5)
@@ -130,6 +154,7 @@ class Camera:
         feet = (wide * (0.5 + shift[0] * 1.6), high * (0.5 + 0.5 * size + shift[1]))
         if rng.random() < 0.16:
             self._passer_by(rng, canvas, feet, size * high)
+        drawing = None
         if person is not None:
             pose = Pose(
                 track.azimuth + float(rng.normal(0, 0.12)),
@@ -140,12 +165,15 @@ class Camera:
                 self.taper,
                 float(rng.normal(0, 0.012)),
             )
-            self._draw(rng, canvas, person, pose)
+            drawing = self._draw(rng, canvas, person, pose)
+        covered = np.zeros((high, wide), bool)
         if rng.random() < 0.14:
-            draw_occluder(canvas, rng, OCCLUDERS[int(rng.integers(len(OCCLUDERS)))])
-        return self._expose(
-            rng, cv2.resize(canvas, (self.width, self.height), interpolation=cv2.INTER_AREA), track.weather
-        )
+            # what is drawn in three channels sets the fourth to 0
+            before = np.full((high, wide, 4), 255, np.uint8)
+            draw_occluder(before, rng, OCCLUDERS[int(rng.integers(len(OCCLUDERS)))])
+            covered = before[:, :, 3] == 0
+            canvas[covered] = before[covered, :3]
+        return Stage(canvas, drawing, covered)
 
     def _backdrop(
         self, rng: np.random.Generator, track: Track, high: int, wide: int, size: float
@@ -179,9 +207,9 @@ class Camera:
         )
         self._draw(rng, canvas, sample_identity(rng), pose)
 
-    def _draw(self, rng: np.random.Generator, canvas: np.ndarray, person: Identity, pose: Pose) -> None:
+    def _draw(self, rng: np.random.Generator, canvas: np.ndarray, person: Identity, pose: Pose) -> Drawing:
         fold_at = int(rng.integers(0, 200)), int(rng.integers(0, 200))
-        draw_person(canvas, person, pose, self.light, fold_at)
+        return draw_person(canvas, person, pose, self.light, fold_at)
 
     def _expose(
         self, rng: np.random.Generator, image: np.ndarray, weather: tuple[float, float, float]

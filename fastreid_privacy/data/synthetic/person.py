@@ -14,6 +14,9 @@ from .identity import Colour, Identity
 from .layer import Layer
 from .pattern import CLOTH_WIDTH, UNIT, cloth, folds, print_logo
 
+PARTS = ("", "torso", "head", "bag", "left arm", "right arm", "left leg", "right leg")
+"""What a person is painted of; the hair belongs to the head."""
+
 
 def _toned(colour: Colour, factor: float) -> Colour:
     red, green, blue = (int(min(255, channel * factor)) for channel in colour)
@@ -27,12 +30,18 @@ class Drawing:
         person: who.
         pose: how and where on the canvas.
         shape: height and width of the canvas, pixels.
+
+    Attributes:
+        bones: the joints, on the canvas.
+        layer: the picture of the person, and where they are.
+        part_at: H×W uint8; the place in :data:`PARTS` of the part that is seen, 0 where the person is not.
     """
 
     def __init__(self, person: Identity, pose: Pose, shape: tuple[int, int]) -> None:
         self.person, self.pose = person, pose
         self.bones = Skeleton(person, pose)
         self.layer = Layer(*shape)
+        self.part_at = np.zeros(shape, np.uint8)
         self.size = pose.height
         self.collar = self.bones.point(0, 0, 0.845)
         self.belt = self.bones.point(0, 0, self.bones.hip_height + 0.02)
@@ -61,25 +70,28 @@ class Drawing:
 
     def draw(self) -> Layer:
         """Paint all parts, the far ones first."""
-        parts: list[tuple[float, Callable[[], None]]] = []
-        for side in (1, -1):
-            parts.append((-2 + self.bones.legs[side][2].depth, partial(self._leg, side)))
+        parts: list[tuple[float, str, Callable[[], None]]] = []
+        for side, name in ((1, "left"), (-1, "right")):
+            parts.append((-2 + self.bones.legs[side][2].depth, f"{name} leg", partial(self._leg, side)))
             depth = self.bones.arms[side][0].depth
-            parts.append((depth if abs(depth) > 0.02 else 0.02, partial(self._arm, side)))
-        parts.append((0.0, self._torso))
-        parts.append((0.001, self._head))
+            parts.append((depth if abs(depth) > 0.02 else 0.02, f"{name} arm", partial(self._arm, side)))
+        parts.append((0.0, "torso", self._torso))
+        parts.append((0.001, "head", self._head))
         if self.person.hair in ("long", "ponytail"):
-            parts.append((-0.1 * self.bones.facing, self._long_hair))
+            parts.append((-0.1 * self.bones.facing, "head", self._long_hair))
         arm = self.bones.arms[1 if self.person.bag_left else -1][0].depth
-        bags: dict[str, tuple[float, Callable[[], None]]] = {
-            "backpack": (-0.12 * self.bones.facing, self._backpack),
-            "shoulder": (arm - 0.001, self._shoulder_bag),
-            "hand": (arm - 0.002, self._hand_bag),
+        bags: dict[str, tuple[float, str, Callable[[], None]]] = {
+            "backpack": (-0.12 * self.bones.facing, "bag", self._backpack),
+            "shoulder": (arm - 0.001, "bag", self._shoulder_bag),
+            "hand": (arm - 0.002, "bag", self._hand_bag),
         }
         if self.person.bag in bags:
             parts.append(bags[self.person.bag])
-        for _, paint in sorted(parts, key=lambda part: part[0]):
+        for _, name, paint in sorted(parts, key=lambda part: part[0]):
+            self.layer.mask[:] = 0
             paint()
+            self.part_at[self.layer.mask > 0] = PARTS.index(name)
+        self.layer.mask[:] = np.where(self.part_at > 0, 255, 0)
         return self.layer
 
     def _leg(self, side: int) -> None:
@@ -284,7 +296,7 @@ class Drawing:
 
 def draw_person(
     canvas: np.ndarray, person: Identity, pose: Pose, light: float, fold_at: tuple[int, int]
-) -> None:
+) -> Drawing:
     """Draw a person with their shadow on a canvas, in place.
 
     Args:
@@ -293,6 +305,9 @@ def draw_person(
         pose: how and where.
         light: where light comes from, −1 (left) to 1 (right).
         fold_at: row and column, each 0–199, where the map of folds is cropped.
+
+    Returns:
+        the person as drawn, without shadow and light.
     """
     height, width = canvas.shape[:2]
     shadow = np.full((height, width), 255, np.uint8)
@@ -306,7 +321,8 @@ def draw_person(
     if top < height:
         soft = cv2.blur(shadow[top:], (9, 9))
         canvas[top:] = cv2.multiply(canvas[top:], cv2.cvtColor(soft, cv2.COLOR_GRAY2RGB), scale=1 / 255)
-    layer = Drawing(person, pose, (height, width)).draw()
+    drawing = Drawing(person, pose, (height, width))
+    layer = drawing.draw()
     row, column = fold_at
     texture = folds(height + 200, width + 200)[row : row + height, column : column + width]
     lit = cv2.multiply(layer.image, texture, scale=1 / 128)
@@ -315,3 +331,4 @@ def draw_person(
     ramp_image = np.broadcast_to(np.rint(128 * ramp).astype(np.uint8)[None, :, None], lit.shape)
     lit = cv2.multiply(lit, np.ascontiguousarray(ramp_image), scale=1 / 128)
     cv2.copyTo(lit, layer.mask, canvas)
+    return drawing
