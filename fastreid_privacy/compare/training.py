@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,7 @@ from ..collection.source import is_dataset
 from ..config import changed, load_config
 from ..core.errors import UserError
 from ..core.files import write_atomically
-from ..core.projects import project_words
-from ..reproduce.runs import run_logged
+from ..reproduce.runs import run_logged, training_command
 from ..reproduce.schedule import scaled_schedule
 from ..results.results_json import read_results, results_path
 from ..training.preflight import preflight
@@ -125,8 +123,8 @@ def train(plan: Plan, method: Method, cfg: CfgNode) -> None:
     folder = plan.folder(method)
     folder.mkdir(parents=True, exist_ok=True)
     _write(cfg, folder / CONFIG)
-    words = [sys.executable, "-m", "fastreid_privacy", "train", "--resume"]
-    run_logged([*words, f"--config-file={folder / CONFIG}"], folder / LOG, f"the training of {method.name}")
+    log = folder / LOG
+    run_logged(training_command(folder / CONFIG), log, f"the training of {method.name}")
 
 
 def checkpoint_of(run: Path) -> Path:
