@@ -77,7 +77,7 @@ set:
 {overrides()}
 methods:
   learned: {{config: {SMALL_CONFIG}}}
-  blur: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: conventional}}, sealed: true}}
+  blur: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: conventional}}, seal: beside}}
   finished: {{run: {small_run}}}
   grey: {{protected: {grey}}}
 """
@@ -221,8 +221,11 @@ def test_a_front_holds_whoever_nobody_beats():
         ("data: SyntheticPedestrians\nmethods: {a: {}}", "a must have one of config, run, protected, not 0"),
         ("data: SyntheticPedestrians\nmethods: {a: {config: small.yml, run: .}}", "one of .*, not 2"),
         ("data: SyntheticPedestrians\nmethods: {a: {run: ., set: {SEED: 1}}}", "set is for a config"),
-        ("data: SyntheticPedestrians\nmethods: {a: {protected: ., sealed: true}}", "sealed is for files"),
-        ("data: SyntheticPedestrians\nmethods: {a: {config: small.yml, sealed: 3}}", "true or false, not 3"),
+        ("data: SyntheticPedestrians\nmethods: {a: {protected: ., seal: beside}}", "seal is for files"),
+        (
+            "data: SyntheticPedestrians\nmethods: {a: {config: small.yml, seal: 3}}",
+            "seal is beside or pixels, not 3",
+        ),
         ("data: SyntheticPedestrians\nmethods: {../a: {config: small.yml}}", "the name of a method"),
         ("data: SyntheticPedestrians\nmethods: {a: {config: small.yml}, a: {run: .}}", "it has a twice"),
         ("data: SyntheticPedestrians\nmethods: &m {a: {config: small.yml}}\nset: *m", "alias"),

@@ -135,7 +135,7 @@ class _Work:
         settings = {
             "data": self.methods.data,
             "method": comparable(cfg, ("OUTPUT_DIR", "MODEL.DEVICE")) if cfg else str(source),
-            "sealed": method.sealed,
+            "seal": method.seal,
             "budget": self.request.budget,
             "pairs": list(self.request.pairs),
             "seed": self.request.seed,
@@ -192,7 +192,7 @@ class _Work:
             self.methods.data,
             checkpoint,
             self.plan.folder(method),
-            sealed=method.sealed,
+            seal=method.seal,
             device=self.device,
         )
 

@@ -17,7 +17,8 @@ from ..core.files import read_file
 LARGEST_FILE = 2**20  # bytes
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")  # it becomes a folder's
 KEYS = ("data", "set", "reference", "foreign", "tasks", "methods")
-OF_METHOD = ("config", "run", "protected", "set", "sealed")
+OF_METHOD = ("config", "run", "protected", "set", "seal")
+SEALS = ("beside", "pixels")  # where sealed originals go
 SOURCES = ("config", "run", "protected")  # a method has one of these
 TASKS = ("masks", "keypoints", "attributes")
 
@@ -32,7 +33,7 @@ class Method:
         run: the folder of a finished training.
         protected: a folder of files that any tool has protected.
         options: KEY VALUE pairs on top of ``config``.
-        sealed: whether raw files are sealed beside the protected ones, so that recovery is exact.
+        seal: "beside" or "pixels": raw files are sealed there, so that recovery is exact; "": they are not.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Method:
     run: Path | None = None
     protected: Path | None = None
     options: tuple[str, ...] = ()
-    sealed: bool = False
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,14 @@ def _method(name: str, about: Any, shared: tuple[str, ...], here: Path, path: Pa
         raise UserError(f"{place} must have one of {', '.join(SOURCES)}, not {len(ways)}")
     if ways != ["config"] and about.get("set"):
         raise UserError(f"{place}: set is for a config that is trained, not for {ways[0]}")
-    sealed = about.get("sealed", False)
-    if type(sealed) is not bool:
-        raise UserError(f"{place}: sealed is true or false, not {sealed!r}")
-    if sealed and ways == ["protected"]:
-        raise UserError(f"{place}: sealed is for files that are protected here, not for a folder of them")
+    seal = about.get("seal", "")
+    if seal not in ("", *SEALS):
+        raise UserError(f"{place}: seal is {' or '.join(SEALS)}, not {seal!r}")
+    if seal and ways == ["protected"]:
+        raise UserError(f"{place}: seal is for files that are protected here, not for a folder of them")
     source = _existing(here, about[ways[0]], f"{place}: {ways[0]}")
     options = (*shared, *_options(about.get("set"), f"{place}: set")) if ways == ["config"] else ()
-    return Method(name, **{ways[0]: source}, options=options, sealed=sealed)
+    return Method(name, **{ways[0]: source}, options=options, seal=seal)
 
 
 def _check_keys(content: Any, known: Sequence[str], place: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from ..collection import (
     dataset_source,
     folder_source,
     protect_collection,
-    read_protected,
     unseal_collection,
 )
 from ..collection.source import Source, is_dataset
@@ -29,20 +29,20 @@ def raw_source(data: str) -> Source:
     return dataset_source(load_config(), data) if is_dataset(data) else folder_source(data, "data")
 
 
-def protect(data: str, checkpoint: Path, folder: Path, *, sealed: bool, device: str) -> dict[str, Any]:
+def protect(data: str, checkpoint: Path, folder: Path, *, seal: str, device: str) -> dict[str, Any]:
     """Protect all raw images of the data, and open what is sealed to compare it byte by byte.
 
     Args:
         data: as of :class:`.methods.Methods`.
         checkpoint: whose anonymizer protects.
         folder: of the method; its files come into ``protected`` below it.
-        sealed: whether raw files are sealed beside them.
+        seal: where raw files are sealed: "beside" the protected ones, in their "pixels", or "": not at all.
         device: where the network runs.
 
     Returns:
         "images", "bytes_per_image", "images_per_second" (reading and writing included; None where an
-        interrupted run was continued), and of sealed ones "sealed_bytes_per_image" and "opened": how many
-        gave the raw file byte for byte.
+        interrupted run was continued), and of sealed ones "sealed_bytes_per_image", of files beside the
+        protected ones, and "opened": how many gave the raw file byte for byte.
 
     Raises:
         UserError: when images cannot be protected, or opened.
@@ -50,10 +50,10 @@ def protect(data: str, checkpoint: Path, folder: Path, *, sealed: bool, device: 
     source = raw_source(data)
     output = folder / PROTECTED
     sealer = None
-    if sealed:
+    if seal:
         if not (folder / KEYS / PUBLIC).exists():
             new_identity(folder / KEYS, passphrase=None)
-        sealer = read_sealer(folder / KEYS / PUBLIC)
+        sealer = read_sealer([folder / KEYS / PUBLIC])
     fresh = not output.exists()
     start = time.perf_counter()
     done, failed = protect_collection(
@@ -61,7 +61,7 @@ def protect(data: str, checkpoint: Path, folder: Path, *, sealed: bool, device: 
         output,
         load_anonymizer(checkpoint, device),
         ImageStorage("png"),
-        ProtectionOptions(method=folder.name, seal=sealer),
+        ProtectionOptions(method=folder.name, seal=sealer, carry=seal or "beside"),
     )
     seconds = time.perf_counter() - start
     if failed:
@@ -70,21 +70,25 @@ def protect(data: str, checkpoint: Path, folder: Path, *, sealed: bool, device: 
         "images": len(done.entries),
         "bytes_per_image": _mean_size(output, [entry["path"] for entry in done.entries.values()]),
         "images_per_second": len(done.entries) / seconds if fresh else None,
-        **(_sealed(source, folder, [entry["sealed"] for entry in done.entries.values()]) if sealed else {}),
+        **(_sealed(source, folder, done.entries) if seal else {}),
     }
 
 
-def _sealed(source: Source, folder: Path, files: list[str]) -> dict[str, Any]:
-    protected = read_protected(folder / PROTECTED)
-    opened, failed = unseal_collection(protected, folder / OPENED, read_identity(folder / KEYS / PRIVATE))
+def _sealed(source: Source, folder: Path, entries: Mapping[str, Any]) -> dict[str, Any]:
+    opened = unseal_collection(folder / PROTECTED, folder / OPENED, read_identity(folder / KEYS / PRIVATE))
     same = sum(
-        (folder / OPENED / path).read_bytes() == (source.root / path).read_bytes() for path in source.paths
+        (folder / OPENED / path).is_file()
+        and (folder / OPENED / path).read_bytes() == (source.root / path).read_bytes()
+        for path in source.paths
     )
-    if failed or same != len(source.paths):
+    if same != len(source.paths):
         raise UserError(
-            f"{folder.name}: {len(source.paths) - same} sealed originals did not give the raw file"
+            f"{folder.name}: {len(source.paths) - same} sealed originals did not give the raw file: "
+            f"{some_of([f'{path}: {why}' for path, why in sorted(opened.failed.items())], 3)}"
         )
-    return {"sealed_bytes_per_image": _mean_size(folder / PROTECTED, files), "opened": opened}
+    beside = [entry["sealed"] for entry in entries.values() if "sealed" in entry]
+    size = _mean_size(folder / PROTECTED, beside) * len(beside) / len(entries) if beside else 0.0
+    return {"sealed_bytes_per_image": size, "opened": same}
 
 
 def sizes(data: str) -> dict[str, Any]:
