@@ -24,6 +24,7 @@ The house, from the ground up. Imports run one way, down; ``tests/test_house.py`
     reproduce       the runs behind the paper's tables and figures, and both with the paper's beside ours
     human_study     the paper's verification by people: the pages, and their score
     attack          what others get back from protected files, who hold more or less
+    tasks           what segmentation, keypoints and attributes learn from protected images
     compare         methods beside each other: privacy, utility, recovery, size and speed
     bench           how fast: ranking, training steps, protecting files, beside their peers
 

@@ -17,6 +17,7 @@ FLOORS = (  # from the bottom to the top; wings of one floor do not know each ot
     {"training", "collection", "retrieval"},
     {"reproduce", "video", "bench"},
     {"human_study", "attack"},
+    {"tasks"},
     {"compare"},
     {"commands"},
     {"__init__", "__main__", "command_line"},  # doors: what scripts and users come in by
