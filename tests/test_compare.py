@@ -168,6 +168,22 @@ def test_gains_over_the_reference_have_intervals(compared):
     assert methods["blur"]["joint_minus_reference"] == methods["grey"]["joint_minus_reference"] == {}
 
 
+def test_tasks_are_learned_from_every_method(compared):
+    """The folder is that of the renderer, so that all truth is there."""
+    for about in result(compared)["methods"].values():
+        assert set(about["tasks"]) == {"segmentation", "keypoints", "attributes"}
+        for task, measure in (
+            ("segmentation", "IoU"),
+            ("keypoints", "PCK"),
+            ("attributes", "balanced_accuracy"),
+        ):
+            assert all(
+                0 <= about["tasks"][task][part][measure] <= 100 for part in ("raw", "protected", "guess")
+            )
+    guesses = [about["tasks"]["keypoints"]["guess"] for about in result(compared)["methods"].values()]
+    assert guesses == guesses[:1] * 4  # whoever looks at no image guesses the same
+
+
 def test_the_page_shows_every_method_and_fetches_nothing(compared):
     page = (compared[0] / "compare.html").read_text()
     for name in ("learned", "blur", "finished", "grey"):

@@ -27,6 +27,8 @@ from ..core.files import read_file
 from ..core.kept import keep_settings, kept, read_kept
 from ..core.lock import locked
 from ..results.results_json import config_value
+from ..tasks.measure import measure_tasks
+from ..tasks.truth import read_truth
 from . import protecting, training
 from .methods import Method, Methods, read_methods
 from .utility import settings_of
@@ -73,8 +75,7 @@ class Finding:
         utility: "joint" (its own model), "raw" (the stranger, of raw images), "protected_only"; each as
             :func:`.utility.settings_of`.
         hits: of the joint model, by setting.
-        tasks: as :func:`fastreid_privacy.tasks.measure_tasks` gives them.
-        trained: seconds, iterations and more of its training; empty of files.
+        tasks: as :func:`fastreid_privacy.tasks.measure.measure_tasks` gives them.
     """
 
     kind: str
@@ -273,7 +274,11 @@ class _Work:
         return Files(size), Files(size, protected=True)
 
     def tasks(self, method: Method) -> dict[str, Any]:
-        return {}
+        subjects, (raw, protected) = self.subjects(method), self.views(method)
+        truth = read_truth(subjects, self.methods.data, **self.methods.tasks)
+        view = raw if self.kind(method)[0] == "none" else protected
+        budget, seed = self.request.budget, self.request.seed
+        return measure_tasks(truth, view, raw, subjects, budget=budget, seed=seed, device=self.device)
 
 
 def _array(values: Sequence[int]) -> np.ndarray:

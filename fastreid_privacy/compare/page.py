@@ -23,6 +23,11 @@ KINDS = {  # how a method is drawn: mark and colour
     "learned": ("^", VERMILLION),
     "files": ("D", PURPLE),
 }
+MEASURES = {  # of each task: its key, and its name
+    "segmentation": ("IoU", "IoU of the person, %"),
+    "keypoints": ("PCK", "joints within a tenth of the person's height (PCK), %"),
+    "attributes": ("balanced_accuracy", "balanced accuracy, %"),
+}
 SIZE, DPI = (6.0, 4.2), 150  # inches
 
 
@@ -93,15 +98,13 @@ def scatter(result: Mapping[str, Any], axis: Axis) -> Figure:
 
 def _tasks(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Of each task: its name, its measure, and for each method what it is on raw and on protected images."""
-    names = list(dict.fromkeys(task for about in result["methods"].values() for task in about["tasks"]))
     found = []
-    for task in names:
-        lines = {}
-        measure = ""
-        for method, about in result["methods"].items():
-            figures = about["tasks"].get(task)
-            if figures:
-                measure = next(iter(figures["raw"]))
-                lines[method] = [figures[part][measure] for part in ("raw", "protected", "guess")]
-        found.append({"task": task, "measure": measure, "lines": lines})
+    for task, (measure, said) in MEASURES.items():
+        lines = {
+            method: [about["tasks"][task][part][measure] for part in ("raw", "protected", "guess")]
+            for method, about in result["methods"].items()
+            if measure in about["tasks"].get(task, {}).get("raw", {})
+        }
+        if lines:
+            found.append({"task": task, "measure": said, "lines": lines})
     return found

@@ -61,9 +61,9 @@ def read_masks(folder: str | Path, subjects: Sequence[Subject]) -> dict[str, np.
         UserError: when it is no folder, no image has a mask there, or a mask cannot be read, has another size
             than its image, or holds numbers of classes in place of black and white.
     """
-    paths = {_stem(path): Path(folder) / path for path in images_below(folder, f"--masks {folder}").paths}
+    paths = {_stem(path): Path(folder) / path for path in images_below(folder, f"masks {folder}").paths}
     masks = {}
-    for each in _matched(f"--masks {folder}", paths, subjects):
+    for each in _matched(f"masks {folder}", paths, subjects):
         path = paths[each.name]
         mask, raw = (_picture(file).mean(2) for file in (path, each.raw))
         if mask.shape != raw.shape:
@@ -107,7 +107,7 @@ def read_keypoints(
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no file of COCO keypoints: {brief(error)}") from None
     poses, sizes = {}, {}
-    for each in _matched(f"--keypoints {path}", given, subjects):
+    for each in _matched(f"keypoints {path}", given, subjects):
         height, width = _picture(each.raw).shape[:2]
         sizes[each.name] = height, width
         try:
@@ -141,11 +141,11 @@ def read_attributes(path: str | Path, subjects: Sequence[Subject]) -> dict[str, 
                 "attributes have a few kinds; make groups of them, or take the column out"
             )
     if label == "name":
-        return {each.name: rows[each.name] for each in _matched(f"--attributes {path}", rows, subjects)}
+        return {each.name: rows[each.name] for each in _matched(f"attributes {path}", rows, subjects)}
     found = {each.name: rows[str(each.pid)] for each in subjects if str(each.pid) in rows}
     if not found:
         raise UserError(
-            f"--attributes {path} names none of the people of the images: {some_of(list(rows))} and so on"
+            f"attributes {path} names none of the people of the images: {some_of(list(rows))} and so on"
         )
     return found
 

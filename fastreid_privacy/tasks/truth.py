@@ -15,7 +15,7 @@ from ..data.synthetic.plan import SyntheticOptions
 from ..data.synthetic.truth import JOINTS, PersonTruth, rendered_truth
 from .files import Pose, read_attributes, read_keypoints, read_masks
 
-OPTIONS = {"segmentation": "--masks", "keypoints": "--keypoints", "attributes": "--attributes"}
+OPTIONS = {"segmentation": "masks", "keypoints": "keypoints", "attributes": "attributes"}
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def read_truth(
         attributes: a file: :func:`fastreid_privacy.tasks.files.read_attributes`.
 
     Raises:
-        UserError: when a file is not as it should be, or there is no truth at all for the known or for the
-            measured people.
+        UserError: when a file is not as it should be, or has truth for the known or the measured people
+            alone.
     """
     every = sorted({each.name: each for each in (*subjects.known, *people(subjects))}.values(), key=_by_name)
     named = dict(zip(OPTIONS, (masks, keypoints, attributes), strict=True))
@@ -81,7 +81,7 @@ def read_truth(
     missing = {}
     for task, part in parts.items():
         if not part:
-            missing[task] = f"{source} brings no truth for it, and {OPTIONS[task]} names none"
+            missing[task] = f"{source} brings no truth for it, and no file of {OPTIONS[task]} is named"
             continue
         for who, asked in (("known", subjects.known), ("measured", people(subjects))):
             if not any(each.name in part for each in asked):
@@ -89,11 +89,6 @@ def read_truth(
                     f"{named[task] or source}: none of the {len(asked)} {who} images has truth for "
                     f"{task}: some are needed to learn from, and others to measure on"
                 )
-    if len(missing) == len(OPTIONS):
-        raise UserError(
-            f"nothing is known of the images of {source}: it is no folder of the embedded data set; name "
-            "masks, keypoints or attributes with --masks, --keypoints or --attributes"
-        )
     return Truth(
         size,
         {name: _scaled_mask(mask, size) for name, mask in found_masks.items()},
