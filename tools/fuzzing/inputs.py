@@ -192,11 +192,15 @@ def _collections(product: Product) -> None:
 
 
 def _carried(product: Product) -> None:
-    """Files that carry their originals; an older tree has them beside."""
-    carry = ("--carry", "pixels", "--carry-fit", "best")
-    if not (product.tree / "fastreid_privacy" / "keys" / "pixels.py").exists():
-        carry = ()
-    for folder, keys in (("carried", "keys"), ("carried_to_another", "keys_of_another")):
+    """Files that carry their originals, in pixels and in segments; an older tree has them beside."""
+    newer = (product.tree / "fastreid_privacy" / "keys" / "segments.py").exists()
+    pixels = ("--carry", "pixels", "--carry-fit", "best") if newer else ()
+    segments = ("--format", "jpg", *(("--carry", "segment") if newer else ()))
+    for folder, keys, carry in (
+        ("carried", "keys", pixels),
+        ("carried_to_another", "keys_of_another", pixels),
+        ("in_segments", "keys", segments),
+    ):
         blur = ("anonymize", "--method", "blur", "--input", "raw", "--output", folder)
         _run(product, *blur, "--seal", f"{keys}/identity.pub", *carry)
 

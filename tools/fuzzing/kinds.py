@@ -82,7 +82,8 @@ def _query(weights: str, index: str, picture: str, *more: str) -> tuple[str, ...
 _TENSORS = "release/anonymizer.safetensors"
 _RECOVERY = "release/recovery.safetensors"
 _OPEN = ("recover", "--identity", "keys/identity.key", "--input", "sealed", "--output", "out")
-_OPEN_CARRIED = ("recover", "--identity", "keys/identity.key", "--input", "carried", "--output", "out")
+_OPEN_PIXELS = (*_OPEN[:4], "carried", *_OPEN[5:])
+_OPEN_SEGMENTS = (*_OPEN[:4], "in_segments", *_OPEN[5:])
 _BLUR = ("anonymize", "--method", "blur", "--output", "out", "--input")
 _SCORE = ("human_study", "score", "--study", "study", "study/answers_1.json", "study/answers_2.json")
 _SCORES = ("study/human_study_scores.json", "study/human_study_scores.md")
@@ -155,9 +156,10 @@ KINDS: dict[str, Kind] = {
     ),
     "carried": Kind(
         (
-            Target("carried/one.png", _OPEN_CARRIED, ("carried", "keys")),
-            Target("carried/folder/two.png", _OPEN_CARRIED, ("carried", "keys")),
-            Target("carried/manifest.jsonl", _OPEN_CARRIED, ("carried", "keys")),
+            Target("carried/one.png", _OPEN_PIXELS, ("carried", "keys")),
+            Target("carried/folder/two.png", _OPEN_PIXELS, ("carried", "keys")),
+            Target("carried/manifest.jsonl", _OPEN_PIXELS, ("carried", "keys")),
+            Target("in_segments/one.jpg", _OPEN_SEGMENTS, ("in_segments", "keys")),
         ),
         forged=forged_files.PICTURES,
         exchanged=("carried/three.png", "carried_to_another/one.png", "raw/one.png"),
