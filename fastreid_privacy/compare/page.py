@@ -67,12 +67,13 @@ def scatter(result: Mapping[str, Any], axis: Axis) -> Figure:
     found = result["fronts"][axis.name]
     figure = Figure(SIZE, layout="constrained")
     axes = figure.add_subplot()
+    there: dict[tuple[float, float], list[str]] = {}
     for name, point in found["points"].items():
         mark, colour = KINDS[result["methods"][name]["kind"]]
         axes.plot(point["leak"], point["use"], mark, color=colour, ms=8, mec="white", zorder=3)
-        axes.annotate(
-            name, (point["leak"], point["use"]), xytext=(6, 5), textcoords="offset points", fontsize=8.5
-        )
+        there.setdefault((point["leak"], point["use"]), []).append(name)
+    for place, names in there.items():
+        axes.annotate(", ".join(names), place, xytext=(6, 5), textcoords="offset points", fontsize=8.5)
     line = sorted((found["points"][name] for name in found["front"]), key=lambda point: point["leak"])
     axes.plot(
         [point["leak"] for point in line],
@@ -87,8 +88,7 @@ def scatter(result: Mapping[str, Any], axis: Axis) -> Figure:
         use = about["summary"][axis.use]
         if name not in found["points"] and use is not None:
             axes.axhline(use, color=LIGHT["ink"], ls=":", lw=1, label=f"{name} (hides nothing)")
-    axes.set(xlabel=f"{axis.leak_label} (less is better)", ylabel=f"{axis.use_label} (more is better)")
-    axes.set_title(axis.title, fontsize=10.5)
+    axes.set(xlabel=f"{axis.leak_label} (less is better)", ylabel=axis.use_label)
     axes.margins(0.18)
     axes.grid(color=LIGHT["grid"], lw=0.7)
     axes.set_axisbelow(True)
