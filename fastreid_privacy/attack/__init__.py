@@ -3,6 +3,7 @@
 Only files are needed, raw and protected ones of the same names, so any tool's output can be attacked::
 
     subjects        the images: those an attacker has learned from, and other people's, who are measured
+    pairing         whether raw and protected files belong together
     views           the same images raw, protected, and under the conventional operators beside
     learned         rows A2 and A3: a U-Net learns the way back, from pairs
     inversion       row A1: a known operator is undone, without learning

@@ -21,9 +21,10 @@ from ..report.pictures import image_strip, save_png
 from . import measures
 from .learned import Attacker
 from .observers import Observer, load_observer
+from .pairing import Pairing, compare_pairs
 from .request import REFERENCE, AttackRequest, check_request
 from .rows import HOLDS, Cell, Found, Means, Target, attack, cells
-from .stranger import train_reid
+from .stranger import check_enough, train_reid
 from .subjects import Subjects, read_foreign, read_subjects
 from .targets import PROTECTED, make_targets
 from .views import Files, Held, View
@@ -45,6 +46,7 @@ class Outcome:
         rows: that were made.
         judge: the Re-ID model that judges recovered images: its name, its rank-1 on raw images and that of
             guessing, in percent.
+        pairing: whether raw and protected files belong together.
     """
 
     found: dict[Cell, Found]
@@ -55,6 +57,7 @@ class Outcome:
     targets: dict[str, Target]
     rows: Sequence[str]
     judge: dict[str, Any]
+    pairing: Pairing
 
 
 def run_attacks(request: AttackRequest) -> Outcome:
@@ -67,17 +70,25 @@ def run_attacks(request: AttackRequest) -> Outcome:
     device = image_device(request.device, "--device")
     check_request(request)
     subjects = read_subjects(request.raw, request.protected)
+    if request.stranger is None or request.parrots:
+        check_enough(subjects)
+    if subjects.alone:
+        say(f"{subjects.alone:,} raw images have no protected one, and take no part")
     targets = make_targets(request, subjects, device)
     rows = _rows(request, targets)
     if rows == ["A5"] and (reason := targets[PROTECTED].keyless):
         raise UserError(f"row A5 is of keyed methods, and {reason}: choose other --rows")
     pairs = _pairs(request, len(subjects.known))
+    stranger = load_observer(request.stranger, device, "stranger") if request.stranger else None
+    pairing = compare_pairs(targets[PROTECTED].view, Files(subjects.size), subjects)
+    if pairing.like_another:
+        say(_doubt(pairing))
     request.output.mkdir(parents=True, exist_ok=True)
     in_use = f"another attack writes to {request.output}; wait for its end, or choose another --output"
     with locked(request.output, in_use):
         kept = request.output / "cells"
         keep_settings(kept, _settings(request, subjects), "attacks")
-        judge = _judge(request, subjects, device)
+        judge = stranger or _trained_judge(request, subjects, device)
         means = Means(
             subjects,
             targets,
@@ -106,6 +117,7 @@ def run_attacks(request: AttackRequest) -> Outcome:
             targets,
             rows,
             {"name": judge.name, **means.on_raw[judge.name]},
+            pairing,
         )
 
 
@@ -133,9 +145,15 @@ def _pairs(request: AttackRequest, known: int) -> list[str]:
     return list(dict.fromkeys(given))
 
 
-def _judge(request: AttackRequest, subjects: Subjects, device: str) -> Observer:
-    if request.stranger is not None:
-        return load_observer(request.stranger, device, "stranger")
+def _doubt(pairing: Pairing) -> str:
+    return (
+        f"warning: {pairing.like_another:,} of {pairing.looked_at:,} protected files look like the raw image "
+        f"of another name (correlation {pairing.other:.2f}; {pairing.own:.2f} with their own), as "
+        "{} like {}: do both folders show the same people under the same names?".format(*pairing.example)
+    )
+
+
+def _trained_judge(request: AttackRequest, subjects: Subjects, device: str) -> Observer:
     folder = request.output / "reid" / "raw_resnet18"
     say(f"training a Re-ID model of raw images ({request.epochs} epochs) in {folder}")
     weights = train_reid(

@@ -66,7 +66,8 @@ def load_observer(path: str | Path, device: str, name: str) -> Observer:
         name: what it is called in the result.
 
     Raises:
-        UserError: when there is no such file, it is damaged, or its preprocessing is.
+        UserError: when there is no such file, it is damaged, gives no features of images, or its
+            preprocessing is damaged.
     """
     if Path(path).suffix != ".onnx":
         extract = load_extractor(path, device)
@@ -79,15 +80,26 @@ def load_observer(path: str | Path, device: str, name: str) -> Observer:
     def features(images: Tensor) -> Tensor:
         images = images.flip(1) if settings["channels"] == "BGR" else images
         prepared = (images * (settings["range"] / 255) - mean) / std
-        found = torch.cat([run_graph(session, part) for part in _parts(session, prepared)])
+        try:
+            found = _in_its_batches(session, prepared)
+        except Exception as error:  # onnxruntime's errors have no base of their own
+            raise UserError(f"{path} is no graph of images to features ({brief(error)})") from None
         return found.float().flatten(1)
 
+    features(torch.zeros(2, 3, height, width))  # before anything is trained or written
     return Observer(name, features, (int(height), int(width)))
 
 
-def _parts(session: Any, images: Tensor) -> Sequence[Tensor]:
-    """The batch as the graph takes it: whole, or image by image where its first side is fixed at one."""
-    return images.split(1) if session.get_inputs()[0].shape[0] == 1 else [images]
+def _in_its_batches(session: Any, images: Tensor) -> Tensor:
+    """Run a graph on images: all at once, or so many as it takes, filled up where its batch is fixed."""
+    size = session.get_inputs()[0].shape[0]
+    if not isinstance(size, int):
+        return run_graph(session, images)
+    found = []
+    for part in images.split(size):
+        filled = torch.cat([part, part.new_zeros(size - len(part), *part.shape[1:])])
+        found.append(run_graph(session, filled)[: len(part)])
+    return torch.cat(found)
 
 
 def _preprocessing(path: Path) -> Mapping[str, Any]:

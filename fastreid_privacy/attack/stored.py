@@ -45,6 +45,8 @@ def result_of(request: AttackRequest, outcome: Outcome) -> dict[str, Any]:
             "gallery": len(subjects.gallery),
             "raw_without_protected": subjects.alone,
             "size": list(subjects.size),
+            "compared_with_raw": outcome.pairing.looked_at,
+            "like_another": outcome.pairing.like_another,
         },
         "judge": outcome.judge,
         **about.pop(PROTECTED),

@@ -12,8 +12,10 @@ from pathlib import Path
 from PIL import Image
 
 from ..config import changed, load_config
+from ..core.errors import UserError
 from ..core.files import write_atomically
 from ..core.images import to_pictures
+from ..data.validation_split import split_training_set
 from ..report.pictures import save_png
 from ..reproduce.runs import run_logged, training_command
 from .subjects import Subject, Subjects
@@ -37,6 +39,7 @@ BACKBONES = {  # none of them wants weights from elsewhere
         "MODEL.BACKBONE.FEAT_DIM": 1280,
     },
 }
+BATCH, INSTANCES = 32, 4  # images, and those of one person
 LOG = "attack.log"
 
 
@@ -83,6 +86,26 @@ def train_reid(
     return checkpoint
 
 
+def check_enough(subjects: Subjects) -> None:
+    """Refuse, before anything is written, to train Re-ID on fewer known images than a batch takes.
+
+    Raises:
+        UserError: saying how many there are, and how many are needed.
+    """
+    items = [(str(each.raw), each.pid, each.camid) for each in subjects.known]
+    people = len({each.pid for each in subjects.known})
+    try:
+        left = split_training_set(items).train
+    except UserError:
+        left = []
+    if len(left) < BATCH or len({pid for _, pid, _ in left}) < BATCH // INSTANCES:
+        raise UserError(
+            f"{len(items)} images of {people} known people are too few to train a Re-ID model on: a batch "
+            f"takes {BATCH} of {BATCH // INSTANCES}, beside a fifth that is kept for validation. Name one "
+            "with --stranger, and leave out --parrots"
+        )
+
+
 def _agw(size: tuple[int, int], epochs: int) -> dict[str, object]:
     """AGW on raw images, small enough for a CPU, without weights from elsewhere."""
     return {
@@ -111,7 +134,7 @@ def _agw(size: tuple[int, int], epochs: int) -> dict[str, object]:
         "INPUT.PADDING.SIZE": max(1, round(10 * size[0] / 256)),
         "INPUT.REA.ENABLED": True,
         "DATALOADER.SAMPLER_TRAIN": "NaiveIdentitySampler",
-        "DATALOADER.NUM_INSTANCE": 4,
+        "DATALOADER.NUM_INSTANCE": INSTANCES,
         "DATALOADER.NUM_WORKERS": 0,
         "SOLVER.OPT": "Adam",
         "SOLVER.BASE_LR": 0.00035,
@@ -120,7 +143,7 @@ def _agw(size: tuple[int, int], epochs: int) -> dict[str, object]:
         "SOLVER.STEPS": [max(1, epochs // 3), max(2, 2 * epochs // 3)]
         if epochs > 9
         else [max(1, epochs - 1)],
-        "SOLVER.IMS_PER_BATCH": 32,
+        "SOLVER.IMS_PER_BATCH": BATCH,
         "SOLVER.CHECKPOINT_PERIOD": max(1, epochs // 10),
         "TEST.EVAL_PERIOD": epochs,
     }

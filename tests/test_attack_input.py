@@ -1,0 +1,186 @@
+"""What an attack is given: pairs that do not belong together, too few of them, a stranger of another kind."""
+
+from __future__ import annotations
+
+import fastreid_privacy  # before fastreid
+
+# isort: split
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from PIL import Image
+
+from fastreid_privacy.attack.grid import run_attacks
+from fastreid_privacy.attack.observers import load_observer
+from fastreid_privacy.attack.pairing import compare_pairs
+from fastreid_privacy.attack.request import AttackRequest
+from fastreid_privacy.attack.stranger import check_enough
+from fastreid_privacy.attack.subjects import Subject, Subjects, read_subjects
+from fastreid_privacy.attack.views import Files, operated
+from fastreid_privacy.commands import attack as command
+from fastreid_privacy.core.images import to_pictures
+
+
+@pytest.fixture(scope="module")
+def raw(small_dataset):
+    return next(small_dataset.glob("SyntheticPedestrians*"))
+
+
+@pytest.fixture(scope="module")
+def subjects(raw):
+    return read_subjects(str(raw), str(raw))
+
+
+# -- pairs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["blur", "pixelate", "noise", "mask"])
+def test_files_of_other_people_are_told_from_protected_ones(subjects, name):
+    """Right pairs are never doubted; pairs that slipped by one name are, where any shape is left."""
+    files = Files(subjects.size)
+    right = compare_pairs(operated(files, name), files, subjects)
+    assert right.looked_at == len({each.name for each in (*subjects.known, *subjects.measured)})
+    assert right.like_another == 0 and right.example == ("", "")
+    every = sorted((*subjects.known, *subjects.measured), key=lambda each: each.name)
+    after = dict(zip((each.name for each in every), [*every[1:], every[0]], strict=True))
+    slipped = compare_pairs(
+        lambda some: operated(files, name)([after[each.name] for each in some]), files, subjects
+    )
+    if name == "mask":
+        assert slipped.like_another == 0 and slipped.own == 0
+    else:
+        assert slipped.like_another > 0.25 * right.looked_at
+        assert slipped.other > 0.9 > slipped.own + 0.3 and slipped.example[0] != slipped.example[1]
+
+
+def test_the_correlation_is_that_of_numpy(raw, subjects):
+    files = Files(subjects.size)
+    every = sorted((*subjects.known, *subjects.measured), key=lambda each: each.name)
+    rough = []
+    for each in every:
+        pixels = np.array(Image.open(each.raw)).astype(float).transpose(2, 0, 1)
+        rough.append(pixels.reshape(3, 8, 8, 4, 8).mean((2, 4)).ravel())
+    alike = np.corrcoef(rough)
+    off = np.where(np.eye(len(every)), -1, alike).max(1)
+    found = compare_pairs(files, files, subjects)
+    assert (found.own, found.other) == pytest.approx((1, off.mean()), abs=1e-3)
+
+
+def protect(raw: Path, folder: Path, names: dict[str, str] | None = None) -> Path:
+    """Blurred files; each under its own name, or under another's."""
+    for file in sorted(raw.glob("*/*.jpg")):
+        target = folder / file.relative_to(raw).with_suffix(".png")
+        target = folder / names[target.relative_to(folder).as_posix()] if names else target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        pixels = torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1)[None]
+        shown = fastreid_privacy.desensitize.Desensitizer("blur")(pixels)
+        Image.fromarray(to_pictures(shown.float())[0]).save(target)
+    return folder
+
+
+def test_a_run_warns_of_slipped_pairs_and_goes_on(raw, small_run, tmp_path, capsys):
+    names = [file.relative_to(raw).with_suffix(".png").as_posix() for file in sorted(raw.glob("*/*.jpg"))]
+    files = protect(raw, tmp_path / "p", dict(zip(names, [*names[1:], names[0]], strict=True)))
+    (files / names[-1]).unlink()
+    words = ["--raw", str(raw), "--protected", str(files), "--output", str(tmp_path / "out"), "--rows", "A0"]
+    more = ["--stranger", str(small_run / "model_best.pth"), "--beside", "", "--device", "cpu"]
+    assert command.main([*words, *more]) == 0
+    said = capsys.readouterr().err
+    images = json.loads((tmp_path / "out" / "attack.json").read_text())["images"]
+    assert images["like_another"] > 0.25 * images["compared_with_raw"]
+    warning = f"warning: {images['like_another']} of {images['compared_with_raw']} protected files look like"
+    assert warning in said and "do both folders show the same people" in said
+    assert "1 raw images have no protected one, and take no part" in said
+
+
+def market(folder: Path, people: int, images: int) -> Path:
+    """A folder in Market-1501 naming, of two cameras."""
+    for pid in range(1, people + 1):
+        for camera in (1, 2):
+            for number in range(images):
+                folder.mkdir(exist_ok=True)
+                Image.new("RGB", (8, 16), (pid, camera, number)).save(
+                    folder / f"{pid:04}_c{camera}_{number}.png"
+                )
+    return folder
+
+
+@pytest.mark.parametrize(("people", "images"), [(8, 2), (14, 8), (38, 1)])
+def test_too_few_to_train_a_stranger_is_said_before_anything_is_written(tmp_path, capsys, people, images):
+    """Few images; few people; as many as a batch takes, but not beside those that are kept for validation."""
+    raw, out = market(tmp_path / "raw", people, images), tmp_path / "out"
+    files = shutil.copytree(raw, tmp_path / "p")
+    words = ["--raw", str(raw), "--protected", str(files), "--output", str(out), "--device", "cpu"]
+    assert command.main([*words, "--rows", "A0"]) == 2
+    error = capsys.readouterr().err
+    assert f"{people * images} images of {people // 2} known people are too few" in error
+    assert "a batch takes 32 of 8" in error and "--stranger" in error and not out.exists()
+
+
+def test_just_enough_to_train_a_stranger():
+    def subject(pid, camid):
+        return Subject(f"{pid}_{camid}", pid, camid, Path(f"{pid}_{camid}"), Path())
+
+    people = [subject(pid, camid) for pid in range(20) for camid in (0, 1)]
+    check_enough(Subjects(people, [], [], (4, 2), 0))  # 16 people and 32 images are left to train on
+    with pytest.raises(fastreid_privacy.UserError, match="38 images of 19 known people are too few"):
+        check_enough(Subjects(people[:-2], [], [], (4, 2), 0))
+
+
+# -- strangers -----------------------------------------------------------------------------------------------
+
+
+def graph(path: Path, nodes: list, inputs: list, initializers: tuple = ()) -> Path:
+    sides = [helper.make_tensor_value_info("x", TensorProto.FLOAT, inputs)]
+    out = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    made = helper.make_graph(nodes, "g", sides, out, initializer=list(initializers))
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)])
+    model.ir_version = 10
+    onnx.save(model, str(path))
+    return path
+
+
+POOL = helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, "n"])
+def test_a_strangers_graph_of_any_batch_and_size_sees_every_image(tmp_path, batch):
+    """Five images through a graph that takes so many at a time; its size is another than theirs."""
+    observer = load_observer(graph(tmp_path / "a.onnx", [POOL], [batch, 3, 4, 2]), "cpu", "stranger")
+    images = torch.rand(5, 3, 8, 4, generator=torch.Generator().manual_seed(0)) * 255
+    found = observer.features(images[..., ::2, ::2].contiguous())
+    expected = torch.nn.functional.avg_pool2d(images[..., ::2, ::2], 2).flatten(1)
+    torch.testing.assert_close(found, expected)
+    seen = observer.look(lambda some: images, [None] * 5)
+    assert seen.shape == (5, 6) and np.isfinite(seen).all()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "inputs", "message"),
+    [
+        ([POOL], ["n", 3, "h", "w"], "input"),
+        ([POOL], ["n", 1, 4, 2], "input"),
+        ([POOL], ["n", 4, 2, 3], "input"),
+        (
+            [helper.make_node("Reshape", ["x", "s"], ["y"])],
+            ["n", 3, 4, 2],
+            "is no graph of images to features",
+        ),
+    ],
+)
+def test_a_strangers_graph_that_takes_no_images_is_refused(tmp_path, subjects, raw, nodes, inputs, message):
+    five = helper.make_tensor("s", TensorProto.INT64, [1], [5])
+    given = (five,) if nodes[0].op_type == "Reshape" else ()
+    path = graph(tmp_path / "a.onnx", nodes, inputs, given)
+    request = AttackRequest(
+        str(raw), str(raw), tmp_path / "out", rows=("A0",), stranger=path, beside=(), device="cpu"
+    )
+    with pytest.raises(fastreid_privacy.UserError, match=message) as error:
+        run_attacks(request)
+    assert "a.onnx" in str(error.value) and not (tmp_path / "out").exists()
