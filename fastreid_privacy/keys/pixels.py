@@ -106,5 +106,5 @@ def _whole(values: np.ndarray) -> np.ndarray:
 
 def _bound(picture: np.ndarray, planes: int) -> bytes:
     """What is bound: the size of a picture, the number of planes, and all other bits."""
-    others = hashlib.sha256(_without_planes(picture, planes)).digest()
+    others = hashlib.sha256(_without_planes(picture, planes).tobytes()).digest()
     return b"pixels %d %d %d " % (*picture.shape[:2], planes) + others
