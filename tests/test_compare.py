@@ -288,6 +288,20 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
     assert re.search(message, said), said
 
 
+def test_too_few_people_are_refused_before_anything_is_trained(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "run_logged", lambda *_: pytest.fail("trained"))
+    for file in raw.glob("*/*.jpg"):
+        few = tmp_path / "few" / file.relative_to(raw)
+        if file.parent.name != "bounding_box_train" or file.name.startswith("0001"):
+            few.parent.mkdir(parents=True, exist_ok=True)
+            few.write_bytes(file.read_bytes())
+    methods = tmp_path / "methods.yml"
+    methods.write_text(f"data: few\nmethods: {{a: {{config: {SMALL_CONFIG}}}}}\n")
+    with pytest.raises(UserError, match="too few to train a Re-ID model on"):
+        run_comparison(CompareRequest(methods, tmp_path / "out", device="cpu"))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "configs" / "compare").glob("*.yml")))
 def test_shipped_comparisons_load_and_share_their_schedule(file):
     methods = read_methods(file)

@@ -18,7 +18,7 @@ from ..attack.observers import load_observer
 from ..attack.page import write_page
 from ..attack.request import AttackRequest, check_request
 from ..attack.stored import RESULT, result_of, save_result
-from ..attack.stranger import train_reid
+from ..attack.stranger import check_enough, train_reid
 from ..attack.subjects import Subjects, read_subjects
 from ..attack.views import Files, View
 from ..config import comparable, image_device
@@ -108,6 +108,7 @@ def run_comparison(request: CompareRequest) -> tuple[Methods, dict[str, Finding]
     work = _Work(request, methods, plan, found, device)
     for method in methods.methods:
         check_request(work.attack(method))
+    check_enough(read_subjects(methods.data, methods.data))
     request.output.mkdir(parents=True, exist_ok=True)
     in_use = f"another comparison writes to {request.output}; wait for its end, or choose another --output"
     with locked(request.output, in_use):
