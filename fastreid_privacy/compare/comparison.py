@@ -116,7 +116,7 @@ def run_comparison(request: CompareRequest) -> tuple[Methods, dict[str, Finding]
             work.keep(method)
         training.check(plan, methods.methods, found)
         for method in training.in_order(methods.methods, found):
-            if method.name in found:
+            if method.name in found and not training.finished(plan.run(method)):
                 say(f"{method.name}: training its model")
                 training.train(plan, method, found[method.name])
         return methods, {method.name: work.finding(method) for method in methods.methods}

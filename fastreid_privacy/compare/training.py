@@ -64,8 +64,8 @@ def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
     """
     found: dict[str, CfgNode] = {}
     for method in methods:
-        if method.run and not _finished(method.run):
-            raise UserError(f"{method.name}: {method.run} holds no finished run (results.json and a model)")
+        if method.run and not finished(method.run):
+            raise UserError(f"{method.name}: {method.run} holds no finished run (results.json, report.html and a model)")
         if method.config:
             try:
                 found[method.name] = _config(plan, method)
@@ -101,7 +101,7 @@ def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> N
     made = {str(_results(cfg)) for cfg in found.values()}
     for method in methods:
         cfg = found.get(method.name)
-        if cfg is None or _finished(plan.run(method)):
+        if cfg is None or finished(plan.run(method)):
             continue
         if cfg.PRIVACY.UPGRADE.BASELINE_RANK1 in made:  # a file that an earlier run of this comparison writes
             cfg = changed(cfg, {"PRIVACY.UPGRADE.BASELINE_RANK1": "50"})
@@ -115,7 +115,7 @@ def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> N
 
 
 def train(plan: Plan, method: Method, cfg: CfgNode) -> None:
-    """Train a model, or go on; a finished one is left as it is.
+    """Train a model, or go on with it.
 
     Raises:
         UserError: when the run fails; its log is named. Also when what is there is another run's.
@@ -127,6 +127,12 @@ def train(plan: Plan, method: Method, cfg: CfgNode) -> None:
     run_logged(training_command(folder / CONFIG), log, f"the training of {method.name}")
 
 
+def finished(run: Path) -> bool:
+    """Whether a folder holds a run to its end; the report is the last file that a training writes."""
+    results = list(run.glob("results*.json"))
+    return bool(results) and all(file.is_file() for file in (run / "report.html", checkpoint_of(run)))
+
+
 def checkpoint_of(run: Path) -> Path:
     """The model of a finished run: the best of those that are private, else the last."""
     return next((run / name for name in MODELS if (run / name).is_file()), run / MODELS[-1])
@@ -135,10 +141,6 @@ def checkpoint_of(run: Path) -> Path:
 def results_of(run: Path) -> dict[str, Any]:
     """results.json of a finished run; of the first test set where there are several."""
     return read_results(sorted(run.glob("results*.json"))[0])
-
-
-def _finished(run: Path) -> bool:
-    return bool(list(run.glob("results*.json"))) and checkpoint_of(run).is_file()
 
 
 def _config(plan: Plan, method: Method) -> CfgNode:
