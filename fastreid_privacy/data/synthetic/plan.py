@@ -86,7 +86,8 @@ class SyntheticOptions:
         )
         if found is None or found[8] not in (None, *CUES[1:]):
             return None
-        return cls(*map(int, found.groups()[:7]), cues=found[8] or "all")
+        people, others, cameras, images, height, width, seed = map(int, found.groups()[:7])
+        return cls(people, others, cameras, images, height, width, seed, found[8] or "all")
 
 
 def _counts(seed: int, pid: int, cameras: int, images_per_camera: int) -> dict[int, int]:

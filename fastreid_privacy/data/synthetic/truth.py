@@ -87,14 +87,13 @@ def truth_of(stage: Stage, person: Identity, scale: int) -> PersonTruth:
     height, width = (side // scale for side in seen.shape)
     share = cv2.resize(seen.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     points = joints_of(drawing.bones)
-    joints = np.array([(point.x, point.y) for point in points], np.float32)
-    joints = (joints + 0.5) / scale - 0.5
+    joints = (np.array([(point.x, point.y) for point in points]) + 0.5) / scale - 0.5
     visibility = [
         _visibility(name, point, drawing, stage.covered) for name, point in zip(JOINTS, points, strict=True)
     ]
     return PersonTruth(
         share > 0.5,
-        joints,
+        joints.astype(np.float32),
         np.array(visibility, np.uint8),
         drawing.pose.height / scale,
         attributes_of(person),
