@@ -31,7 +31,7 @@ from fastreid_privacy.keys import pixels
 from fastreid_privacy.keys.envelope import MAGIC, Fitted, Original, close, disclose, overhead, packed
 from fastreid_privacy.keys.pairs import HYBRID, X25519, PrivateKey
 from fastreid_privacy.keys.pixels import carry, find
-from fastreid_privacy.keys.sealing import new_identity
+from fastreid_privacy.keys.sealing import new_identity, read_public_key
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
 
 KEY, OTHER = PrivateKey.generate(), PrivateKey.generate()
@@ -409,14 +409,48 @@ def test_the_folder_with_its_manifest(raw, keys, carried, tmp_path, capsys):
     (carried / "renamed.png").rename(tmp_path / "away.png")
     capsys.readouterr()
     assert recover(*opened) == 2
-    assert "one.png: fewer originals were found" in capsys.readouterr().err
+    assert "one.png: its original was not found" in capsys.readouterr().err
     shutil.copy(carried / "three.png", carried / "one.png")
     assert recover(*opened) == 2
     err = capsys.readouterr().err
-    assert "1 images were not opened" in err and "two files hold the same" in err
+    assert "1 images were not opened" in err and "one.png: its original was not found" in err
+    # one of somebody else does not make up for it
+    original = Original("four.jpg", b"raw")
+    key = read_public_key(keys[0])
+    (carried / "four.png").write_bytes(png_bytes(carry(noise(96, 48, 3), original, [key])[0]))
+    assert recover(*opened) == 2
+    err = capsys.readouterr().err
+    assert "1 images were not opened" in err and "one.png: its original was not found" in err
     _, other = new_identity(tmp_path / "other", None)
     assert recover("--identity", other, *opened[2:]) == 2
     assert "was sealed to the key with the fingerprint" in capsys.readouterr().err
+
+
+def test_of_pseudonyms_the_files_that_may_be_to_blame_are_named(raw, keys, tmp_path, capsys):
+    (tmp_path / "names.key").write_bytes(bytes(16))
+    words = [
+        "--method",
+        "blur",
+        "--seal",
+        keys[0],
+        "--carry",
+        "pixels",
+        "--carry-fit",
+        "best",
+        "--input",
+        raw,
+    ]
+    out = tmp_path / "p"
+    assert anonymize(*words, "--pseudonymize", tmp_path / "names.key", "--output", out) == 0
+    first, second, _ = sorted(out.glob("*.png"))
+    first.rename(out / "renamed.png")
+    opened = ["--identity", keys[1], "--input", out, "--output", tmp_path / "again"]
+    assert recover(*opened) == 0 and len(files(tmp_path / "again")) == 3
+    second.unlink()
+    capsys.readouterr()
+    assert recover(*opened) == 2
+    err = capsys.readouterr().err
+    assert "2 images were not opened" in err and all(path.name in err for path in (first, second))
 
 
 @pytest.mark.parametrize(

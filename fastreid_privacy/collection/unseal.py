@@ -88,8 +88,8 @@ def unseal_collection(folder: str | Path, output: str | Path, identity: PrivateK
             opened[original.name] = original.fitted
         except UserError as error:
             failed[path] = str(error)
-    if protected and len(found) < len(protected.manifest.entries):
-        failed.update(_missing(protected, {*found.values(), *failed}))
+    if protected:
+        failed.update({path: why for path, why in _missing(protected, found).items() if path not in failed})
     return Opened(len(opened), failed, {name: how for name, how in opened.items() if how})
 
 
@@ -161,13 +161,23 @@ def _beside(protected: ProtectedFolder, entry: dict, identity: PrivateKey) -> Or
         return UserError("there is not enough memory for it (about three times its size)")
 
 
-def _missing(protected: ProtectedFolder, accounted: set[str]) -> dict[str, str]:
-    """Files that are to blame where fewer originals were found than the manifest has files."""
-    return {
-        path: "fewer originals were found than files are listed: this one is lost, or two files hold the same"
-        for path, entry in protected.manifest.entries.items()
-        if "carried" in entry and path not in accounted
-    }
+def _missing(protected: ProtectedFolder, found: dict[str, str]) -> dict[str, str]:
+    """Files of the manifest whose originals were found nowhere; of pseudonyms, those that may be to blame.
+
+    Args:
+        protected: the folder.
+        found: the names of originals, and the files that hold them.
+    """
+    entries = protected.manifest.entries
+    carried = [path for path, entry in entries.items() if "carried" in entry]
+    if protected.manifest.header["pseudonyms"]:  # which do not tell the names of originals
+        enough = len(found) >= len(entries)
+        there = set(carried if enough else found.values())
+    else:
+        stems = {PurePosixPath(name).with_suffix("") for name in found}
+        there = {path for path in carried if PurePosixPath(path).with_suffix("") in stems}
+    reason = "its original was not found, neither in this file nor in another"
+    return {path: reason for path in carried if path not in there}
 
 
 def _write(target: Path, content: bytes) -> None:
