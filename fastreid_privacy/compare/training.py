@@ -65,7 +65,9 @@ def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
     found: dict[str, CfgNode] = {}
     for method in methods:
         if method.run and not finished(method.run):
-            raise UserError(f"{method.name}: {method.run} holds no finished run (results.json, report.html and a model)")
+            raise UserError(
+                f"{method.name}: {method.run} holds no finished run (results.json, report.html and a model)"
+            )
         if method.config:
             try:
                 found[method.name] = _config(plan, method)
