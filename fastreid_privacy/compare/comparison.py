@@ -21,6 +21,7 @@ from ..attack.stored import RESULT, result_of, save_result
 from ..attack.stranger import check_enough, train_reid
 from ..attack.subjects import Subjects, read_subjects
 from ..attack.views import Files, View
+from ..checkpoints.reading import read_trained
 from ..config import comparable, image_device
 from ..core.errors import UserError, say
 from ..core.files import read_file
@@ -230,7 +231,12 @@ class _Work:
         return result
 
     def subjects(self, method: Method) -> Subjects:
-        return read_subjects(self.methods.data, self.stored(method))
+        """The images of a method, in the size of its files; where nothing is protected, in its model's."""
+        subjects = read_subjects(self.methods.data, self.stored(method))
+        checkpoint = self.checkpoint(method)
+        if self.kind(method)[0] != "none" or checkpoint is None:
+            return subjects
+        return replace(subjects, size=tuple(read_trained(checkpoint).cfg.INPUT.SIZE_TEST))
 
     @cached_property
     def stranger(self) -> Path:
