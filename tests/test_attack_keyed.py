@@ -138,6 +138,22 @@ def test_the_share_that_is_explained_is_that_of_numpy(tmp_path):
     assert found[SUM]["same_person"] == pytest.approx(np.mean(shares))
 
 
+def test_what_was_cut_comes_from_around_it(tmp_path):
+    """A mask so strong that three values in four are lost: the rest still tells the image."""
+    write(tmp_path, lambda raw, pid, name: np.clip(raw + mask_of(pid), 0, 255))
+    protected, raw, subjects = sides(tmp_path)
+    found = differencing.difference(protected, raw, subjects)
+    assert found.name == f"{SUM}, mask of the person"
+    shown, wanted = found.view(found.asked), raw(found.asked)
+    error = (shown - wanted).square().mean()
+    assert 10 * torch.log10(255**2 / error) > 22
+    # where neither image was cut, to the level
+    partner = differencing.partners(found.asked, subjects.measured)
+    theirs = protected([partner[each.name] for each in found.asked])
+    whole = (theirs < 255) & (protected(found.asked) < 255)
+    assert 0.1 < whole.double().mean() < 0.5 and torch.equal(shown[whole], wanted[whole])
+
+
 def test_the_way_is_chosen_on_known_people_alone(tmp_path):
     """Known people are summed, measured ones exclusive-ored: the attacker cannot know, and takes the sum."""
     write(tmp_path, WAYS["person, modulo"][0])

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from ..evaluation.image_quality import psnr_of_sum
 from .subjects import Subject, Subjects, choose
@@ -24,6 +25,7 @@ from .views import View, batches
 HELD = 64  # images whose originals tell a mask that everybody shares
 TRIED_ON = 64  # known images on which the attacker chooses
 COMPARED = 200  # pairs of two images, at most
+SQUARES = (3, 7, 15)  # sides, in which pixels around a cut one are sought
 NOTHING = "nothing"  # undone: no mask brings known images nearer
 GUESS = "the mean of known images"  # for any image: what comes without looking at it
 GAIN = 1.0  # dB that undoing must bring over both, on known people: less is no find
@@ -39,12 +41,14 @@ class Combination:
         common: protected images and their masks to the mask that they share, 3×H×W.
         difference: two images to what differs between them, the same of raw as of protected ones where the
             mask is.
+        clips: whether values at 0 and 255 may have been cut, and tell a bound only.
     """
 
     mask: Callable[[Tensor, Tensor], Tensor]
     undo: Callable[[Tensor, Tensor], Tensor]
     common: Callable[[Tensor, Tensor], Tensor]
     difference: Callable[[Tensor, Tensor], Tensor]
+    clips: bool = False
 
 
 def _most_common(_: Tensor, masks: Tensor) -> Tensor:
@@ -64,6 +68,7 @@ COMBINATIONS = {
         lambda protected, mask: (protected - mask).clamp(0, 255),
         _middle,
         lambda one, other: one - other,
+        clips=True,
     ),
     "sum modulo 256": Combination(
         lambda protected, raw: (protected - raw) % 256,
@@ -114,13 +119,25 @@ class Undone:
         """float32 N×3×H×W, 0–255."""
         seen = self.protected(subjects)
         if self.shared is not None:
-            return self.combination.undo(seen.int(), self.shared).float()
+            return self._undone(seen.int(), self.shared, torch.ones_like(seen, dtype=torch.bool))
         some = [index for index, each in enumerate(subjects) if each.name in self.partner]
         if some:
             held = [self.partner[subjects[index].name] for index in some]
-            masks = self.combination.mask(self.protected(held).int(), self.raw(held).int())
-            seen[some] = self.combination.undo(seen[some].int(), masks).float()
+            theirs = self.protected(held).int()
+            masks = self.combination.mask(theirs, self.raw(held).int())
+            seen[some] = self._undone(seen[some].int(), masks, _inside(theirs))
         return seen
+
+    def _undone(self, seen: Tensor, masks: Tensor, known: Tensor) -> Tensor:
+        """Undo masks, which are known at some pixels: what was cut comes from around it, within its bound."""
+        undone = self.combination.undo(seen, masks).float()
+        if not self.combination.clips:
+            return undone
+        found = known & _inside(seen)
+        around = _from_around(undone, found)
+        around = torch.where(known & (seen == 255), around.maximum(undone), around)
+        around = torch.where(known & (seen == 0), around.minimum(undone), around)
+        return torch.where(found, undone, around)
 
 
 @dataclass(frozen=True)
@@ -172,9 +189,9 @@ def difference(protected: View, raw: View, subjects: Subjects) -> Differencing:
     best = max(ways, key=lambda name: _in_order(tried[name]))
     if not _in_order(tried[best]) > GAIN + max(_in_order(tried[name]) for name in (NOTHING, GUESS)):
         return Differencing(protected, NOTHING, subjects.query, 0, tried, bool(known))
-    combination, shared = ways[best]
-    view = Undone(protected, raw, combination, shared, measured)
-    if shared is not None:
+    combination, mask = ways[best]
+    view = Undone(protected, raw, combination, mask, measured)
+    if mask is not None:
         return Differencing(view, best, subjects.query, len(own), tried, bool(known))
     asked = [each for each in subjects.query if each.name in measured]
     held = len({measured[each.name].name for each in asked})
@@ -202,6 +219,22 @@ def two_images(protected: View, raw: View, subjects: Subjects) -> dict[str, Any]
             whose: _mean(_explained(some, combination, protected, raw)) for whose, some in pairs.items()
         }
     return found
+
+
+def _inside(levels: Tensor) -> Tensor:
+    """Where a value was not cut."""
+    return (levels > 0) & (levels < 255)
+
+
+def _from_around(images: Tensor, found: Tensor) -> Tensor:
+    """The mean of the found pixels around each, of ever larger squares; mid grey where there are none."""
+    filled, open_ = torch.full_like(images, 128), torch.ones_like(found)
+    for side in SQUARES:
+        count = avg_pool2d(found.float(), side, stride=1, padding=side // 2)
+        mean = avg_pool2d(images * found, side, stride=1, padding=side // 2) / count.clamp(min=1e-6)
+        here = open_ & (count > 0)
+        filled, open_ = torch.where(here, mean.round(), filled), open_ & ~here
+    return filled
 
 
 def _first_other(index: int, asked: Sequence[Subject], measured: Mapping[str, Subject]) -> Subject | None:

@@ -77,7 +77,7 @@ def disturbed(key: ImageMap, share: float, seed: int = 0) -> ImageMap:
         for weights in other.parameters():
             spread = weights.std(correction=0) if weights.numel() > 1 else weights.abs()
             noise = torch.randn(weights.shape, generator=draw).to(weights.device)
-            weights += share * spread * noise
+            weights.add_(share * spread * noise)
     return other
 
 

@@ -26,12 +26,12 @@ def user_message(error: Exception) -> str:
     return re.split(r"(?:UserError|TrainingDiverged): ", str(error))[-1].strip()
 
 
-def brief(error: Exception) -> str:
+def brief(error: BaseException) -> str:
     """What an exception says, in one line of 200 characters at most; its type, where it says nothing."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def typed(error: Exception) -> str:
+def typed(error: BaseException) -> str:
     """An exception's type and what it says, as ``KeyError: 'model'``, in one line."""
     return type(error).__name__ + (f": {brief(error)}" if str(error).strip() else "")
 
