@@ -24,12 +24,12 @@ class Opened(NamedTuple):
     """What was opened.
 
     Attributes:
-        count: how many originals.
+        number: how many originals.
         failed: reasons for what was not, by the path of the file that should hold it.
         fitted: how originals were encoded that are not the raw files themselves, by their names.
     """
 
-    count: int
+    number: int
     failed: dict[str, str]
     fitted: dict[str, Fitted]
 

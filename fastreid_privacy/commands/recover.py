@@ -152,5 +152,5 @@ def _unseal(options: argparse.Namespace) -> None:
         quality = "without loss" if how.quality is None else f"quality {how.quality}"
         psnr = "no pixel differs" if how.psnr is None else f"{how.psnr:.2f} dB"
         say(f"{one_line(name)}: encoded anew to fit, {quality}, {psnr}", sys.stdout)
-    say(f"{opened.count:,} sealed originals opened: {options.output}", sys.stdout)
+    say(f"{opened.number:,} sealed originals opened: {options.output}", sys.stdout)
     report_failed(opened.failed, "opened")
