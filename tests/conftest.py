@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from browser import chromium
+from fastreid.modeling import build_model
 from fastreid.utils.logger import setup_logger
 
 from fastreid_privacy.commands.train import run
+from fastreid_privacy.config import load_config
 from fastreid_privacy.desensitize import noise_stream
 
 __all__ = ["SMALL_CONFIG", "SMALL_DATASET", "chromium", "close_folders", "small_options"]
@@ -97,6 +99,21 @@ def weights(small_run, tmp_path_factory):
         checkpoint["model"][f"{part}.up.0.0.weight"] *= 100
     path = tmp_path_factory.mktemp("contrast") / "model_best.pth"
     torch.save(checkpoint, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def noise_weights(tmp_path_factory):
+    """A checkpoint with the initial weights of a model under noise, whose anonymizer sees noisy images beside
+    raw ones; its image networks give pictures of full contrast."""
+    words = small_options("", **{"PRIVACY.DESENSITIZER.NAME": "noise", "MODEL.HEADS.NUM_CLASSES": 4})
+    cfg = load_config(SMALL_CONFIG, words)
+    torch.manual_seed(0)
+    tensors = build_model(cfg).state_dict()
+    for part in ("anonymizer", "recovery"):
+        tensors[f"{part}.up.0.0.weight"] *= 100
+    path = tmp_path_factory.mktemp("noise") / "model_best.pth"
+    torch.save({"model": tensors, "config": cfg.dump()}, path)
     return path
 
 

@@ -326,8 +326,8 @@ def test_a_run_begun_with_other_options_is_not_continued(
         assert finished or anonymize(*words, value) == 0
 
 
-@pytest.mark.parametrize("when", [1, 4, 9])
-def test_the_key_of_noise_outlives_a_killed_run(raw, tmp_path, monkeypatch, when):
+@pytest.mark.parametrize(("when", "method"), [(1, "noise"), (4, "noise"), (9, "noise"), (4, "learned")])
+def test_the_key_of_noise_outlives_a_killed_run(raw, noise_weights, tmp_path, monkeypatch, when, method):
     """A second key would leave pictures of the first as files of others, or a batch in two noises."""
     drawn, add, batches = [], run_module.Journal.add, []
 
@@ -342,7 +342,8 @@ def test_the_key_of_noise_outlives_a_killed_run(raw, tmp_path, monkeypatch, when
         add(self, entries)
 
     monkeypatch.setattr(protect.secrets, "token_bytes", token_bytes)
-    words = ["--method", "noise", "--input", raw, "--batch-size", 1, "--workers", 1, "--output"]
+    weights = ["--weights", noise_weights] if method == "learned" else []
+    words = ["--method", method, *weights, "--input", raw, "--batch-size", 1, "--workers", 1, "--output"]
     with monkeypatch.context() as patch:
         patch.setattr(run_module.Journal, "add", killed)
         assert anonymize(*words, tmp_path / "killed") == 130
@@ -700,16 +701,23 @@ def test_conventional_operators_keep_sizes(raw, tmp_path, method):
             assert (written.float() - expected).abs().max() <= 1
 
 
-def test_noise_is_not_to_be_repeated(raw, tmp_path):
+@pytest.mark.parametrize("method", ["noise", "learned"])
+def test_noise_is_not_to_be_repeated(raw, noise_weights, tmp_path, method):
+    words = ["--weights", noise_weights] if method == "learned" else ["--method", method]
     for name in ("a", "b"):
-        assert anonymize("--method", "noise", "--input", raw, "--output", tmp_path / name) == 0
+        assert anonymize(*words, "--input", raw, "--output", tmp_path / name) == 0
     first, second = contents(tmp_path / "a"), contents(tmp_path / "b")
     assert first.keys() == second.keys() and protect.NOISE_KEY not in first
     assert all((first[name] != second[name]) == (name != STAMPS) for name in first)
+    header = read_manifest(tmp_path / "a" / MANIFEST).header
+    assert (header["noise"], header["method"]) == ("shake256", method)
 
 
-def test_noise_has_the_whole_secret_of_each_picture(raw, tmp_path, stream_keys):
-    assert anonymize("--method", "noise", "--input", raw, "--output", tmp_path / "p") == 0
+@pytest.mark.parametrize("method", ["noise", "learned"])
+def test_noise_has_the_whole_secret_of_each_picture(raw, noise_weights, tmp_path, stream_keys, method):
+    words = ["--weights", noise_weights] if method == "learned" else ["--method", method]
+    # a learned anonymizer takes whole batches, places without a picture too
+    assert anonymize(*words, "--input", raw, "--batch-size", 1, "--output", tmp_path / "p") == 0
     assert len(set(stream_keys)) == len(stream_keys) == len(list(raw.rglob("*.jpg")))
     assert all(len(key) == 32 for key in stream_keys)
     bits = np.unpackbits(np.array([list(key) for key in stream_keys], np.uint8), axis=1)

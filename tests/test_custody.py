@@ -218,7 +218,7 @@ def test_no_released_file_tells_a_folder_of_the_machine(weights, tmp_path, monke
     torch.save({**checkpoint, "config": cfg.dump()}, tmp_path / "trained.pth")
     # of a graph, only what it would say of itself: what else is in it, tests/test_onnx.py looks through
     for graph in ("image_graph", "reid_graph"):
-        monkeypatch.setattr(splitting, graph, lambda *told: json.dumps(told[-1]).encode())
+        monkeypatch.setattr(splitting, graph, lambda *told, **_: json.dumps(told[-1]).encode())
     written = split_checkpoint(tmp_path / "trained.pth", tmp_path / "release", None, onnx=True)
     assert len(written) == (6 if protection == "learned" else 2)
     for path in (tmp_path / "release").iterdir():

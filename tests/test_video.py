@@ -285,8 +285,11 @@ def test_conventional_operators_take_each_box_as_it_is(walk, raw_frames, tmp_pat
     assert np.array_equal(written[-1], raw_frames[-1])
 
 
-def test_noise_of_each_box_has_the_whole_secret(walk, tmp_path, stream_keys):
-    assert anonymize("--method", "noise", *boxed(walk), "--output", tmp_path / "out") == 0
+@pytest.mark.parametrize("method", ["noise", "learned"])
+def test_noise_of_each_box_has_the_whole_secret(walk, noise_weights, tmp_path, stream_keys, capsys, method):
+    words = ["--weights", noise_weights, "--batch-size", 1] if method == "learned" else ["--method", method]
+    assert anonymize(*words, *boxed(walk), "--output", tmp_path / "out") == 0
+    assert "noise differs from frame to frame" in capsys.readouterr().err
     assert len(set(stream_keys)) == len(stream_keys) == len((walk / "boxes.txt").read_text().splitlines())
     for part in range(0, 32, 4):
         assert len({key[part : part + 4] for key in stream_keys}) == len(stream_keys)

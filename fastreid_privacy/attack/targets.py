@@ -12,7 +12,7 @@ from .keyed import near_keys, without_key
 from .request import REFERENCE, AttackRequest
 from .rows import Target
 from .subjects import Subjects
-from .views import Files, Mapped, Operated, View, at_size_of, operated
+from .views import Files, Operated, View, at_size_of, operated
 
 PROTECTED = "protected"  # the name of the target that is attacked
 
@@ -76,4 +76,4 @@ def _protecting(anonymizer: ImageMap | None) -> Callable[[View], View] | None:
         return None
     if anonymizer.operator is not None:
         return lambda view: Operated(view, anonymizer.levels)
-    return lambda view: Mapped(view, at_size_of(anonymizer))
+    return lambda view: Operated(view, at_size_of(anonymizer))

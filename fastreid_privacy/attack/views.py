@@ -110,15 +110,18 @@ class Held:
         return torch.stack([self._images[each.name] for each in subjects]).float()
 
 
-def at_size_of(network: ImageMap) -> Callable[[Tensor], Tensor]:
-    """A trained network as a map of images of any size: scaled to its own, and back."""
+def at_size_of(network: ImageMap) -> Callable[..., Tensor]:
+    """A trained network as a map of images of any size: scaled to its own, and back.
 
-    def mapping(images: Tensor) -> Tensor:
+    The map also takes seeds of noise and people, as the network does.
+    """
+
+    def mapping(images: Tensor, seeds: Tensor | None = None, people: Sequence[int] | None = None) -> Tensor:
         height, width = images.shape[2:]
         if network.size in (None, (height, width)):
-            return network(images)
+            return network(images, seeds, people)
         assert network.size is not None
-        return scaled(network(scaled(images, network.size)), (height, width))
+        return scaled(network(scaled(images, network.size), seeds, people), (height, width))
 
     return mapping
 

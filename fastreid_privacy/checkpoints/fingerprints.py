@@ -10,13 +10,15 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor
 
+from ..model.anonymizer import second_input
 from ..model.parts import NOT_REID
 
 
 def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
     """SHA-256 of all that a protected image depends on before it is stored.
 
-    That is the size of the images and G_X's tensors with their names, or the conventional operator's options.
+    That is the size of the images and G_X's tensors with their names, or the conventional operator's options;
+    both, where G_X sees desensitized images beside the raw ones.
     Checkpoints of one training differ; the parts that one checkpoint is split into agree.
 
     Args:
@@ -27,10 +29,14 @@ def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
         64 hexadecimal digits.
     """
     learned = cfg.PRIVACY.PROTECTION == "learned"
+    # without the word for the input: that of a file of before this key is what it was
+    network = {key: value for key, value in cfg.PRIVACY.ANONYMIZER.items() if key != "INPUT"}
     options = {
         "size": list(cfg.INPUT.SIZE_TEST),
-        "operator": cfg.PRIVACY.ANONYMIZER if learned else cfg.PRIVACY.DESENSITIZER,
+        "operator": network if learned else cfg.PRIVACY.DESENSITIZER,
     }
+    if learned and second_input(cfg) is not None:
+        options["beside"] = {**cfg.PRIVACY.DESENSITIZER, "STORAGE": cfg.PRIVACY.STORAGE}
     own = {name: value for name, value in weights.items() if learned and name.startswith("anonymizer.")}
     return _fingerprint(options, own)
 

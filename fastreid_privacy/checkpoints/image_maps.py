@@ -15,6 +15,7 @@ checkpoint or ``.safetensors``              tensors         built, as a graph wh
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,10 @@ from torch import Tensor, nn
 
 from ..config import image_device, parse_config
 from ..core.errors import UserError, brief
-from ..core.images import to_bytes, to_levels, to_unit
+from ..core.images import to_bytes, to_levels
 from ..desensitize import Desensitizer
+from ..desensitize.noise_stream import KEY_BITS
+from ..model.anonymizer import channels_seen, second_input, seen
 from ..model.storage import ImageStorage
 from .fingerprints import anonymizer_fingerprint
 from .onnx_export import image_graph
@@ -48,6 +51,7 @@ class ImageMap(nn.Module):
         operator: images 0–255 to the same; None where there is a network.
         storage: what a stored image keeps; the result is that.
         size: (height, width) that the network was trained for; None: an operator, which keeps each image's.
+        beside: the operator whose images the network sees beside the raw ones; None: it sees those alone.
         fingerprint: of the anonymizer that this is, or whose images it recovers
             (:func:`anonymizer_fingerprint`).
         trained_on: names of the data sets that the network learned from.
@@ -65,6 +69,7 @@ class ImageMap(nn.Module):
         storage: ImageStorage,
         size: tuple[int, int] | None,
         *,
+        beside: Desensitizer | None = None,
         fingerprint: str = "",
         trained_on: tuple[str, ...] = (),
         precision: str = "float32",
@@ -73,6 +78,7 @@ class ImageMap(nn.Module):
         if (network is None) == (operator is None):
             raise ValueError("an ImageMap has either a network or an operator")
         self.network, self.operator, self.storage, self.size = network, operator, storage, size
+        self.beside = beside
         self.fingerprint, self.trained_on, self.precision = fingerprint, trained_on, precision
         self.runtime = "onnx" if isinstance(network, OnnxNetwork) else "torch"
         self.requires_grad_(False).eval()
@@ -82,13 +88,26 @@ class ImageMap(nn.Module):
         """Whether it is an operator that depends on who is shown."""
         return self.operator is not None and self.operator.needs_people
 
+    @property
+    def is_random(self) -> bool:
+        """Whether what is made of an image depends on noise drawn for it."""
+        drawn = self.operator or self.beside
+        return drawn is not None and drawn.is_seeded
+
     @torch.no_grad()
-    def forward(self, images: Tensor, people: Sequence[int] | None = None) -> Tensor:
+    def forward(
+        self,
+        images: Tensor,
+        seeds: Sequence[int] | Tensor | None = None,
+        people: Sequence[int] | None = None,
+    ) -> Tensor:
         """Map images.
 
         Args:
             images: N×3×H×W, RGB 0–255, uint8 or float, on any device; H×W as in training (``size``) is what
                 the network knows best, other sizes must be halvable as often.
+            seeds: as of :meth:`levels`; None: secret ones, new for each call, so that nobody can repeat the
+                noise and subtract it.
             people: the identity of each image, for an operator that depends on it.
 
         Returns:
@@ -101,7 +120,9 @@ class ImageMap(nn.Module):
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be N×3×H×W, got {tuple(images.shape)}")
         device = next((p.device for p in self.parameters()), images.device)
-        levels = self.levels(images.to(device, torch.float32), people=people)
+        if seeds is None and self.is_random:
+            seeds = [secrets.randbits(KEY_BITS) for _ in images]
+        levels = self.levels(images.to(device, torch.float32), seeds, people)
         stored = self.storage(levels).to(images.device)
         return to_bytes(stored) if images.dtype == torch.uint8 else stored.to(images.dtype)
 
@@ -116,8 +137,8 @@ class ImageMap(nn.Module):
 
         Args:
             images: float32 N×3×H×W, RGB 0–255, on the network's device.
-            seeds: one whole number of at most 256 bits per image, on which alone conventional noise depends;
-                None: the default generator.
+            seeds: one whole number of at most 256 bits per image, on which alone noise depends; None: the
+                default generator.
             people: the identity of each image, for an operator that depends on it.
 
         Returns:
@@ -130,9 +151,10 @@ class ImageMap(nn.Module):
         if self.operator is not None:
             return self.operator(images, seeds, people).float()
         assert self.network is not None
+        desensitized = None if self.beside is None else self.storage(self.beside(images, seeds))
         half = self.precision != "float32"
         with torch.autocast(images.device.type, getattr(torch, self.precision), enabled=half):
-            mapped = self.network(to_unit(images))
+            mapped = self.network(seen(images, desensitized))
         if not torch.isfinite(mapped).all():
             raise UserError("the network's output is not finite: its weights are broken")
         return to_levels(mapped.float())
@@ -266,7 +288,8 @@ def _map_of_tensors(wanted: _Wanted, trained: TrainedCheckpoint) -> ImageMap:
     weights, cfg = trained.weights, trained.cfg
     network = build_part(cfg, weights, wanted.part, wanted.path)
     if wanted.runtime == "onnx":
-        graph = image_graph(network, wanted.part, tuple(cfg.INPUT.SIZE_TEST))
+        channels = channels_seen(cfg, wanted.part)
+        graph = image_graph(network, wanted.part, tuple(cfg.INPUT.SIZE_TEST), channels=channels)
         network = OnnxNetwork(graph, wanted.path, wanted.device)
     # a recovery file of its own tells whose images it recovers; an anonymizer is what its tensors are
     told = trained.fingerprint if wanted.part == "recovery" else ""
@@ -281,14 +304,14 @@ def _map_of_graph(wanted: _Wanted, content: bytes) -> ImageMap:
         )
     network, about = read_graph(content, wanted.part, wanted.path, wanted.device)
     cfg = parse_config(about["config"], str(wanted.path))
-    if network.size != tuple(cfg.INPUT.SIZE_TEST):
+    if network.size != tuple(cfg.INPUT.SIZE_TEST) or network.channels != channels_seen(cfg, wanted.part):
         raise UserError(f"{wanted.path} is damaged: its graph and its config have other image sizes")
     return _map_of_network(wanted, network, cfg, about["fingerprint"])
 
 
 def _map_of_network(wanted: _Wanted, network: nn.Module, cfg: CfgNode, fingerprint: str) -> ImageMap:
     """A network on its device, with the storage that follows it."""
-    device = wanted.device
+    device, beside = wanted.device, second_input(cfg) if wanted.part == "anonymizer" else None
     if isinstance(network, OnnxNetwork):
         if wanted.precision != "float32":
             raise UserError(
@@ -301,6 +324,7 @@ def _map_of_network(wanted: _Wanted, network: nn.Module, cfg: CfgNode, fingerpri
         None,
         ImageStorage(cfg.PRIVACY.STORAGE if wanted.part == "anonymizer" else "png"),
         tuple(cfg.INPUT.SIZE_TEST),
+        beside=beside,
         fingerprint=fingerprint,
         trained_on=tuple(cfg.DATASETS.NAMES),
         precision=wanted.precision,

@@ -29,17 +29,25 @@ INSTEAD = "use it with torch: without --onnx or --runtime onnx"
 
 
 def image_graph(
-    network: nn.Module, part: str, size: tuple[int, int], about: Mapping[str, str] | None = None
+    network: nn.Module,
+    part: str,
+    size: tuple[int, int],
+    about: Mapping[str, str] | None = None,
+    *,
+    channels: int = 3,
 ) -> bytes:
     """An image network as a graph: ``images`` → ``protected``, or ``protected`` → ``recovered``.
 
     Both are N×3×H×W float32 RGB, N any number; the result is nominally 0–255, neither rounded nor clamped.
+    ``images`` are N×6×H×W for an anonymizer that sees desensitized images beside the raw ones: first the raw
+    image, then the desensitized one, both 0–255.
 
     Args:
         network: in evaluation, on the CPU; images in [−1, 1] to the same.
         part: "anonymizer" or "recovery".
         size: (height, width), which the graph has fixed.
         about: the file's metadata, to which a checksum is added; None: without either.
+        channels: that the network sees, 3 or 6.
 
     Returns:
         The content of an ONNX file.
@@ -48,7 +56,7 @@ def image_graph(
         UserError: when torch cannot export the network, or onnxruntime computes something else of it.
     """
     names = {"anonymizer": ("images", "protected"), "recovery": ("protected", "recovered")}[part]
-    return _graph(_Levels(network, part), part, size, names, about or {})
+    return _graph(_Levels(network, part), part, (channels, *size), names, about or {})
 
 
 def reid_graph(
@@ -70,7 +78,7 @@ def reid_graph(
     Raises:
         UserError: as :func:`image_graph`.
     """
-    return _graph(_Features(model, flip), "Re-ID model", size, ("images", "features"), about or {})
+    return _graph(_Features(model, flip), "Re-ID model", (3, *size), ("images", "features"), about or {})
 
 
 class _Levels(nn.Module):
@@ -95,12 +103,16 @@ class _Features(nn.Module):
 
 
 def _graph(
-    module: nn.Module, part: str, size: tuple[int, int], names: tuple[str, str], about: Mapping[str, str]
+    module: nn.Module,
+    part: str,
+    shape: tuple[int, int, int],
+    names: tuple[str, str],
+    about: Mapping[str, str],
 ) -> bytes:
     for library in ("onnx", "onnxscript", "onnxruntime"):  # torch's exporter wants the first two
         load(library)
     module.eval().requires_grad_(False)
-    examples = 255 * torch.rand(TRACED + CHECKED, 3, *size, generator=torch.Generator().manual_seed(0))
+    examples = 255 * torch.rand(TRACED + CHECKED, *shape, generator=torch.Generator().manual_seed(0))
     try:
         with _silence():
             program = torch.onnx.export(
@@ -122,7 +134,7 @@ def _graph(
         content = model.SerializeToString(deterministic=True)
         content = with_checksum(content) if about else content
         expected = module(examples[TRACED:])
-        found = run_graph(open_session(content, "its graph", "cpu"), examples[TRACED:])
+        found = run_graph(open_session(content, "its graph", "cpu", channels=shape[:1]), examples[TRACED:])
     except Exception as error:  # a network of the user's own can end in any of torch's tracer and onnxruntime
         raise UserError(f"the {part} cannot be exported to ONNX ({_reason(error)}); {INSTEAD}") from error
     if not torch.allclose(expected, found, rtol=0, atol=TOLERANCE * max(1.0, float(expected.abs().max()))):

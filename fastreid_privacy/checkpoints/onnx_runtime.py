@@ -7,7 +7,7 @@ long it computes is not bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -38,10 +38,10 @@ SILENT = 4  # onnxruntime's severity "fatal": what goes wrong is said by the exc
 
 
 class OnnxNetwork(nn.Module):
-    """A graph of images as a network: N×3×H×W in [−1, 1] → the same, H×W as exported.
+    """A graph of images as a network: N×C×H×W in [−1, 1] → N×3×H×W in [−1, 1], H×W as exported.
 
-    The graph itself has images 0–255. It computes in float32, in the thread that calls; several threads may
-    call at once.
+    C is 3, or 6 of an anonymizer that sees desensitized images beside the raw ones. The graph itself has
+    images 0–255. It computes in float32, in the thread that calls; several threads may call at once.
 
     Args:
         content: of an ONNX file.
@@ -55,25 +55,26 @@ class OnnxNetwork(nn.Module):
     def __init__(self, content: bytes, path: object, device: str = "auto"):
         super().__init__()
         _refuse_loops(content, path)
-        self.session = open_session(content, path, device)
-        self.size = tuple(self.session.get_inputs()[0].shape[2:])
+        self.session = open_session(content, path, device, channels=(3, 6))
+        self.channels, *size = self.session.get_inputs()[0].shape[1:]
+        self.size = tuple(size)
         if self.size[0] * self.size[1] > LARGEST:
             raise UserError(
                 f"{path} is a graph of {self.size[1]:,}×{self.size[0]:,} pixels, more than {LARGEST:,}"
             )
         # A file that was changed can be a valid graph of something else.
-        black = torch.zeros(1, 3, *self.size)
-        if _first_run(self.session, black, path).shape != black.shape:
+        black = torch.zeros(1, self.channels, *self.size)
+        if _first_run(self.session, black, path).shape != (1, 3, *self.size):
             raise UserError(f"{path} is damaged or no graph of images: what it computes has another shape")
 
     def forward(self, images: Tensor) -> Tensor:
-        if tuple(images.shape[2:]) != self.size:
+        if tuple(images.shape[1:]) != (self.channels, *self.size):
             raise ValueError(
-                f"images must be {'×'.join(map(str, self.size))} for this ONNX graph, got "
+                f"images must be {'×'.join(map(str, (self.channels, *self.size)))} for this ONNX graph, got "
                 f"{tuple(images.shape)}"
             )
         mapped = to_unit(run_graph(self.session, to_levels(images)))
-        if mapped.shape != images.shape:
+        if mapped.shape != (len(images), 3, *self.size):
             raise UserError(
                 f"the ONNX graph gives {tuple(mapped.shape)} for images of {tuple(images.shape)}: it is "
                 "none of tools/export.py"
@@ -81,13 +82,16 @@ class OnnxNetwork(nn.Module):
         return mapped
 
 
-def open_session(content: bytes, path: object, device: str = "auto") -> InferenceSession:
-    """A session of a graph that has one input, N×3×H×W float32 images.
+def open_session(
+    content: bytes, path: object, device: str = "auto", *, channels: Sequence[int] = (3,)
+) -> InferenceSession:
+    """A session of a graph that has one input, N×C×H×W float32 images.
 
     Args:
         content: of an ONNX file.
         path: of the file, for messages.
         device: as :class:`OnnxNetwork`.
+        channels: what C may be.
 
     Raises:
         UserError: as :class:`OnnxNetwork`.
@@ -121,9 +125,10 @@ def open_session(content: bytes, path: object, device: str = "auto") -> Inferenc
         )
     inputs = session.get_inputs()
     shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type == "tensor(float)" else []
-    if len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
+    if len(shape) != 4 or shape[1] not in channels or not all(isinstance(side, int) for side in shape[2:]):
         raise UserError(
-            f"{path} is no graph of images: it must have one input, float32 N×3×H×W, with H×W fixed"
+            f"{path} is no graph of images: it must have one input, float32 "
+            f"N×{' or '.join(map(str, channels))}×H×W, with H×W fixed"
         )
     return session
 

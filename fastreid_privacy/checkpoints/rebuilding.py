@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..config import changed
 from ..core.errors import UserError, brief, some_of
+from ..model.anonymizer import build_anonymizer
 from ..model.parts import TRAINING_ONLY
 from ..networks import build_generator
 from .reading import load_matching_weights
@@ -96,7 +97,9 @@ def build_part(cfg: CfgNode, weights: Mapping[str, Tensor], part: str, path: str
     if not own:
         raise UserError(f"{path} holds no {part} network; it was trained without one (PRIVACY.PROTECTION)")
     try:
-        network = build_generator(cfg.PRIVACY[part.upper()], tuple(cfg.INPUT.SIZE_TEST))
+        size = tuple(cfg.INPUT.SIZE_TEST)
+        recovers = part == "recovery"
+        network = build_generator(cfg.PRIVACY.RECOVERY, size) if recovers else build_anonymizer(cfg, size)
         network.load_state_dict(own)
     except UserError:
         raise

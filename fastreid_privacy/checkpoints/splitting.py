@@ -21,6 +21,7 @@ from ..core.errors import UserError
 from ..core.files import refuse_existing, write_new
 from ..core.version import __version__
 from ..keys.encryption import encrypt
+from ..model.anonymizer import channels_seen
 from ..model.meta_arch import PrivacyStages
 from ..model.parts import NOT_REID
 from .fingerprints import anonymizer_fingerprint
@@ -128,7 +129,8 @@ def _graph(
     """A part as an ONNX graph; it is built of its own tensors alone."""
     size, about = tuple(cfg.INPUT.SIZE_TEST), {**about, "part": part}
     if part != "reid":
-        return image_graph(build_part(cfg, tensors, part, path), part, size, about)
+        network, channels = build_part(cfg, tensors, part, path), channels_seen(cfg, part)
+        return image_graph(network, part, size, about, channels=channels)
     alone = {"PRIVACY.PROTECTION": "none", "PRIVACY.CENTER_LOSS.WEIGHT": 0.0, "MODEL.DEVICE": "cpu"}
     _, model = rebuild(changed(cfg, alone), tensors, path)
     if not isinstance(model, PrivacyStages):

@@ -24,7 +24,7 @@ class BatchMapper:
     Args:
         image_map: the network or operator.
         batch_size: images at a time; places without one are black.
-        noise_key: gives the key of conventional noise; asked once. It is secret and new for each run: whoever
+        noise_key: gives the key of noise; asked once. It is secret and new for each run: whoever
             could repeat the noise could subtract it.
     """
 

@@ -30,7 +30,7 @@ from .stamps import stamper
 if TYPE_CHECKING:  # of an extra that only sealing needs
     from ..keys.sealing import Sealer
 
-NOISE_KEY = ".noise.key"  # in the output folder while a run with conventional noise is unfinished
+NOISE_KEY = ".noise.key"  # in the output folder while a run with noise is unfinished
 NOISE_KEY_BYTES = 32
 
 
@@ -123,7 +123,7 @@ def protect_collection(
         return content
 
     mapper = BatchMapper(
-        image_map, options.batch_size, (lambda: _noise_key(output)) if conventional else None
+        image_map, options.batch_size, (lambda: _noise_key(output)) if image_map.is_random else None
     )
     header = {**protection_header(image_map, options, storage.name), **source.dataset}
     work = Work(
@@ -175,7 +175,7 @@ def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: 
         **({"carry": options.carry} if options.carry != BESIDE else {}),
         **({"carry_fit": "best"} if options.fit else {}),
     }
-    if image_map.operator is not None and image_map.operator.is_seeded:
+    if image_map.is_random:
         header["noise"] = STREAM  # what an older version began has other noise, and is not continued
     return header
 

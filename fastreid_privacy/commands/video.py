@@ -129,7 +129,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         raise UserError(f"--crf is {crf}; it lies between 0 and 51")
     left_out = video_format(options.input).others
     boxes, detector = _boxes(options)
-    if protection.method == "noise":
+    if image_map.is_random:
         say(
             "warning: noise differs from frame to frame; whoever averages the frames of somebody who "
             "stands still sees them"

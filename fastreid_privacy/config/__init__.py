@@ -12,11 +12,22 @@ from .comparing import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, comparable, differ
 from .keys import add_privacy_config, default_config
 from .loading import load_config, parse_config
 from .older import CUHK03_LABELED, older_values
-from .values import given_rank1, image_device, paper_results, resolve_device
+from .values import (
+    DETERMINISTIC,
+    RAW,
+    RAW_AND_DESENSITIZED,
+    given_rank1,
+    image_device,
+    paper_results,
+    resolve_device,
+)
 
 __all__ = [
     "CUHK03_LABELED",
+    "DETERMINISTIC",
     "METHOD_KEYS",
+    "RAW",
+    "RAW_AND_DESENSITIZED",
     "RESUMABLE_KEYS",
     "RUN_KEYS",
     "CfgNode",

@@ -11,7 +11,7 @@ from fastreid.config import CfgNode
 
 from ..core.errors import UserError
 from .changing import value_of
-from .values import given_rank1, paper_results, resolve_device
+from .values import RAW, RAW_AND_DESENSITIZED, given_rank1, paper_results, resolve_device
 
 LARGEST_INPUT = 2**22  # pixels of the images that networks see, 2048 × 2048; the paper's have 2^15
 MOST = {  # of whole numbers that say how much memory or how many processes a model takes
@@ -22,6 +22,7 @@ MOST = {  # of whole numbers that say how much memory or how many processes a mo
 }
 
 PROTECTIONS = ("none", "conventional", "learned")
+ANONYMIZER_INPUTS = ("auto", RAW, RAW_AND_DESENSITIZED)
 
 DISTILLATION = "no student is trained here (fastreid's Distiller reads it)"
 FOCAL_LOSS = "fastreid 1.4.0 has no focal loss among MODEL.LOSSES.NAME"
@@ -46,11 +47,17 @@ MUST_KEEP_ITS_DEFAULT = {
 
 
 def check_bounds(cfg: CfgNode) -> None:
-    """Refuse sizes that no machine has memory for: a file of somebody else may carry the config.
+    """Refuse what the config of somebody else's file may carry: sizes that no machine has memory for, and a
+    word for the anonymizer's input that means nothing.
 
     Raises:
         UserError: naming the key, its value, and what is allowed.
     """
+    if cfg.PRIVACY.ANONYMIZER.INPUT not in ANONYMIZER_INPUTS:
+        raise UserError(
+            f"PRIVACY.ANONYMIZER.INPUT is {cfg.PRIVACY.ANONYMIZER.INPUT}; allowed: "
+            f"{', '.join(ANONYMIZER_INPUTS)}"
+        )
     crop = ["INPUT.CROP.SIZE"] if cfg.INPUT.CROP.ENABLED else []
     for key in ("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", *crop):
         sides: Any = value_of(cfg, key)

@@ -17,6 +17,7 @@ METHOD_KEYS = (
     "PRIVACY.UPGRADE",
     "PRIVACY.UPPER_BOUND",
     "PRIVACY.DESENSITIZER",
+    "PRIVACY.ANONYMIZER.INPUT",
     "TEST.PAPER_RESULTS",
 )
 # What says where and how a run happens, not what it learns.

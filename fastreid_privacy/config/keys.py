@@ -51,6 +51,9 @@ def add_privacy_config(cfg: CfgNode) -> None:
 
     # DEPTH: down-samplings of the U-Net; 0: as often as both sides can be halved (7 at 256×128, 6 at 128×64)
     privacy.ANONYMIZER = CfgNode({"NAME": "UNetGenerator", "WIDTH": 64, "DEPTH": 0})  # G_X
+    # What G_X sees: raw (the paper: x alone) | raw+desensitized (six channels: x and y, with y's noise drawn
+    # for each image) | auto: raw+desensitized where the operator is random, raw elsewhere
+    privacy.ANONYMIZER.INPUT = "auto"
     privacy.RECOVERY = CfgNode({"NAME": "UNetGenerator", "WIDTH": 64, "DEPTH": 0})  # G_Y
     privacy.DISCRIMINATOR = CfgNode({"NAME": "PatchDiscriminator", "WIDTH": 64})  # D_Y and D_X
 

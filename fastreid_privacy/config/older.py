@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .values import DETERMINISTIC, RAW
+
 CUHK03_LABELED = "DATASETS.CUHK03.LABELED"
+ANONYMIZER_INPUT = "PRIVACY.ANONYMIZER.INPUT"
 
 
 def older_values(keys: Mapping[str, object]) -> dict[str, object]:
@@ -21,8 +24,12 @@ def older_values(keys: Mapping[str, object]) -> dict[str, object]:
     Returns:
         {key: value}; empty for a config of this version.
     """
+    values: dict[str, object] = {}
     names = [keys.get("DATASETS.NAMES"), keys.get("DATASETS.TESTS")]
     on_cuhk03 = any("CUHK03" in each for each in names if isinstance(each, list | tuple))
     if on_cuhk03 and CUHK03_LABELED not in keys:
-        return {CUHK03_LABELED: True}  # fastreid's default, which 0.1.0 left as it was
-    return {}
+        values[CUHK03_LABELED] = True  # fastreid's default, which 0.1.0 left as it was
+    operator = keys.get("PRIVACY.DESENSITIZER.NAME")
+    if isinstance(operator, str) and operator not in DETERMINISTIC and ANONYMIZER_INPUT not in keys:
+        values[ANONYMIZER_INPUT] = RAW  # before this key every anonymizer saw raw images alone
+    return values

@@ -10,6 +10,12 @@ from fastreid.config import CfgNode
 
 from ..core.errors import UserError
 
+# of PRIVACY.ANONYMIZER.INPUT, beside "auto"
+RAW, RAW_AND_DESENSITIZED = "raw", "raw+desensitized"
+# The package's own operators that draw nothing, so that "auto" means "raw"; what an operator of a user's own
+# does, its code says.
+DETERMINISTIC = ("blur", "pixelate", "mask")
+
 
 def resolve_device(name: str, key: str = "MODEL.DEVICE") -> str:
     """The torch device of a ``MODEL.DEVICE`` value, or of another option, ``key`` in messages.

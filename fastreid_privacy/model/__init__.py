@@ -1,6 +1,7 @@
 """The method itself: stages in front of a fastreid Re-ID model, trained jointly.
 
-``storage`` (what a stored file keeps of a protected image), ``supervision`` (what the anonymizer is trained
-towards, and the rule that upgrades it), ``losses`` (eqs. 1–6 and the center loss), ``meta_arch`` (all of it
-wired together), ``parts`` (which tensors of a checkpoint are whose).
+``anonymizer`` (what the anonymizer sees), ``storage`` (what a stored file keeps of a protected image),
+``supervision`` (what the anonymizer is trained towards, and the rule that upgrades it), ``losses`` (eqs. 1–6
+and the center loss), ``meta_arch`` (all of it wired together), ``parts`` (which tensors of a checkpoint are
+whose).
 """

@@ -23,6 +23,7 @@ from ..core.images import quantize, to_levels, to_unit
 from ..core.placing import placed
 from ..desensitize import Desensitizer
 from ..networks import build_discriminator, build_generator
+from .anonymizer import build_anonymizer, second_input, seen
 from .classifiers import FASTREID_STD, scale_classifiers
 from .losses import adversarial_loss, center_loss, frozen, update_centers
 from .storage import ImageStorage
@@ -85,6 +86,7 @@ class PrivacyStages(ReidModel):
         protection: "none", "conventional" or "learned": what the PI domain is.
         anonymizer, recovery: G_X and G_Y, images in [−1, 1] to the same ("learned" only); without G_Y there
             is no L_rec and no RI domain.
+        sees_desensitized: whether G_X sees the desensitized images beside the raw ones, six channels.
         anonymization_discriminator, recovery_discriminator: D_Y and D_X, (condition, image) to patch logits
             ("learned" only).
         lambda_l1: λ_L1 of eqs. 3 and 6.
@@ -122,6 +124,7 @@ class PrivacyStages(ReidModel):
         recovery: nn.Module | None = None,
         anonymization_discriminator: nn.Module | None = None,
         recovery_discriminator: nn.Module | None = None,
+        sees_desensitized: bool = False,
         lambda_l1: float = 100.0,
         lambda_rec: float = 1.0,
         joint_batch: bool = True,
@@ -137,7 +140,7 @@ class PrivacyStages(ReidModel):
         super().__init__(**reid)
         scale_classifiers(self, classifier_std)
         self.desensitizer, self.storage, self.protection = desensitizer, storage, protection
-        self.padding = padding
+        self.padding, self.sees_desensitized = padding, sees_desensitized
         self.lambda_l1, self.lambda_rec, self.joint_batch = lambda_l1, lambda_rec, joint_batch
         self.center_weight, self.center_lr = center_weight, center_lr
         self.erasing = RandomErasing(p=erasing_prob, value=list(erasing_value))
@@ -176,7 +179,8 @@ class PrivacyStages(ReidModel):
         }
         if privacy.PROTECTION == "learned":
             recovers, size = privacy.LAMBDA_REC > 0, cfg.INPUT.SIZE_TRAIN
-            arguments["anonymizer"] = build_generator(privacy.ANONYMIZER, size)
+            arguments["anonymizer"] = build_anonymizer(cfg, size)
+            arguments["sees_desensitized"] = second_input(cfg) is not None
             arguments["recovery"] = build_generator(privacy.RECOVERY, size) if recovers else None
             arguments["anonymization_discriminator"] = build_discriminator(privacy.DISCRIMINATOR)
             d_x = build_discriminator(privacy.DISCRIMINATOR) if recovers else None
@@ -197,9 +201,42 @@ class PrivacyStages(ReidModel):
         desensitized = self.desensitizer(whole, people=batch["targets"])
         return self.storage(placed(desensitized, batch["places"], *self.padding)).detach()
 
-    def protect(self, images: Tensor) -> Tensor:
-        """The anonymizer's output, as stored (p̂); differentiable."""
-        return self.storage(to_levels(self.anonymizer(to_unit(images)).float()))
+    def seen(self, images: Tensor, desensitized: Tensor | None) -> Tensor:
+        """What G_X sees of raw images, and of the same ones desensitized: see :func:`.anonymizer.seen`."""
+        if not self.sees_desensitized:
+            return seen(images, None)
+        if desensitized is None:
+            raise ValueError("this model's anonymizer sees desensitized images beside the raw ones")
+        return seen(images, desensitized)
+
+    def protect(self, images: Tensor, desensitized: Tensor | None = None) -> Tensor:
+        """The anonymizer's output, as stored (p̂); differentiable.
+
+        Args:
+            images: raw.
+            desensitized: of :meth:`desensitize`, with the noise that G_X sees; needed where it sees any.
+
+        Raises:
+            ValueError: It is needed and missing.
+        """
+        return self.storage(to_levels(self.anonymizer(self.seen(images, desensitized)).float()))
+
+    def protected(self, images: Tensor, seeds: Tensor) -> Tensor:
+        """What is stored of raw images where the model is used: the PI domain.
+
+        Args:
+            images: raw.
+            seeds: N whole numbers, on which alone noise depends.
+
+        Raises:
+            ValueError: for a model without protection.
+        """
+        if self.protection == "none":
+            raise ValueError("this model was built without protection")
+        if self.protection == "learned" and not self.sees_desensitized:
+            return self.protect(images)
+        desensitized = self.desensitize(images, seeds)
+        return self.protect(images, desensitized) if self.protection == "learned" else desensitized
 
     def recover(self, protected: Tensor) -> Tensor:
         """The recovery decoder's output for stored protected images, not rounded; differentiable.
@@ -236,7 +273,7 @@ class PrivacyStages(ReidModel):
             )
             if self.protection == "conventional":
                 return self.reid_losses([images, desensitized], targets)
-            protected = self.protect(images)
+            protected = self.protect(images, desensitized)
             losses = self.anonymization_losses(images, desensitized, protected)
             if self.recovery is not None:
                 losses.update(self.recovery_losses(images, protected))
@@ -248,7 +285,7 @@ class PrivacyStages(ReidModel):
         """L_ano, eqs. 1–3, and D_Y's loss, of raw, desensitized and stored protected images (0–255)."""
         x, p, d_y = to_unit(images), to_unit(protected), self.anonymization_discriminator
         assert self.supervision is not None, "there is one where protection is learned"
-        y = self.supervision(x, to_unit(desensitized)).float()
+        y = self.supervision(self.seen(images, desensitized), to_unit(desensitized)).float()
         with frozen(d_y):
             adversarial = adversarial_loss(d_y(x, p), real=True)
         return {
@@ -345,7 +382,7 @@ class PrivacyStages(ReidModel):
         seeds = path_seeds(batch["img_paths"])
         images = {"OI": raw, "DI": self.desensitize(raw, seeds, batch.get("targets"))}
         if self.protection == "learned":
-            images["PI"] = self.protect(raw)
+            images["PI"] = self.protect(raw, images["DI"])
             if self.recovery is not None:
                 images["RI"] = quantize(self.recover(images["PI"]))  # a recovered image is kept in 8 bits
         images.update({domain: images[other] for domain, other in self.same_images.items()})

@@ -101,9 +101,17 @@ class Supervision(nn.Module):
         self.upgraded.fill_(True)
 
     @torch.no_grad()
-    def forward(self, images: Tensor, desensitized: Tensor) -> Tensor:
-        """The target of each image, all N×3×H×W in [−1, 1]."""
-        return self.frozen_anonymizer(images) if self.upgraded else desensitized
+    def forward(self, seen: Tensor, desensitized: Tensor) -> Tensor:
+        """The target of each image.
+
+        Args:
+            seen: what the anonymizer sees of the images (``anonymizer.seen``); G* sees the same noise.
+            desensitized: N×3×H×W in [−1, 1].
+
+        Returns:
+            N×3×H×W in [−1, 1].
+        """
+        return self.frozen_anonymizer(seen) if self.upgraded else desensitized
 
 
 class UpgradeRecord:

@@ -57,7 +57,7 @@ def check_size(height: int, width: int, depth: int) -> None:
 
 @GENERATOR_REGISTRY.register()
 class UNetGenerator(nn.Module):
-    """U-Net generator: N×3×H×W in [−1, 1] → N×3×H×W in [−1, 1].
+    """U-Net generator: N×3×H×W in [−1, 1] → N×3×H×W in [−1, 1]; other channels by option.
 
     4×4 convolutions of stride 2 with BatchNorm, LeakyReLU(0.2) on the way down and ReLU on the way up, Tanh
     at the end; no dropout. The first and the innermost down layer have no norm: the first sees the image
@@ -102,12 +102,13 @@ class UNetGenerator(nn.Module):
         self.apply(initialize)
 
     @classmethod
-    def from_options(cls, options: Any, size: tuple[int, int]) -> UNetGenerator:
+    def from_options(cls, options: Any, size: tuple[int, int], in_channels: int = 3) -> UNetGenerator:
         """Build from a config node with ``WIDTH`` and ``DEPTH`` (0: as often as both sides halve).
 
         Args:
             options: the node.
             size: (height, width) of the images, pixels.
+            in_channels: as of the constructor.
 
         Raises:
             UserError: The network cannot take the size, or the options are out of bounds.
@@ -121,7 +122,7 @@ class UNetGenerator(nn.Module):
             )
         if depth >= MIN_DEPTH:
             check_size(height, width, depth)
-        return cls(width=options.WIDTH, depth=depth)
+        return cls(width=options.WIDTH, depth=depth, in_channels=in_channels)
 
     def forward(self, images: Tensor) -> Tensor:
         """Translate images: N×C×H×W in [−1, 1] → N×C'×H×W in [−1, 1]."""

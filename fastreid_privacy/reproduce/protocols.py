@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from fastreid.config import CfgNode
 
+from ..config import DETERMINISTIC, RAW
+
 PAPER, JOINT = "paper", "joint"
 PROTOCOLS = (PAPER, JOINT)
 OWN_KEYS = (
@@ -39,6 +41,25 @@ def protocol_values(cfg: CfgNode, protocol: str) -> dict[str, object]:
         # a division at the start of the first epoch would be another BASE_LR
         "SOLVER.STEPS": [step - 1 for step in cfg.SOLVER.STEPS if step > 1],
     }
+
+
+def operator_values(cfg: CfgNode, protocol: str, operator: str) -> dict[str, object]:
+    """The config keys that a protocol sets for the runs of one operator.
+
+    "paper": the anonymizer of a random operator sees raw images alone, unless the config says otherwise.
+
+    Args:
+        cfg: of the reproduction.
+        protocol: of ``PROTOCOLS``.
+        operator: the conventional operator.
+
+    Returns:
+        {key: value}.
+    """
+    values: dict[str, object] = {"PRIVACY.DESENSITIZER.NAME": operator}
+    if protocol == PAPER and operator not in DETERMINISTIC and cfg.PRIVACY.ANONYMIZER.INPUT == "auto":
+        values["PRIVACY.ANONYMIZER.INPUT"] = RAW
+    return values
 
 
 def protocol_of(plan: Mapping) -> str:

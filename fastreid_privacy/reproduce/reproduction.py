@@ -16,7 +16,7 @@ from ..core.json_text import parse_json
 from . import paper
 from .finished import RESULTS_FILE
 from .plan import OPERATORS, TABLES, Run, plan_runs
-from .protocols import OWN_KEYS, PAPER, protocol_of, protocol_values
+from .protocols import OWN_KEYS, PAPER, operator_values, protocol_of, protocol_values
 from .schedule import scaled_schedule
 
 PLAN_FILE = "plan.json"
@@ -126,7 +126,7 @@ class Reproduction:
             "OUTPUT_DIR": str(self.folder(run)),
         }
         if run.operator:
-            values["PRIVACY.DESENSITIZER.NAME"] = run.operator
+            values |= operator_values(self.config, self.protocol, run.operator)
         return values
 
     def config_of(self, run: Run) -> CfgNode:

@@ -66,7 +66,7 @@ class Extractor:
 
         Args:
             images: N×3×H×W, RGB 0–255.
-            paths: N file names; they seed conventional noise.
+            paths: N file names; they seed noise.
 
         Returns:
             N×3×H×W float32, 0–255, on the model's device.
@@ -78,10 +78,7 @@ class Extractor:
             raise UserError(
                 "this checkpoint holds no anonymizer (PRIVACY.PROTECTION none): leave out --protect"
             )
-        images = images.to(self.device, torch.float32)
-        if self.model.protection == "learned":
-            return self.model.protect(images)
-        return self.model.desensitize(images, path_seeds(paths))
+        return self.model.protected(images.to(self.device, torch.float32), path_seeds(paths))
 
 
 def load_extractor(path: str | Path, device: str = "auto") -> Extractor:

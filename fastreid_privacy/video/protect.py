@@ -81,7 +81,7 @@ def protect_video(
     mapper = BatchMapper(
         image_map,
         options.batch_size,
-        (lambda: secrets.token_bytes(NOISE_KEY_BYTES)) if conventional else None,
+        (lambda: secrets.token_bytes(NOISE_KEY_BYTES)) if image_map.is_random else None,
     )
     storage = codec if codec == LOSSLESS else f"{codec} crf {crf}"
     header = {**protection_header(image_map, options, storage), "video": True, **boxes.about}
