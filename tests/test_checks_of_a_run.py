@@ -84,9 +84,11 @@ def scripted_run(patch, output, script, **options):
         tested.append(model.get_parameter(WEIGHT).flatten()[0].item())
         return {}
 
-    def report(cfg, evaluations, checkpoint, record, compared):
+    def report(cfg, evaluations, checkpoint, record, compared, private):
         figures = {"retrieval": {}, "image_quality": {}}
-        return build_results(cfg, "any", figures, version="1", checkpoint=checkpoint, record=record)
+        return build_results(
+            cfg, "any", figures, version="1", checkpoint=checkpoint, record=record, private=private
+        )
 
     class Recorded(PrivacyTrainer):
         def after_epoch(self):
@@ -142,6 +144,7 @@ def test_the_best_private_model_is_kept_and_tested(checked):
     assert [(weights["supervision.upgraded"].item()) for weights in (best, final)] == [True, True]
     assert best[COPY].unique().tolist() == [9.0]
     assert checked.results["checkpoint"] == "model_best.pth" and checked.tested == [9.0]
+    assert checked.results["private"] is True
     assert checked.results["validation"] == SCRIPT[9]["retrieval"]
 
 
@@ -169,6 +172,7 @@ def test_no_check_met_the_privacy_constraint(small_dataset, tmp_path, monkeypatc
     assert checked.results["checkpoint"] == "model_final.pth" and checked.tested == [2.0]
     assert checked.results["validation"] == script[2]["retrieval"]
     assert [check["decision"] for check in checked.results["checks"]] == [KEEP, KEEP]
+    assert checked.results["private"] is False
 
 
 def test_the_final_model_is_tested_where_that_is_asked_for(small_dataset, tmp_path, monkeypatch, caplog):
@@ -179,6 +183,7 @@ def test_the_final_model_is_tested_where_that_is_asked_for(small_dataset, tmp_pa
     assert "No check met" not in caplog.text
     assert (tmp_path / "model_best.pth").exists()
     assert checked.results["checkpoint"] == "model_final.pth" and checked.tested == [2.0]
+    assert checked.results["private"] is False  # at its own check, whatever the one before it found
     assert checked.results["validation"] == script[2]["retrieval"]
 
 

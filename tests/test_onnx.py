@@ -232,7 +232,8 @@ def test_no_graph_holds_anything_of_another_part_or_of_the_machine(weights, plai
             assert str(path).encode() not in content
         assert b"stack_trace" not in content and b'File "' not in content
         about[part] = {item.key: item.value for item in tensors.metadata_props}
-        assert about[part].keys() == {"format", "version", "part", "config", "fingerprint", "sha256"}
+        told = {"format", "version", "part", "config", "fingerprint", "privacy", "sha256"}
+        assert about[part].keys() == told and about[part]["privacy"] == "private"
         assert about[part]["part"] == part and about[part]["version"] == fastreid_privacy.__version__
     # the search finds what is there
     assert model["anonymizer.down.0.0.weight"].numpy().tobytes() in plain["anonymizer_onnx"].read_bytes()

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from ..config import image_device, parse_config
 from ..core.errors import UserError, brief
 from ..core.images import to_bytes, to_levels
+from ..core.privacy import WORDS
 from ..desensitize import Desensitizer
 from ..desensitize.noise_stream import KEY_BITS
 from ..model.anonymizer import channels_seen, second_input, seen
@@ -55,6 +56,8 @@ class ImageMap(nn.Module):
         fingerprint: of the anonymizer that this is, or whose images it recovers
             (:func:`anonymizer_fingerprint`).
         trained_on: names of the data sets that the network learned from.
+        private: whether the network met the privacy constraint at its last check; None where that is not
+            known, or there is no network.
         precision: "float32", "bfloat16" or "float16": what the network's convolutions compute in; all else is
             float32.
 
@@ -72,13 +75,14 @@ class ImageMap(nn.Module):
         beside: Desensitizer | None = None,
         fingerprint: str = "",
         trained_on: tuple[str, ...] = (),
+        private: bool | None = None,
         precision: str = "float32",
     ):
         super().__init__()
         if (network is None) == (operator is None):
             raise ValueError("an ImageMap has either a network or an operator")
         self.network, self.operator, self.storage, self.size = network, operator, storage, size
-        self.beside = beside
+        self.beside, self.private = beside, private
         self.fingerprint, self.trained_on, self.precision = fingerprint, trained_on, precision
         self.runtime = "onnx" if isinstance(network, OnnxNetwork) else "torch"
         self.requires_grad_(False).eval()
@@ -293,7 +297,8 @@ def _map_of_tensors(wanted: _Wanted, trained: TrainedCheckpoint) -> ImageMap:
         network = OnnxNetwork(graph, wanted.path, wanted.device)
     # a recovery file of its own tells whose images it recovers; an anonymizer is what its tensors are
     told = trained.fingerprint if wanted.part == "recovery" else ""
-    return _map_of_network(wanted, network, cfg, told or anonymizer_fingerprint(weights, cfg))
+    fingerprint = told or anonymizer_fingerprint(weights, cfg)
+    return _map_of_network(wanted, network, cfg, fingerprint, trained.private)
 
 
 def _map_of_graph(wanted: _Wanted, content: bytes) -> ImageMap:
@@ -305,11 +310,13 @@ def _map_of_graph(wanted: _Wanted, content: bytes) -> ImageMap:
     network, about = read_graph(content, wanted.part, wanted.path, wanted.device)
     cfg = parse_config(about["config"], str(wanted.path))
     if network.size != tuple(cfg.INPUT.SIZE_TEST) or network.channels != channels_seen(cfg, wanted.part):
-        raise UserError(f"{wanted.path} is damaged: its graph and its config have other image sizes")
-    return _map_of_network(wanted, network, cfg, about["fingerprint"])
+        raise UserError(f"{wanted.path} is damaged: its graph and its config have other images")
+    return _map_of_network(wanted, network, cfg, about["fingerprint"], WORDS.get(about.get("privacy", "")))
 
 
-def _map_of_network(wanted: _Wanted, network: nn.Module, cfg: CfgNode, fingerprint: str) -> ImageMap:
+def _map_of_network(
+    wanted: _Wanted, network: nn.Module, cfg: CfgNode, fingerprint: str, private: bool | None
+) -> ImageMap:
     """A network on its device, with the storage that follows it."""
     device, beside = wanted.device, second_input(cfg) if wanted.part == "anonymizer" else None
     if isinstance(network, OnnxNetwork):
@@ -327,5 +334,6 @@ def _map_of_network(wanted: _Wanted, network: nn.Module, cfg: CfgNode, fingerpri
         beside=beside,
         fingerprint=fingerprint,
         trained_on=tuple(cfg.DATASETS.NAMES),
+        private=private,
         precision=wanted.precision,
     ).to(image_device(device))

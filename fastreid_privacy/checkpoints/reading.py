@@ -20,6 +20,8 @@ from ..config import parse_config
 from ..core.errors import UserError, some_of, typed
 from ..core.files import read_file
 from ..core.json_text import parse_json
+from ..core.privacy import WORDS
+from ..model.verdict import verdict
 from .checksum import KEY, NOT_YET, check_checksum, with_checksum
 from .fingerprints import anonymizer_fingerprint
 from .release import compare_with_release
@@ -35,11 +37,14 @@ class TrainedCheckpoint:
         weights: tensors by name, on the CPU.
         cfg: the config that it was trained with, frozen.
         fingerprint: of its anonymizer, where the file tells it, as ``.safetensors`` parts do; else "".
+        private: whether its anonymizer met the privacy constraint at its last check; None where the file does
+            not tell it, or no constraint applies.
     """
 
     weights: dict[str, Tensor]
     cfg: CfgNode
     fingerprint: str = ""
+    private: bool | None = None
 
 
 def read_trained(path: str | Path) -> TrainedCheckpoint:
@@ -58,8 +63,8 @@ def trained_checkpoint(content: Mapping[str, Any], path: str | Path) -> TrainedC
     """What :func:`read_checkpoint` or :func:`read_safetensors` gave, with its config parsed.
 
     Args:
-        content: "model", "config" and, where the file tells them, "part", "fingerprint" and "sha256"; other
-            keys do not count.
+        content: "model", "config" and, where the file tells them, "part", "fingerprint", "sha256", "privacy"
+            and "upgrade_record"; other keys do not count.
         path: of the file, for messages.
 
     Raises:
@@ -77,7 +82,11 @@ def trained_checkpoint(content: Mapping[str, Any], path: str | Path) -> TrainedC
     )  # in older files nothing else tells
     if only_told and anonymizer_fingerprint(weights, cfg) != fingerprint:
         raise UserError(f"{path} is damaged: its tensors have another fingerprint than it tells")
-    return TrainedCheckpoint(weights, cfg, fingerprint)
+    try:
+        private = WORDS.get(content.get("privacy"), verdict(cfg, content.get("upgrade_record")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    return TrainedCheckpoint(weights, cfg, fingerprint, private)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -139,8 +148,8 @@ def read_safetensors(content: bytes) -> dict[str, Any]:
         content: of the file.
 
     Returns:
-        ``model``, the tensors by name; ``config``, ``version``, ``part`` and ``fingerprint``; ``sha256``,
-        which older files have not.
+        ``model``, the tensors by name; ``config``, ``version``, ``part`` and ``fingerprint``; ``sha256`` and
+        ``privacy``, which older files have not.
 
     Raises:
         ValueError: when it is something else or damaged; safetensors and JSON raise errors of their own, too.
@@ -151,7 +160,7 @@ def read_safetensors(content: bytes) -> dict[str, Any]:
     if about.get("format") != "fastreid_privacy":
         raise ValueError("it is not written by fastreid_privacy")
     check_checksum(content, about)
-    keys = ("config", "version", "part", "fingerprint", *([KEY] if KEY in about else []))
+    keys = ("config", "version", "part", "fingerprint", *(key for key in (KEY, "privacy") if key in about))
     return {"model": tensors, **{key: about[key] for key in keys}}
 
 

@@ -21,14 +21,15 @@ LIST = "release.json"
 SCHEMA = 1
 
 
-def release_list(contents: Mapping[str, bytes]) -> bytes:
+def release_list(contents: Mapping[str, bytes], privacy: Mapping[str, str]) -> bytes:
     """The content of ``release.json``.
 
     Args:
         contents: of the export's files, by name.
+        privacy: what it says of the model (``core.privacy.word_of``).
     """
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
-    about = {"schema": SCHEMA, "format": "fastreid_privacy", "version": __version__, "files": sums}
+    about = {"schema": SCHEMA, "format": "fastreid_privacy", "version": __version__, **privacy, "files": sums}
     return (json.dumps(about, indent=2) + "\n").encode()
 
 

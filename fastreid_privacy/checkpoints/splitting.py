@@ -19,12 +19,14 @@ from torch import Tensor
 from ..config import RUN_KEYS, changed, default_config, value_of
 from ..core.errors import UserError
 from ..core.files import refuse_existing, write_new
+from ..core.privacy import word_of
 from ..core.version import __version__
 from ..keys.encryption import encrypt
 from ..model.anonymizer import channels_seen
 from ..model.meta_arch import PrivacyStages
 from ..model.parts import NOT_REID
 from .fingerprints import anonymizer_fingerprint
+from .not_private import check_private
 from .onnx_export import image_graph, reid_graph
 from .reading import read_trained, write_safetensors
 from .rebuilding import build_part, rebuild
@@ -55,7 +57,12 @@ PLACES = (
 
 
 def split_checkpoint(
-    weights: str | Path, folder: str | Path, passphrase: Callable[[], str] | None, *, onnx: bool = False
+    weights: str | Path,
+    folder: str | Path,
+    passphrase: Callable[[], str] | None,
+    *,
+    onnx: bool = False,
+    not_private: bool = False,
 ) -> dict[str, Path]:
     """Split a checkpoint into the files that its holders get.
 
@@ -65,19 +72,21 @@ def split_checkpoint(
         passphrase: asked once for that which encrypts the recovery decoder, where there is one; None writes
             it unencrypted.
         onnx: whether every part is written as an ONNX graph besides.
+        not_private: whether a model that is NOT PRIVATE is meant; its files say so.
 
     Returns:
         {"anonymizer", "recovery", "reid", and with ``onnx`` "anonymizer_onnx", "recovery_onnx", "reid_onnx":
         path}; no anonymizer where the model has no learned one, no recovery where it has no recovery decoder.
 
     Raises:
-        UserError: when the checkpoint is none, a part cannot become a graph, or such a file is there already;
-            nothing is written then.
+        UserError: when the checkpoint is none, or is NOT PRIVATE and that is not meant, a part cannot become
+            a graph, or such a file is there already; nothing is written then.
     """
     folder, trained = Path(folder), read_trained(weights)
     parts = _parts(trained.weights)
     if not parts:
         raise UserError(f"{weights} holds neither an anonymizer, a recovery decoder nor a Re-ID model")
+    check_private(trained, weights, not_private)
     refuse_existing(folder, (*FILES.values(), *SECRET.values(), LIST))
     secret = passphrase() if passphrase is not None and "recovery" in parts else None
     about = {
@@ -85,6 +94,7 @@ def split_checkpoint(
         "version": __version__,
         "config": _config_without_places(trained.cfg),
         "fingerprint": anonymizer_fingerprint(trained.weights, trained.cfg),
+        **word_of(trained.private),
     }
     contents = {part: _tensors(part, tensors, about) for part, tensors in parts.items()}
     if onnx:
@@ -100,7 +110,7 @@ def split_checkpoint(
                 contents[name] = _encrypted(name, contents[name], secret, about)
     private = [file for name, file in files.items() if name in SECRET]
     by_name = {file: contents[name] for name, file in files.items()}
-    write_new(folder, {**by_name, LIST: release_list(by_name)}, private)
+    write_new(folder, {**by_name, LIST: release_list(by_name, word_of(trained.private))}, private)
     return {name: folder / file for name, file in files.items()}
 
 

@@ -14,6 +14,7 @@ from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
 from ..core.files import check_length, read_regular, write_private
 from ..core.pictures import LARGEST_FILE, read_picture, resize
+from ..core.privacy import word_of
 from ..core.projects import about_projects
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
@@ -175,6 +176,8 @@ def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: 
         **({"carry": options.carry} if options.carry != BESIDE else {}),
         **({"carry_fit": "best"} if options.fit else {}),
     }
+    if image_map.private is False:
+        header |= word_of(image_map.private)
     if image_map.is_random:
         header["noise"] = STREAM  # what an older version began has other noise, and is not continued
     return header

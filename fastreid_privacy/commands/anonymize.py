@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..checkpoints.fingerprints import anonymizer_fingerprint
 from ..checkpoints.image_maps import ImageMap, load_anonymizer
+from ..checkpoints.not_private import check_private
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
 from ..config import changed, load_config
@@ -19,7 +20,7 @@ from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..desensitize.desensitizer import option_keys
 from ..manifest import MANIFEST
 from ..model.storage import ImageStorage
-from .options import add_project_option, add_run_options, check_pairs
+from .options import add_not_private_option, add_project_option, add_run_options, check_pairs
 from .parsers import command_parser
 from .sealing import add_sealing_options, refuse_sealing_options, say_carried, sealing
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
@@ -98,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="protect raw files anew that were replaced under their old name; what was written of them is "
         "replaced, sealed originals too",
     )
+    add_not_private_option(parser)
     add_run_options(parser)
     add_project_option(parser)
     add_video_options(parser)
@@ -185,12 +187,15 @@ def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:
         image_map = load_anonymizer(
             options.weights, options.device, runtime=options.runtime, precision=options.precision
         )
+        check_private(image_map, options.weights, options.not_private)
         operator = image_map.operator
         return image_map, operator.name if isinstance(operator, Desensitizer) else "learned"
     if options.weights:
         raise UserError(f"--method {method} uses no weights: leave out --weights, or --method")
     if options.runtime or options.precision != "float32":
         raise UserError(f"--method {method} uses no network: leave out --runtime and --precision")
+    if options.not_private:
+        raise UserError(f"--method {method} uses no model: leave out --not-private")
     cfg = load_config("", ["PRIVACY.DESENSITIZER.NAME", method, *options.options])
     # images keep their own size
     about = changed(cfg, {"PRIVACY.PROTECTION": "conventional", "INPUT.SIZE_TEST": []})

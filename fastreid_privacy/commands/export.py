@@ -14,7 +14,7 @@ from ..core.errors import UserError, exit_code, say
 from ..keys.pairs import HYBRID, X25519, recipient
 from ..keys.passphrase import read_passphrase
 from ..keys.sealing import new_identity, read_public_key
-from .options import add_passphrase_options
+from .options import add_not_private_option, add_passphrase_options
 from .parsers import command_parser
 
 WHO = {
@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write the recovery key or the private key without a passphrase",
     )
+    add_not_private_option(parser)
     add_passphrase_options(parser)
     return parser
 
@@ -70,6 +71,8 @@ def _export(options: argparse.Namespace) -> None:
         raise UserError("--onnx is for the parts of --weights: a key pair holds no network")
     if options.key_type and not options.new_identity:
         raise UserError("--key-type is for --new-identity: the parts of --weights have no key pair")
+    if options.not_private and options.new_identity:
+        raise UserError("--not-private is for --weights: a key pair holds no model")
     if options.unencrypted:
         say("warning: whoever reads the unencrypted key file can use it")
 
@@ -87,7 +90,11 @@ def _export(options: argparse.Namespace) -> None:
         )
         return
     written = split_checkpoint(
-        options.weights, options.output, None if options.unencrypted else passphrase, onnx=options.onnx
+        options.weights,
+        options.output,
+        None if options.unencrypted else passphrase,
+        onnx=options.onnx,
+        not_private=options.not_private,
     )
     for part, who in WHO.items():
         files = " and ".join(str(written[name]) for name in (part, f"{part}_onnx") if name in written)

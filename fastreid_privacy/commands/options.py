@@ -43,6 +43,16 @@ def at_most(most: int) -> Callable[[str], int]:
     return number
 
 
+def add_not_private_option(parser: argparse.ArgumentParser) -> None:
+    """The option that says that a model is meant which is NOT PRIVATE."""
+    parser.add_argument(
+        "--not-private",
+        action="store_true",
+        help="take a model all the same that did not meet the privacy constraint at its last check; what is "
+        "written says so",
+    )
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options that both directions share."""
     parser.add_argument(

@@ -82,6 +82,7 @@ def _section(results: Mapping, path: Path, folder: Path) -> dict:
     return {
         "id": f"set-{name or 'test'}",
         "dataset": dataset,
+        "warning": tables.privacy_warning(results),
         "run": _what_was_run(results, dataset),
         "headline": _headline(results),
         "retrieval": [

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ..config import paper_results
 from ..core.domains import DOMAINS, PAIRS, QUALITY_DOMAINS
+from ..core.privacy import NOT_PRIVATE, WHY
 from ..results.results_json import config_value
 
 RETRIEVAL_METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
@@ -49,6 +50,11 @@ class ModelRow:
     kind: str
     values: Mapping[str, float | None]
     share: float | None = None
+
+
+def privacy_warning(results: Mapping) -> str:
+    """What has to be said first of a model that is NOT PRIVATE; "" of any other."""
+    return f"{NOT_PRIVATE}: {WHY}." if results.get("private") is False else ""
 
 
 def method_name(results: Mapping) -> str:

@@ -19,6 +19,7 @@ from .tables import (
     legend,
     method_name,
     number,
+    privacy_warning,
     quality_cells,
     quality_metrics,
     quality_table,
@@ -94,7 +95,7 @@ def _heading(results: Mapping) -> str:
 
 def format_terminal(results: Mapping) -> str:
     """All tables as plain text, for the end of a run."""
-    parts = [_heading(results)]
+    parts = [part for part in (privacy_warning(results), _heading(results)) if part]
     for title, headings, cells in _tables(results, all_checks=False):
         if cells:
             align = ["left" if heading in ("", "decision") else "right" for heading in headings]
@@ -109,7 +110,8 @@ def format_markdown(results: Mapping) -> str:
     def safe(text: str) -> str:
         return text.replace("|", "\\|").replace("<", "&lt;")
 
-    parts = [f"**{safe(_heading(results))}**"]
+    warning = privacy_warning(results)
+    parts = [f"**{safe(text)}**" for text in (warning, _heading(results)) if text]
     for title, headings, cells in _tables(results, all_checks=True):
         if cells:
             align = ["left" if heading in ("", "decision") else "right" for heading in headings]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core.privacy import NOT_PRIVATE, WHY
 from ..report.tables import arrow, share_of
 from . import paper
 from .captions import caption
@@ -82,6 +83,10 @@ RAW_ROWS: dict[int, tuple[RowSource, ...]] = {
 }
 
 
+LEARNED = ("wo_upgrade", "full", "raw_agw")  # kinds of runs whose images a trained anonymizer protects
+UNPROTECTED = ("DI-DI", "desensitized")  # what its results also hold, but is not its own
+
+
 def build_tables(output_dir: str | Path) -> list[Table]:
     """All tables that a folder's plan.json names.
 
@@ -124,6 +129,8 @@ def _table(table: int, plan: Mapping, finished: FinishedRuns) -> Table:
         notes.append(
             "† inferred: in the paper's text a column of this row slipped, and one cell holds two figures."
         )
+    if any(row.not_private for row in built.rows):
+        notes.append(f"{NOT_PRIVATE}: {WHY}.")
     counts = [len(figure.values) for row in built.rows for figure in row.figures.values()]
     gains = build_gains(plan, finished, compared) if table == 5 else None
     return replace(built, caption=caption(table, plan, compared, counts), notes=notes, gains=gains)
@@ -171,4 +178,8 @@ def _row(
         of_paper = share_of(rank1.paper, theirs[5, "", "upper_bound", "OI-OI", "Rank-1"])
         known = {seed: share for seed, share in shares.items() if share is not None}
         figures["share"] = Figure("share", known, of_paper)
-    return TableRow(operator, source.model, source.where, source.label, figures)
+    not_private = 0
+    if source.where not in UNPROTECTED:
+        runs = [finished.of(Run(source.kind, seed, operator)) for seed in seeds if source.kind in LEARNED]
+        not_private = sum(run is not None and run.results.get("private") is False for run in runs)
+    return TableRow(operator, source.model, source.where, source.label, figures, not_private)

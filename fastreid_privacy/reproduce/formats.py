@@ -21,7 +21,8 @@ GAIN_TITLE = "Gains in rank-1, as section 4.5 states them"
 GAIN_HEADINGS = ["", "over", "", "ours", "paper", "claimed"]
 CSV_COLUMNS = (
     *("table", "operator", "model", "where", "metric", "seeds"),
-    *("ours_mean", "ours_deviation", "paper", "ours_share", "paper_share", "protocol", "paper_inferred"),
+    *("ours_mean", "ours_deviation", "paper", "ours_share", "paper_share", "protocol"),
+    *("paper_inferred", "not_private"),
 )
 
 
@@ -86,7 +87,7 @@ def markdown(tables: Sequence[Table]) -> str:
             for row in rows:
                 figures = [row.figures[metric] for metric in table.metrics]
                 texts = [text for one in figures for text in (one.text(table.most_seeds), one.paper_text)]
-                lines.append([row.label, report_tables.arrow(row.where), *texts])
+                lines.append([row.title, report_tables.arrow(row.where), *texts])
         align = ["left", "left", *["right"] * (len(headings) - 2)]
         body = tabulate(lines, headings, tablefmt="github", colalign=align, disable_numparse=True)
         parts += [f"**Table {table.number}: {table.title}.** {table.caption}", body, *table.notes]
@@ -118,7 +119,10 @@ def gain_cells(gains: Gains, seeds: int) -> list[list[str]]:
 
 
 def tidy_csv(tables: Sequence[Table]) -> str:
-    """One line per figure, unrounded; empty where there is none. A share stands beside its rank-1."""
+    """One line per figure, unrounded; empty where there is none. A share stands beside its rank-1.
+
+    ``not_private`` is of how many seeds the model is NOT PRIVATE.
+    """
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -131,5 +135,5 @@ def tidy_csv(tables: Sequence[Table]) -> str:
                     values[3:] = [row.figures["share"].mean, row.figures["share"].paper]
                 about = (table.number, row.operator, row.model, row.where, metric, len(figure.values))
                 cells = ["" if value is None else value for value in values]
-                writer.writerow([*about, *cells, table.protocol, int(figure.inferred)])
+                writer.writerow([*about, *cells, table.protocol, int(figure.inferred), row.not_private])
     return output.getvalue()

@@ -69,7 +69,10 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
     put_in_reid(model, reid["model"], str(files[1]))
     (dataset,) = cfg.DATASETS.TESTS
     figures = testing.test(cfg, model, PAIRS)[dataset].figures
-    results = build_results(cfg, dataset, figures, version=__version__, checkpoint=f"../{files[0].name}")
+    checkpoint = f"../{files[0].name}"
+    results = build_results(
+        cfg, dataset, figures, version=__version__, checkpoint=checkpoint, private=trained.private
+    )
     file = results_path(cfg, dataset)
     save_results({**results, "reid_checkpoint": f"../../{upper_bound.name}/{files[1].name}"}, file)
     return file

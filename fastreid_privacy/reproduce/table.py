@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..core.privacy import NOT_PRIVATE
 from ..report.tables import number
 from .protocols import JOINT
 
@@ -57,13 +58,27 @@ class Figure:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One line of a table; ``figures`` by metric, "share" included where the table has it."""
+    """One line of a table.
+
+    Attributes:
+        operator, model: as paper.py names them.
+        where: a pair, or an image domain.
+        label: the model's name.
+        figures: by metric, "share" included where the table has it.
+        not_private: of how many seeds the model is NOT PRIVATE.
+    """
 
     operator: str
     model: str
     where: str
     label: str
     figures: Mapping[str, Figure]
+    not_private: int = 0
+
+    @property
+    def title(self) -> str:
+        """The model's name, and what has to be said of it."""
+        return f"{self.label}, {NOT_PRIVATE}" if self.not_private else self.label
 
 
 @dataclass(frozen=True)

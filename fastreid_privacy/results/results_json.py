@@ -65,6 +65,7 @@ def build_results(
     version: str,
     checkpoint: str,
     record: dict | None = None,
+    private: bool | None = None,
     baseline: dict | None = None,
     upper_bound: dict | None = None,
 ) -> dict:
@@ -77,6 +78,8 @@ def build_results(
         version: of this package.
         checkpoint: the file that was tested, relative to OUTPUT_DIR where it lies there.
         record: state of the upgrade record: checks and validation figures.
+        private: whether the tested model met the privacy constraint at its last check; None where that is not
+            known, or no constraint applies (``model.verdict``).
         baseline, upper_bound: results of the Base model and of AGW on raw images, where they were run.
     """
     record = record or {"checks": [], "validation": {}}
@@ -93,6 +96,7 @@ def build_results(
         "retrieval": evaluation["retrieval"],
         "image_quality": evaluation["image_quality"],
         "validation": record["validation"].get(tested, {}),
+        "private": private,
         "checks": record["checks"],
         "upgrades": [check for check in record["checks"] if check["decision"] == "upgrade"],
         # rank-1 minus Base's on the same queries with its bootstrap interval: filled in where both are known

@@ -43,6 +43,11 @@ def _number(value: Any, where: str) -> None:
         _refuse(value, where, "a number")
 
 
+def _truth(value: Any, where: str) -> None:
+    if not isinstance(value, bool):
+        _refuse(value, where, "true or false")
+
+
 def _named(check: Check) -> Check:
     def names(value: Any, where: str) -> None:
         if not isinstance(value, dict):
@@ -98,6 +103,7 @@ _figures = _named(_named(_number))
 PARTS: dict[str, Check] = {
     **dict.fromkeys(("dataset", "checkpoint", "version", "storage"), _text),
     "seed": _number,
+    "private": _truth,
     "config": _config,
     "retrieval": _figures,
     "image_quality": _figures,

@@ -11,6 +11,7 @@ from ..checkpoints.reading import read_checkpoint
 from ..checkpoints.rebuilding import rebuild
 from ..config import changed
 from ..core.errors import UserError
+from ..model.verdict import verdict
 from ..results.results_json import read_results, results_path
 from . import testing
 from .experiment import Results, report_results, tested_checkpoints
@@ -31,7 +32,11 @@ def evaluate_only(cfg: CfgNode) -> Results:
     compared = compared_results(cfg)
     built, model = rebuild(cfg, checkpoint["model"], path)
     tested, record = _name_of_tested(cfg, path), checkpoint.get("upgrade_record")
-    return report_results(cfg, testing.test(built, model), tested, record, compared)
+    try:
+        private = verdict(cfg, record)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    return report_results(cfg, testing.test(built, model), tested, record, compared, private)
 
 
 def compared_results(cfg: CfgNode) -> dict[str, Results]:

@@ -18,6 +18,7 @@ from ..core.lock import locked
 from ..core.version import __version__
 from ..evaluation import Evaluation
 from ..evaluation.bootstrap import compare_pairs
+from ..model.verdict import verdict
 from ..report import format_terminal, write_report
 from ..results.results_json import build_results, results_path, save_results
 from ..results.stored import load_query_ranks, save_embedding, save_query_ranks, save_rank_lists, save_samples
@@ -118,6 +119,10 @@ def train_and_test(
     trainer.resume_or_load(resume)
     trainer.train()
     tested = next(file for file in tested_checkpoints(cfg) if file.is_file())
+    record = trainer.record.state_dict()
+    private = verdict(cfg, record)
+    if tested.stem == "model_best" and private is not None:
+        private = True  # at the check that chose it, whatever the last one found
     if tested.stem != "model_best" and cfg.TEST.CHECKPOINT == "best":
         logger.warning(
             "No check met the privacy constraint: %s is tested, whose protected images are not private",
@@ -125,7 +130,7 @@ def train_and_test(
         )
     trainer.checkpointer.load_weights(str(tested))
     evaluations = testing.test(trainer.cfg, trainer.model)
-    return report_results(cfg, evaluations, tested.name, trainer.record.state_dict(), compared or {})
+    return report_results(cfg, evaluations, tested.name, record, compared or {}, private)
 
 
 def tested_checkpoints(cfg: CfgNode) -> list[Path]:
@@ -140,6 +145,7 @@ def report_results(
     tested: str,
     record: dict | None,
     compared: Mapping[str, Results],
+    private: bool | None,
 ) -> Results:
     """Write results.json, what the report shows, and the report, on rank 0, and print the tables.
 
@@ -149,6 +155,7 @@ def report_results(
         tested: the checkpoint, relative to OUTPUT_DIR where it lies there.
         record: state of the upgrade record, where the model was trained with one.
         compared: results of "baseline" and "upper_bound" by test set, where there are any.
+        private: of the tested checkpoint, as of ``model.verdict``.
 
     Returns:
         What results.json holds by test set; {} on other ranks.
@@ -166,6 +173,7 @@ def report_results(
             version=__version__,
             checkpoint=tested,
             record=record,
+            private=private,
             baseline=baseline,
             upper_bound=upper_bound,
         )

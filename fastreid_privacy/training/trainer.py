@@ -21,7 +21,8 @@ from ..config import changed
 from ..core.errors import UserError, some_of
 from ..data.loaders import epoch_iterator
 from ..evaluation import Evaluation
-from ..model.supervision import Thresholds, UpgradeRecord
+from ..model.supervision import UpgradeRecord
+from ..model.verdict import thresholds_of
 from . import solver, testing
 from .checkpointer import PrivacyCheckpointer
 from .hooks import CheckpointHook, FreezeHook, UpgradeHook
@@ -71,9 +72,7 @@ class PrivacyTrainer(DefaultTrainer):
         self.scheduler = solver.build_lr_scheduler(cfg, optimizer)
         solver.freeze_groups(optimizer, lambda: self.iter < cfg.SOLVER.FREEZE_ITERS)
 
-        upgrade = cfg.PRIVACY.UPGRADE
-        thresholds = Thresholds(upgrade.EPS_PSNR, upgrade.EPS_SSIM, upgrade.EPS_RANK1)
-        self.record = UpgradeRecord(baseline_rank1 if upgrades(cfg) else None, thresholds)
+        self.record = UpgradeRecord(baseline_rank1 if upgrades(cfg) else None, thresholds_of(cfg))
         self.checkpointer = self._build_checkpointer()
         self.register_hooks(self.build_hooks())
 

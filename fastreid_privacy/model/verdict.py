@@ -1,0 +1,44 @@
+"""Whether a trained anonymizer is private: what the last check of its training found.
+
+A model is its weights. So what counts is the check of these weights, or the last one before them; earlier
+ones were of other weights. A model with a conventional operator, and one that protects nothing, has no such
+constraint to meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastreid.config import CfgNode
+
+from .supervision import Thresholds, is_private
+
+
+def thresholds_of(cfg: CfgNode) -> Thresholds:
+    """ε_psnr, ε_ssim and ε_r1 of a config."""
+    upgrade = cfg.PRIVACY.UPGRADE
+    return Thresholds(upgrade.EPS_PSNR, upgrade.EPS_SSIM, upgrade.EPS_RANK1)
+
+
+def verdict(cfg: CfgNode, record: Mapping[str, Any] | None) -> bool | None:
+    """Whether a model met the privacy constraint at its last check.
+
+    Args:
+        cfg: of the model.
+        record: state of the upgrade record (:class:`.supervision.UpgradeRecord`) as its checkpoint has it;
+            None where it has none, as a file of an older version.
+
+    Returns:
+        None where that is not known, and where no constraint applies, for nothing is learned.
+
+    Raises:
+        ValueError: The record is none of this package.
+    """
+    if cfg.PRIVACY.PROTECTION != "learned" or record is None:
+        return None
+    try:
+        checks = list(record["checks"])
+        return bool(is_private(checks[-1], thresholds_of(cfg))) if checks else None
+    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"its record of checks is damaged ({type(error).__name__})") from None
