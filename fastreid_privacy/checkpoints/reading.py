@@ -83,7 +83,8 @@ def trained_checkpoint(content: Mapping[str, Any], path: str | Path) -> TrainedC
     if only_told and anonymizer_fingerprint(weights, cfg) != fingerprint:
         raise UserError(f"{path} is damaged: its tensors have another fingerprint than it tells")
     try:
-        private = WORDS.get(content.get("privacy"), verdict(cfg, content.get("upgrade_record")))
+        told = content.get("privacy")
+        private = WORDS[told] if told in WORDS else verdict(cfg, content.get("upgrade_record"))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
     return TrainedCheckpoint(weights, cfg, fingerprint, private)

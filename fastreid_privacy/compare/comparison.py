@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from ..core.kept import keep_settings, kept, read_kept
 from ..core.lock import locked
 from ..results.results_json import config_value
 from ..tasks.measure import measure_tasks
-from ..tasks.truth import read_truth
+from ..tasks.truth import Truth, read_truth
 from . import protecting, training
 from .methods import Method, Methods, read_methods
 from .utility import settings_of
@@ -130,6 +130,7 @@ class _Work:
     plan: training.Plan
     configs: dict[str, CfgNode]
     device: str
+    truths: dict[tuple[int, int], Truth] = field(default_factory=dict)
 
     def keep(self, method: Method) -> None:
         """Note what the finished stages of a method depend on, or refuse where that differs."""
@@ -280,9 +281,16 @@ class _Work:
         size = self.subjects(method).size
         return Files(size), Files(size, protected=True)
 
+    def truth(self, size: tuple[int, int]) -> Truth:
+        """Of all raw images, read once for all methods whose files have this size."""
+        if size not in self.truths:
+            subjects = replace(read_subjects(self.methods.data, self.methods.data), size=size)
+            self.truths[size] = read_truth(subjects, self.methods.data, **self.methods.tasks)
+        return self.truths[size]
+
     def tasks(self, method: Method) -> dict[str, Any]:
         subjects, (raw, protected) = self.subjects(method), self.views(method)
-        truth = read_truth(subjects, self.methods.data, **self.methods.tasks)
+        truth = self.truth(subjects.size)
         view = raw if self.kind(method)[0] == "none" else protected
         budget, seed = self.request.budget, self.request.seed
         return measure_tasks(truth, view, raw, subjects, budget=budget, seed=seed, device=self.device)

@@ -40,6 +40,7 @@ def protect(data: str, checkpoint: Path, folder: Path, *, seal: str, device: str
         device: where the network runs.
 
     Returns:
+        "private": whether the last check of its training met the privacy constraint (None: not known),
         "images", "bytes_per_image", "images_per_second" (reading and writing included; None where an
         interrupted run was continued), and of sealed ones "sealed_bytes_per_image", of files beside the
         protected ones, and "opened": how many gave the raw file byte for byte.
@@ -55,11 +56,12 @@ def protect(data: str, checkpoint: Path, folder: Path, *, seal: str, device: str
             new_identity(folder / KEYS, passphrase=None)
         sealer = read_sealer([folder / KEYS / PUBLIC])
     fresh = not output.exists()
+    anonymizer = load_anonymizer(checkpoint, device)
     start = time.perf_counter()
     done, failed = protect_collection(
         source,
         output,
-        load_anonymizer(checkpoint, device),
+        anonymizer,
         ImageStorage("png"),
         ProtectionOptions(method=folder.name, seal=sealer, carry=seal or "beside"),
     )
@@ -67,6 +69,7 @@ def protect(data: str, checkpoint: Path, folder: Path, *, seal: str, device: str
     if failed:
         raise UserError(f"{folder.name}: images were not protected: {some_of(sorted(failed), 3)}")
     return {
+        "private": anonymizer.private,
         "images": len(done.entries),
         "bytes_per_image": _mean_size(output, [entry["path"] for entry in done.entries.values()]),
         "images_per_second": len(done.entries) / seconds if fresh else None,

@@ -10,6 +10,7 @@ from typing import Any
 from ..attack import measures
 from ..attack.stored import strongest
 from ..core.kept import write_kept
+from ..core.privacy import NOT_PRIVATE
 from ..core.version import __version__
 from .comparison import CompareRequest, Finding
 from .fronts import AXES, beaten_by, front, points_of
@@ -58,8 +59,9 @@ def summary(finding: Finding) -> dict[str, Any]:
     """The figures that methods are compared by.
 
     Returns:
-        "identical": nothing is hidden. "PSNR", "SSIM" of the protected files. "recovered_PSNR",
-        "recovered_SSIM", "recovered_rank1", "recovered_by": of the strongest attack without the right key;
+        "identical": nothing is hidden. "private": whether the last check in training met the privacy
+        constraint; None: not known, or there is none. "PSNR", "SSIM" of the protected files.
+        "recovered_PSNR", "recovered_SSIM", "recovered_rank1", "recovered_by": of the strongest attack without the right key;
         the files as they are count as one. "stranger_rank1", "stranger_by": the best of all attacks without
         the authorised model that look for people. "joint_rank1", "raw_trained_rank1", "protected_only_rank1":
         means of OI→PI, PI→OI and PI→PI. "key_PSNR", "key": what the owner gets back: "exact", "learned" or
@@ -80,6 +82,7 @@ def summary(finding: Finding) -> dict[str, Any]:
     exact = "opened" in files
     return {
         "identical": identical,
+        "private": files.get("private"),
         "PSNR": quality["PSNR"],
         "SSIM": quality["SSIM"],
         "recovered_PSNR": recovery["PSNR"],
@@ -118,7 +121,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 COLUMNS = (
-    ("method", 20),
+    ("method", 26),
     ("PSNR/SSIM", 11),
     ("attacked dB", 11),
     ("stranger", 8),
@@ -135,7 +138,7 @@ def cells_of(name: str, about: Mapping[str, Any]) -> list[str]:
     """One method's line: words and numbers, in the order of ``COLUMNS``."""
     found = about["summary"]
     return [
-        name,
+        f"{name} ({NOT_PRIVATE})" if found["private"] is False else name,
         "identical" if found["identical"] else f"{found['PSNR']:.1f}/{found['SSIM']:.2f}",
         "identical" if found["recovered_PSNR"] is None else f"{found['recovered_PSNR']:.2f}",
         *(_number(found[key]) for key in ("stranger_rank1", "joint_rank1", "protected_only_rank1")),
