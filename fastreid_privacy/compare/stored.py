@@ -61,12 +61,12 @@ def summary(finding: Finding) -> dict[str, Any]:
     Returns:
         "identical": nothing is hidden. "private": whether the last check in training met the privacy
         constraint; None: not known, or there is none. "PSNR", "SSIM" of the protected files.
-        "recovered_PSNR", "recovered_SSIM", "recovered_rank1", "recovered_by": of the strongest attack without the right key;
-        the files as they are count as one. "stranger_rank1", "stranger_by": the best of all attacks without
-        the authorised model that look for people. "joint_rank1", "raw_trained_rank1", "protected_only_rank1":
-        means of OI→PI, PI→OI and PI→PI. "key_PSNR", "key": what the owner gets back: "exact", "learned" or
-        "none". "bytes_per_image" with sealed originals; "images_per_second". Percent and dB; None: not
-        there, or no number.
+        "recovered_PSNR", "recovered_SSIM", "recovered_rank1", "recovered_by": of the strongest attack
+        without the right key; the files as they are count as one. "stranger_rank1", "stranger_by": the best
+        of all attacks without the authorised model that look for people. "joint_rank1", "raw_trained_rank1",
+        "protected_only_rank1": means of OI→PI, PI→OI and PI→PI. "key_PSNR", "key": what the owner gets back:
+        "exact", "learned" or "none". "bytes_per_image" with sealed originals; "images_per_second". Percent
+        and dB; None: not there, or no number.
     """
     attack, utility, files = finding.attack, finding.utility, finding.files
     quality = attack["protected_quality"]
