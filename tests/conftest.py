@@ -7,6 +7,7 @@ from fastreid_privacy.data import SyntheticPedestrians  # before fastreid: impor
 # isort: split
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from fastreid.utils.logger import setup_logger
 
 from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import load_config
-from fastreid_privacy.desensitize import noise_stream
+from fastreid_privacy.core import projects
+from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, noise_stream
 
 __all__ = ["SMALL_CONFIG", "SMALL_DATASET", "chromium", "close_folders", "small_options"]
 
@@ -115,6 +117,18 @@ def noise_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("noise") / "model_best.pth"
     torch.save({"model": tensors, "config": cfg.dump()}, path)
     return path
+
+
+@pytest.fixture
+def own_imports(monkeypatch):
+    """What is registered and imported in a test ends with it."""
+    monkeypatch.setattr(DESENSITIZER_REGISTRY, "_obj_map", dict(DESENSITIZER_REGISTRY._obj_map))
+    monkeypatch.setattr(projects, "_imported", {})
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from conftest import SMALL_CONFIG, small_options  # before fastreid: importing t
 # isort: split
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from fastreid_privacy.attack.subjects import read_subjects
 from fastreid_privacy.attack.views import Files
 from fastreid_privacy.commands import anonymize, attack, train
 from fastreid_privacy.core import projects
-from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY
 from fastreid_privacy.manifest import MANIFEST, read_manifest
 from fastreid_privacy.training.request import TrainingRequest
 
@@ -37,18 +35,6 @@ def package(folder: Path, name: str, code: str = CODE) -> Path:
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").write_text(code)
     return folder
-
-
-@pytest.fixture
-def own_imports(monkeypatch):
-    """What is registered and imported in a test ends with it."""
-    monkeypatch.setattr(DESENSITIZER_REGISTRY, "_obj_map", dict(DESENSITIZER_REGISTRY._obj_map))
-    monkeypatch.setattr(projects, "_imported", {})
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
 
 
 @pytest.fixture
