@@ -190,6 +190,21 @@ def test_the_fingerprint_is_also_of_the_noise(noise_weights):
 # -- the model -----------------------------------------------------------------------------------------------
 
 
+def test_a_new_anonymizer_gives_about_the_noisy_image():
+    """It need not learn first to copy noise: protection holds from the first step."""
+    torch.manual_seed(0)
+    model, batch = build_model(config()).eval(), batch_of(4)
+    images = model.domain_images(batch)
+    away = (images["PI"] - images["DI"]).abs()
+    assert 0 < away.mean() < 20 < (images["PI"] - images["OI"]).abs().mean()
+    # values at the ends of the range can still be moved: the gradient is that of the sum
+    seen = torch.cat([torch.zeros(1, 3, 64, 32), torch.ones(1, 3, 64, 32)], 1)
+    made = model.anonymizer(seen)
+    assert made.min() >= -1 and made.max() <= 1
+    made.sum().backward()
+    assert model.anonymizer.up[0][0].weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("upgraded", [False, True])
 def test_training_shows_the_anonymizer_the_noise_that_it_is_to_imitate(upgraded):
     torch.manual_seed(0)

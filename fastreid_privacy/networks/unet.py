@@ -68,6 +68,9 @@ class UNetGenerator(nn.Module):
         depth: How often the image is halved; both sides must be multiples of 2^depth.
         in_channels: Channels of the input image.
         out_channels: Channels of the output image.
+        changes_second: Whether the output is the last ``out_channels`` of the input, changed by what the
+            network makes, within [−1, 1]. A new network changes little: an anonymizer that sees noisy images
+            begins with these, and need not learn first to copy noise through its layers.
 
     Raises:
         UserError: ``depth`` is under 2, or (from ``forward``) the image does not fit it.
@@ -80,14 +83,21 @@ class UNetGenerator(nn.Module):
         torch.Size([1, 3, 128, 64])
     """
 
-    def __init__(self, width: int = 64, depth: int = 7, in_channels: int = 3, out_channels: int = 3) -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        depth: int = 7,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        changes_second: bool = False,
+    ) -> None:
         super().__init__()
         if depth < MIN_DEPTH:
             raise UserError(
                 f"the U-Net's depth is {depth}: PRIVACY.ANONYMIZER.DEPTH and PRIVACY.RECOVERY.DEPTH must "
                 f"be 0 (as often as both sides halve) or at least {MIN_DEPTH}"
             )
-        self.depth = depth
+        self.depth, self.changes_second = depth, changes_second
         channels = [width * min(2**level, MAX_WIDENING) for level in range(depth)]
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
@@ -108,7 +118,7 @@ class UNetGenerator(nn.Module):
         Args:
             options: the node.
             size: (height, width) of the images, pixels.
-            in_channels: as of the constructor.
+            in_channels: 3, or 6 for a raw image and a desensitized one, of which the output is a change.
 
         Raises:
             UserError: The network cannot take the size, or the options are out of bounds.
@@ -122,7 +132,7 @@ class UNetGenerator(nn.Module):
             )
         if depth >= MIN_DEPTH:
             check_size(height, width, depth)
-        return cls(width=options.WIDTH, depth=depth, in_channels=in_channels)
+        return cls(options.WIDTH, depth, in_channels, changes_second=in_channels == 6)
 
     def forward(self, images: Tensor) -> Tensor:
         """Translate images: N×C×H×W in [−1, 1] → N×C'×H×W in [−1, 1]."""
@@ -133,7 +143,12 @@ class UNetGenerator(nn.Module):
         features = skips.pop()
         for layer in reversed(self.up[1:]):
             features = torch.cat([skips.pop(), layer(nn.functional.relu(features))], dim=1)
-        return torch.tanh(self.up[0](nn.functional.relu(features)))
+        made = torch.tanh(self.up[0](nn.functional.relu(features)))
+        if not self.changes_second:
+            return made
+        moved = images[:, -made.shape[1] :] + made
+        # the gradient passes straight through, so that a value beyond the range can still be pulled back
+        return moved + (moved.clamp(-1, 1) - moved).detach()
 
 
 def _layer(convolution: type[nn.Module], in_channels: int, out_channels: int, norm: bool) -> nn.Sequential:
