@@ -336,6 +336,7 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path, colours, caps
         (["--parrots", "vgg"], "--parrots knows resnet18, osnet, mobilenet, not vgg"),
         (["--budget", "0"], "give a share of the full attack above 0"),
         (["--budget", "nan"], "give a share of the full attack above 0"),
+        (["--pairs", ""], "--pairs names none"),
         (["--pairs", "0"], "give whole numbers of pairs from 1, or all"),
         (["--pairs", "5000"], "only 76 pairs of known people are there"),
     ],

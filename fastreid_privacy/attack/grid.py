@@ -134,15 +134,16 @@ def _rows(request: AttackRequest, targets: dict[str, Target]) -> list[str]:
 
 
 def _pairs(request: AttackRequest, known: int) -> list[str]:
-    given = request.pairs or [count for count in LEAKED if count == "all" or int(count) < known]
-    for count in given:
+    if not request.pairs:
+        raise UserError("--pairs names none: give whole numbers of pairs from 1, or all")
+    for count in request.pairs:
         if count != "all" and not (count.isdecimal() and int(count)):
             raise UserError(f"--pairs {count}: give whole numbers of pairs from 1, or all")
         if count != "all" and int(count) > known:
             raise UserError(
                 f"--pairs {count}: only {known:,} pairs of known people are there; give fewer, or all"
             )
-    return list(dict.fromkeys(given))
+    return list(dict.fromkeys(request.pairs))
 
 
 def _doubt(pairing: Pairing) -> str:

@@ -23,7 +23,7 @@ class AttackRequest:
         raw, protected: folders in Market-1501 naming, or data sets by name.
         output: folder of the result; a run that was interrupted there goes on.
         rows: of ``HOLDS``; empty: all that can be made with what is given.
-        pairs: numbers of leaked pairs, or "all"; empty: 64 and all.
+        pairs: numbers of leaked pairs, or "all".
         budget: share of the full training of attackers, above 0.
         seeds: of what is trained; the strongest attack counts.
         beside: conventional operators that are attacked in the same way.
@@ -44,7 +44,7 @@ class AttackRequest:
     protected: str
     output: Path
     rows: Sequence[str] = ()
-    pairs: Sequence[str] = ()
+    pairs: Sequence[str] = ("all",)
     budget: float = 0.05
     seeds: Sequence[int] = (0,)
     beside: Sequence[str] = ("blur", "pixelate", "noise", "mask")

@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--rows", type=words, default=(), help=f"of {', '.join(HOLDS)} (default: all that can be made)"
     )
     parser.add_argument(
-        "--pairs", type=words, default=(), help="leaked pairs of row A3: numbers, or all (default 64,all)"
+        "--pairs", type=words, default=("all",), help="leaked pairs of row A3: numbers, or all (default all)"
     )
     parser.add_argument(
         "--budget", type=float, default=0.05, help="share of the full training of attackers (default 0.05)"

@@ -207,7 +207,7 @@ class _Work:
             self.stored(method),
             self.plan.folder(method) / "attack",
             rows=("A0", "A4") if kind == "none" else (),
-            pairs=() if kind == "none" else self.request.pairs,
+            pairs=self.request.pairs,
             budget=self.request.budget,
             seeds=(self.request.seed,),
             beside=(),
