@@ -17,10 +17,11 @@ from fastreid_privacy.attack.subjects import read_subjects
 from fastreid_privacy.attack.views import Files
 from fastreid_privacy.commands import compare as command
 from fastreid_privacy.commands.train import run as train
-from fastreid_privacy.compare import comparison, training
-from fastreid_privacy.compare.comparison import CompareRequest, run_comparison
+from fastreid_privacy.compare import stages, training
+from fastreid_privacy.compare.comparison import run_comparison
 from fastreid_privacy.compare.fronts import Point, beaten_by, front
 from fastreid_privacy.compare.methods import read_methods
+from fastreid_privacy.compare.request import CompareRequest
 from fastreid_privacy.compare.stored import result_of
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import evaluate_retrieval
@@ -46,7 +47,13 @@ def overrides() -> str:
     """The keys of a run of seconds, as the file of methods has them."""
     words = small_options("", **{"SOLVER.MAX_EPOCH": 1})
     pairs = zip(words[::2], words[1::2], strict=True)
-    skip = ("OUTPUT_DIR", "DATASETS.", "PRIVACY.UPGRADE.BASELINE_RANK1", "MODEL.DEVICE")
+    skip = (
+        "OUTPUT_DIR",
+        "DATASETS.",
+        "PRIVACY.UPGRADE.BASELINE_RANK1",
+        "PRIVACY.UPPER_BOUND",
+        "MODEL.DEVICE",
+    )
     return "\n".join(f"  {key}: {value!r}" for key, value in pairs if not key.startswith(skip))
 
 
@@ -85,7 +92,7 @@ methods:
     parrots = []
     with pytest.MonkeyPatch.context() as patch:  # training Re-ID for attacks has tests of its own
         patch.setattr(
-            comparison,
+            stages,
             "train_reid",
             lambda folder, *_, **options: (
                 parrots.append((folder.name, options)) or small_run / "model_best.pth"
@@ -143,6 +150,7 @@ def test_sealed_originals_are_opened_and_weighed(compared):
     mean = sum(file.stat().st_size for file in [*files, *sealed]) / len(files)
     assert about["summary"]["bytes_per_image"] == pytest.approx(mean)
     assert (about["summary"]["key"], about["summary"]["key_PSNR"]) == ("exact", None)
+    assert not (output / "blur" / "opened").exists()  # raw images stay where they are
 
 
 def test_summaries_take_the_strongest_attack(compared):
@@ -196,16 +204,23 @@ def test_the_page_shows_every_method_and_fetches_nothing(compared):
 def test_what_is_finished_is_not_made_again(compared, monkeypatch, small_run):
     output, methods, _, _ = compared
     before = {
-        file: file.stat().st_mtime_ns for file in output.glob("*/*.json") if file.name != "settings.json"
+        file: file.stat().st_mtime_ns for file in output.glob("*/**/*.json") if file.name != "settings.json"
     }
-    monkeypatch.setattr(comparison, "train_reid", lambda *_, **__: pytest.fail("trained again"))
-    monkeypatch.setattr(comparison, "run_attacks", lambda *_: pytest.fail("attacked again"))
+
+    def finished_before(folder, *_, **__):
+        assert folder.name == "stranger"  # whose finished run is only looked up
+        return small_run / "model_best.pth"
+
+    monkeypatch.setattr(stages, "train_reid", finished_before)
+    monkeypatch.setattr(stages, "run_attacks", lambda *_: pytest.fail("attacked again"))
     request = CompareRequest(methods, output, budget=0.002, width=8, device="cpu")
     assert result_of(request, *run_comparison(request)) == result(compared)
     assert before == {file: file.stat().st_mtime_ns for file in before}
 
 
-@pytest.mark.parametrize(("change", "named"), [({"budget": 0.003}, "budget"), ({"seed": 1}, "seed")])
+@pytest.mark.parametrize(
+    ("change", "named"), [({"budget": 0.003}, r"budget 0.002 → 0.003"), ({"seed": 1}, "method")]
+)
 def test_other_settings_are_refused(compared, change, named):
     output, methods, _, _ = compared
     request = CompareRequest(methods, output, **{"budget": 0.002, "width": 8, "device": "cpu", **change})
@@ -230,7 +245,7 @@ def test_a_front_holds_whoever_nobody_beats():
     ("text", "message"),
     [
         ("", "must be KEY: value lines"),
-        ("methods: {a: {config: small.yml}}", "must name its data"),
+        ("methods: {a: {config: small.yml}}", "data must be a data set"),
         ("data: SyntheticPedestrians", "names no methods"),
         ("data: nowhere\nmethods: {a: {config: small.yml}}", "data: .*nowhere does not exist"),
         ("data: SyntheticPedestrians\nmethods: {a: {config: gone.yml}}", "a: config: .*gone.yml does not"),
@@ -249,6 +264,11 @@ def test_a_front_holds_whoever_nobody_beats():
         ("data: SyntheticPedestrians\nbudget: 1\nmethods: {a: {run: .}}", "has budget, but may have"),
         ("data: SyntheticPedestrians\ntasks: {depth: x}\nmethods: {a: {run: .}}", "tasks has depth"),
         ("data: [", "is no file of methods"),
+        ("data: SyntheticPedestrians\nmethods: {stranger: {run: .}}", "a stranger of its own"),
+        ("data: SyntheticPedestrians\nmethods: {1: {run: .}, '1': {run: .}}", "has the method 1 twice"),
+        ("data: SyntheticPedestrians\nreference: [a]\nmethods: {a: {run: .}}", "is none of its methods"),
+        ("data: SyntheticPedestrians\nforeign: gone\nmethods: {a: {run: .}}", "foreign: .*gone does not"),
+        ("data: SyntheticPedestrians\nset: {SEED: 5}\nmethods: {a: {run: .}}", "set has SEED, which the"),
     ],
 )
 def test_a_file_of_methods_is_read_strictly(tmp_path, text, message):
@@ -264,9 +284,13 @@ def test_a_file_of_methods_is_read_strictly(tmp_path, text, message):
     [
         ("{config: CONFIG, set: {SOLVER.MAX_EPOCHS: 3}}", [], "a: unknown config key SOLVER.MAX_EPOCHS"),
         ("{run: EMPTY}", [], "a: .* holds no finished run"),
+        ("{config: CONFIG, set: {PRIVACY.PROTECTION: none}, seal: beside}", [], "a: seal is for protected"),
+        ("{config: CONFIG}", ["--pairs", "100000"], "only 76 pairs of known people"),
+        ("{config: CONFIG}", ["--stranger", "EMPTY/x.pth"], "x.pth"),
+        ("{protected: EMPTY}", [], "holds no image"),
         ("{config: CONFIG}", ["--schedule", "0"], "--schedule 0.0: give a share above 0"),
         ("{config: CONFIG}", ["--budget", "-1"], "--budget -1.0: give a share"),
-        ("{config: CONFIG, set: {DATASETS.FOLDER.TRAIN: x}}", ["--seed", "-1"], "--seed -1: seeds are"),
+        ("{config: CONFIG}", ["--seed", "-1"], "--seed -1: seeds are"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_trained(
@@ -277,6 +301,7 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
     file = tmp_path / "methods.yml"
     about = about.replace("CONFIG", str(SMALL_CONFIG)).replace("EMPTY", str(tmp_path / "empty"))
     file.write_text(f"data: {raw}\nmethods: {{a: {about}}}\n")
+    words = [word.replace("EMPTY", str(tmp_path / "empty")) for word in words]
     given = ["--methods", str(file), "--output", str(tmp_path / "out"), "--device", "cpu", *words]
     try:
         code = command.main(given)
@@ -286,6 +311,37 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert re.search(message, said), said
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_output_may_not_lie_in_the_data(raw, tmp_path):
+    methods = tmp_path / "methods.yml"
+    methods.write_text(f"data: {raw}\nmethods: {{a: {{config: {SMALL_CONFIG}}}}}\n")
+    with pytest.raises(UserError, match="lie in each other"):
+        run_comparison(CompareRequest(methods, raw / "out", device="cpu"))
+    assert not (raw / "out").exists()
+
+
+def test_methods_have_the_same_images_in_one_size(raw, grey, small_run, tmp_path):
+    def compared_with(protected: Path) -> None:
+        methods = tmp_path / "methods.yml"
+        methods.write_text(
+            f"data: {raw}\nmethods: {{run: {{run: {small_run}}}, other: {{protected: {protected}}}}}\n"
+        )
+        run_comparison(CompareRequest(methods, tmp_path / "out", device="cpu"))
+
+    fewer, larger = tmp_path / "fewer", tmp_path / "larger"
+    for file in sorted(grey.glob("*/*.png")):
+        for folder in (fewer, larger):
+            (folder / file.parent.name).mkdir(parents=True, exist_ok=True)
+        Image.open(file).resize((64, 128)).save(larger / file.relative_to(grey))
+        (fewer / file.relative_to(grey)).write_bytes(file.read_bytes())
+    (fewer / file.relative_to(grey)).unlink()
+    with pytest.raises(UserError, match=r"other: .* has no file of 1 of the raw images"):
+        compared_with(fewer)
+    with pytest.raises(UserError, match="run 64×32, other 128×64"):
+        compared_with(larger)
+    assert not (tmp_path / "out").exists()
 
 
 def test_too_few_people_are_refused_before_anything_is_trained(raw, tmp_path, monkeypatch):

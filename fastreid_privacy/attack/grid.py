@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,8 @@ def run_attacks(request: AttackRequest) -> Outcome:
     device = image_device(request.device, "--device")
     check_request(request)
     subjects = read_subjects(request.raw, request.protected)
+    if request.size is not None:
+        subjects = replace(subjects, size=request.size)
     if request.stranger is None or request.parrots:
         check_enough(subjects)
     if subjects.alone:
@@ -78,7 +80,7 @@ def run_attacks(request: AttackRequest) -> Outcome:
     rows = _rows(request, targets)
     if rows == ["A5"] and (reason := targets[PROTECTED].keyless):
         raise UserError(f"row A5 is of keyed methods, and {reason}: choose other --rows")
-    pairs = _pairs(request, len(subjects.known))
+    pairs = leaked_pairs(request.pairs, len(subjects.known))
     stranger = load_observer(request.stranger, device, "stranger") if request.stranger else None
     pairing = compare_pairs(targets[PROTECTED].view, Files(subjects.size), subjects)
     if pairing.like_another:
@@ -87,7 +89,7 @@ def run_attacks(request: AttackRequest) -> Outcome:
     in_use = f"another attack writes to {request.output}; wait for its end, or choose another --output"
     with locked(request.output, in_use):
         kept = request.output / "cells"
-        keep_settings(kept, _settings(request, subjects), "attacks")
+        keep_settings(kept, attack_settings(request, subjects), "attacks")
         judge = stranger or _trained_judge(request, subjects, device)
         means = Means(
             subjects,
@@ -133,17 +135,22 @@ def _rows(request: AttackRequest, targets: dict[str, Target]) -> list[str]:
     return [row for row in HOLDS if possible.get(row, True)]
 
 
-def _pairs(request: AttackRequest, known: int) -> list[str]:
-    if not request.pairs:
+def leaked_pairs(given: Sequence[str], known: int) -> list[str]:
+    """The numbers of pairs of row A3, each once.
+
+    Raises:
+        UserError: for words that are none, or more pairs than there are.
+    """
+    if not given:
         raise UserError("--pairs names none: give whole numbers of pairs from 1, or all")
-    for count in request.pairs:
+    for count in given:
         if count != "all" and not (count.isdecimal() and int(count)):
             raise UserError(f"--pairs {count}: give whole numbers of pairs from 1, or all")
         if count != "all" and int(count) > known:
             raise UserError(
                 f"--pairs {count}: only {known:,} pairs of known people are there; give fewer, or all"
             )
-    return list(dict.fromkeys(request.pairs))
+    return list(dict.fromkeys(given))
 
 
 def _doubt(pairing: Pairing) -> str:
@@ -169,7 +176,7 @@ def _trained_judge(request: AttackRequest, subjects: Subjects, device: str) -> O
     return load_observer(weights, device, "stranger")
 
 
-def _settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any]:
+def attack_settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any]:
     """What kept cells depend on, but for what their names tell."""
     files = hashlib.sha256()
     for each in (*subjects.known, *subjects.query, *subjects.gallery):
@@ -188,6 +195,7 @@ def _settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any]:
         "parrots": sorted(request.parrots),
         "torch": torch.__version__,
         "projects": about_projects() or None,  # of cells that an older version made there is none
+        "size": request.size,
     }
     for option in ("model", "recovery_key", "stranger"):
         path = getattr(request, option)

@@ -38,6 +38,7 @@ class AttackRequest:
         parrots: backbones of Re-ID that learn from the protected files.
         width: channels of the attacker's network.
         device: auto, cpu, cuda or cuda:N.
+        size: (height, width) of the attack; None: the most common one of the protected files.
     """
 
     raw: str
@@ -58,6 +59,7 @@ class AttackRequest:
     parrots: Sequence[str] = ()
     width: int = 24
     device: str = "auto"
+    size: tuple[int, int] | None = None
 
     @property
     def steps(self) -> int:

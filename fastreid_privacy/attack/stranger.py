@@ -86,7 +86,9 @@ def train_reid(
     return checkpoint
 
 
-def check_enough(subjects: Subjects) -> None:
+def check_enough(
+    subjects: Subjects, remedy: str = "Name one with --stranger, and leave out --parrots"
+) -> None:
     """Refuse, before anything is written, to train Re-ID on fewer known images than a batch takes.
 
     Raises:
@@ -101,8 +103,8 @@ def check_enough(subjects: Subjects) -> None:
     if len(left) < BATCH or len({pid for _, pid, _ in left}) < BATCH // INSTANCES:
         raise UserError(
             f"{len(items)} images of {people} known people are too few to train a Re-ID model on: a batch "
-            f"takes {BATCH} of {BATCH // INSTANCES}, beside a fifth that is kept for validation. Name one "
-            "with --stranger, and leave out --parrots"
+            f"takes {BATCH} of {BATCH // INSTANCES}, beside a fifth that is kept for validation. "
+            f"{remedy}"
         )
 
 

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..compare.comparison import CompareRequest, run_comparison
+from ..compare.comparison import run_comparison
 from ..compare.page import write_page
+from ..compare.request import CompareRequest
 from ..compare.stored import result_of, save_result, table
 from ..core.errors import exit_code, say
 from ..core.projects import load_projects

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,16 @@ from ..core.files import read_file
 
 LARGEST_FILE = 2**20  # bytes
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")  # it becomes a folder's
+TAKEN = ("stranger", "figures", "compare.json", "compare.html")  # names in the output folder
+OWN = (  # config keys that the comparison sets for all methods
+    "DATASETS.NAMES",
+    "DATASETS.TESTS",
+    "MODEL.DEVICE",
+    "OUTPUT_DIR",
+    "PRIVACY.UPPER_BOUND",
+    "SEED",
+    "TEST.PAPER_RESULTS",
+)
 KEYS = ("data", "set", "reference", "foreign", "tasks", "methods")
 OF_METHOD = ("config", "run", "protected", "set", "seal")
 SEALS = ("beside", "pixels")  # where sealed originals go
@@ -83,15 +95,18 @@ def read_methods(path: Path) -> Methods:
             f"{path} names no methods; it wants lines such as methods: {{blur: {{config: blur.yml}}}}"
         )
     methods = tuple(_method(str(name), about, shared, here, path) for name, about in given.items())
-    reference = content.get("reference", "")
+    twice = [name for name, count in Counter(method.name for method in methods).items() if count > 1]
+    if twice:
+        raise UserError(f"{path} has the method {twice[0]} twice")
+    reference = str(content.get("reference") or "")
     if reference and reference not in {method.name for method in methods}:
         raise UserError(f"{path}: the reference {reference} is none of its methods")
     tasks = content.get("tasks") or {}
     _check_keys(tasks, TASKS, f"{path}: tasks")
     return Methods(
-        _data(content.get("data"), here, path),
+        _data(content.get("data"), here, f"{path}: data"),
         reference,
-        _data(content["foreign"], here, path) if content.get("foreign") else "",
+        _data(content["foreign"], here, f"{path}: foreign") if content.get("foreign") else "",
         {name: _existing(here, value, f"{path}: tasks: {name}") for name, value in tasks.items()},
         methods,
     )
@@ -119,6 +134,8 @@ def _method(name: str, about: Any, shared: tuple[str, ...], here: Path, path: Pa
         raise UserError(
             f"{place}: the name of a method has letters, digits, and _ . + - behind the first, 64 at most"
         )
+    if name in TAKEN:
+        raise UserError(f"{place}: the output folder has a {name} of its own; choose another name")
     _check_keys(about, OF_METHOD, place)
     ways = [way for way in SOURCES if about.get(way)]
     if len(ways) != 1:
@@ -149,20 +166,23 @@ def _options(given: Any, place: str) -> tuple[str, ...]:
         return ()
     if not isinstance(given, Mapping):
         raise UserError(f"{place} must be KEY: value lines, such as SOLVER.MAX_EPOCH: 3")
+    for key in map(str, given):
+        if key in OWN or key.startswith("DATASETS.FOLDER."):
+            raise UserError(f"{place} has {key}, which the comparison sets for all methods: leave it out")
     return tuple(word for key, value in given.items() for word in (str(key), str(value)))
 
 
-def _data(given: Any, here: Path, path: Path) -> str:
+def _data(given: Any, here: Path, place: str) -> str:
     """A data set's name as it is, a folder as its path."""
     if not isinstance(given, str) or not given:
-        raise UserError(f"{path} must name its data: a data set that fastreid knows, or a folder")
-    return given if is_dataset(given) else str(_existing(here, given, f"{path}: data"))
+        raise UserError(f"{place} must be a data set that fastreid knows, or a folder, not {given!r}")
+    return given if is_dataset(given) else str(_existing(here, given, place))
 
 
 def _existing(here: Path, given: Any, place: str) -> Path:
     if not isinstance(given, str):
         raise UserError(f"{place} must be a path, not {given!r}")
-    found = here / given
+    found = Path(os.path.abspath(here / given))  # one spelling, however the command was called
     if not found.exists():
         raise UserError(f"{place}: {found} does not exist")
     return found

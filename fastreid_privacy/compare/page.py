@@ -87,7 +87,7 @@ def scatter(result: Mapping[str, Any], axis: Axis) -> Figure:
     for name, about in result["methods"].items():
         use = about["summary"][axis.use]
         if name not in found["points"] and use is not None:
-            axes.axhline(use, color=LIGHT["ink"], ls=":", lw=1, label=f"{name} (hides nothing)")
+            axes.axhline(use, color=LIGHT["ink"], ls=":", lw=1, label=f"{name} (recovered whole)")
     axes.set(xlabel=f"{axis.leak_label} (less is better)", ylabel=axis.use_label)
     axes.margins(0.18)
     axes.grid(color=LIGHT["grid"], lw=0.7)

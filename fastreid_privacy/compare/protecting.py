@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..checkpoints.image_maps import load_anonymizer
@@ -20,13 +22,18 @@ from ..config import load_config
 from ..core.errors import UserError, some_of
 from ..keys.sealing import PRIVATE, PUBLIC, new_identity, read_identity, read_sealer
 from ..model.storage import ImageStorage
+from .training import FOLDERS
 
 PROTECTED, KEYS, OPENED = "protected", "keys", "opened"  # in a method's folder
 
 
 def raw_source(data: str) -> Source:
-    """The raw images of a comparison's data."""
-    return dataset_source(load_config(), data) if is_dataset(data) else folder_source(data, "data")
+    """The raw images of a comparison's data: of a folder, those in the three folders of Market-1501."""
+    if is_dataset(data):
+        return dataset_source(load_config(), data)
+    source = folder_source(data, "data")
+    taking_part = [path for path in source.paths if PurePosixPath(path).parts[0] in FOLDERS.values()]
+    return replace(source, paths=taking_part or source.paths)
 
 
 def protect(data: str, checkpoint: Path, folder: Path, *, seal: str, device: str) -> dict[str, Any]:
@@ -89,6 +96,7 @@ def _sealed(source: Source, folder: Path, entries: Mapping[str, Any]) -> dict[st
             f"{folder.name}: {len(source.paths) - same} sealed originals did not give the raw file: "
             f"{some_of([f'{path}: {why}' for path, why in sorted(opened.failed.items())], 3)}"
         )
+    shutil.rmtree(folder / OPENED)  # raw images, which are there already
     beside = [entry["sealed"] for entry in entries.values() if "sealed" in entry]
     size = _mean_size(folder / PROTECTED, beside) * len(beside) / len(entries) if beside else 0.0
     return {"sealed_bytes_per_image": size, "opened": same}

@@ -12,9 +12,10 @@ from ..attack.stored import strongest
 from ..core.kept import write_kept
 from ..core.privacy import NOT_PRIVATE
 from ..core.version import __version__
-from .comparison import CompareRequest, Finding
 from .fronts import AXES, beaten_by, front, points_of
 from .methods import Methods
+from .request import CompareRequest
+from .stages import Finding
 from .utility import SETTINGS, mean_rank1
 
 SCHEMA = 1
@@ -63,10 +64,10 @@ def summary(finding: Finding) -> dict[str, Any]:
         constraint; None: not known, or there is none. "PSNR", "SSIM" of the protected files.
         "recovered_PSNR", "recovered_SSIM", "recovered_rank1", "recovered_by": of the strongest attack
         without the right key; the files as they are count as one. "stranger_rank1", "stranger_by": the best
-        of all attacks without the authorised model that look for people. "joint_rank1", "raw_trained_rank1",
-        "protected_only_rank1": means of OI→PI, PI→OI and PI→PI. "key_PSNR", "key": what the owner gets back:
-        "exact", "learned" or "none". "bytes_per_image" with sealed originals; "images_per_second". Percent
-        and dB; None: not there, or no number.
+        of all who look for people without the authorised model, also of Re-ID learned from the files.
+        "joint_rank1", "raw_trained_rank1", "protected_only_rank1": means of OI→PI, PI→OI and PI→PI.
+        "key_PSNR", "key": what the owner gets back: "exact", "learned" or "none". "bytes_per_image" with
+        sealed originals; "images_per_second". Percent and dB; None: not there, or no number.
     """
     attack, utility, files = finding.attack, finding.utility, finding.files
     quality = attack["protected_quality"]
@@ -77,7 +78,7 @@ def summary(finding: Finding) -> dict[str, Any]:
         recovery["PSNR"] is not None and recovery["PSNR"] < (quality["PSNR"] or math.inf)
     ):
         by, recovery = "the files as they are", {**quality, "rank1": None}
-    rank1, who = max(_strangers(attack["rows"]), default=(None, ""))
+    rank1, who = max([*_strangers(attack["rows"]), *_parrots(utility)], default=(None, ""))
     key = attack["rows"].get("A6", {}).get("recovery")
     exact = "opened" in files
     return {
@@ -121,7 +122,8 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 COLUMNS = (
-    ("method", 26),
+    ("method", 24),
+    ("last check", 11),
     ("PSNR/SSIM", 11),
     ("attacked dB", 11),
     ("stranger", 8),
@@ -138,7 +140,8 @@ def cells_of(name: str, about: Mapping[str, Any]) -> list[str]:
     """One method's line: words and numbers, in the order of ``COLUMNS``."""
     found = about["summary"]
     return [
-        f"{name} ({NOT_PRIVATE})" if found["private"] is False else name,
+        name,
+        {True: "private", False: NOT_PRIVATE, None: "–"}[found["private"]],
         "identical" if found["identical"] else f"{found['PSNR']:.1f}/{found['SSIM']:.2f}",
         "identical" if found["recovered_PSNR"] is None else f"{found['recovered_PSNR']:.2f}",
         *(_number(found[key]) for key in ("stranger_rank1", "joint_rank1", "protected_only_rank1")),
@@ -171,6 +174,13 @@ def _strangers(rows: Mapping[str, Any]) -> list[tuple[float, str]]:
                 if way in figures:
                     found.append((figures[way]["rank1"], f"{name}, {said}"))
     return found
+
+
+def _parrots(utility: Mapping[str, Any]) -> list[tuple[float, str]]:
+    """The same of Re-ID that has learned from the released files."""
+    found = utility.get("protected_only", {})
+    ways = {"PI-OI": "PI→OI", "PI-PI": "PI→PI"}
+    return [(found[pair]["rank1"], f"learned from the files, {said}") for pair, said in ways.items() if found]
 
 
 def _gains(finding: Finding, reference: Finding) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from fastreid.config import CfgNode
 
 from ..collection.source import is_dataset
@@ -18,7 +19,7 @@ from ..reproduce.schedule import scaled_schedule
 from ..results.results_json import read_results, results_path
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
-from ..training.siblings import upgrades
+from ..training.siblings import CONFIG_FILE, upgrades
 from .methods import Method
 
 RUN, CONFIG, LOG = "run", "config.yaml", "train.log"  # in a method's folder
@@ -57,7 +58,7 @@ def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
     """The config of each method that has one, by name; the models of ``run`` have theirs.
 
     A learned method that upgrades its supervision starts from the Base model of the same operator where the
-    comparison has one; else it trains its own.
+    comparison trains one; else it trains its own.
 
     Raises:
         UserError: as of :func:`load_config`, or when a finished run is none, naming the method.
@@ -70,16 +71,19 @@ def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
             )
         if method.config:
             try:
-                found[method.name] = _config(plan, method)
+                cfg = _config(plan, method)
             except UserError as error:
                 raise UserError(f"{method.name}: {error}") from None
+            if method.seal and cfg.PRIVACY.PROTECTION == "none":
+                raise UserError(f"{method.name}: seal is for protected files, and nothing is protected here")
+            found[method.name] = cfg
     bases: dict[str, Path] = {}
     for method in methods:
         cfg = found.get(method.name)
         if cfg is not None and cfg.PRIVACY.PROTECTION == "conventional":
             bases.setdefault(_operator(cfg), _results(cfg))
     for name, cfg in found.items():
-        base = bases.get(_operator(cfg))
+        base = _begun_from(cfg) or bases.get(_operator(cfg))
         if base and upgrades(cfg) and cfg.PRIVACY.UPGRADE.BASELINE_RANK1 == "auto":
             found[name] = changed(cfg, {"PRIVACY.UPGRADE.BASELINE_RANK1": str(base)})
     return found
@@ -164,6 +168,15 @@ def _config(plan: Plan, method: Method) -> CfgNode:
         "MODEL.DEVICE": cfg.MODEL.DEVICE if plan.device == "auto" else plan.device,
     }
     return changed(cfg, {**schedule, **places, **run})
+
+
+def _begun_from(cfg: CfgNode) -> str:
+    """What a run that is there already was begun from; "" where there is none."""
+    try:
+        begun = yaml.safe_load(Path(cfg.OUTPUT_DIR, CONFIG_FILE).read_bytes())
+        return str(begun["PRIVACY"]["UPGRADE"]["BASELINE_RANK1"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return ""  # none, or damaged: the training command says so
 
 
 def _operator(cfg: CfgNode) -> str:

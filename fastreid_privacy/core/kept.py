@@ -12,6 +12,7 @@ from .files import write_atomically
 from .json_text import parse_json
 
 SETTINGS = "settings.json"
+LONGEST_TOLD = 40  # characters of a value in a message
 
 
 def keep_settings(folder: Path, settings: Mapping[str, Any], holds: str) -> None:
@@ -32,11 +33,21 @@ def keep_settings(folder: Path, settings: Mapping[str, Any], holds: str) -> None
         write_kept(file, settings)
         return
     ours = json.loads(json.dumps(settings))  # as a file gives it back
-    changed = [key for key in sorted(ours.keys() | theirs.keys()) if theirs.get(key) != ours.get(key)]
+    changed = [
+        _told(key, theirs.get(key), ours.get(key))
+        for key in sorted(ours.keys() | theirs.keys())
+        if theirs.get(key) != ours.get(key)
+    ]
     if changed:
         raise UserError(
             f"{folder} has {holds} with other settings ({', '.join(changed)}): choose another --output"
         )
+
+
+def _told(key: str, theirs: Any, ours: Any) -> str:
+    """A setting that differs: with both values, where they are short."""
+    values = [json.dumps(value) for value in (theirs, ours)]
+    return key if max(map(len, values)) > LONGEST_TOLD else f"{key} {values[0]} → {values[1]}"
 
 
 def kept(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

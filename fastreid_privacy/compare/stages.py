@@ -1,0 +1,275 @@
+"""Every stage of a method, made once and kept: what was interrupted goes on from what is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastreid.config import CfgNode
+
+from ..attack.grid import attack_settings, run_attacks
+from ..attack.measures import Hits
+from ..attack.observers import load_observer
+from ..attack.page import write_page
+from ..attack.request import AttackRequest
+from ..attack.stored import RESULT, result_of, save_result
+from ..attack.stranger import train_reid
+from ..attack.subjects import Subjects, read_subjects
+from ..attack.views import Files, View
+from ..config import comparable
+from ..core.errors import say
+from ..core.kept import keep_settings, kept, read_kept
+from ..results.results_json import config_value
+from ..tasks.measure import measure_tasks
+from ..tasks.truth import Truth, read_truth
+from . import protecting, training
+from .methods import Method, Methods
+from .request import CompareRequest
+from .utility import settings_of
+
+STRANGER = "stranger"  # in the output folder: Re-ID of raw images, which judges every method
+USED = "used"  # in a method's folder: what its files are good for
+NOT_KEPT = ("OUTPUT_DIR", "MODEL.DEVICE", "PRIVACY.UPGRADE.BASELINE_RANK1")  # a begun run keeps its start
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of one method.
+
+    Attributes:
+        kind: "none", "conventional" or "learned"; "files" of another tool.
+        operator: the conventional one, or that of the learned method's first target; "" of files.
+        files: as :func:`.protecting.protect` gives them.
+        attack: the content of its attack.json.
+        utility: "joint" (its own model), "raw" (the stranger, of raw images), "protected_only"; each as
+            :func:`.utility.settings_of`.
+        hits: of the joint model, by setting.
+        tasks: as :func:`fastreid_privacy.tasks.measure.measure_tasks` gives them.
+    """
+
+    kind: str
+    operator: str
+    files: dict[str, Any]
+    attack: dict[str, Any]
+    utility: dict[str, dict[str, dict[str, float]]]
+    hits: dict[str, Hits]
+    tasks: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What is made of the methods of one comparison.
+
+    Attributes:
+        request: what the command is asked for.
+        methods: what its file names.
+        plan: how models are trained.
+        configs: of the methods that have one, by name.
+        device: where networks run.
+    """
+
+    request: CompareRequest
+    methods: Methods
+    plan: training.Plan
+    configs: dict[str, CfgNode]
+    device: str
+
+    def keep(self, method: Method) -> None:
+        """Note what the model and the files of a method depend on.
+
+        Raises:
+            UserError: where that differs from what is there.
+        """
+        cfg = self.configs.get(method.name)
+        settings = {
+            "data": self.methods.data,
+            "method": comparable(cfg, NOT_KEPT) if cfg else str(method.run or method.protected),
+            "seal": method.seal,
+        }
+        keep_settings(self.plan.folder(method), settings, f"the method {method.name}")
+
+    def finding(self, method: Method) -> Finding:
+        """Make what is missing of a method.
+
+        Raises:
+            UserError: when a stage fails, or was made with other settings.
+        """
+        folder = self.plan.folder(method)
+        kind, operator = self._kind(method)
+        say(f"{method.name}: its stored files")
+        files = kept(folder / "files.json", lambda: self._files(method))
+        say(f"{method.name}: attacked")
+        attack = self._attacked(method)
+        say(f"{method.name}: used")
+        settings = attack_settings(self._with_stranger(method), self._subjects(method))
+        about = {key: settings[key] for key in ("budget", "files", "model", "stranger")}
+        tasks_of = {name: str(path) for name, path in self.methods.tasks.items()}
+        about |= {"seed": self.request.seed, "tasks": tasks_of}
+        keep_settings(folder / USED, about, f"the use of {method.name}")
+        utility = kept(folder / USED / "utility.json", lambda: self._utility(method))
+        tasks = kept(folder / USED / "tasks.json", lambda: self._tasks(method))
+        hits = {name: Hits(*map(_array, pair)) for name, pair in utility["hits"].items()}
+        return Finding(kind, operator, files, attack, utility["figures"], hits, tasks)
+
+    def attack(self, method: Method) -> AttackRequest:
+        """How a method is attacked, but for the stranger who is trained first."""
+        kind, operator = self._kind(method)
+        return AttackRequest(
+            self.methods.data,
+            self._stored(method),
+            self.plan.folder(method) / "attack",
+            rows=("A0", "A4") if kind == "none" else (),
+            pairs=self.request.pairs,
+            budget=self.request.budget,
+            seeds=(self.request.seed,),
+            beside=(),
+            operator=operator,
+            model=self._checkpoint(method),
+            foreign=self.methods.foreign if kind != "none" else "",
+            stranger=self.request.stranger,
+            width=self.request.width,
+            device=self.request.device,
+            size=self.size_of(method) if kind == "none" else None,
+        )
+
+    def size_of(self, method: Method) -> tuple[int, int]:
+        """(height, width) of a method's files, or of its model where nothing is protected."""
+        if method.protected:
+            return read_subjects(self.methods.data, str(method.protected)).size
+        height, width = self._value(method, "INPUT.SIZE_TEST")
+        return height, width
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Of all methods."""
+        return self.size_of(self.methods.methods[0])
+
+    @cached_property
+    def truth(self) -> Truth:
+        """Of all raw images, read once for all methods."""
+        return read_truth(self._raw, self.methods.data, **self.methods.tasks)
+
+    @cached_property
+    def stranger(self) -> Path:
+        """The Re-ID model of raw images, trained once for all methods."""
+        if self.request.stranger:
+            return self.request.stranger
+        folder = self.plan.output / STRANGER
+        alone = AttackRequest(self.methods.data, self.methods.data, folder, budget=self.request.budget)
+        settings = attack_settings(alone, self._raw)
+        about = {key: settings[key] for key in ("raw", "budget", "files")}
+        about |= {"seed": self.request.seed, "size": self.size}
+        keep_settings(folder, about, "the Re-ID of raw images")
+        say("training the Re-ID model of raw images that judges all methods")
+        return self._reid(folder, Files(self.size))
+
+    @cached_property
+    def _raw(self) -> Subjects:
+        return replace(read_subjects(self.methods.data, self.methods.data), size=self.size)
+
+    def _value(self, method: Method, key: str) -> Any:
+        """Of a method's config; of a finished run, that of its results."""
+        if method.run:
+            return config_value(training.results_of(method.run), key)
+        node = self.configs[method.name]
+        for name in key.split("."):
+            node = node[name]
+        return node
+
+    def _kind(self, method: Method) -> tuple[str, str]:
+        if method.protected:
+            return "files", ""
+        kind, operator = (
+            self._value(method, f"PRIVACY.{key}") for key in ("PROTECTION", "DESENSITIZER.NAME")
+        )
+        return kind, operator
+
+    def _checkpoint(self, method: Method) -> Path | None:
+        return None if method.protected else training.checkpoint_of(self.plan.run(method))
+
+    def _stored(self, method: Method) -> str:
+        """The protected files of a method: a folder, or the raw data where nothing is protected."""
+        if method.protected:
+            return str(method.protected)
+        if self._kind(method)[0] == "none":
+            return self.methods.data
+        return str(self.plan.folder(method) / protecting.PROTECTED)
+
+    def _files(self, method: Method) -> dict[str, Any]:
+        if method.protected or self._kind(method)[0] == "none":
+            return protecting.sizes(self._stored(method))
+        checkpoint = self._checkpoint(method)
+        assert checkpoint is not None
+        folder = self.plan.folder(method)
+        return protecting.protect(self.methods.data, checkpoint, folder, seal=method.seal, device=self.device)
+
+    def _with_stranger(self, method: Method) -> AttackRequest:
+        return replace(self.attack(method), stranger=self.stranger)
+
+    def _attacked(self, method: Method) -> dict[str, Any]:
+        request = self._with_stranger(method)
+        keep_settings(request.output / "cells", attack_settings(request, self._subjects(method)), "attacks")
+        finished = read_kept(request.output / RESULT)
+        if finished is not None and _covers(finished, request):
+            return finished
+        outcome = run_attacks(request)
+        result = result_of(request, outcome)
+        write_page(result, outcome, request.output)
+        save_result(result, request.output)  # the last file, so that its presence says that all are there
+        return result
+
+    def _subjects(self, method: Method) -> Subjects:
+        return replace(read_subjects(self.methods.data, self._stored(method)), size=self.size)
+
+    def _reid(self, folder: Path, view: View, subjects: Subjects | None = None) -> Path:
+        """A Re-ID model that has learned from the known people as a view shows them."""
+        epochs = AttackRequest("", "", Path(), budget=self.request.budget).epochs
+        return train_reid(
+            folder,
+            view,
+            subjects or self._raw,
+            backbone="resnet18",
+            epochs=epochs,
+            seed=self.request.seed,
+            device=self.device,
+        )
+
+    def _utility(self, method: Method) -> dict[str, Any]:
+        subjects, raw, protected = self._subjects(method), *self._views()
+        observers = {"raw": load_observer(self.stranger, self.device, "raw")}
+        if checkpoint := self._checkpoint(method):
+            observers["joint"] = load_observer(checkpoint, self.device, "joint")
+        if self._kind(method)[0] != "none":  # of raw files, it would be the stranger once more
+            parrot = self._reid(self.plan.folder(method) / "parrot", protected, subjects)
+            observers["protected_only"] = load_observer(parrot, self.device, "protected_only")
+        figures: dict[str, Any] = {}
+        hits: dict[str, Any] = {}
+        for name, observer in observers.items():
+            figures[name], found = settings_of(observer, raw, protected, subjects)
+            if name == "joint":
+                hits = {setting: [each.first.tolist(), each.pids.tolist()] for setting, each in found.items()}
+        return {"figures": figures, "hits": hits}
+
+    def _views(self) -> tuple[View, View]:
+        return Files(self.size), Files(self.size, protected=True)
+
+    def _tasks(self, method: Method) -> dict[str, Any]:
+        raw, protected = self._views()
+        view = raw if self._kind(method)[0] == "none" else protected
+        budget, seed = self.request.budget, self.request.seed
+        subjects = self._subjects(method)
+        return measure_tasks(self.truth, view, raw, subjects, budget=budget, seed=seed, device=self.device)
+
+
+def _covers(finished: dict[str, Any], request: AttackRequest) -> bool:
+    """Whether a finished attack has the pairs and the seed that are asked for."""
+    pairs = finished["rows"].get("A3", request.pairs)
+    return set(pairs) == set(request.pairs) and finished["seeds"] == list(request.seeds)
+
+
+def _array(values: Sequence[int]) -> np.ndarray:
+    return np.array(values, dtype=int)
