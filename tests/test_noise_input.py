@@ -21,8 +21,8 @@ from safetensors.torch import load
 from test_collection import anonymize, recover
 
 from fastreid_privacy import load_anonymizer, load_recovery
-from fastreid_privacy.attack.grid import _protecting
 from fastreid_privacy.attack.subjects import Subject
+from fastreid_privacy.attack.targets import _protecting
 from fastreid_privacy.attack.views import Files
 from fastreid_privacy.checkpoints.fingerprints import anonymizer_fingerprint
 from fastreid_privacy.checkpoints.reading import read_trained
