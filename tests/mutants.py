@@ -20,12 +20,14 @@ WORK = ROOT / "output" / "mutants"
 # Test files, without test_ and .py, of a module or of all other modules of a wing. mutmut finds out by itself
 # which of their tests call a function.
 TESTS = {
+    "model.anonymizer": "noise_input",
     "model.classifiers": "meta_arch",
     "model.losses": "losses",
     "model.meta_arch": "meta_arch without_recovery",
     "model.parts": "custody interoperability meta_arch",
     "model.storage": "image_storage",
     "model.supervision": "supervision",
+    "model.verdict": "not_private",
     "training": "checks_of_a_run evaluate_only failing_runs user_errors",
     "training.checkpointer": "checkpoint",
     "training.experiment": "bootstrap checks_of_a_run evaluate_only",
@@ -47,7 +49,15 @@ TESTS = {
     "evaluation.roc": "roc",
     "collection": "collection custody",
     "collection.batch_mapper": "collection broken_weights",
+    "collection.carriers": "carrying segments",
+    "collection.carrying": "carrying segments",
+    "collection.fitting": "carrying",
+    "collection.unseal": "carrying custody",
     "keys": "custody",
+    "keys.envelope": "sealing",
+    "keys.pairs": "sealing",
+    "keys.pixels": "carrying",
+    "keys.segments": "segments",
 }
 MADE = {"output", "datasets", "logs", "site", "setup.cfg"}  # beside the repository's own files
 WINGS = ("model", "training", "evaluation", "collection", "keys")

@@ -173,10 +173,10 @@ def test_a_picture_that_the_memory_does_not_hold_is_named(raw, words, tmp_path, 
     Image.effect_noise((40, 50), 60).save(raw / "large.png")
     levels = ImageMap.levels
 
-    def short(self, images, seeds=None):
+    def short(self, images, *about):
         if images.shape[2] == 50:
             raise error
-        return levels(self, images, seeds)
+        return levels(self, images, *about)
 
     with monkeypatch.context() as patch:
         patch.setattr(ImageMap, "levels", short)

@@ -310,7 +310,8 @@ def test_hnsw_is_measured_and_ranks_like_flat(small_dataset, weights, query_file
     (folder,) = small_dataset.glob("*/bounding_box_test")
     build = ("build", "--weights", weights, "--gallery", folder)
     assert retrieve(*build, "--index", tmp_path / "f") == 0
-    features = stored_features(read_index(tmp_path / "f").searched).astype(np.float64)
+    flat_index = read_index(tmp_path / "f")  # whose memory the features are
+    features = stored_features(flat_index.searched).astype(np.float64)
     scores = np.sort(features @ features.T, axis=1)
     assert np.diff(scores, axis=1).min() > 1e-5 and len(features) == 19
     assert retrieve(*build, "--index", tmp_path / "h", "--kind", "hnsw") == 0
