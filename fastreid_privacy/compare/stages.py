@@ -164,7 +164,8 @@ class Stages:
         about = {key: settings[key] for key in ("raw", "budget", "files")}
         about |= {"seed": self.request.seed, "size": self.size}
         keep_settings(folder, about, "the Re-ID of raw images")
-        say("training the Re-ID model of raw images that judges all methods")
+        if not training.finished(folder / training.RUN):
+            say("training the Re-ID model of raw images that judges all methods")
         return self._reid(folder, Files(self.size))
 
     @cached_property
