@@ -198,7 +198,7 @@ def test_the_page_shows_every_method_and_fetches_nothing(compared):
         assert f'<th scope="row">{name}</th>' in page
     assert "http" not in page.replace("http-equiv", "")
     for figure in ("recovery_joint", "stranger_joint", "recovery_protected_only"):
-        assert Image.open(compared[0] / "figures" / f"{figure}.png").size[0] == 900
+        assert Image.open(compared[0] / "figures" / f"{figure}.png").size == (1125, 600)
 
 
 def test_what_is_finished_is_not_made_again(compared, monkeypatch, small_run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,19 @@ from .stored import COLUMNS, cells_of
 from .utility import SETTINGS
 
 PAGE = "compare.html"
-KINDS = {  # how a method is drawn: mark and colour
-    "none": ("s", LIGHT["ink"]),
-    "conventional": ("o", LIGHT["blue"]),
-    "learned": ("^", VERMILLION),
-    "files": ("D", PURPLE),
+MARKS = "osD^vPX*<>"  # one for each method; colours tell kinds apart
+COLOURS = {
+    "none": LIGHT["ink"],
+    "conventional": LIGHT["blue"],
+    "learned": VERMILLION,
+    "files": PURPLE,
 }
 MEASURES = {  # of each task: its key, and its name
     "segmentation": ("IoU", "IoU of the person, %"),
     "keypoints": ("PCK", "joints within a tenth of the person's height (PCK), %"),
     "attributes": ("balanced_accuracy", "balanced accuracy, %"),
 }
-SIZE, DPI = (6.0, 4.2), 150  # inches
+SIZE, DPI = (7.5, 4.0), 150  # inches
 
 
 def write_page(result: Mapping[str, Any], folder: Path) -> Path:
@@ -67,13 +69,9 @@ def scatter(result: Mapping[str, Any], axis: Axis) -> Figure:
     found = result["fronts"][axis.name]
     figure = Figure(SIZE, layout="constrained")
     axes = figure.add_subplot()
-    there: dict[tuple[float, float], list[str]] = {}
-    for name, point in found["points"].items():
-        mark, colour = KINDS[result["methods"][name]["kind"]]
-        axes.plot(point["leak"], point["use"], mark, color=colour, ms=8, mec="white", zorder=3)
-        there.setdefault((point["leak"], point["use"]), []).append(name)
-    for place, names in there.items():
-        axes.annotate(", ".join(names), place, xytext=(6, 5), textcoords="offset points", fontsize=8.5)
+    for (name, point), mark in zip(found["points"].items(), cycle(MARKS)):
+        colour = COLOURS[result["methods"][name]["kind"]]
+        axes.plot(point["leak"], point["use"], mark, color=colour, ms=9, mec="white", zorder=3, label=name)
     line = sorted((found["points"][name] for name in found["front"]), key=lambda point: point["leak"])
     axes.plot(
         [point["leak"] for point in line],
@@ -89,10 +87,10 @@ def scatter(result: Mapping[str, Any], axis: Axis) -> Figure:
         if name not in found["points"] and use is not None:
             axes.axhline(use, color=LIGHT["ink"], ls=":", lw=1, label=f"{name} (recovered whole)")
     axes.set(xlabel=f"{axis.leak_label} (less is better)", ylabel=axis.use_label)
-    axes.margins(0.18)
+    axes.margins(0.1)
     axes.grid(color=LIGHT["grid"], lw=0.7)
     axes.set_axisbelow(True)
-    axes.legend(fontsize=8, frameon=False, loc="best")
+    axes.legend(fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
