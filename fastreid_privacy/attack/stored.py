@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.files import write_atomically
+from ..core.kept import write_kept
 from ..core.projects import about_projects
 from ..core.version import __version__
 from . import measures
@@ -57,8 +56,7 @@ def result_of(request: AttackRequest, outcome: Outcome) -> dict[str, Any]:
 
 def save_result(result: Mapping[str, Any], folder: Path) -> Path:
     """Write attack.json, whole or not at all."""
-    content = (json.dumps(result, indent=1, allow_nan=False) + "\n").encode()
-    write_atomically(folder / RESULT, lambda file: file.write(content))
+    write_kept(folder / RESULT, result)
     return folder / RESULT
 
 

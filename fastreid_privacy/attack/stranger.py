@@ -13,10 +13,10 @@ from PIL import Image
 
 from ..config import changed, load_config
 from ..core.errors import UserError
-from ..core.files import write_atomically
 from ..core.images import to_pictures
 from ..data.validation_split import split_training_set
 from ..report.pictures import save_png
+from ..reproduce.reproduction import save_config
 from ..reproduce.runs import run_logged, training_command
 from .subjects import Subject, Subjects
 from .views import View, batches
@@ -81,7 +81,7 @@ def train_reid(
         },
     )
     config = folder / "config.yaml"
-    write_atomically(config, lambda file: file.write(cfg.dump().encode()))
+    save_config(cfg, config)
     run_logged(training_command(config), folder / LOG, "training a Re-ID model for the attack")
     return checkpoint
 

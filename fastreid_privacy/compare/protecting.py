@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..attack.subjects import PARTS
 from ..checkpoints.image_maps import load_anonymizer
 from ..collection import (
     ProtectionOptions,
@@ -22,7 +23,6 @@ from ..config import load_config
 from ..core.errors import UserError, some_of
 from ..keys.sealing import PRIVATE, PUBLIC, new_identity, read_identity, read_sealer
 from ..model.storage import ImageStorage
-from .training import FOLDERS
 
 PROTECTED, KEYS, OPENED = "protected", "keys", "opened"  # in a method's folder
 
@@ -32,7 +32,7 @@ def raw_source(data: str) -> Source:
     if is_dataset(data):
         return dataset_source(load_config(), data)
     source = folder_source(data, "data")
-    taking_part = [path for path in source.paths if PurePosixPath(path).parts[0] in FOLDERS.values()]
+    taking_part = [path for path in source.paths if PurePosixPath(path).parts[0] in PARTS]
     return replace(source, paths=taking_part or source.paths)
 
 

@@ -20,7 +20,7 @@ from ..attack.stored import RESULT, result_of, save_result
 from ..attack.stranger import train_reid
 from ..attack.subjects import Subjects, read_subjects
 from ..attack.views import Files, View
-from ..config import comparable
+from ..config import comparable, value_of
 from ..core.errors import say
 from ..core.kept import keep_settings, kept, read_kept
 from ..results.results_json import config_value
@@ -102,16 +102,18 @@ class Stages:
         kind, operator = self._kind(method)
         say(f"{method.name}: its stored files")
         files = kept(folder / "files.json", lambda: self._files(method))
+        subjects = replace(read_subjects(self.methods.data, self._stored(method)), size=self.size)
+        request = replace(self.attack(method), stranger=self.stranger)
+        settings = attack_settings(request, subjects)
         say(f"{method.name}: attacked")
-        attack = self._attacked(method)
+        attack = _attacked(request, settings)
         say(f"{method.name}: used")
-        settings = attack_settings(self._with_stranger(method), self._subjects(method))
         about = {key: settings[key] for key in ("budget", "files", "model", "stranger")}
         tasks_of = {name: str(path) for name, path in self.methods.tasks.items()}
         about |= {"seed": self.request.seed, "tasks": tasks_of}
         keep_settings(folder / USED, about, f"the use of {method.name}")
-        utility = kept(folder / USED / "utility.json", lambda: self._utility(method))
-        tasks = kept(folder / USED / "tasks.json", lambda: self._tasks(method))
+        utility = kept(folder / USED / "utility.json", lambda: self._utility(method, subjects))
+        tasks = kept(folder / USED / "tasks.json", lambda: self._tasks(method, subjects))
         hits = {name: Hits(*map(_array, pair)) for name, pair in utility["hits"].items()}
         return Finding(kind, operator, files, attack, utility["figures"], hits, tasks)
 
@@ -176,10 +178,7 @@ class Stages:
         """Of a method's config; of a finished run, that of its results."""
         if method.run:
             return config_value(training.results_of(method.run), key)
-        node = self.configs[method.name]
-        for name in key.split("."):
-            node = node[name]
-        return node
+        return value_of(self.configs[method.name], key)
 
     def _kind(self, method: Method) -> tuple[str, str]:
         if method.protected:
@@ -208,24 +207,6 @@ class Stages:
         folder = self.plan.folder(method)
         return protecting.protect(self.methods.data, checkpoint, folder, seal=method.seal, device=self.device)
 
-    def _with_stranger(self, method: Method) -> AttackRequest:
-        return replace(self.attack(method), stranger=self.stranger)
-
-    def _attacked(self, method: Method) -> dict[str, Any]:
-        request = self._with_stranger(method)
-        keep_settings(request.output / "cells", attack_settings(request, self._subjects(method)), "attacks")
-        finished = read_kept(request.output / RESULT)
-        if finished is not None and _covers(finished, request):
-            return finished
-        outcome = run_attacks(request)
-        result = result_of(request, outcome)
-        write_page(result, outcome, request.output)
-        save_result(result, request.output)  # the last file, so that its presence says that all are there
-        return result
-
-    def _subjects(self, method: Method) -> Subjects:
-        return replace(read_subjects(self.methods.data, self._stored(method)), size=self.size)
-
     def _reid(self, folder: Path, view: View, subjects: Subjects | None = None) -> Path:
         """A Re-ID model that has learned from the known people as a view shows them."""
         epochs = AttackRequest("", "", Path(), budget=self.request.budget).epochs
@@ -239,8 +220,8 @@ class Stages:
             device=self.device,
         )
 
-    def _utility(self, method: Method) -> dict[str, Any]:
-        subjects, raw, protected = self._subjects(method), *self._views()
+    def _utility(self, method: Method, subjects: Subjects) -> dict[str, Any]:
+        raw, protected = self._views()
         observers = {"raw": load_observer(self.stranger, self.device, "raw")}
         if checkpoint := self._checkpoint(method):
             observers["joint"] = load_observer(checkpoint, self.device, "joint")
@@ -258,12 +239,24 @@ class Stages:
     def _views(self) -> tuple[View, View]:
         return Files(self.size), Files(self.size, protected=True)
 
-    def _tasks(self, method: Method) -> dict[str, Any]:
+    def _tasks(self, method: Method, subjects: Subjects) -> dict[str, Any]:
         raw, protected = self._views()
         view = raw if self._kind(method)[0] == "none" else protected
         budget, seed = self.request.budget, self.request.seed
-        subjects = self._subjects(method)
         return measure_tasks(self.truth, view, raw, subjects, budget=budget, seed=seed, device=self.device)
+
+
+def _attacked(request: AttackRequest, settings: dict[str, Any]) -> dict[str, Any]:
+    """What attack.json holds; the attack is made first where it is not there yet."""
+    keep_settings(request.output / "cells", settings, "attacks")
+    finished = read_kept(request.output / RESULT)
+    if finished is not None and _covers(finished, request):
+        return finished
+    outcome = run_attacks(request)
+    result = result_of(request, outcome)
+    write_page(result, outcome, request.output)
+    save_result(result, request.output)  # the last file, so that its presence says that all are there
+    return result
 
 
 def _covers(finished: dict[str, Any], request: AttackRequest) -> bool:

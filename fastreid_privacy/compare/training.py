@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 from fastreid.config import CfgNode
 
+from ..attack.subjects import PARTS
 from ..collection.source import is_dataset
 from ..config import changed, load_config
 from ..core.errors import UserError
-from ..core.files import write_atomically
+from ..reproduce.reproduction import save_config
 from ..reproduce.runs import run_logged, training_command
 from ..reproduce.schedule import scaled_schedule
 from ..results.results_json import read_results, results_path
@@ -23,7 +24,6 @@ from ..training.siblings import CONFIG_FILE, upgrades
 from .methods import Method
 
 RUN, CONFIG, LOG = "run", "config.yaml", "train.log"  # in a method's folder
-FOLDERS = {"TRAIN": "bounding_box_train", "QUERY": "query", "GALLERY": "bounding_box_test"}
 MODELS = ("model_best.pth", "model_final.pth")  # the first that is there is the method's
 
 
@@ -113,7 +113,7 @@ def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> N
             cfg = changed(cfg, {"PRIVACY.UPGRADE.BASELINE_RANK1": "50"})
         file = plan.folder(method) / CONFIG
         file.parent.mkdir(parents=True, exist_ok=True)
-        _write(cfg, file)
+        save_config(cfg, file)
         try:
             preflight(TrainingRequest(config_file=str(file), overrides=(), resume=True, processes=1))
         except UserError as error:
@@ -128,7 +128,7 @@ def train(plan: Plan, method: Method, cfg: CfgNode) -> None:
     """
     folder = plan.folder(method)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(cfg, folder / CONFIG)
+    save_config(cfg, folder / CONFIG)
     log = folder / LOG
     run_logged(training_command(folder / CONFIG), log, f"the training of {method.name}")
 
@@ -154,7 +154,7 @@ def _config(plan: Plan, method: Method) -> CfgNode:
     folders = (
         {}
         if is_dataset(plan.data)
-        else {f"DATASETS.FOLDER.{key}": str(Path(plan.data, name)) for key, name in FOLDERS.items()}
+        else {f"DATASETS.FOLDER.{part.upper()}": str(Path(plan.data, name)) for name, part in PARTS.items()}
     )
     assert method.config is not None
     cfg = load_config(method.config, method.options)
@@ -185,7 +185,3 @@ def _operator(cfg: CfgNode) -> str:
 
 def _results(cfg: CfgNode) -> Path:
     return results_path(cfg, cfg.DATASETS.TESTS[0])
-
-
-def _write(cfg: CfgNode, file: Path) -> None:
-    write_atomically(file, lambda stream: stream.write(cfg.dump().encode()))
