@@ -201,11 +201,8 @@ def test_the_page_shows_every_method_and_fetches_nothing(compared):
         assert Image.open(compared[0] / "figures" / f"{figure}.png").size == (1125, 600)
 
 
-def test_what_is_finished_is_not_made_again(compared, monkeypatch, small_run):
-    output, methods, _, _ = compared
-    before = {
-        file: file.stat().st_mtime_ns for file in output.glob("*/**/*.json") if file.name != "settings.json"
-    }
+def finished_request(compared, monkeypatch, small_run):
+    """The request of the comparison once more, which must not train or attack anything."""
 
     def finished_before(folder, *_, **__):
         assert folder.name == "stranger"  # whose finished run is only looked up
@@ -213,19 +210,50 @@ def test_what_is_finished_is_not_made_again(compared, monkeypatch, small_run):
 
     monkeypatch.setattr(stages, "train_reid", finished_before)
     monkeypatch.setattr(stages, "run_attacks", lambda *_: pytest.fail("attacked again"))
-    request = CompareRequest(methods, output, budget=0.002, width=8, device="cpu")
+    return CompareRequest(compared[1], compared[0], budget=0.002, width=8, device="cpu")
+
+
+def test_what_is_finished_is_not_made_again(compared, monkeypatch, small_run):
+    output = compared[0]
+    before = {
+        file: file.stat().st_mtime_ns for file in output.glob("*/**/*.json") if file.name != "settings.json"
+    }
+
+    request = finished_request(compared, monkeypatch, small_run)
     assert result_of(request, *run_comparison(request)) == result(compared)
     assert before == {file: file.stat().st_mtime_ns for file in before}
 
 
 @pytest.mark.parametrize(
-    ("change", "named"), [({"budget": 0.003}, r"budget 0.002 → 0.003"), ({"seed": 1}, "method")]
+    ("change", "named"), [({"budget": 0.003}, r"budget 0.002 → 0.003"), ({"seed": 1}, "SEED 0 → 1")]
 )
 def test_other_settings_are_refused(compared, change, named):
     output, methods, _, _ = compared
     request = CompareRequest(methods, output, **{"budget": 0.002, "width": 8, "device": "cpu", **change})
     with pytest.raises(UserError, match=rf"other settings \(.*{named}"):
         run_comparison(request)
+
+
+@pytest.mark.parametrize(
+    ("key", "default"), [("PRIVACY.UPGRADE.ENABLED", True), ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 5.0)]
+)
+def test_a_method_goes_on_that_an_older_version_began_without_a_key(
+    compared, monkeypatch, small_run, key, default
+):
+    request = finished_request(compared, monkeypatch, small_run)
+    file = request.output / "learned" / "settings.json"
+    text = file.read_text()
+    settings = json.loads(text)
+    assert settings["method"].pop(key) == default
+    try:
+        file.write_text(json.dumps(settings))
+        run_comparison(request)
+        settings["method"][key] = 7
+        file.write_text(json.dumps(settings))
+        with pytest.raises(UserError, match=rf"other settings \({key} 7 → {default}\)"):
+            run_comparison(request)
+    finally:
+        file.write_text(text)
 
 
 def test_a_front_holds_whoever_nobody_beats():

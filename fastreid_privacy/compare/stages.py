@@ -20,9 +20,9 @@ from ..attack.stored import RESULT, result_of, save_result
 from ..attack.stranger import train_reid
 from ..attack.subjects import Subjects, read_subjects
 from ..attack.views import Files, View
-from ..config import comparable, value_of
+from ..config import comparable, differing, value_of
 from ..core.errors import say
-from ..core.kept import keep_settings, kept, read_kept
+from ..core.kept import differing_settings, keep_settings, kept, read_kept
 from ..results.results_json import config_value
 from ..tasks.measure import measure_tasks
 from ..tasks.truth import Truth, read_truth
@@ -90,7 +90,7 @@ class Stages:
             "method": comparable(cfg, NOT_KEPT) if cfg else str(method.run or method.protected),
             "seal": method.seal,
         }
-        keep_settings(self.plan.folder(method), settings, f"the method {method.name}")
+        keep_settings(self.plan.folder(method), settings, f"the method {method.name}", _other_settings)
 
     def finding(self, method: Method) -> Finding:
         """Make what is missing of a method.
@@ -244,6 +244,14 @@ class Stages:
         view = raw if self._kind(method)[0] == "none" else protected
         budget, seed = self.request.budget, self.request.seed
         return measure_tasks(self.truth, view, raw, subjects, budget=budget, seed=seed, device=self.device)
+
+
+def _other_settings(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """What differs between the settings of a method; a config of an older version may lack newer keys."""
+    if not all(isinstance(each.get("method"), dict) for each in (theirs, ours)):
+        return differing_settings(theirs, ours)
+    about = ({key: each[key] for key in each if key != "method"} for each in (theirs, ours))
+    return differing_settings(*about) + differing(theirs["method"], ours["method"], "→")
 
 
 def _attacked(request: AttackRequest, settings: dict[str, Any]) -> dict[str, Any]:

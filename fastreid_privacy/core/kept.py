@@ -15,13 +15,28 @@ SETTINGS = "settings.json"
 LONGEST_TOLD = 40  # characters of a value in a message
 
 
-def keep_settings(folder: Path, settings: Mapping[str, Any], holds: str) -> None:
+def differing_settings(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """The settings that differ: "KEY theirs → ours", or the key alone where a value is long."""
+    return [
+        _told(key, theirs.get(key), ours.get(key))
+        for key in sorted(ours.keys() | theirs.keys())
+        if theirs.get(key) != ours.get(key)
+    ]
+
+
+def keep_settings(
+    folder: Path,
+    settings: Mapping[str, Any],
+    holds: str,
+    differing: Callable[[dict[str, Any], dict[str, Any]], list[str]] = differing_settings,
+) -> None:
     """Note the settings of a folder's content, where there are none yet; refuse it where they differ.
 
     Args:
         folder: made where it is missing.
         settings: that must not change between two calls; what JSON can hold.
         holds: what is in it, for the message: "attacks".
+        differing: which of the kept settings and the new ones differ, in words.
 
     Raises:
         UserError: naming the settings that differ, or when their file is damaged.
@@ -33,11 +48,7 @@ def keep_settings(folder: Path, settings: Mapping[str, Any], holds: str) -> None
         write_kept(file, settings)
         return
     ours = json.loads(json.dumps(settings))  # as a file gives it back
-    changed = [
-        _told(key, theirs.get(key), ours.get(key))
-        for key in sorted(ours.keys() | theirs.keys())
-        if theirs.get(key) != ours.get(key)
-    ]
+    changed = differing(theirs, ours)
     if changed:
         raise UserError(
             f"{folder} has {holds} with other settings ({', '.join(changed)}): choose another --output"
