@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from fastreid_privacy.attack import differencing, keyed
-from fastreid_privacy.attack.differencing import COMBINATIONS
 from fastreid_privacy.attack.grid import run_attacks
+from fastreid_privacy.attack.masks import COMBINATIONS
 from fastreid_privacy.attack.request import AttackRequest
 from fastreid_privacy.attack.stored import result_of
 from fastreid_privacy.attack.subjects import Subject, Subjects, read_subjects

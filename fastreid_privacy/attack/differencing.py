@@ -4,85 +4,29 @@ Who holds the raw original of one protected image knows what was done to it. Whe
 another image, of the same person or of anybody, it is undone there. Without any original, a shared mask still
 cancels between two images: the difference of the protected ones is the difference of the raw ones.
 
-Masks are looked for as sums that are clipped, sums modulo 256 and exclusive ors of stored 8-bit values.
+What a mask is, and how it is taken off, stands in :mod:`.masks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from ..evaluation.image_quality import psnr_of_sum
+from .masks import COMBINATIONS, Combination, inside, take_off
 from .subjects import Subject, Subjects, choose
 from .views import View, batches
 
 HELD = 64  # images whose originals tell a mask that everybody shares
 TRIED_ON = 64  # known images on which the attacker chooses
 COMPARED = 200  # pairs of two images, at most
-SQUARES = (3, 7, 15)  # sides, in which pixels around a cut one are sought
 NOTHING = "nothing"  # undone: no mask brings known images nearer
 GUESS = "the mean of known images"  # for any image: what comes without looking at it
 GAIN = 1.0  # dB that undoing must bring over both, on known people: less is no find
-
-
-@dataclass(frozen=True)
-class Combination:
-    """How an image and a mask make a protected image.
-
-    Attributes:
-        mask: protected and raw images, int32 N×3×H×W, 0–255, to their masks.
-        undo: protected images and masks to raw images.
-        common: protected images and their masks to the mask that they share, 3×H×W.
-        difference: two images to what differs between them, the same of raw as of protected ones where the
-            mask is.
-        clips: whether values at 0 and 255 may have been cut, and tell a bound only.
-    """
-
-    mask: Callable[[Tensor, Tensor], Tensor]
-    undo: Callable[[Tensor, Tensor], Tensor]
-    common: Callable[[Tensor, Tensor], Tensor]
-    difference: Callable[[Tensor, Tensor], Tensor]
-    clips: bool = False
-
-
-def _most_common(_: Tensor, masks: Tensor) -> Tensor:
-    return masks.mode(dim=0).values
-
-
-def _middle(protected: Tensor, masks: Tensor) -> Tensor:
-    """The median of the values that were not clipped; of all, where every one was."""
-    kept = masks.double().masked_fill((protected == 0) | (protected == 255), torch.nan)
-    middle = kept.nanmedian(dim=0).values
-    return torch.where(middle.isnan(), masks.double().median(dim=0).values, middle).round().int()
-
-
-COMBINATIONS = {
-    "sum, clipped": Combination(
-        lambda protected, raw: protected - raw,
-        lambda protected, mask: (protected - mask).clamp(0, 255),
-        _middle,
-        lambda one, other: one - other,
-        clips=True,
-    ),
-    "sum modulo 256": Combination(
-        lambda protected, raw: (protected - raw) % 256,
-        lambda protected, mask: (protected - mask) % 256,
-        _most_common,
-        lambda one, other: (one - other + 128) % 256 - 128,
-    ),
-    "exclusive or": Combination(
-        lambda protected, raw: protected ^ raw,
-        lambda protected, mask: protected ^ mask,
-        _most_common,
-        lambda one, other: one ^ other,
-    ),
-}
 
 
 def partners(asked: Sequence[Subject], among: Sequence[Subject]) -> dict[str, Subject]:
@@ -119,25 +63,14 @@ class Undone:
         """float32 N×3×H×W, 0–255."""
         seen = self.protected(subjects)
         if self.shared is not None:
-            return self._undone(seen.int(), self.shared, torch.ones_like(seen, dtype=torch.bool))
+            return take_off(self.combination, seen.int(), self.shared)
         some = [index for index, each in enumerate(subjects) if each.name in self.partner]
         if some:
             held = [self.partner[subjects[index].name] for index in some]
             theirs = self.protected(held).int()
             masks = self.combination.mask(theirs, self.raw(held).int())
-            seen[some] = self._undone(seen[some].int(), masks, _inside(theirs))
+            seen[some] = take_off(self.combination, seen[some].int(), masks, inside(theirs))
         return seen
-
-    def _undone(self, seen: Tensor, masks: Tensor, known: Tensor) -> Tensor:
-        """Undo masks, which are known at some pixels: what was cut comes from around it, within its bound."""
-        undone = self.combination.undo(seen, masks).float()
-        if not self.combination.clips:
-            return undone
-        found = known & _inside(seen)
-        around = _from_around(undone, found)
-        around = torch.where(known & (seen == 255), around.maximum(undone), around)
-        around = torch.where(known & (seen == 0), around.minimum(undone), around)
-        return torch.where(found, undone, around)
 
 
 @dataclass(frozen=True)
@@ -219,22 +152,6 @@ def two_images(protected: View, raw: View, subjects: Subjects) -> dict[str, Any]
             whose: _mean(_explained(some, combination, protected, raw)) for whose, some in pairs.items()
         }
     return found
-
-
-def _inside(levels: Tensor) -> Tensor:
-    """Where a value was not cut."""
-    return (levels > 0) & (levels < 255)
-
-
-def _from_around(images: Tensor, found: Tensor) -> Tensor:
-    """The mean of the found pixels around each, of ever larger squares; mid grey where there are none."""
-    filled, open_ = torch.full_like(images, 128), torch.ones_like(found)
-    for side in SQUARES:
-        count = avg_pool2d(found.float(), side, stride=1, padding=side // 2)
-        mean = avg_pool2d(images * found, side, stride=1, padding=side // 2) / count.clamp(min=1e-6)
-        here = open_ & (count > 0)
-        filled, open_ = torch.where(here, mean.round(), filled), open_ & ~here
-    return filled
 
 
 def _first_other(index: int, asked: Sequence[Subject], measured: Mapping[str, Subject]) -> Subject | None:

@@ -15,7 +15,7 @@ from ..core.errors import UserError, brief
 from ..core.images import quantize
 from ..desensitize import Desensitizer
 from ..evaluation.image_quality import psnr_of_sum
-from .differencing import COMBINATIONS, Combination
+from .masks import COMBINATIONS, Combination
 from .measures import quality
 from .subjects import Subject, choose
 from .views import BATCH, Mapped, View, at_size_of, batches
