@@ -17,7 +17,16 @@ from fastreid_privacy import UserError
 from fastreid_privacy.attack import stranger
 from fastreid_privacy.attack.subjects import read_subjects
 from fastreid_privacy.attack.views import Files
-from fastreid_privacy.commands import anonymize, attack, train
+from fastreid_privacy.commands import (
+    anonymize,
+    attack,
+    compare,
+    export,
+    recover,
+    reproduce,
+    retrieve,
+    train,
+)
 from fastreid_privacy.core import projects
 from fastreid_privacy.manifest import MANIFEST, read_manifest
 from fastreid_privacy.training.request import TrainingRequest
@@ -82,6 +91,27 @@ def test_processes_that_a_command_starts_know_the_projects(project, small_datase
     # each of a training's processes imports them before it reads the config
     with pytest.raises(UserError, match="absent is no folder"):
         train.main(TrainingRequest(config_file="none.yml", projects=("absent",)))
+
+
+ASKED = {
+    anonymize: "--weights w --input i --output o",
+    attack: "--raw r --protected p --output o",
+    compare: "--methods m --output o",
+    export: "--weights w --output o --unencrypted",
+    recover: "--key k --input i --output o",
+    reproduce: "--config-file c --output o",
+    retrieve: "build --weights w --gallery g --output o",
+    train: "--config-file c --output o",
+}
+
+
+@pytest.mark.parametrize("command", ASKED, ids=lambda command: command.__name__.rpartition(".")[2])
+def test_every_command_that_builds_networks_loads_projects_first(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = train.run if command is train else command.main
+    assert run([*ASKED[command].split(), "--project", "absent"]) == 2
+    assert capsys.readouterr().err.endswith("absent is no folder\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_attack_loads_projects_before_it_looks_at_operators(project, tmp_path, capsys):

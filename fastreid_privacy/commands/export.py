@@ -11,10 +11,11 @@ from pathlib import Path
 from ..checkpoints.release import LIST
 from ..checkpoints.splitting import split_checkpoint
 from ..core.errors import UserError, exit_code, say
+from ..core.projects import load_projects
 from ..keys.pairs import HYBRID, X25519, recipient
 from ..keys.passphrase import read_passphrase
 from ..keys.sealing import new_identity, read_public_key
-from .options import add_not_private_option, add_passphrase_options
+from .options import add_not_private_option, add_passphrase_options, add_project_option
 from .parsers import command_parser
 
 WHO = {
@@ -60,10 +61,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_not_private_option(parser)
     add_passphrase_options(parser)
+    add_project_option(parser)
     return parser
 
 
 def _export(options: argparse.Namespace) -> None:
+    load_projects(options.project)
     given = options.passphrase_env is not None or options.passphrase_fd is not None
     if options.unencrypted and given:
         raise UserError("--unencrypted needs no passphrase: leave out one of them")

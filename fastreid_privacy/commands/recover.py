@@ -14,12 +14,13 @@ from ..collection.source import read_pseudonym_key
 from ..collection.unseal import unseal_collection
 from ..core.errors import UserError, exit_code, one_line, say
 from ..core.files import read_file
+from ..core.projects import load_projects
 from ..keys.encryption import is_encrypted
 from ..keys.passphrase import read_passphrase
 from ..keys.sealing import LARGEST_KEY, read_identity
 from ..manifest import MANIFEST, Manifest
 from .anonymize import report_failed
-from .options import add_passphrase_options, add_run_options
+from .options import add_passphrase_options, add_project_option, add_run_options
 from .parsers import command_parser
 from .video import recover_video_of
 
@@ -77,10 +78,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_passphrase_options(parser)
     add_run_options(parser)
+    add_project_option(parser)
     return parser
 
 
 def _recover(options: argparse.Namespace) -> None:
+    load_projects(options.project)
     if options.identity:
         _unseal(options)
         return

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.errors import UserError, exit_code, say
+from ..core.projects import load_projects
 from ..reproduce.captions import protocol_note, schedule_note
 from ..reproduce.formats import html_tables, write_tables
 from ..reproduce.paper_report import write_paper_report
@@ -17,7 +18,7 @@ from ..reproduce.plan import OPERATORS, TABLES
 from ..reproduce.protocols import PAPER, PROTOCOLS
 from ..reproduce.reproduction import PLAN_FILE, Reproduction, read_plan
 from ..reproduce.runs import check_plan, locked, make_runs
-from .options import check_pairs
+from .options import add_project_option, check_pairs
 from .parsers import command_parser
 
 # What a reproduction replaces in its own folder.
@@ -75,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=1,
         help="processes of each training, as of tools/train_net.py (default: 1)",
     )
+    add_project_option(parser)
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for every run"
     )
@@ -90,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         check_pairs(parser, args.opts, words)
+        load_projects(args.project)
         reproduce(asked(args))
 
     try:

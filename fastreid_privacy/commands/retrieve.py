@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from ..core.errors import UserError, exit_code, one_line, say
 from ..core.files import write_atomically
+from ..core.projects import load_projects
 from ..evaluation.distances import METRICS
 from ..retrieval.build import build_index
 from ..retrieval.extract import Extractor, load_extractor
@@ -21,7 +22,7 @@ from ..retrieval.index_file import LARGEST_SETTING, read_index, write_index
 from ..retrieval.measure import describe, megabytes
 from ..retrieval.query import Answer, answers_strip, ask
 from ..retrieval.strip import MOST
-from .options import LARGEST_BATCH, add_device_option, at_most, positive
+from .options import LARGEST_BATCH, add_device_option, add_project_option, at_most, positive
 from .parsers import command_parser
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -31,8 +32,12 @@ NAMED = 20  # files that a warning lists
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
     options = build_parser().parse_args(arguments)
-    action = _build if options.command == "build" else _query
-    return exit_code(lambda: action(options), "interrupted; what was not finished was not written")
+
+    def run() -> None:
+        load_projects(options.project)
+        (_build if options.command == "build" else _query)(options)
+
+    return exit_code(run, "interrupted; what was not finished was not written")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_device_option(shared)
     shared.add_argument("--force", action="store_true", help="replace files that exist")
+    add_project_option(shared)
     build = command_parser(
         "retrieve build",
         "Index a folder of pictures.",
