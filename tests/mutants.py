@@ -23,7 +23,7 @@ TESTS = {
     "model.anonymizer": "noise_input",
     "model.classifiers": "meta_arch",
     "model.losses": "losses",
-    "model.meta_arch": "meta_arch without_recovery",
+    "model.meta_arch": "meta_arch without_recovery attacker",
     "model.parts": "custody interoperability meta_arch",
     "model.storage": "image_storage",
     "model.supervision": "supervision",

@@ -57,6 +57,16 @@ def test_without_recovery_is_the_full_method_but_for_lambda_rec(folder):
     assert (full.PRIVACY.LAMBDA_REC, without.PRIVACY.LAMBDA_REC) == (1.0, 0.0)
 
 
+@pytest.mark.parametrize("folder", ["Market", "Synthetic"])
+def test_the_attacker_is_all_that_is_added_to_the_method_without_recovery(folder):
+    without, against = (
+        load(CONFIGS / folder / name) for name in ("wo_recovery_blur.yml", "attacker_blur.yml")
+    )
+    assert comparable(without) == comparable(against)
+    differing = {key for key, value in flat_keys(without).items() if flat_keys(against)[key] != value}
+    assert differing == {"PRIVACY.ATTACKER.WEIGHT", "OUTPUT_DIR"} and against.PRIVACY.ATTACKER.WEIGHT > 0
+
+
 @pytest.mark.parametrize(
     ("folder", "name", "pooling", "std"),
     [

@@ -131,6 +131,8 @@ REFUSED_VALUES = [
     ("TEST.IMS_PER_BATCH", 0, "at least 1"),
     ("PRIVACY.LAMBDA_L1", -1, "at least 0"),
     ("PRIVACY.LAMBDA_REC", -0.5, "at least 0"),
+    ("PRIVACY.ATTACKER.WEIGHT", -0.5, "at least 0 (no attacker), and finite"),
+    ("PRIVACY.ATTACKER.WEIGHT", 2.5, "PRIVACY.LAMBDA_REC, which is 1.0, to 0"),
     ("PRIVACY.CENTER_LOSS.WEIGHT", -0.1, "at least 0"),
     ("PRIVACY.CENTER_LOSS.LR", -0.5, "at least 0"),
     ("SOLVER.WARMUP_FACTOR", 0.0, "above 0"),
@@ -197,6 +199,21 @@ def test_a_weight_that_is_no_number(refused, tmp_path, weight):
         f"PRIVACY.LAMBDA_REC is {weight[1:]}; it must be at least 0 (without recovery), and finite"
         in refused(config=config)
     )
+
+
+@pytest.mark.parametrize("protection", ["none", "conventional"])
+def test_an_attacker_without_an_anonymizer(refused, protection):
+    message = refused({"PRIVACY.PROTECTION": protection, "PRIVACY.ATTACKER.WEIGHT": 2})
+    assert f"PRIVACY.ATTACKER.WEIGHT 2.0 does nothing with PRIVACY.PROTECTION {protection}" in message
+
+
+@pytest.mark.parametrize("weight", [".nan", ".inf"])
+def test_an_attacker_of_a_weight_that_is_no_number(refused, tmp_path, weight):
+    config = tmp_path / "mine.yml"
+    config.write_text(
+        f"_BASE_: {SMALL_CONFIG}\nPRIVACY:\n  LAMBDA_REC: 0.0\n  ATTACKER:\n    WEIGHT: {weight}\n"
+    )
+    assert f"PRIVACY.ATTACKER.WEIGHT is {weight[1:]}; it must be at least 0" in refused(config=config)
 
 
 # -- names ---------------------------------------------------------------------------------------------------

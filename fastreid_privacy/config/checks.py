@@ -138,6 +138,7 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
             f"PRIVACY.LAMBDA_REC is {privacy.LAMBDA_REC}; it must be at least 0 (without recovery), and "
             "finite"
         )
+    _check_attacker(cfg)
     at_least("PRIVACY.CENTER_LOSS.WEIGHT", privacy.CENTER_LOSS.WEIGHT, 0)
     at_least("PRIVACY.CENTER_LOSS.LR", privacy.CENTER_LOSS.LR, 0)
     if not 0 <= cfg.SEED < 2**32:
@@ -165,6 +166,26 @@ def _check_augmentation(cfg: CfgNode) -> None:
                 f"INPUT.{name}.ENABLED True do not go together: desensitized images are padded, cropped and "
                 "mirrored as the raw ones, and nothing else"
             )
+
+
+def _check_attacker(cfg: CfgNode) -> None:
+    """An attacker in the loop needs an anonymizer to learn from, and no recovery decoder beside it."""
+    privacy, weight = cfg.PRIVACY, cfg.PRIVACY.ATTACKER.WEIGHT
+    if not 0 <= weight < math.inf:
+        raise UserError(
+            f"PRIVACY.ATTACKER.WEIGHT is {weight}; it must be at least 0 (no attacker), and finite"
+        )
+    if weight and privacy.PROTECTION != "learned":
+        raise UserError(
+            f"PRIVACY.ATTACKER.WEIGHT {weight} does nothing with PRIVACY.PROTECTION {privacy.PROTECTION}, "
+            "which has no anonymizer; set it to 0, or PRIVACY.PROTECTION to learned"
+        )
+    if weight and privacy.LAMBDA_REC:
+        raise UserError(
+            f"PRIVACY.ATTACKER.WEIGHT {weight} would take from the images what recovery is to find in them; "
+            f"set PRIVACY.LAMBDA_REC, which is {privacy.LAMBDA_REC}, to 0 (originals are sealed then), or "
+            "the weight to 0"
+        )
 
 
 def _check_batch(cfg: CfgNode) -> None:

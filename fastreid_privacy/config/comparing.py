@@ -9,11 +9,12 @@ from fastreid.config import CfgNode
 from .keys import default_config
 from .older import older_values
 
-# What may differ in one comparison: of the upper bound, Base, the method with and without upgradation or
-# recovery.
+# What may differ in one comparison: of the upper bound, Base, the method with and without upgradation,
+# recovery or an attacker.
 METHOD_KEYS = (
     "PRIVACY.PROTECTION",
     "PRIVACY.LAMBDA_REC",
+    "PRIVACY.ATTACKER",
     "PRIVACY.UPGRADE",
     "PRIVACY.UPPER_BOUND",
     "PRIVACY.DESENSITIZER",

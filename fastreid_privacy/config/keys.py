@@ -31,6 +31,10 @@ def add_privacy_config(cfg: CfgNode) -> None:
     privacy.LAMBDA_L1 = 100.0  # λ_L1 of eqs. 3 and 6, for images in [−1, 1]
     # λ_rec, the weight of L_rec (eqs. 4–6) in both generators' loss; 0: no G_Y and no D_X are built
     privacy.LAMBDA_REC = 1.0
+    # Without recovery (LAMBDA_REC 0): a decoder with RECOVERY's options learns the way back beside the
+    # anonymizer, which must leave it no more than desensitized images leave. WEIGHT of that term, an L1 as
+    # those that LAMBDA_L1 weighs; 0: there is no attacker.
+    privacy.ATTACKER = CfgNode({"WEIGHT": 0.0})
     # raw and protected images in one Re-ID batch; False: two passes, as the reference implementation
     privacy.JOINT_BATCH = True
     # training desensitizes resized images, then pads, crops and mirrors them as the raw ones, like the

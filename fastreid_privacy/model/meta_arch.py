@@ -24,6 +24,7 @@ from ..core.placing import placed
 from ..desensitize import Desensitizer
 from ..networks import build_discriminator, build_generator
 from .anonymizer import build_anonymizer, second_input, seen
+from .attacker import TrainedAttacker
 from .classifiers import FASTREID_STD, scale_classifiers
 from .losses import adversarial_loss, center_loss, frozen, update_centers
 from .storage import ImageStorage
@@ -89,6 +90,7 @@ class PrivacyStages(ReidModel):
         sees_desensitized: whether G_X sees the desensitized images beside the raw ones, six channels.
         anonymization_discriminator, recovery_discriminator: D_Y and D_X, (condition, image) to patch logits
             ("learned" only).
+        attacker: which the anonymizer must not help ("learned" without recovery only).
         lambda_l1: λ_L1 of eqs. 3 and 6.
         lambda_rec: λ_rec, the weight of L_rec; 0 builds neither G_Y nor D_X.
         joint_batch: whether raw and protected images pass through Re-ID in one batch.
@@ -100,7 +102,8 @@ class PrivacyStages(ReidModel):
         **reid: what the wrapped meta-architecture takes.
 
     Raises:
-        ValueError: for "learned" protection without the networks that learn it.
+        ValueError: for "learned" protection without the networks that learn it, or an attacker beside a
+            recovery decoder.
     """
 
     mixed_precision = False
@@ -110,6 +113,7 @@ class PrivacyStages(ReidModel):
     anonymization_discriminator: nn.Module
     recovery: nn.Module | None
     recovery_discriminator: nn.Module | None
+    attacker: TrainedAttacker | None
     supervision: Supervision | None
     centers: Tensor
 
@@ -124,6 +128,7 @@ class PrivacyStages(ReidModel):
         recovery: nn.Module | None = None,
         anonymization_discriminator: nn.Module | None = None,
         recovery_discriminator: nn.Module | None = None,
+        attacker: TrainedAttacker | None = None,
         sees_desensitized: bool = False,
         lambda_l1: float = 100.0,
         lambda_rec: float = 1.0,
@@ -150,7 +155,9 @@ class PrivacyStages(ReidModel):
                 raise ValueError("learned protection needs an anonymizer and its discriminator")
             if (recovery is None) != (recovery_discriminator is None):
                 raise ValueError("a recovery decoder and its discriminator come together")
-            self.anonymizer, self.recovery = anonymizer, recovery
+            if attacker is not None and recovery is not None:
+                raise ValueError("an attacker would take away what a recovery decoder needs")
+            self.anonymizer, self.recovery, self.attacker = anonymizer, recovery, attacker
             self.anonymization_discriminator = anonymization_discriminator
             self.recovery_discriminator = recovery_discriminator
             self.supervision = Supervision(anonymizer)
@@ -185,6 +192,9 @@ class PrivacyStages(ReidModel):
             arguments["anonymization_discriminator"] = build_discriminator(privacy.DISCRIMINATOR)
             d_x = build_discriminator(privacy.DISCRIMINATOR) if recovers else None
             arguments["recovery_discriminator"] = d_x
+            if privacy.ATTACKER.WEIGHT > 0:
+                decoder = build_generator(privacy.RECOVERY, size)
+                arguments["attacker"] = TrainedAttacker(decoder, privacy.ATTACKER.WEIGHT)
         return arguments
 
     # -- images in, images out: N×3×H×W, RGB, 0–255 ----------------------------------------------------------
@@ -277,6 +287,8 @@ class PrivacyStages(ReidModel):
             losses = self.anonymization_losses(images, desensitized, protected)
             if self.recovery is not None:
                 losses.update(self.recovery_losses(images, protected))
+            if self.attacker is not None:
+                losses.update(self.attacker(*map(to_unit, (images, desensitized, protected))))
             return {**losses, **self.reid_losses([images, protected], targets)}
 
     def anonymization_losses(

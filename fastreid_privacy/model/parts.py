@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # Parts of the model trained as GANs are; everything else is the Re-ID model.
-GAN_MODULES = ("anonymizer", "recovery", "anonymization_discriminator", "recovery_discriminator")
-TRAINING_ONLY = ("centers", "supervision", "anonymization_discriminator", "recovery_discriminator")
+DISCRIMINATORS = ("anonymization_discriminator", "recovery_discriminator")
+GAN_MODULES = ("anonymizer", "recovery", *DISCRIMINATORS, "attacker")
+TRAINING_ONLY = ("centers", "supervision", *DISCRIMINATORS, "attacker")
 NOT_REID = (*GAN_MODULES, *TRAINING_ONLY)  # parts of a checkpoint that retrieval does not use

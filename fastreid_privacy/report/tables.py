@@ -63,8 +63,9 @@ def method_name(results: Mapping) -> str:
     if protection == "learned":
         lacking = [] if config_value(results, "PRIVACY.UPGRADE.ENABLED", True) else ["upgradation"]
         lacking += [] if config_value(results, "PRIVACY.LAMBDA_REC", 1.0) else ["recovery"]
+        against = ", against an attacker" if config_value(results, "PRIVACY.ATTACKER.WEIGHT", 0.0) else ""
         if lacking:
-            return f"Without {' and '.join(lacking)}"
+            return f"Without {' and '.join(lacking)}{against}"
     return {"none": "Upper bound", "conventional": "Base", "learned": "Full method"}.get(
         protection, "This model"
     )

@@ -132,7 +132,7 @@ def check_names(cfg: CfgNode) -> None:
     lookup(DESENSITIZER_REGISTRY, privacy.DESENSITIZER.NAME, "PRIVACY.DESENSITIZER.NAME")
     if privacy.PROTECTION == "learned":
         lookup(GENERATOR_REGISTRY, privacy.ANONYMIZER.NAME, "PRIVACY.ANONYMIZER.NAME")
-        if privacy.LAMBDA_REC:
+        if privacy.LAMBDA_REC or privacy.ATTACKER.WEIGHT:
             lookup(GENERATOR_REGISTRY, privacy.RECOVERY.NAME, "PRIVACY.RECOVERY.NAME")
         lookup(DISCRIMINATOR_REGISTRY, privacy.DISCRIMINATOR.NAME, "PRIVACY.DISCRIMINATOR.NAME")
 

@@ -50,6 +50,7 @@ def sibling_config(cfg: CfgNode, kind: str) -> CfgNode:
         cfg,
         {
             "PRIVACY.PROTECTION": PROTECTION_OF[kind],
+            "PRIVACY.ATTACKER.WEIGHT": 0.0,
             "PRIVACY.UPPER_BOUND": "",
             "TEST.PAPER_RESULTS": [],
             "OUTPUT_DIR": str(Path(cfg.OUTPUT_DIR, kind)),

@@ -36,6 +36,7 @@ CONFIG: dict[str, list[Any]] = {  # of a model: keys, with values that no model 
     "PRIVACY.STORAGE": ["jpeg0", "jpeg1000", "x", "none", "jpeg", "png "],
     "PRIVACY.PROTECTION": ["none", "x"],
     "PRIVACY.LAMBDA_REC": [0.0, -1.0],
+    "PRIVACY.ATTACKER.WEIGHT": [1.0, -1.0, 1e308],
     "MODEL.BACKBONE.NAME": ["build_resnet_backbone", "build_vit_backbone", "x"],
     "MODEL.BACKBONE.DEPTH": ["x9", "200x"],
     "MODEL.BACKBONE.FEAT_DIM": [10**9, 0, -1],
