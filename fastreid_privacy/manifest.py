@@ -11,6 +11,10 @@ have none), and ``carry``, where they are to be, unless that is beside the prote
 ``sealed`` and ``sealed_sha256`` where the original lies beside it; or ``carried``, where in the file it is,
 with ``planes`` in pixels, and ``fitted`` where it was encoded anew (``keys.envelope.Fitted``).
 
+Where templates are sealed, line 1 has ``search``, the fingerprints of the keys that open them, and ``reid``,
+that of the Re-ID model. A file's line has ``template`` and ``template_sha256`` where the template lies beside
+it, or ``template_carried``, where in the file it is.
+
 Neither raw pixels nor hashes of raw files are in it: a hash would tell who holds a raw image that it is in
 the collection.
 
@@ -35,6 +39,8 @@ from .core.json_text import parse_json
 MANIFEST = "manifest.jsonl"
 JOURNAL = ".manifest.journal"
 SEALED = ".sealed"  # end of the name of a sealed original, after the protected file's name
+TEMPLATE = ".template"  # likewise of a sealed template
+BESIDE = {"sealed": SEALED, "template": TEMPLATE}  # by the word for it in a file's line
 FORMAT = "fastreid_privacy collection"
 SUM = "sum"  # of a journal's line
 PARTS = ("train", "query", "gallery")  # of a data set
@@ -124,12 +130,12 @@ def _check(record: dict) -> None:
     Raises:
         ValueError: saying what is wrong with the line.
     """
-    for path in (record["path"], record.get("sealed", record["path"])):
-        relative_path(path)
-    if record.get("sealed", record["path"] + SEALED) != record["path"] + SEALED:
-        raise ValueError(f"the line of {record['path']} has another's sealed original, {record['sealed']}")
-    sealed = {"sealed_sha256"} if "sealed" in record else set()
-    if lacking := {"size", "sha256", "width", "height", *sealed} - set(record):
+    relative_path(record["path"])
+    for word, ending in BESIDE.items():
+        if record.get(word, record["path"] + ending) != record["path"] + ending:
+            raise ValueError(f"the line of {record['path']} has another's {ending} file, {record[word]}")
+    sums = {f"{word}_sha256" for word in BESIDE if word in record}
+    if lacking := {"size", "sha256", "width", "height", *sums} - set(record):
         raise ValueError(f"the line of {record['path']} lacks {', '.join(sorted(lacking))}")
     sides = record["width"], record["height"]
     if not all(type(side) is int and side > 0 for side in sides) or sides[0] * sides[1] > LARGEST:
@@ -175,12 +181,13 @@ def write_manifest(folder: Path, header: dict, entries: Iterable[dict], failed: 
 
 
 def unchanged(folder: Path, entry: dict) -> bool:
-    """Whether an entry's file, and its sealed original where there is one, are what was written."""
+    """Whether an entry's file, and what lies beside it, are what was written."""
     try:
         if (folder / entry["path"]).stat().st_size != entry["size"]:
             return False
-        sealed = "sealed" not in entry or file_hash(folder / entry["sealed"]) == entry["sealed_sha256"]
-        return sealed and file_hash(folder / entry["path"]) == entry["sha256"]
+        words = [word for word in BESIDE if word in entry]
+        beside = all(file_hash(folder / entry[word]) == entry[f"{word}_sha256"] for word in words)
+        return beside and file_hash(folder / entry["path"]) == entry["sha256"]
     except OSError:
         return False
 

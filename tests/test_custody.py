@@ -331,7 +331,7 @@ def test_every_wrong_digit_and_every_flipped_bit_of_a_key_is_refused(tmp_path, k
     }[kind]
     line = path.read_bytes()
     key = bytes(read(path))
-    prefix = len(getattr(sealing, f"{kind.upper()}_PREFIX"))
+    prefix = len(sealing.IDENTITY.prefixes["x25519"][kind == "private"])
     wrong = [
         line[:place] + digit.encode() + line[place + 1 :]
         for place in range(prefix, prefix + 64)
@@ -380,7 +380,7 @@ LOW_ORDER = (
 @pytest.mark.parametrize("older", [False, True])
 def test_a_number_that_is_nobodys_key_is_refused(tmp_path, number, older):
     path = tmp_path / "identity.pub"
-    line = sealing._key_line(sealing.PUBLIC_PREFIX, number.to_bytes(32, "little"))
+    line = sealing._key_line(sealing.IDENTITY.prefixes["x25519"][0], number.to_bytes(32, "little"))
     path.write_text(line.rpartition("-")[0] if older else line)
     with pytest.raises(UserError, match="nobody's key"):
         sealing.read_public_key(path)

@@ -264,7 +264,7 @@ def test_a_hybrid_key_file_is_as_carefully_read(tmp_path):
                 read(path)
         path.write_bytes(line)
     low = bytes(key.public_key)[:-32] + bytes(32)
-    public.write_text(sealing._key_line(sealing.PREFIXES[HYBRID][0], low))
+    public.write_text(sealing._key_line(sealing.IDENTITY.prefixes[HYBRID][0], low))
     with pytest.raises(UserError, match="nobody's key"):
         sealing.read_public_key(public)
 

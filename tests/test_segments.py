@@ -164,7 +164,7 @@ def test_mutations_open_nothing_wrong():
 def test_a_payload_that_somebody_forged_is_named():
     parts = list(segments._parts(jpeg()))
     ours = segments._segments(
-        close(b'{"name": "../a", "length": 0}\n', [KEY.public_key], segments._bound(parts))
+        segments.ORIGINAL, close(b'{"name": "../a", "length": 0}\n', [KEY.public_key], segments._bound(parts))
     )
     with pytest.raises(UserError, match="it is no file that"):
         find(b"\xff\xd8" + ours + jpeg()[2:], KEY)

@@ -9,7 +9,8 @@ The way of one file::
     stamps          raw files that were replaced under their name are noticed
     run             files written whole, continued after a kill, and every one accounted for by name
     protect         raw → protected
-    carrying        where a sealed original travels: beside the protected file, or in it
+    describing      templates of raw pictures, for who may search
+    carrying        where what is sealed travels: beside the protected file, or in it
     fitting         an original encoded anew, where it does not fit there
     recover         protected → recovered
     compare         how near recovered images come to the raw ones

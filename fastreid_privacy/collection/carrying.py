@@ -1,10 +1,11 @@
-"""How a sealed original travels with its protected file: beside it, in its pixels, or in its segments."""
+"""How what is sealed travels with its protected file: beside it, in its pixels, or in its segments."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from ..core.pictures import read_picture
 from ..keys import segments
 from ..keys.envelope import Original
 from ..keys.pixels import MOST_PLANES, carry, room
-from ..manifest import SEALED
+from ..keys.templates import Searchable, seal_beside
+from ..manifest import BESIDE as BESIDE_FILES
 from ..model.storage import ImageStorage
 from .fitting import fitted
 
@@ -25,57 +27,110 @@ BESIDE, PIXELS, SEGMENT = "beside", "pixels", "segment"
 WAYS = (BESIDE, PIXELS, SEGMENT)
 
 
-def with_original(
-    protected: np.ndarray, original: Original, storage: ImageStorage, seal: Sealer, *, way: str, fit: bool
-) -> tuple[bytes, dict] | None:
-    """A protected file that carries its original.
+class Carried(NamedTuple):
+    """A protected file with what travels with it.
+
+    Attributes:
+        content: of the file.
+        about: what the manifest says of what is in it.
+        beside: the files that are to lie beside it: "sealed" or "template", and the content.
+    """
+
+    content: bytes
+    about: dict
+    beside: dict[str, bytes]
+
+
+def with_carried(
+    protected: np.ndarray,
+    original: Original | None,
+    template: Searchable | None,
+    storage: ImageStorage,
+    seal: Sealer | None,
+    *,
+    way: str,
+    fit: bool,
+) -> Carried:
+    """A protected file with its original, its template, or both.
 
     Args:
         protected: uint8 H×W×3, the protected picture.
-        original: the raw file.
+        original: the raw file; None: it is not sealed.
+        template: the feature of the raw picture; None: it is not sealed.
         storage: the format of protected files: without loss for "pixels", JPEG for "segment".
-        seal: to whom it is sealed.
-        way: of :data:`WAYS`.
+        seal: to whom the original is sealed.
+        way: of :data:`WAYS`. What does not fit there goes beside.
         fit: whether an original that does not fit is encoded anew.
-
-    Returns:
-        The content of the file, and what the manifest says of it; None where the original is to be written
-        beside it, as it does not fit.
     """
-    if way == BESIDE:
-        return None
+    keys = seal.keys if seal else ()
     if way == SEGMENT:
-        return segments.carry(storage.encode(protected), original, seal.keys), {"carried": SEGMENT}
-    carried = carry(protected, original, seal.keys)
-    if carried is None and fit and (free := room(protected, seal.keys)) > 0:
+        content = segments.carry(storage.encode(protected), original, keys, template)
+        about = {"carried": SEGMENT} if original else {}
+        return Carried(content, about | ({"template_carried": SEGMENT} if template else {}), {})
+    picture, about = protected, {}
+    within: tuple[Original | None, Searchable | None] = (None, None)
+    choices = _choices(protected, original, template, seal, fit=fit)
+    for within in choices if way == PIXELS and (original or template) else ():
+        if carried := carry(protected, within[0], keys, within[1]):
+            picture, about = carried[0], _about(*within, carried[1])
+            break
+    else:
+        within = (None, None)
+    content, beside = storage.encode(picture), {}
+    if seal and original and not within[0]:
+        beside["sealed"] = seal(original.name, original.content)
+    if template and not within[1]:
+        beside["template"] = seal_beside(template, content)
+    return Carried(content, about, beside)
+
+
+def _choices(
+    protected: np.ndarray,
+    original: Original | None,
+    template: Searchable | None,
+    seal: Sealer | None,
+    *,
+    fit: bool,
+) -> Iterator[tuple[Original | None, Searchable | None]]:
+    """What may be put into the pixels, the best first: an original as it is counts more than a template."""
+    yield original, template
+    if original and template:
+        yield original, None
+    if original and seal and fit and (free := room(protected, seal.keys, template=template)) > 0:
         smaller = fitted(original.name, read_picture(original.content), free)
-        if smaller is None:
-            return None
-        original, carried = smaller, carry(protected, smaller, seal.keys)
-    if carried is None:
-        return None
-    picture, planes = carried
-    about = {"carried": PIXELS, "planes": planes}
-    if original.fitted:
+        if smaller:
+            yield smaller, template
+    if original and template:
+        yield None, template
+
+
+def _about(original: Original | None, template: Searchable | None, planes: int) -> dict:
+    """What the manifest says of the pixels."""
+    about: dict = {"carried": PIXELS} if original else {}
+    if template:
+        about["template_carried"] = PIXELS
+    about["planes"] = planes
+    if original and original.fitted:
         about["fitted"] = original.fitted._asdict()
-    return storage.encode(picture), about
+    return about
 
 
-def write_sealed(output: Path, path: str, closed: bytes) -> dict[str, str]:
-    """Write a sealed original beside its protected file.
+def write_beside(output: Path, path: str, word: str, content: bytes) -> dict[str, str]:
+    """Write what lies beside a protected file.
 
     Args:
         output: folder.
         path: of the protected file in it.
-        closed: the sealed original.
+        word: "sealed" or "template".
+        content: what is sealed.
 
     Returns:
         What the manifest says of it.
     """
-    sealed = output / (path + SEALED)
-    sealed.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(sealed, lambda file: file.write(closed))
-    return {"sealed": path + SEALED, "sealed_sha256": hashlib.sha256(closed).hexdigest()}
+    beside = output / (path + BESIDE_FILES[word])
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(beside, lambda file: file.write(content))
+    return {word: path + BESIDE_FILES[word], f"{word}_sha256": hashlib.sha256(content).hexdigest()}
 
 
 def same_but_for_the_carried(before: bytes, after: bytes) -> bool:

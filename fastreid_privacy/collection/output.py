@@ -10,7 +10,7 @@ from pathlib import Path
 from ..core.errors import UserError
 from ..core.files import is_unfinished, make_folder, read_file, write_atomically
 from ..core.lock import locked
-from ..manifest import FORMAT, JOURNAL, MANIFEST, Manifest, journal_line, read_manifest, unchanged
+from ..manifest import BESIDE, FORMAT, JOURNAL, MANIFEST, Manifest, journal_line, read_manifest, unchanged
 from .stamps import STAMP, Stamper, read_stamps
 
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
@@ -79,8 +79,8 @@ def still_there(output: Path, earlier: Manifest, wanted: set[str]) -> dict[str, 
     for path, entry in done.items():
         if not unchanged(output, entry):
             raise UserError(
-                f"{output / path} was changed since it was written, or its sealed original; delete it to "
-                "have it made again"
+                f"{output / path} was changed since it was written, or what lies beside it (.sealed, "
+                ".template); delete it to have it made again"
             )
     return done
 
@@ -117,8 +117,8 @@ def remove(output: Path, entries: Iterable[dict]) -> None:
 
 
 def _files(entry: dict) -> list[str]:
-    """The paths of an entry's files: the protected one, and its sealed original where there is one."""
-    return [entry["path"], *([entry["sealed"]] if "sealed" in entry else [])]
+    """The paths of an entry's files: the protected one, and what lies beside it."""
+    return [entry["path"], *(entry[word] for word in BESIDE if word in entry)]
 
 
 class Journal:

@@ -19,10 +19,11 @@ from ..core.projects import about_projects
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
 from ..keys.envelope import Original
-from ..manifest import SEALED, Manifest
+from ..manifest import SEALED, TEMPLATE, Manifest
 from ..model.storage import ImageStorage
 from .batch_mapper import BatchMapper
-from .carrying import BESIDE, same_but_for_the_carried, with_original, write_sealed
+from .carrying import BESIDE, same_but_for_the_carried, with_carried, write_beside
+from .describing import Describer
 from .floor import check_changed
 from .run import Job, Loaded, Work, run
 from .source import Source, check_apart, targets
@@ -45,7 +46,8 @@ class ProtectionOptions:
         workers: threads, each of which has a batch, or a few frames; None: as many as there are cores.
         pseudonym_key: rename files by a keyed hash of their path.
         seal: to the owners' keys; each raw file is stored sealed.
-        carry: where to, one of :data:`fastreid_privacy.collection.carrying.WAYS`.
+        search: makes templates of raw pictures, which are stored sealed to search keys.
+        carry: where what is sealed goes, one of :data:`fastreid_privacy.collection.carrying.WAYS`.
         fit: encode an original anew that does not fit there; else it is written beside.
         renew: protect raw files that were replaced since anew, and replace what was written of them.
     """
@@ -55,6 +57,7 @@ class ProtectionOptions:
     workers: int | None = None
     pseudonym_key: bytes | None = None
     seal: Sealer | None = None
+    search: Describer | None = None
     carry: str = BESIDE
     fit: bool = False
     renew: bool = False
@@ -92,7 +95,8 @@ def protect_collection(
         UserError: when two images would share a name, the output folder is no place for them, or the disk is
             full.
     """
-    output, seal, conventional = Path(output), options.seal, image_map.network is None
+    output, seal, search = Path(output), options.seal, options.search
+    conventional = image_map.network is None
     check_apart(source.root, output)
     names = targets(source.paths, storage.extension, options.pseudonym_key)
     jobs = sorted(
@@ -100,28 +104,27 @@ def protect_collection(
     )
 
     def load(job: Job) -> Loaded:
-        check_length(job.path, SEALED if seal else "")
+        check_length(job.path, TEMPLATE if search else SEALED if seal else "")
         content = read_regular(job.source, LARGEST_FILE)
         pixels = read_picture(content)
         about: dict = {"width": pixels.shape[1], "height": pixels.shape[0]}
         if source.labels:
             about["labels"] = source.labels[job.name]
+        seen = search.prepare(pixels) if search else None
         pixels = resize(pixels, image_map.size) if image_map.size else pixels
         person = source.person(job.name) if image_map.needs_people else None
-        return Loaded(pixels, about, content if seal else b"", person)
+        return Loaded(pixels, about, content if seal else b"", person, seen)
 
     def finish(job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
         check_changed(loaded.pixels, mapped, conventional=conventional)
-        if seal is None:
-            return storage.encode(mapped)
-        original = Original(job.name, loaded.content)
-        carried = with_original(mapped, original, storage, seal, way=options.carry, fit=options.fit)
-        if carried is None:
-            loaded.about.update(write_sealed(output, job.path, seal(job.name, loaded.content)))
-            return storage.encode(mapped)
-        content, about = carried
-        loaded.about.update(about)
-        return content
+        original = Original(job.name, loaded.content) if seal else None
+        carried = with_carried(
+            mapped, original, loaded.template, storage, seal, way=options.carry, fit=options.fit
+        )
+        loaded.about.update(carried.about)
+        for word, closed in carried.beside.items():
+            loaded.about.update(write_beside(output, job.path, word, closed))
+        return carried.content
 
     mapper = BatchMapper(
         image_map, options.batch_size, (lambda: _noise_key(output)) if image_map.is_random else None
@@ -132,8 +135,9 @@ def protect_collection(
         load,
         mapper,
         finish,
+        search,
         stamp=stamper(options.pseudonym_key),
-        repeatable="noise" not in header and seal is None,
+        repeatable="noise" not in header and seal is None and search is None,
         renew=options.renew,
         same=eq if options.carry == BESIDE else same_but_for_the_carried,
     )
@@ -159,6 +163,7 @@ def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: 
         options: how.
         storage: "png", "jpegNN", or a video's codec and quality.
     """
+    search = options.search
     header = {
         "version": __version__,
         "method": options.method,
@@ -172,6 +177,7 @@ def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: 
         "pseudonyms": options.pseudonym_key is not None,
         "sealed": options.seal is not None,
         **({"recipient": options.seal.recipient} if options.seal else {}),
+        **({"search": search.seal.recipient, "reid": search.model} if search else {}),
         **({"projects": projects} if (projects := about_projects()) else {}),
         **({"carry": options.carry} if options.carry != BESIDE else {}),
         **({"carry_fit": "best"} if options.fit else {}),

@@ -9,10 +9,12 @@ from operator import eq
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 from ..core.errors import UserError, out_of_memory
 from ..core.files import remove_unfinished, write_atomically
+from ..keys.templates import Searchable
 from ..manifest import JOURNAL, Manifest, write_manifest
 from .output import HOPELESS, Journal, open_output, remove, replaced, still_there
 from .pipeline import side_by_side
@@ -49,12 +51,16 @@ class Loaded:
         about: goes into the file's line of the manifest.
         content: of the file that was decoded, where it is to be sealed.
         person: who is shown, where what is done depends on that.
+        seen: what a Re-ID model sees of the raw picture, 3×H×W, until it has its template.
+        template: of the raw picture, where it is to be sealed.
     """
 
     pixels: np.ndarray
     about: dict = field(default_factory=dict)
     content: bytes = b""
     person: int | None = None
+    seen: Tensor | None = None
+    template: Searchable | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Work:
         load: reads a job; raises UserError with the reason, without the path.
         map_batch: the pictures of a whole batch, in its order, None where there is none, and the person in
             each, None where not told, to as many pictures.
+        describe: gives all that was loaded of a batch its templates; None: there are none.
         finish: a job, what was loaded and its mapped picture to the content of the file; may add to
             ``about``.
         stamp: tells whether a job's source was replaced since; None: sources are not looked at.
@@ -79,6 +86,7 @@ class Work:
     load: Callable[[Job], Loaded]
     map_batch: Callable[[Sequence[np.ndarray | None], Sequence[int | None]], Sequence[np.ndarray | None]]
     finish: Callable[[Job, Loaded, np.ndarray], bytes]
+    describe: Callable[[Sequence[Loaded]], None] | None = None
     stamp: Stamper | None = None
     repeatable: bool = True
     renew: bool = False
@@ -125,6 +133,8 @@ def run(
         def whole(batch: Sequence[Job]) -> list[tuple[str, dict | str]]:
             loaded = [_load(job, work) for job in batch]
             try:
+                if work.describe:
+                    work.describe([item for item in loaded if isinstance(item, Loaded)])
                 mapped = work.map_batch(
                     [None if isinstance(item, str) else item.pixels for item in loaded],
                     [None if isinstance(item, str) else item.person for item in loaded],

@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--weights release/anonymizer.safetensors --input RAW --output PROTECTED",
         "--method blur --input RAW --output PROTECTED PRIVACY.DESENSITIZER.BLUR_SIGMA 8",
         "--method blur --input RAW --output PROTECTED --seal keys/identity.pub --carry pixels",
+        "--method blur --input RAW --output PROTECTED --search keys/search.pub --reid release/reid.pth",
     )
     parser.add_argument(
         "--weights",

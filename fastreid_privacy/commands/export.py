@@ -1,4 +1,4 @@
-"""``fastreid-privacy export``: a checkpoint to the parts of its holders, or a key pair."""
+"""``fastreid-privacy export``: a checkpoint to the parts of its holders, or a key pair of either kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.errors import UserError, exit_code, say
 from ..core.projects import load_projects
 from ..keys.pairs import HYBRID, X25519, recipient
 from ..keys.passphrase import read_passphrase
-from ..keys.sealing import new_identity, read_public_key
+from ..keys.sealing import IDENTITY, SEARCH, new_identity, read_public_key
 from .options import add_not_private_option, add_passphrase_options, add_project_option
 from .parsers import command_parser
 
@@ -44,11 +44,14 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--new-identity", action="store_true", help="make identity.pub and identity.key, for sealed originals"
     )
+    what.add_argument(
+        "--new-search", action="store_true", help="make search.pub and search.key, for search templates"
+    )
     parser.add_argument(
         "--key-type",
         choices=(X25519, HYBRID),
-        help=f"of --new-identity: {X25519} (default), or {HYBRID}, ML-KEM-768 with X25519, for archives that "
-        "must outlast today's cryptography; a sealed original is 1,088 bytes larger",
+        help=f"of a key pair: {X25519} (default), or {HYBRID}, ML-KEM-768 with X25519, for archives that "
+        "must outlast today's cryptography; what is sealed is 1,088 bytes larger",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the files")
     parser.add_argument(
@@ -67,14 +70,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _export(options: argparse.Namespace) -> None:
     load_projects(options.project)
+    holder = IDENTITY if options.new_identity else SEARCH if options.new_search else None
     given = options.passphrase_env is not None or options.passphrase_fd is not None
     if options.unencrypted and given:
         raise UserError("--unencrypted needs no passphrase: leave out one of them")
-    if options.onnx and options.new_identity:
+    if options.onnx and holder:
         raise UserError("--onnx is for the parts of --weights: a key pair holds no network")
-    if options.key_type and not options.new_identity:
-        raise UserError("--key-type is for --new-identity: the parts of --weights have no key pair")
-    if options.not_private and options.new_identity:
+    if options.key_type and not holder:
+        raise UserError(
+            "--key-type is for --new-identity and --new-search: the parts of --weights have no key pair"
+        )
+    if options.not_private and holder:
         raise UserError("--not-private is for --weights: a key pair holds no model")
     if options.unencrypted:
         say("warning: whoever reads the unencrypted key file can use it")
@@ -82,13 +88,14 @@ def _export(options: argparse.Namespace) -> None:
     def passphrase() -> str:
         return read_passphrase(options.passphrase_env, options.passphrase_fd, confirm=True)
 
-    if options.new_identity:
-        public, private = new_identity(
-            options.output, None if options.unencrypted else passphrase(), options.key_type or X25519
-        )
+    if holder:
+        secret = None if options.unencrypted else passphrase()
+        public, private = new_identity(options.output, secret, options.key_type or X25519, holder)
+        who = "the owner" if holder == IDENTITY else "those who may search"
+        fingerprint = recipient(read_public_key(public, holder))
         say(
-            f"{public}: for the camera side; its fingerprint is {recipient(read_public_key(public))}\n"
-            f"{private}: for the owner alone; without it nothing that is sealed can be opened",
+            f"{public}: for the camera side; its fingerprint is {fingerprint}\n"
+            f"{private}: for {who} alone; without it no {holder.seals} that are sealed can be opened",
             sys.stdout,
         )
         return

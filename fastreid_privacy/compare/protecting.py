@@ -21,7 +21,7 @@ from ..collection import (
 from ..collection.source import Source, is_dataset
 from ..config import load_config
 from ..core.errors import UserError, some_of
-from ..keys.sealing import PRIVATE, PUBLIC, new_identity, read_identity, read_sealer
+from ..keys.sealing import IDENTITY, new_identity, read_identity, read_sealer
 from ..model.storage import ImageStorage
 
 PROTECTED, KEYS, OPENED = "protected", "keys", "opened"  # in a method's folder
@@ -59,9 +59,9 @@ def protect(data: str, checkpoint: Path, folder: Path, *, seal: str, device: str
     output = folder / PROTECTED
     sealer = None
     if seal:
-        if not (folder / KEYS / PUBLIC).exists():
+        if not (folder / KEYS / IDENTITY.public).exists():
             new_identity(folder / KEYS, passphrase=None)
-        sealer = read_sealer([folder / KEYS / PUBLIC])
+        sealer = read_sealer([folder / KEYS / IDENTITY.public])
     fresh = not output.exists()
     anonymizer = load_anonymizer(checkpoint, device)
     start = time.perf_counter()
@@ -85,7 +85,8 @@ def protect(data: str, checkpoint: Path, folder: Path, *, seal: str, device: str
 
 
 def _sealed(source: Source, folder: Path, entries: Mapping[str, Any]) -> dict[str, Any]:
-    opened = unseal_collection(folder / PROTECTED, folder / OPENED, read_identity(folder / KEYS / PRIVATE))
+    identity = read_identity(folder / KEYS / IDENTITY.private)
+    opened = unseal_collection(folder / PROTECTED, folder / OPENED, identity)
     same = sum(
         (folder / OPENED / path).is_file()
         and (folder / OPENED / path).read_bytes() == (source.root / path).read_bytes()

@@ -1,12 +1,16 @@
-"""The one form of a sealed original, wherever it is carried.
+"""The one form of what is sealed, wherever it is carried: an original, or a template (``templates``).
 
-First a slot for each recipient: HPKE (``pairs``) seals to it a fresh key and the number of slots. Then a line
-of JSON and the raw file, encrypted with that key by ChaCha20-Poly1305. The slots are authenticated with it,
-and what describes the carrier is bound into them: nothing can be changed, or moved elsewhere. Nothing is told
-in the clear, neither a length nor who the recipients are; their slots are tried one after the other.
+First a slot for each recipient: HPKE (``pairs``) seals to it a fresh key and the number of slots. Then the
+content, encrypted with that key by ChaCha20-Poly1305. The slots are authenticated with it, and what describes
+the carrier is bound into them: nothing can be changed, or moved elsewhere. Nothing is told in the clear,
+neither a length nor who the recipients are; their slots are tried one after the other.
 
-The line of JSON has ``name``, the relative path of the raw file, and ``length``, its bytes; zeros behind them
-may fill up the carrier. Where the file was encoded anew to fit, it also has ``fitted`` (:class:`Fitted`).
+What is sealed for one purpose does not open for another, even with the same key: the :class:`Purpose` is
+bound into the slots, too.
+
+The content of an original is a line of JSON and the raw file. The line has ``name``, the relative path of the
+raw file, and ``length``, its bytes; zeros behind them may fill up the carrier. Where the file was
+encoded anew to fit, it also has ``fitted`` (:class:`Fitted`).
 
 Files of version 1 are X25519 sealed boxes of libsodium (PyNaCl), and still open.
 """
@@ -35,9 +39,31 @@ else:
     nacl_exceptions, nacl_public = from_extra("nacl.exceptions"), from_extra("nacl.public")
 
 MAGIC_1, MAGIC = b"fastreid_privacy sealed 1\n", b"fastreid_privacy sealed 2\n"
+
+
+class Purpose(NamedTuple):
+    """What something is sealed for.
+
+    Attributes:
+        name: bound into the slots.
+        measured: whether slots have the length of the content, so that other things may follow it.
+        holds_rest: whether what follows is authenticated with it.
+    """
+
+    name: bytes
+    measured: bool
+    holds_rest: bool
+
+
+ORIGINAL = Purpose(MAGIC, False, False)
+BEFORE_TEMPLATE = Purpose(b"fastreid_privacy sealed 3\n", True, True)
+"""An original in pixels that hold a template behind it."""
+TEMPLATE = Purpose(b"fastreid_privacy template 1\n", True, True)
+TEMPLATE_BEHIND = TEMPLATE._replace(holds_rest=False)
+"""A template in pixels, which are read from their end: what comes before it there may be anything."""
 BESIDE = b"beside"  # bound to a sealed file that stands alone
 MOST_RECIPIENTS = 16
-_KEY, _TAG = 32, 16  # bytes of the fresh key and of what authenticates
+_KEY, _TAG, _LENGTH = 32, 16, 4  # bytes of the fresh key, of what authenticates, and of a length
 _NONCE = bytes(12)  # each key encrypts once
 _DAMAGED = "it is no file that tools/anonymize.py has sealed"
 
@@ -70,9 +96,14 @@ class Original(NamedTuple):
     fitted: Fitted | None = None
 
 
-def overhead(keys: Sequence[PublicKey]) -> int:
-    """Bytes that sealing to these keys adds to what :func:`packed` gives."""
-    return sum(KINDS[key.kind].added + _KEY + 1 for key in keys) + _TAG
+def overhead(keys: Sequence[PublicKey], purpose: Purpose = ORIGINAL) -> int:
+    """Bytes that sealing to these keys adds to the content."""
+    return sum(_slot(key.kind, purpose) for key in keys) + _TAG
+
+
+def _slot(kind: str, purpose: Purpose) -> int:
+    """Bytes of one recipient's slot."""
+    return KINDS[kind].added + _KEY + 1 + (_LENGTH if purpose.measured else 0)
 
 
 def packed(original: Original) -> bytes:
@@ -83,37 +114,49 @@ def packed(original: Original) -> bytes:
     return json.dumps(about).encode() + b"\n" + original.content
 
 
-def close(plain: bytes, keys: Sequence[PublicKey], bound: bytes) -> bytes:
+def close(
+    plain: bytes,
+    keys: Sequence[PublicKey],
+    bound: bytes,
+    purpose: Purpose = ORIGINAL,
+    rest: bytes = b"",
+) -> bytes:
     """Encrypt to several recipients.
 
     Args:
-        plain: what :func:`packed` gave, filled up with zeros where the carrier has more room.
+        plain: what :func:`packed` gave, or a template; filled up with zeros where the carrier has more room.
         keys: of whom may open it.
         bound: what describes the carrier; opening needs it as well.
+        purpose: what it is.
+        rest: what will follow it in the carrier, where the purpose holds that.
 
     Returns:
         :func:`overhead` more bytes than ``plain`` has.
     """
     key = os.urandom(_KEY)
-    slots = b"".join(one.seal(key + bytes([len(keys)]), MAGIC + bound) for one in keys)
-    return slots + aead.ChaCha20Poly1305(key).encrypt(_NONCE, plain, slots)
+    length = (len(plain) + _TAG).to_bytes(_LENGTH, "big") if purpose.measured else b""
+    slots = b"".join(one.seal(key + bytes([len(keys)]) + length, purpose.name + bound) for one in keys)
+    return slots + aead.ChaCha20Poly1305(key).encrypt(_NONCE, plain, slots + rest)
 
 
-def disclose(closed: bytes, key: PrivateKey, bound: bytes) -> bytes | None:
-    """Decrypt what :func:`close` gave.
+def disclose(closed: bytes, key: PrivateKey, bound: bytes, purpose: Purpose = ORIGINAL) -> bytes | None:
+    """Decrypt what :func:`close` gave, with whatever follows it in the carrier.
 
     Returns:
-        The plain bytes; None where it was closed to another key, bound to something else, or changed. These
-        cannot be told apart.
+        The plain bytes; None where it was closed to another key or for another purpose, bound to something
+        else, or changed. These cannot be told apart.
     """
-    size = KINDS[key.kind].added + _KEY + 1
+    size = _slot(key.kind, purpose)
     for start in range(0, min(MOST_RECIPIENTS * size, len(closed) - size - _TAG + 1), size):
-        secret = key.open(closed[start : start + size], MAGIC + bound)
+        secret = key.open(closed[start : start + size], purpose.name + bound)
         if secret is None:
             continue
-        end = secret[_KEY] * size
+        begin = secret[_KEY] * size
+        end = begin + int.from_bytes(secret[_KEY + 1 :], "big") if purpose.measured else len(closed)
+        rest = closed[end:] if purpose.holds_rest else b""
         try:
-            return aead.ChaCha20Poly1305(secret[:_KEY]).decrypt(_NONCE, closed[end:], closed[:end])
+            cipher = aead.ChaCha20Poly1305(secret[:_KEY])
+            return cipher.decrypt(_NONCE, closed[begin:end], closed[:begin] + rest)
         except (exceptions.InvalidTag, ValueError):
             return None
     return None

@@ -164,21 +164,26 @@ def recipient(key: PublicKey) -> str:
     return hashlib.sha256(bytes(key)).hexdigest()[:32]
 
 
-def check_recipients(keys: tuple[PublicKey, ...], most: int) -> None:
+def check_recipients(keys: tuple[PublicKey, ...], most: int, option: str = "--seal") -> None:
     """Refuse recipients that do not go together.
+
+    Args:
+        keys: of the recipients.
+        most: that there may be.
+        option: that names them, for messages.
 
     Raises:
         UserError: when there are too many, one stands there twice, or their kinds differ: what is sealed to
             an X25519 key besides is not safer than that.
     """
     if len(keys) > most:
-        raise UserError(f"--seal names {len(keys)} keys; at most {most} can open one file")
+        raise UserError(f"{option} names {len(keys)} keys; at most {most} can open one file")
     if len({bytes(key) for key in keys}) < len(keys):
-        raise UserError("--seal names one key twice: leave one of them out")
+        raise UserError(f"{option} names one key twice: leave one of them out")
     if len({key.kind for key in keys}) > 1:
         raise UserError(
-            "--seal names keys of both kinds, hybrid and x25519: who breaks the weaker one opens everything; "
-            "take keys of one kind"
+            f"{option} names keys of both kinds, hybrid and x25519: who breaks the weaker one opens "
+            "everything; take keys of one kind"
         )
 
 

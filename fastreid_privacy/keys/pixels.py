@@ -1,9 +1,13 @@
-"""A sealed original in the lowest bits of a picture, and found there again without any other file.
+"""What is sealed, in the lowest bits of a picture, and found there again without any other file.
 
 The picture's values are taken in rows, red, green and blue of each pixel. The lowest bits of all values are a
 plane, and the next ones another: 8 values to a byte, first value first. As few planes as hold it are filled
 to the last byte, so that neither a length nor an end can be seen. All other bits of the picture, its size and
 the number of planes are bound: whatever changes a pixel, the original does not open any more.
+
+An original is read from the first byte on. A template is the last bytes of the planes in reverse order, so it
+is found from their end, whatever is before it; where it is alone, it fills the planes. An original before a
+template has the template bound to it.
 
 Who has no key sees bits that look random, as those of a picture hardly do: that something is carried is not
 hidden, but what and for whom.
@@ -16,44 +20,90 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .envelope import Original, close, disclose, overhead, packed, unpacked
+from .envelope import (
+    BEFORE_TEMPLATE,
+    ORIGINAL,
+    TEMPLATE_BEHIND,
+    Original,
+    close,
+    disclose,
+    overhead,
+    packed,
+    unpacked,
+)
 from .pairs import PrivateKey, PublicKey
+from .templates import Searchable, Template, opened
 
 MOST_PLANES = 3  # of 8: the picture differs by 38 dB from the one without them
 
 
-def room(picture: np.ndarray, keys: Sequence[PublicKey], planes: int = MOST_PLANES) -> int:
+def room(
+    picture: np.ndarray,
+    keys: Sequence[PublicKey],
+    planes: int = MOST_PLANES,
+    template: Searchable | None = None,
+) -> int:
     """How many bytes of :func:`fastreid_privacy.keys.envelope.packed` fit into a picture.
 
     Args:
         picture: uint8 H×W×3.
         keys: to which they are sealed.
         planes: how many are filled.
+        template: what the picture is to hold besides.
     """
-    return picture.size // 8 * planes - overhead(keys)
+    capacity = picture.size // 8 * planes
+    if template is None:
+        return capacity - overhead(keys)
+    return capacity - overhead(keys, BEFORE_TEMPLATE) - template.length
 
 
 def carry(
-    picture: np.ndarray, original: Original, keys: Sequence[PublicKey]
+    picture: np.ndarray,
+    original: Original | None,
+    keys: Sequence[PublicKey],
+    template: Searchable | None = None,
 ) -> tuple[np.ndarray, int] | None:
-    """Seal an original into a picture.
+    """Seal an original, a template or both into a picture.
 
     Args:
         picture: uint8 H×W×3, as a file without loss keeps it.
-        original: what is sealed.
-        keys: of whom may open it.
+        original: what is sealed; None: a template alone.
+        keys: of whom may open the original.
+        template: what is sealed to others.
 
     Returns:
-        Another picture, whose lowest bits are the sealed original, and how many planes it fills; None where
-        it does not fit.
+        Another picture, whose lowest bits are what is sealed, and how many planes it fills; None where it
+        does not fit.
     """
-    plain = packed(original)
     for planes in range(1, MOST_PLANES + 1):
-        free = room(picture, keys, planes) - len(plain)
-        if free >= 0:
-            closed = close(plain + bytes(free), keys, _bound(picture, planes))
-            return _with_planes(picture, planes, closed), planes
+        content = _content(picture, original, keys, template, planes)
+        if content is not None:
+            return _with_planes(picture, planes, content), planes
     return None
+
+
+def _content(
+    picture: np.ndarray,
+    original: Original | None,
+    keys: Sequence[PublicKey],
+    template: Searchable | None,
+    planes: int,
+) -> bytes | None:
+    """What fills so many planes to the last byte; None where they do not hold it."""
+    capacity = picture.size // 8 * planes
+    if original is None:
+        assert template is not None  # one of the two is there
+        closed = template.closed(_bound(picture, planes), capacity)
+        return closed[::-1] if len(closed) == capacity else None
+    plain = packed(original)
+    free = room(picture, keys, planes, template) - len(plain)
+    if free < 0:
+        return None
+    plain, bound = plain + bytes(free), _bound(picture, planes)
+    if template is None:
+        return close(plain, keys, bound)
+    behind = template.closed(bound)[::-1]
+    return close(plain, keys, bound, BEFORE_TEMPLATE, behind) + behind
 
 
 def find(picture: np.ndarray, key: PrivateKey) -> Original | None:
@@ -70,9 +120,31 @@ def find(picture: np.ndarray, key: PrivateKey) -> Original | None:
         UserError: as :func:`fastreid_privacy.keys.envelope.unpacked`.
     """
     for planes in range(1, MOST_PLANES + 1):
-        plain = disclose(_planes(picture, planes), key, _bound(picture, planes))
-        if plain is not None:
-            return unpacked(plain)
+        content, bound = _planes(picture, planes), _bound(picture, planes)
+        for purpose in (ORIGINAL, BEFORE_TEMPLATE):
+            plain = disclose(content, key, bound, purpose)
+            if plain is not None:
+                return unpacked(plain)
+    return None
+
+
+def find_template(picture: np.ndarray, key: PrivateKey) -> Template | None:
+    """The template that a picture carries.
+
+    Args:
+        picture: uint8 H×W×3.
+        key: of one of those to whom templates were sealed.
+
+    Returns:
+        None where the key opens nothing, as of :func:`find`.
+
+    Raises:
+        UserError: as :func:`fastreid_privacy.keys.templates.unpacked_template`.
+    """
+    for planes in range(1, MOST_PLANES + 1):
+        content = _planes(picture, planes)[::-1]
+        if template := opened(content, key, _bound(picture, planes), TEMPLATE_BEHIND):
+            return template
     return None
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from fastreid.config import CfgNode
 from fastreid.data.transforms import build_transforms
+from PIL import Image
 from torch import Tensor
 
 from ..checkpoints.fingerprints import reid_fingerprint
@@ -16,6 +18,7 @@ from ..checkpoints.rebuilding import rebuild
 from ..config import changed, image_device
 from ..core.errors import UserError
 from ..model.meta_arch import PrivacyStages, path_seeds
+from ..model.parts import NOT_REID
 
 
 class Extractor:
@@ -60,6 +63,17 @@ class Extractor:
         """
         return self.model.reid_features(images.to(self.device, torch.float32), self.flip).cpu()
 
+    def seen(self, picture: np.ndarray) -> Tensor:
+        """What the model sees of a picture, scaled as the evaluation does it.
+
+        Args:
+            picture: uint8 H×W×3, RGB, of any size.
+
+        Returns:
+            3×H×W float32, 0–255, of the model's size.
+        """
+        return self.transform(Image.fromarray(picture))
+
     @torch.no_grad()
     def protect(self, images: Tensor, paths: Sequence[str]) -> Tensor:
         """What the anonymizer stores of images.
@@ -76,7 +90,8 @@ class Extractor:
         """
         if not self.anonymizes:
             raise UserError(
-                "this checkpoint holds no anonymizer (PRIVACY.PROTECTION none): leave out --protect"
+                "this model holds no anonymizer, as one trained without protected images, or reid.pth: leave "
+                "out --protect"
             )
         return self.model.protected(images.to(self.device, torch.float32), path_seeds(paths))
 
@@ -89,7 +104,8 @@ def load_extractor(path: str | Path, device: str = "auto") -> Extractor:
         >>> features = extract(images)  # N×3×H×W, RGB, 0–255 → N×D float32  # doctest: +SKIP
 
     Args:
-        path: of a ``model_best.pth``, ``model_final.pth`` or periodic checkpoint of this package.
+        path: of a ``model_best.pth``, ``model_final.pth`` or periodic checkpoint of this package, or of the
+            ``reid.pth`` that was split from one, which anonymizes nothing.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
 
     Raises:
@@ -100,7 +116,11 @@ def load_extractor(path: str | Path, device: str = "auto") -> Extractor:
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; name a model_best.pth with --weights")
     trained = read_trained(path)
-    cfg, model = rebuild(changed(trained.cfg, {"MODEL.DEVICE": device}), trained.weights, path)
+    cfg = changed(trained.cfg, {"MODEL.DEVICE": device})
+    parts = {name.partition(".")[0] for name in trained.weights}
+    if cfg.PRIVACY.PROTECTION == "learned" and not parts & set(NOT_REID):  # the part for researchers
+        cfg = changed(cfg, {"PRIVACY.PROTECTION": "none", "PRIVACY.CENTER_LOSS.WEIGHT": 0.0})
+    cfg, model = rebuild(cfg, trained.weights, path)
     if not isinstance(model, PrivacyStages):
         raise UserError(
             f"{path} holds a {cfg.MODEL.META_ARCHITECTURE}, which is no model of fastreid_privacy"

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
 from ..collection.batch_mapper import BatchMapper
-from ..collection.carrying import write_sealed
+from ..collection.carrying import write_beside
 from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions, protection_header
 from ..collection.source import check_apart, targets
 from ..collection.stamps import stamper
@@ -127,7 +127,7 @@ def protect_video(
                     f"{source} was changed while it was protected, so that another video would be sealed; "
                     "run the same command again"
                 )
-            entry.update(write_sealed(output, path, seal(source.name, content)))
+            entry.update(write_beside(output, path, "sealed", seal(source.name, content)))
 
     video = VideoWork(
         source, path, header, source_format, announced, work, finish, codec, crf, stamp, options.renew
