@@ -74,9 +74,9 @@ def test_one_adam_equals_separate_adams():
     apart = copy.deepcopy(together)
     optimizer = solver.build_optimizer(cfg, together)
     settings = {"lr": cfg.SOLVER.BASE_LR, "weight_decay": cfg.SOLVER.WEIGHT_DECAY}
-    separate = [torch.optim.Adam(apart.backbone.parameters(), **settings)]
+    separate = [torch.optim.Adam(apart.backbone.parameters(), fused=True, **settings)]
     separate += [
-        torch.optim.Adam(part.parameters(), betas=(0.5, 0.999), **settings)
+        torch.optim.Adam(part.parameters(), betas=(0.5, 0.999), fused=True, **settings)
         for part in (apart.anonymizer, apart.recovery_discriminator)
     ]
     x = torch.randn(8, 4)
@@ -89,6 +89,63 @@ def test_one_adam_equals_separate_adams():
     for ours, theirs in zip(together.parameters(), apart.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert len(optimizer.param_groups) == 2
+
+
+class Convolutions(Parts):
+    """Some that the image networks have, and one of the Re-ID model."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 4, 3)
+        self.anonymizer = nn.ConvTranspose2d(4, 6, 3)
+        self.recovery_discriminator = nn.Conv2d(6, 1, 3)
+
+
+@pytest.mark.parametrize("opt", ["Adam", "AdamW"])
+def test_a_state_that_an_older_version_wrote_goes_on_fused(opt):
+    """It says that its optimizer was not fused, and its moments lie as torch's weights do.
+
+    What follows equals the older version's own next steps.
+    """
+    cfg = load_config("configs/Market/privacy_agw.yml", ["MODEL.DEVICE", "cpu", "SOLVER.OPT", opt])
+    torch.manual_seed(0)
+    old = Convolutions()
+    built = solver.build_optimizer(cfg, old).param_groups
+    groups = [{key: value for key, value in group.items() if key != "fused"} for group in built]
+    older = getattr(torch.optim, opt)(groups)
+    assert all(group["fused"] is None for group in older.param_groups)
+    x = torch.randn(8, 3, 9, 9)
+
+    def steps(model, optimizer):
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(x).backward()
+            optimizer.step()
+
+    steps(old, older)
+    new = copy.deepcopy(old).to(memory_format=torch.channels_last)
+    optimizer = solver.build_optimizer(cfg, new)
+    optimizer.load_state_dict(copy.deepcopy(older.state_dict()))
+    assert all(group["fused"] is True for group in optimizer.param_groups)
+    for weight, state in optimizer.state.items():
+        assert state["exp_avg"].stride() == state["exp_avg_sq"].stride() == weight.stride()
+    steps(old, older)
+    steps(new, optimizer)
+    for mine, theirs in zip(new.parameters(), old.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+    again = solver.build_optimizer(cfg, resumed := copy.deepcopy(new))
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    steps(resumed, again)
+    steps(new, optimizer)
+    assert all(map(torch.equal, resumed.parameters(), new.parameters()))
+
+
+def test_a_state_that_does_not_fit_is_told_as_ever():
+    cfg = load_config("configs/Market/privacy_agw.yml", ["MODEL.DEVICE", "cpu"])
+    state = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=1e-3).state_dict()
+    with pytest.raises(ValueError, match="different number of parameter groups"):
+        solver.build_optimizer(cfg, Parts()).load_state_dict(state)
 
 
 def test_frozen_groups_stay_and_then_move():

@@ -81,11 +81,14 @@ class RecordingScaler:
         self.calls.append("scale")
         return 2 * loss
 
-    def step(self, optimizer):
-        self.calls.append("step")
+    def unscale_(self, optimizer):
+        self.calls.append("unscale_")
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad /= 2
+
+    def step(self, optimizer):
+        self.calls.append("step")
         optimizer.step()
 
     def update(self):
@@ -123,7 +126,7 @@ def test_precisions(monkeypatch, precision, bfloat16, scaled):
     assert model.weight.item() == pytest.approx(0.5)
     assert asked == [("cuda", scaled), *([("cuda", torch.float16)] if scaled else [])]
     if scaled:
-        assert step.grad_scaler.calls == ["scale", "step", "update"]
+        assert step.grad_scaler.calls == ["scale", "unscale_", "step", "update"]
         assert model.autocast == torch.cuda.is_available()
 
 

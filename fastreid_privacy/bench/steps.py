@@ -1,23 +1,28 @@
-"""One optimisation step of each model of the demo, beside fastreid's plain AGW on the same images."""
+"""One training step of each model of the demo, beside the time of its arithmetic and fastreid's plain AGW."""
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..config import load_config
 from ..core.errors import UserError
+from ..core.images import to_unit
+from ..model.losses import frozen
+from ..model.meta_arch import PrivacyStages
 from ..training.solver import build_optimizer
 
 CONFIG = Path(__file__).parents[2] / "configs" / "Synthetic" / "privacy_agw.yml"
-IMAGES, PER_PERSON = 32, 4
+PER_PERSON = 4
 PLAIN = ["MODEL.META_ARCHITECTURE", "Baseline"]
 MODELS = {
     "fastreid AGW": ["PRIVACY.PROTECTION", "none", *PLAIN],
@@ -26,6 +31,23 @@ MODELS = {
     "full method": ["PRIVACY.PROTECTION", "learned"],
 }
 """Rows of the table and their configs; the first is the peer."""
+NETWORKS = "its networks alone"
+SIDES = {"cpu": 1024, "cuda": 8192}
+"""Of the square matrices whose product tells the rate of a device: large enough for its full speed."""
+Step = Callable[[], None]
+
+
+class Times(NamedTuple):
+    """Of the steps of one device and precision."""
+
+    rate: float
+    """Floating-point operations a second of the matrix product."""
+    seconds: dict[str, float]
+    operations: dict[str, int]
+
+    def ratio(self, name: str) -> float:
+        """The time of a step over the time of its operations at the rate of the matrix product."""
+        return self.seconds[name] * self.rate / self.operations[name]
 
 
 def check_config() -> None:
@@ -38,51 +60,149 @@ def check_config() -> None:
         raise UserError(f"training steps need {CONFIG}: measure them in a clone of the project")
 
 
-def bench_steps(runs: int) -> None:
-    """Print the median seconds of a step of each model, on the device of the demo's config.
+def bench_steps(runs: int, options: Sequence[str] = ()) -> None:
+    """Print what a step of each model takes, on the CPU and on a GPU where there is one.
+
+    In float32, and in bfloat16 where the device has instructions for it.
 
     Args:
-        runs: steps of each, after one that is not counted.
+        runs: steps of each, in turns, after one that is not counted; the fastest is shown.
+        options: KEY VALUE words on top of the demo's config.
     """
-    print(f"\nTraining step, demo size ({IMAGES} images)")
-    images = torch.randint(0, 256, (IMAGES, 3, 128, 64)).float()
-    targets = torch.arange(IMAGES) // PER_PERSON
-    peer = None
-    for name, options in MODELS.items():
-        cfg = load_config(CONFIG, ["MODEL.HEADS.NUM_CLASSES", "80", *options])
-        model = build_model(cfg).train()
-        seconds = median_time(step_of(model, build_optimizer(cfg, model), images, targets), runs)
-        peer = peer or seconds
-        print(f"  {name:22}  {seconds:8.2f} s   {seconds / peer:6.2f} × fastreid AGW")
+    for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
+        for precision in [torch.float32] + [torch.bfloat16] * has_bfloat16(device):
+            steps, images = _steps(device, precision, options)
+            times = measured(steps, device, precision, runs)
+            _print(times, f"{str(precision).removeprefix('torch.')}, {device}, {images} images")
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether a device computes bfloat16 itself: emulated, a step takes a hundred times as long."""
+    if device != "cpu":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has = torch.cpu.get_capabilities()
+    return any(has.get(instructions, False) for instructions in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def measured(steps: dict[str, Step], device: str, precision: torch.dtype, runs: int) -> Times:
+    """The fastest step of each, the fastest product, and the operations of each step.
+
+    Steps and products take turns, for what else a machine does comes and goes. On the CPU, seconds are CPU
+    seconds of all threads, of products and steps alike: others who use the machine add nothing to them.
+    """
+    operations = {}
+    for name, step in steps.items():
+        with FlopCounterMode(display=False) as counter:
+            step()
+        operations[name] = counter.get_total_flops()
+    side = SIDES[device]
+    left, right = torch.randn(2, side, side, device=device, dtype=precision)
+
+    def product() -> None:
+        left @ right
+
+    products, seconds = [], {name: float("inf") for name in steps}
+    for _ in range(runs):
+        for name, step in steps.items():
+            products += [seconds_of(product, device) for _ in range(5)]
+            seconds[name] = min(seconds[name], seconds_of(step, device))
+    return Times(2 * side**3 / min(products), seconds, operations)
+
+
+def seconds_of(function: Step, device: str) -> float:
+    """CPU seconds of a call on the CPU, seconds of one on a GPU."""
+    if device == "cpu":
+        start = time.process_time()
+        function()
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    function()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _steps(device: str, precision: torch.dtype, options: Sequence[str]) -> tuple[dict[str, Step], int]:
+    """A step of each model by its name, and the number of raw images in each."""
+    steps: dict[str, Step] = {}
+    for name, words in MODELS.items():
+        torch.manual_seed(0)
+        words = ["MODEL.HEADS.NUM_CLASSES", "80", *options, *words, "MODEL.DEVICE", device]
+        cfg = load_config(CONFIG, words)
+        model, count = build_model(cfg).train(), cfg.SOLVER.IMS_PER_BATCH
+        images = torch.randint(0, 256, (count, 3, *cfg.INPUT.SIZE_TRAIN)).float().to(device)
+        targets = (torch.arange(count) // PER_PERSON).to(device)
+        steps[name] = step_of(model, build_optimizer(cfg, model), images, targets, precision)
+    steps[NETWORKS] = networks_of(model, images, targets, precision)  # of the last, the full method
+    return steps, count
 
 
 def step_of(
-    model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, targets: torch.Tensor
-) -> Callable[[], None]:
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    targets: Tensor,
+    precision: torch.dtype,
+) -> Step:
     """A function that takes one training step.
 
     Args:
-        images: N×3×H×W, 0–255.
+        model: ours or fastreid's own, in training.
+        images: N×3×H×W, 0–255, on the model's device.
         targets: N identities.
+        precision: float32, or bfloat16 for autocast.
     """
 
-    device = next(model.parameters()).device
-
     def step() -> None:
-        with EventStorage(0):
-            losses = model({"images": images.clone().to(device), "targets": targets.to(device)})
+        with EventStorage(0), _computing_in(precision, images.device):
+            losses = model({"images": images.clone(), "targets": targets})
         optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
+        torch.stack([loss.float() for loss in losses.values()]).sum().backward()
         optimizer.step()
 
     return step
 
 
-def median_time(function: Callable[[], object], runs: int) -> float:
-    """Median seconds of ``runs`` calls after one that is not counted."""
-    times = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+def networks_of(model: PrivacyStages, images: Tensor, targets: Tensor, precision: torch.dtype) -> Step:
+    """The networks of the full method, forward and backward as in a step, and nothing else.
+
+    No desensitizing, storing, erasing or losses, and no optimizer.
+
+    Args:
+        model: with an anonymizer that sees raw images alone, and a recovery decoder; in training.
+        images: N×3×H×W, 0–255, on the model's device.
+        targets: N identities.
+        precision: float32, or bfloat16 for autocast.
+    """
+    assert model.recovery is not None and model.recovery_discriminator is not None
+    x = to_unit(images)
+    d_y, d_x, both = model.anonymization_discriminator, model.recovery_discriminator, targets.repeat(2)
+
+    def step() -> None:
+        model.zero_grad()
+        with EventStorage(0), _computing_in(precision, images.device):
+            p = model.anonymizer(x)
+            r = model.recovery(p)
+            outputs = list(model.heads(model.backbone(torch.cat([x, p])), both).values())
+            for discriminator, condition, made in ((d_y, x, p), (d_x, p.detach(), r)):
+                with frozen(discriminator):
+                    outputs.append(discriminator(condition, made))
+                outputs += [discriminator(condition, x), discriminator(condition, made.detach())]
+        torch.stack([output.float().mean() for output in outputs]).sum().backward()
+
+    return step
+
+
+def _computing_in(precision: torch.dtype, device: torch.device):
+    return torch.autocast(device.type, precision) if precision is not torch.float32 else nullcontext()
+
+
+def _print(times: Times, setting: str) -> None:
+    print(f"\nTraining step, demo's models, {setting}; matrix product {times.rate / 1e9:,.0f} GFLOP/s")
+    peer = times.seconds[next(iter(MODELS))]
+    for name, seconds in times.seconds.items():
+        amount = f"{times.operations[name] / 1e9:8.1f} GFLOP"
+        ratio = f"{times.ratio(name):6.2f} × its operations at that rate"
+        print(
+            f"  {name:20} {seconds:8.3f} s {amount} {ratio} {seconds / peer:6.2f} × fastreid AGW", flush=True
+        )

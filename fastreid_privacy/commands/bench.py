@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         "bench",
         "Benchmarks, peers beside us in one run: ranking against fastreid's evaluator, a training step "
         "against plain AGW's, and protecting a collection against its stages alone. Ranking: the fastest of "
-        "several calls, larger galleries one call; steps: the median of several. To be read as ratios; "
+        "several calls, larger galleries one call; steps: the fastest of several. To be read as ratios; "
         "memory is the peak above what the inputs need.",
         "--parts market,steps --scale 0.3",
     )

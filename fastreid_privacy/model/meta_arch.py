@@ -27,6 +27,7 @@ from .anonymizer import build_anonymizer, second_input, seen
 from .attacker import TrainedAttacker
 from .classifiers import FASTREID_STD, scale_classifiers
 from .losses import adversarial_loss, center_loss, frozen, update_centers
+from .memory_layout import to_channels_last
 from .storage import ImageStorage
 from .supervision import Supervision
 
@@ -163,6 +164,7 @@ class PrivacyStages(ReidModel):
             self.supervision = Supervision(anonymizer)
         if center_weight:
             self.register_buffer("centers", torch.randn(center_shape))
+        to_channels_last(self)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

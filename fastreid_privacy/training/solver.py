@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from fastreid.config import CfgNode
@@ -11,6 +12,9 @@ from fastreid.solver.build import get_default_optimizer_params, maybe_add_gradie
 from torch import nn
 
 from ..model.parts import GAN_MODULES
+
+FUSED = ("Adam", "AdamW")
+"""Optimizers that step in one kernel for all weights of a group, instead of a dozen calls for each."""
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -39,9 +43,41 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
                 group["betas"] = tuple(solver.GAN_BETAS)
         same_options = merged.setdefault(tuple(sorted(group.items())), {**group, "params": []})
         same_options["params"].extend(parameters)
-    options = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV} if solver.OPT == "SGD" else {}
+    options: dict[str, Any] = {"fused": True} if solver.OPT in FUSED else {}
+    if solver.OPT == "SGD":
+        options = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}
     optimizer_type = maybe_add_gradient_clipping(cfg, getattr(torch.optim, solver.OPT))
-    return optimizer_type(list(merged.values()), lr=solver.BASE_LR, **options)
+    optimizer = optimizer_type(list(merged.values()), lr=solver.BASE_LR, **options)
+    _step_as_built(optimizer)
+    return optimizer
+
+
+def _step_as_built(optimizer: torch.optim.Optimizer) -> None:
+    """Let the optimizer step in its own way after it has loaded a state that another version wrote.
+
+    A saved state brings along whether its optimizer was fused, and moments as its weights lay in memory then.
+    A fused step reads the moments in the order of the weights, so that another layout would mix them up.
+    """
+
+    def keep_fused(optimizer: torch.optim.Optimizer, state: dict) -> dict:
+        ways = [{"fused": group["fused"]} for group in optimizer.param_groups if "fused" in group]
+        if len(ways) != len(state["param_groups"]):
+            return state  # it does not fit, which the optimizer tells
+        groups = [{**group, **way} for group, way in zip(state["param_groups"], ways, strict=True)]
+        return {**state, "param_groups": groups}
+
+    def lay_out(optimizer: torch.optim.Optimizer) -> None:
+        for weight, state in optimizer.state.items():
+            for name, value in state.items():
+                if (
+                    torch.is_tensor(value)
+                    and value.shape == weight.shape
+                    and value.stride() != weight.stride()
+                ):
+                    state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+
+    optimizer.register_load_state_dict_pre_hook(keep_fused)
+    optimizer.register_load_state_dict_post_hook(lay_out)
 
 
 def freeze_groups(optimizer: torch.optim.Optimizer, is_frozen: Callable[[], bool]) -> None:

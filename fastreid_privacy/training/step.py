@@ -83,6 +83,8 @@ class PrivacyStep(SimpleTrainer):
         # here, and not before backward, where the other processes would wait for this one's gradients
         self.stop_if_diverged(losses, total)
         self._write_metrics(losses, data_time)
+        # before the step: a fused optimizer would do it after gradients are clipped
+        self._scaler.unscale_(self.optimizer)
         self._scaler.step(self.optimizer)
         self._scaler.update()
 
