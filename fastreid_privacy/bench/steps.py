@@ -174,16 +174,18 @@ def networks_of(model: PrivacyStages, images: Tensor, targets: Tensor, precision
         targets: N identities.
         precision: float32, or bfloat16 for autocast.
     """
-    assert model.recovery is not None and model.recovery_discriminator is not None
-    x = to_unit(images)
-    d_y, d_x, both = model.anonymization_discriminator, model.recovery_discriminator, targets.repeat(2)
+    x, both = to_unit(images), targets.repeat(2)
+    recovery, d_y, d_x = model.recovery, model.anonymization_discriminator, model.recovery_discriminator
+    backbone, heads = model.backbone, model.heads
+    assert recovery is not None and d_x is not None
+    assert isinstance(backbone, nn.Module) and isinstance(heads, nn.Module)  # fastreid's
 
     def step() -> None:
         model.zero_grad()
         with EventStorage(0), _computing_in(precision, images.device):
             p = model.anonymizer(x)
-            r = model.recovery(p)
-            outputs = list(model.heads(model.backbone(torch.cat([x, p])), both).values())
+            r = recovery(p)
+            outputs = list(heads(backbone(torch.cat([x, p])), both).values())
             for discriminator, condition, made in ((d_y, x, p), (d_x, p.detach(), r)):
                 with frozen(discriminator):
                     outputs.append(discriminator(condition, made))
