@@ -31,7 +31,8 @@ The house, from the ground up. Imports run one way, down; ``tests/test_house.py`
     commands        every command line: fastreid-privacy, and tools/
 
 The way of one image: data → desensitize → supervision → anonymizer (networks) → storage → recovery (networks)
-→ Re-ID (fastreid) → losses, wired in ``model.meta_arch``; then evaluation, results and report.
+→ Re-ID (fastreid) → losses, wired in ``model.meta_arch`` and ``model.image_stages``; then evaluation,
+results and report.
 
 Importing the package first makes fastreid run (``compat``), then registers the data sets and the
 meta-architectures with fastreid; a fastreid script of your own needs nothing else. ``evaluation`` is loaded

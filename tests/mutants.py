@@ -21,8 +21,11 @@ WORK = ROOT / "output" / "mutants"
 # which of their tests call a function.
 TESTS = {
     "model.anonymizer": "noise_input",
+    "model.attacker": "attacker",
     "model.classifiers": "meta_arch",
+    "model.image_stages": "meta_arch noise_input placing",
     "model.losses": "losses",
+    "model.memory_layout": "memory_layout",
     "model.meta_arch": "meta_arch without_recovery attacker",
     "model.parts": "custody interoperability meta_arch",
     "model.storage": "image_storage",

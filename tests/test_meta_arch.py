@@ -18,8 +18,8 @@ from fastreid.utils.events import EventStorage
 from fastreid_privacy.config import load_config, parse_config
 from fastreid_privacy.core.images import to_unit
 from fastreid_privacy.model.classifiers import scale_classifiers
+from fastreid_privacy.model.image_stages import path_seeds
 from fastreid_privacy.model.losses import adversarial_loss
-from fastreid_privacy.model.meta_arch import path_seeds
 from fastreid_privacy.model.parts import GAN_MODULES
 from fastreid_privacy.training.processes import unwrap
 from fastreid_privacy.training.solver import build_optimizer

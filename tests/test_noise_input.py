@@ -33,7 +33,7 @@ from fastreid_privacy.core.images import quantize, to_levels, to_unit
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.model.anonymizer import second_input
-from fastreid_privacy.model.meta_arch import path_seeds
+from fastreid_privacy.model.image_stages import path_seeds
 from fastreid_privacy.networks import GENERATOR_REGISTRY
 from fastreid_privacy.reproduce.plan import Run
 from fastreid_privacy.reproduce.reproduction import Reproduction

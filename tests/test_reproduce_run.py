@@ -25,7 +25,7 @@ from fastreid_privacy.commands.reproduce import main as run
 from fastreid_privacy.config import parse_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import evaluate_retrieval
-from fastreid_privacy.model.meta_arch import path_seeds
+from fastreid_privacy.model.image_stages import path_seeds
 from fastreid_privacy.reproduce import runs
 from fastreid_privacy.reproduce.raw_agw import evaluate_raw_agw, put_in_reid
 from fastreid_privacy.training.trainer import PrivacyTrainer

@@ -16,7 +16,7 @@ from ..core.errors import UserError
 from ..core.images import quantize
 from ..core.pictures import read_picture, resize
 from ..desensitize import Desensitizer
-from ..model.meta_arch import path_seeds
+from ..model.image_stages import path_seeds
 from .subjects import Subject
 
 BATCH = 64

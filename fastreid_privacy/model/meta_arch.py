@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,13 @@ from fastreid.modeling.meta_arch.mgn import MGN
 from torch import Tensor, nn
 from torchvision.transforms import RandomErasing
 
-from ..core.images import quantize, to_levels, to_unit
-from ..core.placing import placed
+from ..core.images import to_unit
 from ..desensitize import Desensitizer
 from ..networks import build_discriminator, build_generator
-from .anonymizer import build_anonymizer, second_input, seen
+from .anonymizer import build_anonymizer, second_input
 from .attacker import TrainedAttacker
 from .classifiers import FASTREID_STD, scale_classifiers
+from .image_stages import ImageStages
 from .losses import adversarial_loss, center_loss, frozen, update_centers
 from .memory_layout import to_channels_last
 from .storage import ImageStorage
@@ -52,14 +51,6 @@ else:
     ReidModel = nn.Module
 
 
-def path_seeds(paths: Sequence[str]) -> Tensor:
-    """One seed per image from its file name, so that noise in an evaluation depends on nothing else: N.
-
-    No secret: who knows the name can subtract the noise. Files to give out are noised with a secret key.
-    """
-    return torch.tensor([zlib.crc32(path.replace("\\", "/").rsplit("/", 1)[-1].encode()) for path in paths])
-
-
 def _discrimination(discriminator: nn.Module, condition: Tensor, real: Tensor, generated: Tensor) -> Tensor:
     """The discriminator's side of eqs. 1 and 4: the mean of its losses on real and on generated images."""
     return (
@@ -68,7 +59,7 @@ def _discrimination(discriminator: nn.Module, condition: Tensor, real: Tensor, g
     ) / 2
 
 
-class PrivacyStages(ReidModel):
+class PrivacyStages(ImageStages, ReidModel):
     """Desensitize → supervision → anonymize → store → recover → Re-ID, before a fastreid meta-architecture.
 
     In training, ``forward(batch)`` returns one dict of losses, whose sum gives every network exactly its own
@@ -110,9 +101,7 @@ class PrivacyStages(ReidModel):
     mixed_precision = False
     """Whether training passes run under bfloat16 autocast; the training step sets it."""
 
-    anonymizer: nn.Module
     anonymization_discriminator: nn.Module
-    recovery: nn.Module | None
     recovery_discriminator: nn.Module | None
     attacker: TrainedAttacker | None
     supervision: Supervision | None
@@ -199,67 +188,6 @@ class PrivacyStages(ReidModel):
                 arguments["attacker"] = TrainedAttacker(decoder, privacy.ATTACKER.WEIGHT)
         return arguments
 
-    # -- images in, images out: N×3×H×W, RGB, 0–255 ----------------------------------------------------------
-
-    def desensitize(
-        self, images: Tensor, seeds: Tensor | None = None, people: Tensor | None = None
-    ) -> Tensor:
-        """The conventionally desensitized images, as stored; for ``people`` see :class:`Desensitizer`."""
-        return self.storage(self.desensitizer(images, seeds, people)).detach()
-
-    def _desensitized_as_placed(self, batch: dict) -> Tensor:
-        """The whole images of a batch, desensitized, then padded, cut and mirrored, as stored."""
-        whole = batch["whole"].to(self.device, torch.float32)
-        desensitized = self.desensitizer(whole, people=batch["targets"])
-        return self.storage(placed(desensitized, batch["places"], *self.padding)).detach()
-
-    def seen(self, images: Tensor, desensitized: Tensor | None) -> Tensor:
-        """What G_X sees of raw images, and of the same ones desensitized: see :func:`.anonymizer.seen`."""
-        if not self.sees_desensitized:
-            return seen(images, None)
-        if desensitized is None:
-            raise ValueError("this model's anonymizer sees desensitized images beside the raw ones")
-        return seen(images, desensitized)
-
-    def protect(self, images: Tensor, desensitized: Tensor | None = None) -> Tensor:
-        """The anonymizer's output, as stored (p̂); differentiable.
-
-        Args:
-            images: raw.
-            desensitized: of :meth:`desensitize`, with the noise that G_X sees; needed where it sees any.
-
-        Raises:
-            ValueError: It is needed and missing.
-        """
-        return self.storage(to_levels(self.anonymizer(self.seen(images, desensitized)).float()))
-
-    def protected(self, images: Tensor, seeds: Tensor) -> Tensor:
-        """What is stored of raw images where the model is used: the PI domain.
-
-        Args:
-            images: raw.
-            seeds: N whole numbers, on which alone noise depends.
-
-        Raises:
-            ValueError: for a model without protection.
-        """
-        if self.protection == "none":
-            raise ValueError("this model was built without protection")
-        if self.protection == "learned" and not self.sees_desensitized:
-            return self.protect(images)
-        desensitized = self.desensitize(images, seeds)
-        return self.protect(images, desensitized) if self.protection == "learned" else desensitized
-
-    def recover(self, protected: Tensor) -> Tensor:
-        """The recovery decoder's output for stored protected images, not rounded; differentiable.
-
-        Raises:
-            ValueError: for a model without a recovery decoder.
-        """
-        if self.recovery is None:
-            raise ValueError("this model was built without a recovery decoder")
-        return to_levels(self.recovery(to_unit(protected)).float())
-
     # -- training --------------------------------------------------------------------------------------------
 
     def forward(self, batch: dict | Tensor) -> Any:
@@ -279,7 +207,7 @@ class PrivacyStages(ReidModel):
             if self.protection == "none":
                 return self.reid_losses([images], targets)
             desensitized = (
-                self._desensitized_as_placed(batch)
+                self.desensitize_placed(batch)
                 if "whole" in batch
                 else self.desensitize(images, people=targets)
             )
@@ -363,11 +291,6 @@ class PrivacyStages(ReidModel):
 
     # -- evaluation ------------------------------------------------------------------------------------------
 
-    @property
-    def same_images(self) -> dict[str, str]:
-        """Domain → the domain whose images it shares: Base protects by desensitizing."""
-        return {"PI": "DI"} if self.protection == "conventional" else {}
-
     @torch.no_grad()
     def extract_domains(self, batch: dict, flip: bool = False) -> dict[str, dict]:
         """Images of every domain that the model has, as stored, and their Re-ID features.
@@ -388,19 +311,6 @@ class PrivacyStages(ReidModel):
         }
         features.update({domain: features[other] for domain, other in same.items()})
         return {"images": images, "features": features, "same_images": same}
-
-    @torch.no_grad()
-    def domain_images(self, batch: dict) -> dict[str, Tensor]:
-        """The images of :meth:`extract_domains` alone."""
-        raw = batch["images"].to(self.device, torch.float32)
-        seeds = path_seeds(batch["img_paths"])
-        images = {"OI": raw, "DI": self.desensitize(raw, seeds, batch.get("targets"))}
-        if self.protection == "learned":
-            images["PI"] = self.protect(raw, images["DI"])
-            if self.recovery is not None:
-                images["RI"] = quantize(self.recover(images["PI"]))  # a recovered image is kept in 8 bits
-        images.update({domain: images[other] for domain, other in self.same_images.items()})
-        return images
 
     def reid_features(self, images: Tensor, flip: bool = False) -> Tensor:
         """N×D float32 features for retrieval of N×3×H×W images, 0–255.

@@ -17,7 +17,8 @@ from ..checkpoints.reading import read_trained
 from ..checkpoints.rebuilding import rebuild
 from ..config import changed, image_device
 from ..core.errors import UserError
-from ..model.meta_arch import PrivacyStages, path_seeds
+from ..model.image_stages import path_seeds
+from ..model.meta_arch import PrivacyStages
 from ..model.parts import NOT_REID
 
 

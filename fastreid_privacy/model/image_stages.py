@@ -1,0 +1,133 @@
+"""The ways of images through the method: raw to desensitized, protected and recovered ones, as stored."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..core.images import quantize, to_levels, to_unit
+from ..core.placing import placed
+from ..desensitize import Desensitizer
+from .anonymizer import seen
+from .storage import ImageStorage
+
+
+def path_seeds(paths: Sequence[str]) -> Tensor:
+    """One seed per image from its file name, so that noise in an evaluation depends on nothing else: N.
+
+    No secret: who knows the name can subtract the noise. Files to give out are noised with a secret key.
+    """
+    return torch.tensor([zlib.crc32(path.replace("\\", "/").rsplit("/", 1)[-1].encode()) for path in paths])
+
+
+class ImageStages(nn.Module):
+    """Images in, images out: N×3×H×W, RGB, 0–255. Whoever inherits it builds the parts.
+
+    Attributes:
+        device: where the networks are.
+        desensitizer: the conventional operator y.
+        storage: what a stored image keeps.
+        protection: "none", "conventional" or "learned": what the PI domain is.
+        padding: pixels and mode of the padding before the crop, where batches carry whole images.
+        sees_desensitized: whether G_X sees the desensitized images beside the raw ones, six channels.
+        anonymizer: G_X, images in [−1, 1] to the same; only where protection is learned.
+        recovery: G_Y, likewise; None without recovery.
+    """
+
+    device: torch.device
+    desensitizer: Desensitizer
+    storage: ImageStorage
+    protection: str
+    padding: tuple[int, str]
+    sees_desensitized: bool
+    anonymizer: nn.Module
+    recovery: nn.Module | None
+
+    def desensitize(
+        self, images: Tensor, seeds: Tensor | None = None, people: Tensor | None = None
+    ) -> Tensor:
+        """The conventionally desensitized images, as stored; for ``people`` see :class:`Desensitizer`."""
+        return self.storage(self.desensitizer(images, seeds, people)).detach()
+
+    def desensitize_placed(self, batch: dict) -> Tensor:
+        """The whole images of a batch, desensitized, then padded, cut and mirrored, as stored."""
+        whole = batch["whole"].to(self.device, torch.float32)
+        desensitized = self.desensitizer(whole, people=batch["targets"])
+        return self.storage(placed(desensitized, batch["places"], *self.padding)).detach()
+
+    def seen(self, images: Tensor, desensitized: Tensor | None) -> Tensor:
+        """What G_X sees of raw images, and of the same ones desensitized: see :func:`.anonymizer.seen`."""
+        if not self.sees_desensitized:
+            return seen(images, None)
+        if desensitized is None:
+            raise ValueError("this model's anonymizer sees desensitized images beside the raw ones")
+        return seen(images, desensitized)
+
+    def protect(self, images: Tensor, desensitized: Tensor | None = None) -> Tensor:
+        """The anonymizer's output, as stored (p̂); differentiable.
+
+        Args:
+            images: raw.
+            desensitized: of :meth:`desensitize`, with the noise that G_X sees; needed where it sees any.
+
+        Raises:
+            ValueError: It is needed and missing.
+        """
+        return self.storage(to_levels(self.anonymizer(self.seen(images, desensitized)).float()))
+
+    def protected(self, images: Tensor, seeds: Tensor) -> Tensor:
+        """What is stored of raw images where the model is used: the PI domain.
+
+        Args:
+            images: raw.
+            seeds: N whole numbers, on which alone noise depends.
+
+        Raises:
+            ValueError: for a model without protection.
+        """
+        if self.protection == "none":
+            raise ValueError("this model was built without protection")
+        if self.protection == "learned" and not self.sees_desensitized:
+            return self.protect(images)
+        desensitized = self.desensitize(images, seeds)
+        return self.protect(images, desensitized) if self.protection == "learned" else desensitized
+
+    def recover(self, protected: Tensor) -> Tensor:
+        """The recovery decoder's output for stored protected images, not rounded; differentiable.
+
+        Raises:
+            ValueError: for a model without a recovery decoder.
+        """
+        if self.recovery is None:
+            raise ValueError("this model was built without a recovery decoder")
+        return to_levels(self.recovery(to_unit(protected)).float())
+
+    @property
+    def same_images(self) -> dict[str, str]:
+        """Domain → the domain whose images it shares: Base protects by desensitizing."""
+        return {"PI": "DI"} if self.protection == "conventional" else {}
+
+    @torch.no_grad()
+    def domain_images(self, batch: dict) -> dict[str, Tensor]:
+        """Images of every domain that the model has, as stored.
+
+        Args:
+            batch: fastreid's: images N×3×H×W 0–255, img_paths (which seed the noise), and targets, the
+                people, for a desensitizer that depends on them.
+
+        Returns:
+            {domain: N×3×H×W, 0–255}: OI, DI, PI (not for the upper bound) and RI (learned protection with
+            recovery only).
+        """
+        raw = batch["images"].to(self.device, torch.float32)
+        seeds = path_seeds(batch["img_paths"])
+        images = {"OI": raw, "DI": self.desensitize(raw, seeds, batch.get("targets"))}
+        if self.protection == "learned":
+            images["PI"] = self.protect(raw, images["DI"])
+            if self.recovery is not None:
+                images["RI"] = quantize(self.recover(images["PI"]))  # a recovered image is kept in 8 bits
+        images.update({domain: images[other] for domain, other in self.same_images.items()})
+        return images
