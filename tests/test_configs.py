@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fastreid_privacy.compare.methods import read_methods
+from fastreid_privacy.compare.training import Plan, configs
 from fastreid_privacy.config import RUN_KEYS, comparable, flat_keys, load_config, parse_config
 from fastreid_privacy.core.errors import UserError
 
@@ -65,6 +67,27 @@ def test_the_attacker_is_all_that_is_added_to_the_method_without_recovery(folder
     assert comparable(without) == comparable(against)
     differing = {key for key, value in flat_keys(without).items() if flat_keys(against)[key] != value}
     assert differing == {"PRIVACY.ATTACKER.WEIGHT", "OUTPUT_DIR"} and against.PRIVACY.ATTACKER.WEIGHT > 0
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "compare").glob("*.yml")), ids=lambda file: file.stem)
+def test_shipped_comparisons_are_of_methods_alone(file, tmp_path):
+    """Every method loads, and differs from the reference in method keys only."""
+    given = read_methods(file)
+    found = configs(Plan(given.data, tmp_path, 0.7, 0, "cpu"), given.methods)
+    assert set(found) == {method.name for method in given.methods} and given.reference in found
+    shared = comparable(found[given.reference])
+    assert [name for name, cfg in found.items() if comparable(cfg) != shared] == []
+
+
+def test_the_sweep_of_the_attacker_is_of_its_weight_alone(tmp_path):
+    given = read_methods(CONFIGS / "compare" / "attacker.yml")
+    found = configs(Plan(given.data, tmp_path, 0.7, 0, "cpu"), given.methods)
+    sweep = [cfg for name, cfg in found.items() if name.startswith("attacker_")]
+    assert [cfg.PRIVACY.ATTACKER.WEIGHT for cfg in sweep] == [10.0, 100.0, 1000.0]
+    for cfg in sweep:
+        keys = flat_keys(cfg)
+        others = flat_keys(found["learned_without_recovery"])
+        assert {key for key in keys if keys[key] != others[key]} == {"PRIVACY.ATTACKER.WEIGHT", "OUTPUT_DIR"}
 
 
 @pytest.mark.parametrize(
