@@ -15,6 +15,9 @@ Where templates are sealed, line 1 has ``search``, the fingerprints of the keys 
 that of the Re-ID model. A file's line has ``template`` and ``template_sha256`` where the template lies beside
 it, or ``template_carried``, where in the file it is.
 
+Where the guard held each image to the thresholds, line 1 has ``guard``, both, and a file's line ``kept``: the
+share of the anonymizer's image that is in it, 0 to 1; of a video a list, one for each of its boxes.
+
 Neither raw pixels nor hashes of raw files are in it: a hash would tell who holds a raw image that it is in
 the collection.
 
@@ -43,6 +46,7 @@ TEMPLATE = ".template"  # likewise of a sealed template
 BESIDE = {"sealed": SEALED, "template": TEMPLATE}  # by the word for it in a file's line
 FORMAT = "fastreid_privacy collection"
 SUM = "sum"  # of a journal's line
+KEPT = "kept"  # of a file's line: the share of the anonymizer's image that the guard left
 PARTS = ("train", "query", "gallery")  # of a data set
 
 
@@ -142,6 +146,10 @@ def _check(record: dict) -> None:
         raise ValueError(f"the line of {record['path']} has a size of {sides[0]} × {sides[1]}")
     if "fitted" in record and not isinstance(record["fitted"]["psnr"], int | float | None):
         raise ValueError(f"the line of {record['path']} has the PSNR {record['fitted']['psnr']!r}")
+    shares = record.get(KEPT, [])
+    for share in shares if isinstance(shares, list) else [shares]:
+        if type(share) not in (int, float) or not 0 <= share <= 1:
+            raise ValueError(f"the line of {record['path']} has the share {share!r} of an image")
     for part, *label in record.get("labels", ()):
         kinds = (int, str) if part == "train" else (int,)  # evaluation reckons with numbers
         known = all(type(value) in kinds and (type(value) is str or abs(value) < 2**63) for value in label)

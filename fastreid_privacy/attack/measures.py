@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ..core.errors import UserError
 from ..evaluation.image_quality import ImageQuality
 from ..evaluation.query_ranks import summarize
 from ..evaluation.ranking import RankingOptions, rank
+from ..evaluation.similarity import SimilarityTo
 from .observers import Observer
 from .subjects import Subject, Subjects
 from .views import View, batches
@@ -131,13 +131,8 @@ def shining_through(view: View, raw: View, subjects: Sequence[Subject]) -> np.nd
     SSIM of what is left of both when each pixel loses the mean of its surroundings, 9×9. Its constants are
     those of a tenth of the value range, which such patterns have; else flat images would look alike.
     """
-    values = [
-        structural_similarity_index_measure(
-            _fine(view(some)), _fine(raw(some)), data_range=FINE_RANGE, reduction="none"
-        )
-        for some in batches(subjects)
-    ]
-    return torch.cat(values).numpy()  # type: ignore[arg-type]
+    values = [SimilarityTo(_fine(raw(some)), FINE_RANGE)(_fine(view(some))) for some in batches(subjects)]
+    return torch.cat(values).numpy()
 
 
 def exposure(values: np.ndarray) -> dict[str, float]:

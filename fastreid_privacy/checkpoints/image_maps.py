@@ -32,6 +32,7 @@ from ..desensitize import Desensitizer
 from ..desensitize.noise_stream import KEY_BITS
 from ..model.anonymizer import channels_seen, second_input, seen
 from ..model.storage import ImageStorage
+from ..model.verdict import Constraint, constraint_of
 from .fingerprints import anonymizer_fingerprint
 from .onnx_export import image_graph
 from .onnx_runtime import OnnxNetwork, read_graph
@@ -56,6 +57,8 @@ class ImageMap(nn.Module):
         fingerprint: of the anonymizer that this is, or whose images it recovers
             (:func:`anonymizer_fingerprint`).
         trained_on: names of the data sets that the network learned from.
+        constraint: what a trained anonymizer's images are held against; None: there is no such thing, or it
+            is not known.
         private: whether the network met the privacy constraint at its last check; None where that is not
             known, or there is no network.
         precision: "float32", "bfloat16" or "float16": what the network's convolutions compute in; all else is
@@ -73,6 +76,7 @@ class ImageMap(nn.Module):
         size: tuple[int, int] | None,
         *,
         beside: Desensitizer | None = None,
+        constraint: Constraint | None = None,
         fingerprint: str = "",
         trained_on: tuple[str, ...] = (),
         private: bool | None = None,
@@ -82,7 +86,7 @@ class ImageMap(nn.Module):
         if (network is None) == (operator is None):
             raise ValueError("an ImageMap has either a network or an operator")
         self.network, self.operator, self.storage, self.size = network, operator, storage, size
-        self.beside, self.private = beside, private
+        self.beside, self.constraint, self.private = beside, constraint, private
         self.fingerprint, self.trained_on, self.precision = fingerprint, trained_on, precision
         self.runtime = "onnx" if isinstance(network, OnnxNetwork) else "torch"
         self.requires_grad_(False).eval()
@@ -154,8 +158,42 @@ class ImageMap(nn.Module):
         """
         if self.operator is not None:
             return self.operator(images, seeds, people).float()
+        desensitized = None if self.beside is None else self._desensitized(self.beside, images, seeds, people)
+        return self._of_network(images, desensitized)
+
+    @torch.no_grad()
+    def levels_and_desensitized(
+        self,
+        images: Tensor,
+        desensitizer: Desensitizer,
+        seeds: Sequence[int] | Tensor | None = None,
+        people: Sequence[int] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """What a trained anonymizer makes of images, and the same images desensitized.
+
+        Args:
+            images: as of :meth:`levels`.
+            desensitizer: the operator that the anonymizer was trained with.
+            seeds, people: as of :meth:`levels`.
+
+        Returns:
+            As of :meth:`levels`; and the desensitized images as stored, the very ones that the network saw
+            where it sees them.
+        """
+        desensitized = self._desensitized(desensitizer, images, seeds, people)
+        return self._of_network(images, None if self.beside is None else desensitized), desensitized
+
+    def _desensitized(
+        self,
+        desensitizer: Desensitizer,
+        images: Tensor,
+        seeds: Sequence[int] | Tensor | None,
+        people: Sequence[int] | None,
+    ) -> Tensor:
+        return self.storage(desensitizer(images, seeds, people))
+
+    def _of_network(self, images: Tensor, desensitized: Tensor | None) -> Tensor:
         assert self.network is not None
-        desensitized = None if self.beside is None else self.storage(self.beside(images, seeds))
         half = self.precision != "float32"
         with torch.autocast(images.device.type, getattr(torch, self.precision), enabled=half):
             mapped = self.network(seen(images, desensitized))
@@ -332,6 +370,7 @@ def _map_of_network(
         ImageStorage(cfg.PRIVACY.STORAGE if wanted.part == "anonymizer" else "png"),
         tuple(cfg.INPUT.SIZE_TEST),
         beside=beside,
+        constraint=constraint_of(cfg) if wanted.part == "anonymizer" else None,
         fingerprint=fingerprint,
         trained_on=tuple(cfg.DATASETS.NAMES),
         private=private,

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hmac
 import threading
 from collections.abc import Callable, Sequence
-from typing import overload
+from typing import Generic, TypeVar, overload
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.images import to_pictures
 from .pipeline import Room
 
+Mapped = TypeVar("Mapped")
 
-class BatchMapper:
-    """An image map over lists of pictures.
+
+class Batches(Generic[Mapped]):
+    """Something that is made of each picture of a list by an image map; :meth:`made` says what.
 
     The network always gets as many images as a batch has, so that a picture's bytes do not depend on how many
     others come with it.
@@ -35,16 +38,16 @@ class BatchMapper:
     @overload
     def __call__(
         self, pictures: Sequence[np.ndarray], people: Sequence[int | None] | None = None
-    ) -> Sequence[np.ndarray]: ...
+    ) -> Sequence[Mapped]: ...
 
     @overload
     def __call__(
         self, pictures: Sequence[np.ndarray | None], people: Sequence[int | None] | None = None
-    ) -> Sequence[np.ndarray | None]: ...
+    ) -> Sequence[Mapped | None]: ...
 
     def __call__(
         self, pictures: Sequence[np.ndarray | None], people: Sequence[int | None] | None = None
-    ) -> Sequence[np.ndarray | None]:
+    ) -> Sequence[Mapped | None]:
         """Map a batch.
 
         Args:
@@ -53,7 +56,7 @@ class BatchMapper:
             people: who is shown in each picture, for an operator that depends on it.
 
         Returns:
-            As many of the same kind and size, None for None.
+            As many, None for None.
 
         Raises:
             UserError: as of :meth:`ImageMap.levels`.
@@ -65,7 +68,7 @@ class BatchMapper:
                 for picture, person in zip(pictures, people, strict=True)
             ]
         if all(picture is None for picture in pictures):
-            return list(pictures)
+            return [None] * len(pictures)
         batch = np.zeros((self.batch_size, *self.image_map.size, 3), np.uint8)
         for index, picture in enumerate(pictures):
             if picture is not None:
@@ -74,16 +77,27 @@ class BatchMapper:
         mapped = self._map(batch, filled)
         return [None if picture is None else image for picture, image in zip(pictures, mapped, strict=False)]
 
-    def _map_alone(self, picture: np.ndarray, person: int | None) -> np.ndarray:
+    def _map_alone(self, picture: np.ndarray, person: int | None) -> Mapped:
         with self.room.taken(picture.shape[0] * picture.shape[1]):
             return self._map(picture[None], [person])[0]
 
-    def _map(self, batch: np.ndarray, people: Sequence[int | None]) -> np.ndarray:
-        """N×H×W×3 uint8 to the same; a place without a person has no picture, or an operator of no need."""
+    def _map(self, batch: np.ndarray, people: Sequence[int | None]) -> Sequence[Mapped]:
+        """N×H×W×3 uint8; a place without a person has no picture, or an operator of no need."""
         device = next((weights.device for weights in self.image_map.parameters()), torch.device("cpu"))
         images = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
         told = [person or 0 for person in people] if any(person is not None for person in people) else None
-        return to_pictures(self.image_map.levels(images, self._seeds(batch), told))
+        return self.made(images, self._seeds(batch), told)
+
+    def made(
+        self, images: Tensor, seeds: Sequence[int] | None, people: Sequence[int] | None
+    ) -> Sequence[Mapped]:
+        """What is made of each image.
+
+        Args:
+            images: float32 N×3×H×W, RGB 0–255, on the network's device; black where there is no picture.
+            seeds, people: as of :meth:`ImageMap.levels`.
+        """
+        raise NotImplementedError
 
     def _seeds(self, batch: np.ndarray) -> list[int] | None:
         """Of the noise of each picture: a keyed hash, all its 256 bits, of the picture's size and pixels."""
@@ -94,3 +108,12 @@ class BatchMapper:
         pictures = [repr(image.shape).encode() + np.ascontiguousarray(image).tobytes() for image in batch]
         digests = [hmac.digest(self.key, picture, "sha256") for picture in pictures]
         return [int.from_bytes(digest, "little") for digest in digests]
+
+
+class BatchMapper(Batches[np.ndarray]):
+    """An image map over lists of pictures: to pictures of the same size."""
+
+    def made(
+        self, images: Tensor, seeds: Sequence[int] | None, people: Sequence[int] | None
+    ) -> Sequence[np.ndarray]:
+        return list(to_pictures(self.image_map.levels(images, seeds, people)))

@@ -8,8 +8,6 @@ from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
 from ..core.files import check_length, read_regular, write_private
@@ -19,12 +17,13 @@ from ..core.projects import about_projects
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
 from ..keys.envelope import Original
-from ..manifest import SEALED, TEMPLATE, Manifest
+from ..manifest import KEPT, SEALED, TEMPLATE, Manifest
 from ..model.storage import ImageStorage
-from .batch_mapper import BatchMapper
 from .carrying import BESIDE, same_but_for_the_carried, with_carried, write_beside
 from .describing import Describer
 from .floor import check_changed
+from .guard import Guard
+from .protecting import Protected, ProtectingBatches
 from .run import Job, Loaded, Work, run
 from .source import Source, check_apart, targets
 from .stamps import stamper
@@ -50,6 +49,8 @@ class ProtectionOptions:
         carry: where what is sealed goes, one of :data:`fastreid_privacy.collection.carrying.WAYS`.
         fit: encode an original anew that does not fit there; else it is written beside.
         renew: protect raw files that were replaced since anew, and replace what was written of them.
+        guard: holds each image of a trained anonymizer to the thresholds, and counts what that did; None: its
+            images are stored as they are. Conventional operators have none.
     """
 
     method: str = "learned"
@@ -61,6 +62,7 @@ class ProtectionOptions:
     carry: str = BESIDE
     fit: bool = False
     renew: bool = False
+    guard: Guard | None = None
 
 
 class Protection(NamedTuple):
@@ -112,10 +114,13 @@ def protect_collection(
             about["labels"] = source.labels[job.name]
         seen = search.prepare(pixels) if search else None
         pixels = resize(pixels, image_map.size) if image_map.size else pixels
-        person = source.person(job.name) if image_map.needs_people else None
+        person = source.person(job.name) if mapper.needs_people else None
         return Loaded(pixels, about, content if seal else b"", person, seen)
 
-    def finish(job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
+    def finish(job: Job, loaded: Loaded, protected: Protected) -> bytes:
+        mapped = protected.picture
+        if protected.kept is not None:
+            loaded.about[KEPT] = protected.kept
         check_changed(loaded.pixels, mapped, conventional=conventional)
         original = Original(job.name, loaded.content) if seal else None
         carried = with_carried(
@@ -126,10 +131,10 @@ def protect_collection(
             loaded.about.update(write_beside(output, job.path, word, closed))
         return carried.content
 
-    mapper = BatchMapper(
-        image_map, options.batch_size, (lambda: _noise_key(output)) if image_map.is_random else None
+    mapper = ProtectingBatches(
+        image_map, options.batch_size, lambda: _noise_key(output), storage, options.guard
     )
-    header = {**protection_header(image_map, options, storage.name), **source.dataset}
+    header = {**protection_header(mapper, options, storage.name), **source.dataset}
     work = Work(
         header,
         load,
@@ -155,16 +160,16 @@ def protect_collection(
     return Protection(done, {job.name: done.failed[job.path] for job in jobs if job.path in done.failed})
 
 
-def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: str) -> dict:
+def protection_header(mapper: ProtectingBatches, options: ProtectionOptions, storage: str) -> dict:
     """What protected files of every kind depend on, for the first line of their manifest.
 
     Args:
-        image_map: the anonymizer.
+        mapper: the anonymizer, over batches.
         options: how.
         storage: "png", "jpegNN", or a video's codec and quality.
     """
-    search = options.search
-    header = {
+    image_map, search = mapper.image_map, options.search
+    header: dict = {
         "version": __version__,
         "method": options.method,
         "anonymizer": image_map.fingerprint,
@@ -184,7 +189,9 @@ def protection_header(image_map: ImageMap, options: ProtectionOptions, storage: 
     }
     if image_map.private is False:
         header |= word_of(image_map.private)
-    if image_map.is_random:
+    if options.guard is not None:
+        header["guard"] = {"psnr": mapper.thresholds.psnr, "ssim": mapper.thresholds.ssim}
+    if mapper.is_random:
         header["noise"] = STREAM  # what an older version began has other noise, and is not continued
     return header
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import eq
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -25,6 +26,7 @@ REPLACED = (
     "its raw file was replaced since it was protected (size or time differ); --renew protects it anew, and "
     "replaces what was written"
 )
+Mapped = TypeVar("Mapped")
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,17 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Generic[Mapped]):
     """What is done with the files of a collection.
 
     Attributes:
         header: what files are made by; a run continues only what has the same.
         load: reads a job; raises UserError with the reason, without the path.
         map_batch: the pictures of a whole batch, in its order, None where there is none, and the person in
-            each, None where not told, to as many pictures.
-        describe: gives all that was loaded of a batch its templates; None: there are none.
-        finish: a job, what was loaded and its mapped picture to the content of the file; may add to
+            each, None where not told, to as many pictures, or whatever else is made of them.
+        finish: a job, what was loaded and what was made of its picture to the content of the file; may add to
             ``about``.
+        describe: gives all that was loaded of a batch its templates; None: there are none.
         stamp: tells whether a job's source was replaced since; None: sources are not looked at.
         repeatable: whether the same source gives the same bytes again, so that one of another time can be
             compared.
@@ -84,8 +86,8 @@ class Work:
 
     header: dict
     load: Callable[[Job], Loaded]
-    map_batch: Callable[[Sequence[np.ndarray | None], Sequence[int | None]], Sequence[np.ndarray | None]]
-    finish: Callable[[Job, Loaded, np.ndarray], bytes]
+    map_batch: Callable[[Sequence[np.ndarray | None], Sequence[int | None]], Sequence[Mapped | None]]
+    finish: Callable[[Job, Loaded, Mapped], bytes]
     describe: Callable[[Sequence[Loaded]], None] | None = None
     stamp: Stamper | None = None
     repeatable: bool = True
@@ -94,7 +96,13 @@ class Work:
 
 
 def run(
-    jobs: Sequence[Job], output: Path, work: Work, *, batch_size: int, workers: int | None, describe: str
+    jobs: Sequence[Job],
+    output: Path,
+    work: Work[Mapped],
+    *,
+    batch_size: int,
+    workers: int | None,
+    describe: str,
 ) -> Manifest:
     """Make every file that is not there yet, and the manifest.
 
@@ -187,8 +195,8 @@ def _load(job: Job, work: Work) -> Loaded | str:
 def _finish(
     job: Job,
     loaded: Loaded | str,
-    mapped: np.ndarray | None,
-    work: Work,
+    mapped: Mapped | None,
+    work: Work[Mapped],
     output: Path,
     done: dict[str, dict],
     suspects: dict[str, dict],

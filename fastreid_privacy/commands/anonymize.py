@@ -11,6 +11,7 @@ from pathlib import Path
 from ..checkpoints.fingerprints import anonymizer_fingerprint
 from ..checkpoints.image_maps import ImageMap, load_anonymizer
 from ..checkpoints.not_private import check_private
+from ..collection.guard import Guard
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
 from ..config import changed, load_config
@@ -18,9 +19,9 @@ from ..core.errors import UserError, exit_code, one_line, say
 from ..core.projects import load_projects
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..desensitize.desensitizer import option_keys
-from ..manifest import MANIFEST
+from ..manifest import KEPT, MANIFEST
 from ..model.storage import ImageStorage
-from .options import add_not_private_option, add_project_option, add_run_options, check_pairs
+from .options import add_not_private_option, add_project_option, add_run_options, check_pairs, say_guarded
 from .parsers import command_parser
 from .sealing import add_sealing_options, refuse_sealing_options, say_carried, sealing
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
@@ -100,6 +101,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="protect raw files anew that were replaced under their old name; what was written of them is "
         "replaced, sealed originals too",
     )
+    parser.add_argument(
+        "--guard",
+        action=argparse.BooleanOptionalAction,
+        help="of trained anonymizers (default: on): an image that shows more of the raw one, in PSNR or "
+        "SSIM, than its desensitized image and the model's thresholds allow is blended towards that one",
+    )
     add_not_private_option(parser)
     add_run_options(parser)
     add_project_option(parser)
@@ -126,6 +133,7 @@ def _anonymize(options: argparse.Namespace) -> None:
         pseudonym_key=read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None,
         **sealing(options),
         renew=options.renew,
+        guard=_guard(options, image_map),
     )
     if Path(options.input).is_file():
         _warn_of_origin(options, image_map)
@@ -140,6 +148,7 @@ def _anonymize(options: argparse.Namespace) -> None:
         f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}",
         sys.stdout,
     )
+    say_guarded(protection.guard, [entry[KEPT] for entry in done.entries.values() if KEPT in entry])
     say_carried(options, done.entries.values())
     report_failed({**source.unread, **failed}, "protected")
 
@@ -203,6 +212,21 @@ def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:
     fingerprint = anonymizer_fingerprint({}, about)
     operator = Desensitizer.from_config(cfg)
     return ImageMap(None, operator, ImageStorage("png"), None, fingerprint=fingerprint), method
+
+
+def _guard(options: argparse.Namespace, image_map: ImageMap) -> Guard | None:
+    """What holds each image to the thresholds; None where nothing is to.
+
+    Raises:
+        UserError: when it is asked for, or to be left out, where there is none.
+    """
+    learned = image_map.network is not None
+    if options.guard is not None and not learned:
+        raise UserError(
+            f"--{'' if options.guard else 'no-'}guard is for trained anonymizers: a conventional operator's "
+            "images are what others are held against; leave it out"
+        )
+    return Guard() if learned and options.guard is not False else None
 
 
 def _source(options: argparse.Namespace) -> Source:

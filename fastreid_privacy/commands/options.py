@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 from ..checkpoints.image_maps import PRECISIONS, RUNTIMES
+from ..collection.guard import Guard
 from ..config import default_config, flat_keys
-from ..core.errors import UserError
+from ..core.errors import UserError, say
 
 PAIRS = "KEY VALUE pairs, as in SOLVER.MAX_EPOCH 60"
 # what is meant by a word behind a flag that takes none
@@ -22,6 +24,17 @@ INSTEAD = {
 
 LARGEST_BATCH = 4096  # images: each has its place in memory, also where there are fewer
 MOST_WORKERS = 256  # threads
+
+
+def say_guarded(guard: Guard | None, kept: Sequence[float]) -> None:
+    """What the guard did, where there is one.
+
+    Args:
+        guard: of the run.
+        kept: of all images, or boxes, that are there.
+    """
+    if guard is not None:
+        say(guard.told(kept), sys.stdout)
 
 
 def positive(text: str) -> int:

@@ -15,7 +15,7 @@ from ..collection.source import is_dataset
 from ..config import image_device
 from ..core.errors import UserError, say
 from ..core.folders import ENDINGS as IMAGE_ENDINGS
-from ..manifest import MANIFEST
+from ..manifest import KEPT, MANIFEST
 from ..video.boxes import UNITS, MotBoxes, named_lines
 from ..video.detection import OVERLAP, measure_detection
 from ..video.detector import DEFAULT_MODEL, PersonDetector, detector_names
@@ -25,6 +25,7 @@ from ..video.protect import protect_video
 from ..video.recover import compare_videos, recover_video
 from ..video.stream import count_frames, video_format
 from ..video.writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY
+from .options import say_guarded
 
 FORMATS = {ending.removeprefix("."): codec for codec, ending in ENDINGS.items()}
 """mkv and mp4, and the codec of each."""
@@ -144,6 +145,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         f"{len(protected):,} boxes in {len(frames):,} of {entry['frames']:,} frames protected: {where}",
         sys.stdout,
     )
+    say_guarded(protection.guard, entry.get(KEPT, []))
     if outside := entry.get("boxes_outside"):
         say(
             f"{len(outside):,} boxes lie outside of the picture and protect nothing: {named_lines(outside)} "

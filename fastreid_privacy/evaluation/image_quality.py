@@ -8,17 +8,34 @@ from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from ..core.errors import UserError
+from .similarity import SMALLEST_SIDE, SimilarityTo
 
 DATA_RANGE = 255.0
-SMALLEST_SIDE = 11  # of SSIM's Gaussian window, sigma 1.5
 
 
 def psnr_of_mse(mse: float) -> float:
     """10·log10(255² / mse), in dB, of values 0–255; infinite for an error of zero."""
     return 10 * math.log10(DATA_RANGE**2 / mse) if mse > 0 else math.inf
+
+
+def squared_errors(images: Tensor, reference: Tensor) -> Tensor:
+    """The sum of the squared differences of each image.
+
+    Args:
+        images: N×3×H×W, float32.
+        reference: likewise.
+
+    Returns:
+        N, float64.
+    """
+    return (images - reference).square_().flatten(1).sum(1, dtype=torch.float64)
+
+
+def psnr_of_mses(mses: Tensor) -> Tensor:
+    """:func:`psnr_of_mse` of several: N to N, float64."""
+    return 10 * torch.log10(DATA_RANGE**2 / mses.double())
 
 
 def psnr_of_sum(squared_error: float, values: int) -> float | None:
@@ -90,21 +107,13 @@ class ImageQuality:
                 "raise INPUT.SIZE_TEST"
             )
         images, reference = images.float(), reference.float()
-        # SSIM takes squares of means from means of squares: bfloat16, and the TF32 that cuDNN may choose,
-        # lose the digits that count.
-        with torch.autocast(images.device.type, enabled=False), torch.backends.cudnn.flags(enabled=False):
-            psnr = peak_signal_noise_ratio(
-                images, reference, data_range=DATA_RANGE, reduction="none", dim=(1, 2, 3)
-            )
-            ssim = structural_similarity_index_measure(
-                images, reference, data_range=DATA_RANGE, reduction="none"
-            )
-        assert isinstance(ssim, Tensor)  # a pair only where more than SSIM is asked for
+        errors, ssim = squared_errors(images, reference), SimilarityTo(reference)(images)
+        psnr = psnr_of_mses(errors / images[0].numel())
         differ = torch.isfinite(psnr)
         self.images += len(images)
         self.values += images.numel()
         self.identical_images += int((~differ).sum())
-        self.squared_error += float((images - reference).square().sum(dtype=torch.float64))
+        self.squared_error += float(errors.sum())
         self.psnr += float(psnr[differ].sum(dtype=torch.float64))
         self.ssim += float(ssim.sum(dtype=torch.float64))
         if self.lpips is not None:

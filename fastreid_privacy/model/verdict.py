@@ -7,11 +7,12 @@ constraint to meet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from fastreid.config import CfgNode
 
+from ..desensitize import Desensitizer
 from .supervision import Thresholds, is_private
 
 
@@ -19,6 +20,24 @@ def thresholds_of(cfg: CfgNode) -> Thresholds:
     """ε_psnr, ε_ssim and ε_r1 of a config."""
     upgrade = cfg.PRIVACY.UPGRADE
     return Thresholds(upgrade.EPS_PSNR, upgrade.EPS_SSIM, upgrade.EPS_RANK1)
+
+
+class Constraint(NamedTuple):
+    """What protected images are held against.
+
+    Attributes:
+        desensitizer: builds the operator that the anonymizer was trained with; raises UserError where it is
+            not registered.
+        thresholds: ε_psnr and ε_ssim: by how much they may show more than its images.
+    """
+
+    desensitizer: Callable[[], Desensitizer]
+    thresholds: Thresholds
+
+
+def constraint_of(cfg: CfgNode) -> Constraint:
+    """The privacy constraint of a model."""
+    return Constraint(lambda: Desensitizer.from_config(cfg), thresholds_of(cfg))
 
 
 def verdict(cfg: CfgNode, record: Mapping[str, Any] | None) -> bool | None:

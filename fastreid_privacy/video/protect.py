@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
-from ..collection.batch_mapper import BatchMapper
 from ..collection.carrying import write_beside
 from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions, protection_header
+from ..collection.protecting import ProtectingBatches
 from ..collection.source import check_apart, targets
 from ..collection.stamps import stamper
 from ..core.errors import UserError
 from ..core.files import check_length, read_regular
-from ..manifest import SEALED, Manifest, file_hash
+from ..manifest import KEPT, SEALED, Manifest, file_hash
+from ..model.storage import ImageStorage
 from .boxes import Box, MotBoxes, manifest_rows
 from .detector import PersonDetector
 from .onnx_detector import OnnxDetector
@@ -54,8 +57,8 @@ def protect_video(
     Returns:
         What the manifest holds. Its one entry has "frames", "boxes" ([frame, left, top, width, height] each),
         and for "h264" "stored": PSNR in dB of the stored frames against those before compression, inside the
-        "boxes" and of whole "frames". Where boxes of a file lie outside of the picture, "boxes_outside" has
-        their line numbers.
+        "boxes" and of whole "frames". With a guard "kept" has the share of the anonymizer's image in each
+        box. Where boxes of a file lie outside of the picture, "boxes_outside" has their line numbers.
 
     Raises:
         UserError: when the method depends on the person, the video cannot be read, boxes and frames do not
@@ -63,8 +66,15 @@ def protect_video(
             sealed, or the output folder is no place for it.
     """
     source, output, seal = Path(source), Path(output), options.seal
-    if image_map.operator is not None:
-        image_map.operator.refuse_unlabelled(f"the boxes of a video ({source})")
+    mapper = ProtectingBatches(
+        image_map,
+        options.batch_size,
+        lambda: secrets.token_bytes(NOISE_KEY_BYTES),
+        ImageStorage("png"),  # boxes as they are before the video is encoded
+        options.guard,
+    )
+    if (operator := image_map.operator or mapper.desensitizer) is not None:
+        operator.refuse_unlabelled(f"the boxes of a video ({source})")
     check_apart(source, output)
     stamp = stamper(options.pseudonym_key)
     read_hash = _hash(source) if seal else ""
@@ -78,21 +88,27 @@ def protect_video(
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     conventional = image_map.network is None
-    mapper = BatchMapper(
-        image_map,
-        options.batch_size,
-        (lambda: secrets.token_bytes(NOISE_KEY_BYTES)) if image_map.is_random else None,
-    )
     storage = codec if codec == LOSSLESS else f"{codec} crf {crf}"
-    header = {**protection_header(image_map, options, storage), "video": True, **boxes.about}
+    header = {**protection_header(mapper, options, storage), "video": True, **boxes.about}
     found: dict[int, list[Box]] = {}
+    kept: dict[int, list[float]] = {}  # by frame: of the guard
     any_changed: list[bool] = []  # by several threads
 
     def work(frames: list[Frame]) -> list[Frame]:
         for frame in frames:
             frame.boxes = found[frame.number] = boxes(frame.number, frame.pixels)
         raw = [frame.pixels for frame in frames]
-        protect_regions(frames, mapper, image_map.size, options.batch_size, conventional=conventional)
+        shares: list[float] = []  # of the boxes of these frames, in order
+
+        def pictures(regions: Sequence[np.ndarray]) -> list[np.ndarray]:
+            protected = mapper(regions)
+            shares.extend(share for _, share in protected if share is not None)
+            return [picture for picture, _ in protected]
+
+        protect_regions(frames, pictures, image_map.size, options.batch_size, conventional=conventional)
+        if shares:
+            rest = iter(shares)
+            kept.update({frame.number: list(islice(rest, len(frame.boxes))) for frame in frames})
         if not any_changed and any(
             not np.array_equal(frame.pixels, pixels) for frame, pixels in zip(frames, raw, strict=True)
         ):
@@ -113,6 +129,8 @@ def protect_video(
                 f"no pixel of {source} would change: its boxes lie on areas of one colour; are they those of "
                 "this video, and in its units (--box-units)?"
             )
+        if kept:
+            entry[KEPT] = [share for _, shares in sorted(kept.items()) for share in shares]
         if outside := boxes.outside(video_size):
             entry["boxes_outside"] = outside
         if codec == LOSSY:
