@@ -136,8 +136,10 @@ def _check(record: dict) -> None:
     """
     relative_path(record["path"])
     for word, ending in BESIDE.items():
+        relative_path(record.get(word, record["path"]))
         if record.get(word, record["path"] + ending) != record["path"] + ending:
-            raise ValueError(f"the line of {record['path']} has another's {ending} file, {record[word]}")
+            what = "sealed original" if word == "sealed" else word
+            raise ValueError(f"the line of {record['path']} has another's {what}, {record[word]}")
     sums = {f"{word}_sha256" for word in BESIDE if word in record}
     if lacking := {"size", "sha256", "width", "height", *sums} - set(record):
         raise ValueError(f"the line of {record['path']} lacks {', '.join(sorted(lacking))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shlex
 import subprocess
 import sys
@@ -276,7 +277,7 @@ def test_bash_completes_commands_options_choices_and_files(scripts, tmp_path):
     subprocess.run(["bash", "-n", script], check=True)
     assert set(COMMANDS) <= set(complete(script, "fastreid-privacy", ""))
     assert complete(script, "fastreid-privacy", "hum") == ["human-study"]
-    assert complete(script, "fastreid-privacy", "anonymize", "--se") == ["--seal"]
+    assert complete(script, "fastreid-privacy", "anonymize", "--se") == ["--seal", "--search"]
     formats = complete(script, "fastreid-privacy", "anonymize", "--format", "")
     assert set(formats) == {"png", "jpg", "mkv", "mp4"}
     assert complete(script, "fastreid-privacy", "recover", "--key", "rel") == ["release.key"]
@@ -297,13 +298,14 @@ def test_completion_is_printed(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", ["retrieve build", "retrieve query", "human-study make", "human-study score"]
+    "words",
+    ["retrieve build", "retrieve query", "retrieve measure", "human-study make", "human-study score"],
 )
 def test_parts_of_a_command_have_an_example_and_a_version(words, capsys, called_as):
     called_as("/usr/bin/fastreid-privacy")
     code, printed, _ = leaves([*words.split(), "--help"], capsys)
     assert code == 0 and printed.startswith(f"usage: fastreid-privacy {words} ")
-    assert f"example:\n  fastreid-privacy {words} --" in printed
+    assert re.search(rf"example(s|):\n  fastreid-privacy {words} --", printed)
     assert leaves([*words.split(), "--version"], capsys) == (0, "fastreid-privacy 0.1.0\n", "")
 
 

@@ -1,18 +1,15 @@
-"""``fastreid-privacy retrieve``: ``build`` an index of a folder, ``query`` it with pictures."""
+"""``fastreid-privacy retrieve``: ``build`` an index of a folder, ``query`` it with pictures, ``measure``."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from ..core.errors import UserError, exit_code, one_line, say
-from ..core.files import write_atomically
 from ..core.projects import load_projects
 from ..evaluation.distances import METRICS
 from ..retrieval.build import build_index
@@ -22,26 +19,35 @@ from ..retrieval.index_file import LARGEST_SETTING, read_index, write_index
 from ..retrieval.measure import describe, megabytes
 from ..retrieval.query import Answer, answers_strip, ask
 from ..retrieval.strip import MOST
-from .options import LARGEST_BATCH, add_device_option, add_project_option, at_most, positive
+from .options import (
+    LARGEST_BATCH,
+    add_device_option,
+    add_project_option,
+    at_most,
+    positive,
+)
 from .parsers import command_parser
+from .templates import add_search_key_options, build_templates
+from .templates import measure as measure_templates
+from .written import check_target, say_some, write_file
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-NAMED = 20  # files that a warning lists
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
     options = build_parser().parse_args(arguments)
+    action = {"build": _build, "query": _query, "measure": measure_templates}[options.command]
 
     def run() -> None:
         load_projects(options.project)
-        (_build if options.command == "build" else _query)(options)
+        action(options)
 
     return exit_code(run, "interrupted; what was not finished was not written")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The options of ``build`` and ``query``."""
+    """The options of ``build``, ``query`` and ``measure``."""
     parser = command_parser(
         "retrieve",
         "Find people in a folder of pictures, raw or protected.",
@@ -51,8 +57,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
-        "--weights", type=Path, required=True, help="checkpoint, such as output/demo/model_best.pth"
+        "--weights", type=Path, help="checkpoint, such as output/demo/model_best.pth, or reid.pth"
     )
+    key = argparse.ArgumentParser(add_help=False)
+    add_search_key_options(key)
     shared.add_argument(
         "--protect", action="store_true", help="put the images through the checkpoint's anonymizer first"
     )
@@ -63,7 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
         "retrieve build",
         "Index a folder of pictures.",
         "--weights output/demo/model_best.pth --gallery FOLDER --output my.index",
-        parser=commands.add_parser("build", parents=[shared], help="index a folder of pictures"),
+        "--search-key keys/search.key --gallery PROTECTED --output my.index",
+        parser=commands.add_parser("build", parents=[shared, key], help="index a folder of pictures"),
     )
     build.add_argument(
         "--output", "--index", dest="index", metavar="INDEX", type=Path, required=True, help="the index file"
@@ -76,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--metric",
         choices=METRICS,
         default="",
-        help="default: the one the model was evaluated with (TEST.METRIC)",
+        help="default: the one the model was evaluated with (TEST.METRIC); cosine where --weights is missing",
     )
     build.add_argument(
         "--batch-size",
@@ -112,14 +121,27 @@ def build_parser() -> argparse.ArgumentParser:
     query.add_argument(
         "--ef", type=at_most(LARGEST_SETTING), help="hnsw: candidates to keep (default: chosen at build)"
     )
+    measure = command_parser(
+        "retrieve measure",
+        "Rank-1 and mAP of raw and protected images against each other, without and with the search key.",
+        "--weights release/reid.pth --raw RAW --protected PROTECTED --search-key keys/search.key",
+        parser=commands.add_parser("measure", parents=[key], help="measure the four settings"),
+    )
+    measure.add_argument("--weights", type=Path, required=True, help="reid.pth, or a checkpoint")
+    sides = "folder in Market-1501 naming, or a data set that fastreid knows"
+    measure.add_argument("--raw", required=True, help=f"raw images: a {sides}")
+    measure.add_argument("--protected", required=True, help="their protected files, of the same names")
+    add_device_option(measure)
+    add_project_option(measure)
+    measure.add_argument("--json", type=Path, help="write the figures as JSON")
+    measure.add_argument("--force", action="store_true", help="replace a JSON file that exists")
     return parser
 
 
-def _build(options: argparse.Namespace) -> None:
-    _check_target(options.index, options.force)
+def _build_pictures(options: argparse.Namespace) -> GalleryIndex:
+    """An index of what the model sees."""
     extract = _extractor(options.weights, options.device, options.protect)
-    start = time.perf_counter()
-    index = build_index(
+    return build_index(
         options.gallery,
         extract,
         options.kind,
@@ -127,6 +149,12 @@ def _build(options: argparse.Namespace) -> None:
         protect=options.protect,
         batch_size=options.batch_size,
     )
+
+
+def _build(options: argparse.Namespace) -> None:
+    check_target(options.index, options.force)
+    start = time.perf_counter()
+    index = (build_templates if options.search_key else _build_pictures)(options)
     write_index(index, options.index)
     folders = [reason for path, reason in index.left_out.items() if path.endswith("/")]
     unread = [reason for path, reason in index.left_out.items() if not path.endswith("/")]
@@ -139,19 +167,24 @@ def _build(options: argparse.Namespace) -> None:
         sys.stdout,
     )
     if unread:
-        say(f"warning: {len(unread):,} of {files:,} images are not in the index, for they cannot be read:")
-        _say_some(unread)
+        why = "they have no template to be found" if options.search_key else "they cannot be read"
+        say(f"warning: {len(unread):,} of {files:,} images are not in the index, for {why}:")
+        say_some(unread)
     if folders:
         say(f"warning: {len(folders):,} folders were not searched, and their images are not in the index:")
-        _say_some(folders)
+        say_some(folders)
     if index.measured:
         say(describe(index.measured, index.kind, index.settings), sys.stdout)
     say(f"index: {options.index}", sys.stdout)
+    if unread and options.search_key:
+        raise UserError(f"{len(unread):,} images have no template: they cannot be found with this index")
 
 
 def _query(options: argparse.Namespace) -> None:
+    if not options.weights:
+        raise UserError("--weights is missing: name the Re-ID model that the index was built with")
     for target in filter(None, (options.output, options.json)):
-        _check_target(target, options.force)
+        check_target(target, options.force)
     inputs = {path.resolve() for path in (options.index, options.weights, *map(Path, options.images))}
     targets = [path.resolve() for path in (options.output, options.json) if path]
     if len(set(targets)) < len(targets) or inputs & set(targets):
@@ -176,11 +209,11 @@ def _query(options: argparse.Namespace) -> None:
         _print_answer(answer, index)
     _say_what_lacks(options.top, answers, index)
     if options.json:
-        _write(options.json, lambda file: file.write(_as_json(answers, index, options.protect)))
+        write_file(options.json, lambda file: file.write(_as_json(answers, index, options.protect)))
         say(f"rankings: {options.json}", sys.stdout)
     if options.output:
         picture, missing = answers_strip(answers, index, extract, root, protect=options.protect)
-        _write(
+        write_file(
             options.output,
             lambda file: picture.save(file, PICTURES[options.output.suffix.lower()], quality=95),
         )
@@ -189,17 +222,20 @@ def _query(options: argparse.Namespace) -> None:
                 f"warning: grey in {options.output}, for {root} holds no readable picture of that name "
                 "(say with --gallery where the folder is now):"
             )
-            _say_some(missing)
+            say_some(missing)
         if any(len(answer.paths) > MOST for answer in answers):
             say(f"{options.output} shows the first {MOST} of each query", sys.stdout)
         say(f"picture: {options.output}", sys.stdout)
 
 
-def _extractor(weights: Path, device: str, anonymizes: bool) -> Extractor:
+def _extractor(weights: Path | None, device: str, anonymizes: bool) -> Extractor:
+    if weights is None:
+        raise UserError("--weights is missing: name a checkpoint, or the key of templates with --search-key")
     extract = load_extractor(weights, device)
     if anonymizes and not extract.anonymizes:
         raise UserError(
-            f"{weights} holds no anonymizer, for it was trained without protected images: leave out --protect"
+            f"{weights} holds no anonymizer, as one trained without protected images, or reid.pth: leave out "
+            "--protect"
         )
     return extract
 
@@ -255,30 +291,3 @@ def _as_json(answers: Sequence[Answer], index: GalleryIndex, protect: bool) -> b
         "queries": queries,
     }
     return json.dumps(described, indent=1).encode()
-
-
-def _check_target(path: Path, force: bool) -> None:
-    """Refuse, before anything is computed, a file that could not be written or must not be replaced."""
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file")
-    if path.exists() and not force:
-        raise UserError(f"{path} exists; choose another name, or --force to replace it")
-    # missing folders are made when there is something to write
-    nearest = next(folder for folder in path.absolute().parents if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(f"{path} cannot be written: {nearest} is no folder that you may write to")
-
-
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, write)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def _say_some(lines: Sequence[str]) -> None:
-    for line in lines[:NAMED]:
-        say(f"  {one_line(line)}")
-    if len(lines) > NAMED:
-        say(f"  and {len(lines) - NAMED:,} more")

@@ -4,9 +4,11 @@ The way of one answer, and the file of each stage::
 
     extract       a checkpoint as a function: images to Re-ID features, or to protected images
     gallery       a folder: which images it holds, and their features batch by batch
+    templates     the features that protected files carry, for who has the search key
     index         FAISS indexes: exact (flat), compressed (ivfpq), a graph (hnsw)
     measure       how near an inexact index comes to the exact search, and at what cost
     build         folder → index
+    settings      the four settings of a protected data set, without and with the search key
     faiss_bytes   which bytes FAISS may read
     index_file    the one file that an index is kept in
     query         pictures → rankings
@@ -16,7 +18,7 @@ The joint model knows raw and protected images, so the gallery and the query may
 gallery may mix them.
 """
 
-from .build import build_index
+from .build import build_from_templates, build_index
 from .extract import Extractor, load_extractor
 from .index import KINDS, GalleryIndex
 from .index_file import read_index, write_index
@@ -29,6 +31,7 @@ __all__ = [
     "GalleryIndex",
     "answers_strip",
     "ask",
+    "build_from_templates",
     "build_index",
     "load_extractor",
     "read_index",

@@ -1,0 +1,71 @@
+"""The templates of protected files for ``retrieve``: an index of them, and what the search key is worth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ..attack.subjects import read_subjects
+from ..core.errors import UserError, say
+from ..core.files import read_file
+from ..keys.encryption import is_encrypted
+from ..keys.pairs import PrivateKey
+from ..keys.passphrase import read_passphrase
+from ..keys.sealing import LARGEST_KEY, SEARCH, read_identity
+from ..retrieval.build import build_from_templates
+from ..retrieval.extract import load_extractor
+from ..retrieval.index import GalleryIndex
+from ..retrieval.settings import measure_settings, settings_table
+from .options import add_passphrase_options
+from .written import check_target, write_file
+
+
+def add_search_key_options(parser: argparse.ArgumentParser) -> None:
+    """``--search-key``, and where its passphrase comes from."""
+    parser.add_argument(
+        "--search-key",
+        type=Path,
+        metavar="PRIVATE_KEY",
+        help="search.key of tools/export.py: take the templates that protected files carry",
+    )
+    add_passphrase_options(parser)
+
+
+def build_templates(options: argparse.Namespace) -> GalleryIndex:
+    """An index of templates; ``--weights`` says of which model they have to be."""
+    if options.protect:
+        raise UserError(
+            "--protect puts images through a network, and --search-key reads templates: leave one out"
+        )
+    key = search_key(options)
+    extract = load_extractor(options.weights, options.device) if options.weights else None
+    return build_from_templates(
+        options.gallery,
+        key,
+        options.kind,
+        options.metric or (extract.metric if extract else ""),
+        model=extract.fingerprint if extract else None,
+    )
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Print the four settings, without the key and with it."""
+    if options.json:
+        check_target(options.json, options.force)
+    key = search_key(options) if options.search_key else None
+    extract = load_extractor(options.weights, options.device)
+    subjects = read_subjects(options.raw, options.protected)
+    found = measure_settings(subjects.query, subjects.gallery, extract, key)
+    say(settings_table(found), sys.stdout)
+    if options.json:
+        write_file(options.json, lambda file: file.write(json.dumps(found, indent=1).encode()))
+        say(f"figures: {options.json}", sys.stdout)
+
+
+def search_key(options: argparse.Namespace) -> PrivateKey:
+    """The private key of ``--search-key``."""
+    encrypted = is_encrypted(read_file(options.search_key, LARGEST_KEY))
+    passphrase = read_passphrase(options.passphrase_env, options.passphrase_fd) if encrypted else None
+    return read_identity(options.search_key, passphrase, SEARCH)

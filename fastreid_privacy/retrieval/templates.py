@@ -1,0 +1,71 @@
+"""Templates in a folder of protected files: the features of the raw pictures, read without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..core.errors import UserError
+from ..core.files import read_regular
+from ..core.pictures import LARGEST_FILE, read_picture
+from ..keys import pixels, segments
+from ..keys.pairs import PrivateKey
+from ..keys.templates import Template, find_beside
+from ..manifest import TEMPLATE
+
+NOTHING = (
+    "it carries no template that this key opens: none was sealed into it, or for another key, or the file was"
+    " changed since"
+)
+
+
+def gallery_templates(
+    root: Path, paths: Sequence[str], key: PrivateKey, model: str | None = None
+) -> Iterator[tuple[str, Template | UserError]]:
+    """The templates of image files, with a progress bar where standard error is a terminal.
+
+    Args:
+        root: the folder.
+        paths: relative to it.
+        key: the search key.
+        model: fingerprint of the Re-ID model that must have made them; None: the one of the first.
+
+    Yields:
+        Of each path its template, or the reason why there is none.
+    """
+    for path in tqdm(paths, unit=" images", desc="templates", disable=None):
+        try:
+            template = read_template(root / path, key)
+            model = model or template.model
+            if template.model != model:
+                raise UserError(
+                    f"its template is of the Re-ID model {template.model[:12]}…, not of {model[:12]}…: "
+                    "features of two models cannot be compared"
+                )
+            yield path, template
+        except UserError as error:
+            yield path, error
+
+
+def read_template(path: Path, key: PrivateKey) -> Template:
+    """The template of a protected file: in its pixels, its segments, or beside it.
+
+    Raises:
+        UserError: the reason, without the path, when there is none that the key opens.
+    """
+    try:
+        content = read_regular(path, LARGEST_FILE)
+        if content.startswith(segments.START):
+            found = segments.find_template(content, key)
+        else:
+            found = pixels.find_template(read_picture(content), key)
+        beside = path.with_name(path.name + TEMPLATE)
+        if found is None and beside.is_file():
+            found = find_beside(read_regular(beside, LARGEST_FILE), content, key)
+    except MemoryError:
+        raise UserError("there is not enough memory for it") from None
+    if found is None:
+        raise UserError(NOTHING)
+    return found
