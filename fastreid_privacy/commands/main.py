@@ -48,6 +48,7 @@ COMMANDS = {
     "reproduce": Command("reproduce", "make the paper's tables and figures"),
     "human-study": Command("human_study", "make and score the paper's verification by people"),
     "report": Command("report", "write a run's report.html again, print its tables"),
+    "mobilenet": Command("mobilenet", "ImageNet weights of torchvision's MobileNetV2 for fastreid's"),
     "bench": Command("bench", "measure ranking, training steps and protecting, beside their peers"),
 }
 
