@@ -25,6 +25,7 @@ from fastreid_privacy.compat.patching import original_of
 from fastreid_privacy.config import load_config
 from fastreid_privacy.data import build_test_loader
 from fastreid_privacy.data.synthetic.dataset import SyntheticOptions
+from fastreid_privacy.model.memory_layout import to_channels_last
 from fastreid_privacy.training.checkpointer import PrivacyCheckpointer
 from fastreid_privacy.training.trainer import PrivacyTrainer
 
@@ -114,6 +115,7 @@ def test_the_reid_part_loads_into_plain_fastreid(small_run, trained, batch):
     assert incompatible.missing_keys == [] and incompatible.incorrect_shapes == []
     weights = read_checkpoint(small_run / "model_best.pth")["model"]
     assert all(torch.equal(value, weights[name]) for name, value in plain.state_dict().items())
+    to_channels_last(plain)  # as ours: convolutions of another layout round otherwise
     with torch.no_grad():
         features = plain(batch)
         assert not torch.allclose(features, before)

@@ -329,6 +329,7 @@ def _map_of_operator(wanted: _Wanted, trained: TrainedCheckpoint) -> ImageMap:
 def _map_of_tensors(wanted: _Wanted, trained: TrainedCheckpoint) -> ImageMap:
     weights, cfg = trained.weights, trained.cfg
     network = build_part(cfg, weights, wanted.part, wanted.path)
+    network.to(memory_format=torch.channels_last)  # as in training, so that it gives the same bits
     if wanted.runtime == "onnx":
         channels = channels_seen(cfg, wanted.part)
         graph = image_graph(network, wanted.part, tuple(cfg.INPUT.SIZE_TEST), channels=channels)
