@@ -13,15 +13,14 @@ from ..collection.recover import read_protected, recover_collection
 from ..collection.source import read_pseudonym_key
 from ..collection.unseal import unseal_collection
 from ..core.errors import UserError, exit_code, one_line, say
-from ..core.files import read_file
 from ..core.projects import load_projects
-from ..keys.encryption import is_encrypted
 from ..keys.passphrase import read_passphrase
-from ..keys.sealing import LARGEST_KEY, read_identity
+from ..keys.sealing import IDENTITY
 from ..manifest import MANIFEST, Manifest
 from .anonymize import report_failed
 from .options import add_passphrase_options, add_project_option, add_run_options
 from .parsers import command_parser
+from .private_key import read_private_key
 from .video import recover_video_of
 
 
@@ -147,9 +146,7 @@ def _unseal(options: argparse.Namespace) -> None:
         raise UserError(
             "--runtime and --precision go with --key: sealed originals are opened without a network"
         )
-    encrypted = is_encrypted(read_file(options.identity, LARGEST_KEY))
-    passphrase = read_passphrase(options.passphrase_env, options.passphrase_fd) if encrypted else None
-    identity = read_identity(options.identity, passphrase)
+    identity = read_private_key(options.identity, options, IDENTITY)
     opened = unseal_collection(options.input, options.output, identity)
     for name, how in sorted(opened.fitted.items()):
         quality = "without loss" if how.quality is None else f"quality {how.quality}"

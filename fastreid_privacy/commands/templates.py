@@ -9,16 +9,13 @@ from pathlib import Path
 
 from ..attack.subjects import read_subjects
 from ..core.errors import UserError, say
-from ..core.files import read_file
-from ..keys.encryption import is_encrypted
-from ..keys.pairs import PrivateKey
-from ..keys.passphrase import read_passphrase
-from ..keys.sealing import LARGEST_KEY, SEARCH, read_identity
+from ..keys.sealing import SEARCH
 from ..retrieval.build import build_from_templates
 from ..retrieval.extract import load_extractor
 from ..retrieval.index import GalleryIndex
 from ..retrieval.settings import measure_settings, settings_table
 from .options import add_passphrase_options
+from .private_key import read_private_key
 from .written import check_target, write_file
 
 
@@ -39,7 +36,7 @@ def build_templates(options: argparse.Namespace) -> GalleryIndex:
         raise UserError(
             "--protect puts images through a network, and --search-key reads templates: leave one out"
         )
-    key = search_key(options)
+    key = read_private_key(options.search_key, options, SEARCH)
     extract = load_extractor(options.weights, options.device) if options.weights else None
     return build_from_templates(
         options.gallery,
@@ -54,7 +51,7 @@ def measure(options: argparse.Namespace) -> None:
     """Print the four settings, without the key and with it."""
     if options.json:
         check_target(options.json, options.force)
-    key = search_key(options) if options.search_key else None
+    key = read_private_key(options.search_key, options, SEARCH) if options.search_key else None
     extract = load_extractor(options.weights, options.device)
     subjects = read_subjects(options.raw, options.protected)
     found = measure_settings(subjects.query, subjects.gallery, extract, key)
@@ -62,10 +59,3 @@ def measure(options: argparse.Namespace) -> None:
     if options.json:
         write_file(options.json, lambda file: file.write(json.dumps(found, indent=1).encode()))
         say(f"figures: {options.json}", sys.stdout)
-
-
-def search_key(options: argparse.Namespace) -> PrivateKey:
-    """The private key of ``--search-key``."""
-    encrypted = is_encrypted(read_file(options.search_key, LARGEST_KEY))
-    passphrase = read_passphrase(options.passphrase_env, options.passphrase_fd) if encrypted else None
-    return read_identity(options.search_key, passphrase, SEARCH)
