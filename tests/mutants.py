@@ -43,6 +43,7 @@ TESTS = {
     "evaluation": "ranking hybrid_evaluator",
     "evaluation.bootstrap": "bootstrap",
     "evaluation.expansion": "expansion",
+    "evaluation.exposure": "exposure",
     "evaluation.hybrid_evaluator": "hybrid_evaluator",
     "evaluation.image_quality": "image_quality",
     "evaluation.lpips": "lpips",

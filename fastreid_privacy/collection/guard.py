@@ -15,33 +15,13 @@ import torch
 from torch import Tensor
 
 from ..core.images import quantize
-from ..evaluation.image_quality import psnr_of_mses, squared_errors
+from ..evaluation.image_quality import Shown, psnr_of_mses, squared_errors
 from ..evaluation.similarity import SimilarityTo
 from ..model.storage import ImageStorage
 from ..model.supervision import Thresholds
 
 WHOLE = 100  # percent
 STEP = 10  # percent, of the search from the top
-
-
-class Shown(NamedTuple):
-    """What images show of the raw ones.
-
-    Attributes:
-        psnr: N, dB, float64; infinite where nothing differs.
-        ssim: N.
-    """
-
-    psnr: Tensor
-    ssim: Tensor
-
-    def of(self, rows: Tensor) -> Shown:
-        """Of some of the images."""
-        return Shown(self.psnr[rows], self.ssim[rows])
-
-    def put(self, rows: Tensor, shown: Shown) -> None:
-        """Replace what some of the images show."""
-        self.psnr[rows], self.ssim[rows] = shown
 
 
 class Held(NamedTuple):

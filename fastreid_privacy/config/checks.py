@@ -95,6 +95,7 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
             raise UserError(f"{key} is {value}; it must be at least {lowest}")
 
     allow("PRIVACY.PROTECTION", privacy.PROTECTION, PROTECTIONS)
+    allow("PRIVACY.UPGRADE.PRIVACY", privacy.UPGRADE.PRIVACY, ("mean", "worst"))
     allow("TEST.CHECKPOINT", cfg.TEST.CHECKPOINT, ("best", "final"))
     allow("TEST.METRIC", cfg.TEST.METRIC, ("cosine", "euclidean"))
     allow("TEST.FEATURES", cfg.TEST.FEATURES, ("float32", "float16"))

@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from ..core.domains import PAIRS, QUALITY_DOMAINS
 from ..core.errors import UserError
 from ..core.images import to_pictures
+from .exposure import Exposure, figures_of
 from .image_quality import ImageQuality
 from .protocol import Labels, TrueMatches
 from .ranking import Ranking, rank
@@ -33,7 +34,7 @@ class Evaluation:
     Attributes:
         rankings: the ranking of each pair of domains, "OI-PI" and so on.
         image_quality: "protected", "desensitized", "recovered" → figures of :class:`ImageQuality`, as far as
-            the model gives the domain.
+            the model gives the domain; "protected" with those of :class:`Exposure` too, where it is learned.
         shown_queries: indices of a few queries, which the rankings' ``best`` belong to.
         embedding: "pids" n and domain → float16 n×D: the features, at length 1, of the first people of the
             test set.
@@ -64,6 +65,7 @@ class _Part(NamedTuple):
     pids: Tensor
     camids: Tensor
     quality: dict[str, ImageQuality]  # by domain
+    exposure: Exposure | None
     same_images: dict[str, str]
 
 
@@ -84,6 +86,7 @@ class HybridEvaluator(DatasetEvaluator):
         features: how features are kept until they are ranked: torch.float32, or torch.float16 for half the
             memory.
         lpips: gives the N distances of a batch to its originals, where image quality is to include it.
+        limits: ε_psnr (dB) and ε_ssim: protected images beyond them are counted; None: they are not.
 
     Raises:
         UserError: for a pair that is not of the form "OI-PI".
@@ -98,6 +101,7 @@ class HybridEvaluator(DatasetEvaluator):
         device: str = "auto",
         features: torch.dtype = torch.float32,
         lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
+        limits: tuple[float, float] | None = None,
     ):
         for pair in pairs or ():
             if pair.count("-") != 1 or not all(pair.split("-")):
@@ -106,7 +110,7 @@ class HybridEvaluator(DatasetEvaluator):
                 )
         self.num_query, self.pairs, self.samples = num_query, pairs, samples
         self.options, self.lpips = options or RankingOptions(), lpips
-        self.device, self.kept_as = device, features
+        self.device, self.kept_as, self.limits = device, features, limits
         self.reset()
 
     def reset(self) -> None:
@@ -115,6 +119,7 @@ class HybridEvaluator(DatasetEvaluator):
         self._pids: list[Tensor] = []
         self._camids: list[Tensor] = []
         self._quality: dict[str, ImageQuality] = {}
+        self._exposure = None if self.limits is None else Exposure(*self.limits)
         self._same_images: dict[str, str] = {}
         self._samples: dict[str, list[np.ndarray]] = defaultdict(list)
         self._sample_pids: set[int] = set()
@@ -135,10 +140,13 @@ class HybridEvaluator(DatasetEvaluator):
         images = outputs.get("images", {})
         self._same_images = outputs.get("same_images", {})
         if "OI" in images:
+            shown = {}
             for domain in QUALITY_DOMAINS.values():
                 if domain in images and domain not in self._same_images:
                     quality = self._quality.setdefault(domain, ImageQuality(lpips=self.lpips))
-                    quality.update(images[domain], images["OI"])
+                    shown[domain] = quality.update(images[domain], images["OI"])
+            if self._exposure is not None and {"PI", "DI"} <= shown.keys():
+                self._exposure.update(shown["PI"], shown["DI"])
         self._keep_samples(inputs["targets"].tolist(), images)
 
     def _keep_samples(self, pids: list[int], images: dict[str, Tensor]) -> None:
@@ -165,6 +173,7 @@ class HybridEvaluator(DatasetEvaluator):
                 torch.cat(self._pids),
                 torch.cat(self._camids),
                 self._quality,
+                self._exposure,
                 self._same_images,
             )
         comm.synchronize()
@@ -270,4 +279,8 @@ def _merged_quality(parts: Sequence[_Part]) -> dict[str, dict]:
         for domain, quality in part.quality.items():
             merged[domain].merge(quality)
     of = {name: parts[0].same_images.get(domain, domain) for name, domain in QUALITY_DOMAINS.items()}
-    return {name: merged[domain].compute() for name, domain in of.items() if domain in merged}
+    figures = {name: merged[domain].compute() for name, domain in of.items() if domain in merged}
+    exposures = [part.exposure for part in parts if part.exposure is not None]
+    if "protected" in figures and exposures:
+        figures["protected"].update(figures_of(exposures))
+    return figures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +14,26 @@ from ..core.errors import UserError
 from .similarity import SMALLEST_SIDE, SimilarityTo
 
 DATA_RANGE = 255.0
+
+
+class Shown(NamedTuple):
+    """What images show of the raw ones.
+
+    Attributes:
+        psnr: N, dB, float64; infinite where nothing differs.
+        ssim: N, float64.
+    """
+
+    psnr: Tensor
+    ssim: Tensor
+
+    def of(self, rows: Tensor) -> Shown:
+        """Of some of the images."""
+        return Shown(self.psnr[rows], self.ssim[rows])
+
+    def put(self, rows: Tensor, shown: Shown) -> None:
+        """Replace what some of the images show."""
+        self.psnr[rows], self.ssim[rows] = shown
 
 
 def psnr_of_mse(mse: float) -> float:
@@ -85,8 +106,8 @@ class ImageQuality:
         return {**self.__dict__, "lpips": None}
 
     @torch.no_grad()
-    def update(self, images: Tensor, reference: Tensor) -> None:
-        """Add a batch. Computed in float32, also under autocast.
+    def update(self, images: Tensor, reference: Tensor) -> Shown:
+        """Add a batch, and say what each of its images shows. Computed in float32, also under autocast.
 
         Args:
             images: N×3×H×W, 0–255, H and W at least 11.
@@ -107,7 +128,7 @@ class ImageQuality:
                 "raise INPUT.SIZE_TEST"
             )
         images, reference = images.float(), reference.float()
-        errors, ssim = squared_errors(images, reference), SimilarityTo(reference)(images)
+        errors, ssim = squared_errors(images, reference), SimilarityTo(reference)(images).double()
         psnr = psnr_of_mses(errors / images[0].numel())
         differ = torch.isfinite(psnr)
         self.images += len(images)
@@ -115,10 +136,11 @@ class ImageQuality:
         self.identical_images += int((~differ).sum())
         self.squared_error += float(errors.sum())
         self.psnr += float(psnr[differ].sum(dtype=torch.float64))
-        self.ssim += float(ssim.sum(dtype=torch.float64))
+        self.ssim += float(ssim.sum())
         if self.lpips is not None:
             self.lpips_images += len(images)
             self.lpips_sum += float(self.lpips(images, reference).sum(dtype=torch.float64))
+        return Shown(psnr.cpu(), ssim.cpu())
 
     def merge(self, other: ImageQuality) -> None:
         """Add what another accumulator, for instance of another process, has gathered."""

@@ -17,9 +17,9 @@ from .supervision import Thresholds, is_private
 
 
 def thresholds_of(cfg: CfgNode) -> Thresholds:
-    """ε_psnr, ε_ssim and ε_r1 of a config."""
+    """The thresholds of a config."""
     upgrade = cfg.PRIVACY.UPGRADE
-    return Thresholds(upgrade.EPS_PSNR, upgrade.EPS_SSIM, upgrade.EPS_RANK1)
+    return Thresholds(upgrade.EPS_PSNR, upgrade.EPS_SSIM, upgrade.EPS_RANK1, upgrade.PRIVACY == "worst")
 
 
 class Constraint(NamedTuple):

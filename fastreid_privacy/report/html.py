@@ -97,6 +97,7 @@ def _section(results: Mapping, path: Path, folder: Path) -> dict:
         ],
         "quality": (quality := tables.quality_table(results)),
         "lpips": tables.has_lpips(quality),
+        "exposure": tables.exposure_note(results),
         **_pictures(folder, name),
     }
 
@@ -186,6 +187,7 @@ def _training(results: Mapping, metrics: Sequence[Mapping], folder: Path, suffix
     return {
         "checks": checks,
         "columns": tables.check_columns(checks),
+        "checks_note": tables.checks_note(results),
         "supervised": any(check.get("best") is not None for check in checks),
         "counts": counts,
         "open": len(checks) <= OPEN_CHECKS,

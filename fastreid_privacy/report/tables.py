@@ -28,6 +28,9 @@ CHECK_COLUMNS = (
     ("psnr_desensitized", "PSNR desensitized", 2),
     ("ssim_protected", "SSIM protected", 3),
     ("ssim_desensitized", "SSIM desensitized", 3),
+    ("beyond", "beyond, %", 1),
+    ("excess_psnr", "excess PSNR", 2),
+    ("excess_ssim", "excess SSIM", 3),
     ("decision", "decision", 0),
 )
 COMPARISON_TITLE = "Rank-1 minus Base's, points; 95 % interval of the paired bootstrap over queries"
@@ -86,6 +89,31 @@ def legend(everything: Sequence[Mapping]) -> str:
         f"{domain} {stored or name if domain == 'OI' else name}"
         for domain, name in DOMAINS.items()
         if domain in seen
+    )
+
+
+def exposure_note(results: Mapping) -> str:
+    """How many protected images show too much by themselves, on the test set; "" where that is not known."""
+    found = (results.get("image_quality") or {}).get("protected") or {}
+    if found.get("beyond") is None:
+        return ""
+    psnr = math.inf if found.get("excess_PSNR") is None else found["excess_PSNR"]
+    excess = f"{number(psnr, 2)} dB PSNR or {number(found.get('excess_SSIM'), 3)} SSIM"
+    return (
+        f"{number(found['beyond'], 1)} % of the protected images are beyond ε_psnr or ε_ssim by themselves; "
+        f"at most 5 % show more than {excess} above their desensitized images."
+    )
+
+
+def checks_note(results: Mapping) -> str:
+    """What the columns of single images mean, where the checks have them."""
+    if not any(check.get("beyond") is not None for check in results.get("checks") or []):
+        return ""
+    counts = config_value(results, "PRIVACY.UPGRADE.PRIVACY") == "worst"
+    rule = "; the upgrades ask for these to be under ε" if counts else ""
+    return (
+        "beyond: images beyond ε_psnr or ε_ssim by themselves; excess: at most 5 % of the images show more "
+        f"above their desensitized ones{rule}."
     )
 
 

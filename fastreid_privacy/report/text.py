@@ -13,8 +13,10 @@ from .tables import (
     arrow,
     check_cells,
     check_columns,
+    checks_note,
     comparison_rows,
     excluded_queries,
+    exposure_note,
     has_lpips,
     legend,
     method_name,
@@ -78,9 +80,9 @@ def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str]
 
 def _notes(results: Mapping) -> list[str]:
     excluded = ", ".join(f"{count} in {arrow(pair)}" for pair, count in excluded_queries(results).items())
-    return [legend([results])] + (
-        [f"queries without a true match under another camera, left out: {excluded}"] if excluded else []
-    )
+    left_out = f"queries without a true match under another camera, left out: {excluded}" if excluded else ""
+    notes = (legend([results]), exposure_note(results), checks_note(results), left_out)
+    return [note for note in notes if note]
 
 
 def _heading(results: Mapping) -> str:

@@ -130,7 +130,8 @@ def check_figures(epoch: int, figures: dict[str, dict]) -> dict:
     Returns:
         epoch; rank1 of OI→PI (OI→OI where nothing is protected), percent; and, where images are protected,
         psnr_protected, psnr_desensitized (dB; infinite for identical images, which are never private),
-        ssim_protected and ssim_desensitized.
+        ssim_protected and ssim_desensitized; and of single images beyond, excess_psnr and excess_ssim
+        (:class:`..evaluation.exposure.Exposure`).
     """
     retrieval, quality = figures["retrieval"], figures["image_quality"]
     check = {"epoch": epoch, "rank1": retrieval["OI-PI" if "OI-PI" in retrieval else "OI-OI"]["Rank-1"]}
@@ -139,6 +140,10 @@ def check_figures(epoch: int, figures: dict[str, dict]) -> dict:
             psnr = quality[domain]["PSNR"]
             check[f"psnr_{domain}"] = float("inf") if psnr is None else psnr
             check[f"ssim_{domain}"] = quality[domain]["SSIM"]
+        for key in ("beyond", "excess_PSNR", "excess_SSIM"):
+            if key in quality["protected"]:
+                figure = quality["protected"][key]
+                check[key.lower()] = float("inf") if figure is None else figure
     return check
 
 

@@ -88,4 +88,5 @@ def hybrid_evaluator(
         device=cfg.MODEL.DEVICE if cfg.MODEL.DEVICE.startswith("cuda") else "cpu",
         features=getattr(torch, cfg.TEST.FEATURES),
         lpips=lpips,
+        limits=(cfg.PRIVACY.UPGRADE.EPS_PSNR, cfg.PRIVACY.UPGRADE.EPS_SSIM),
     )
