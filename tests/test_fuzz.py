@@ -46,7 +46,7 @@ def test_a_short_run_finds_no_fault(tmp_path):
     assert not found["faults"], said
     assert code == 0
     counts = {kind: sum(outcomes.values()) for kind, outcomes in found["table"].items()}
-    assert len(counts) == 17 and min(counts.values()) >= 6 and sum(counts.values()) >= 300
+    assert len(counts) == 19 and min(counts.values()) >= 6 and sum(counts.values()) >= 300
     assert all(REFUSED in outcomes for outcomes in found["table"].values())
 
 

@@ -36,7 +36,16 @@ BY_THE_WAY = (
     ".sources.jsonl",
     "release.json",
 )
-OWN_KEYS = ("recovered_from", "recipient", "sealed_sha256", "checkpoint", "config", "version", "sha256_above")
+OWN_KEYS = (
+    "gallery",
+    "recovered_from",
+    "recipient",
+    "sealed_sha256",
+    "checkpoint",
+    "config",
+    "version",
+    "sha256_above",
+)
 
 Content = dict[str, object]
 Intact = Callable[[Target], Content]
@@ -105,7 +114,8 @@ def draw_case(kind: str, number: int, seed: int, world: Path) -> Case:
     path, choice = Path(target.file), rng.random()
     if choice < 0.06:
         name = rng.choice(sorted(SPECIAL))
-        return Case(kind, number, target, name, lambda: _replace(path, SPECIAL[name]), target.level)
+        level = about.gone or target.level
+        return Case(kind, number, target, name, lambda: _replace(path, SPECIAL[name]), level)
     foreign = about.foreign if target.level == EQUAL else target.level
     if choice < 0.12:
         other = rng.choice(about.exchanged or _files(world))

@@ -148,6 +148,35 @@ def _sealed(content: bytes, rng: random.Random) -> bytes:
 SEALED: dict[str, Forge] = {"sealed anew": _sealed}
 
 
+def _template(content: bytes, rng: random.Random) -> bytes:
+    """Sealed by somebody else who has the public key, into the picture or beside it, and absurd inside."""
+    import numpy as np
+    from PIL import Image
+
+    from fastreid_privacy.core.pictures import read_picture
+    from fastreid_privacy.keys import pixels, segments
+    from fastreid_privacy.keys.sealing import SEARCH, read_public_key
+    from fastreid_privacy.keys.templates import Searchable, packed_template, seal_beside
+
+    key = read_public_key("search/search.pub", SEARCH)
+    packed = packed_template(np.full(rng.choice((1, 128, 129)), 0.1), rng.choice(("0" * 64, "f" * 64)))
+    forged = rng.choice((packed, packed[:-1], packed + b"1", packed[:32], b"", rng.randbytes(len(packed))))
+    searchable = Searchable(forged, [key])
+    if content.startswith(b"fastreid"):
+        return seal_beside(searchable, Path("searchable_beside/one.png").read_bytes())
+    if content.startswith(segments.START):
+        return segments.carry(content, None, [], searchable)
+    carried = pixels.carry(read_picture(content), None, [], searchable)
+    if carried is None:
+        return content
+    file = io.BytesIO()
+    Image.fromarray(carried[0]).save(file, format="PNG")
+    return file.getvalue()
+
+
+TEMPLATES: dict[str, Forge] = {"template": _template}
+
+
 # -- retrieval indexes ---------------------------------------------------------------------------------------
 
 

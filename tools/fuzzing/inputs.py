@@ -180,6 +180,7 @@ def _collections(product: Product) -> None:
     _run(product, *protect, "sealed", "--seal", "keys/identity.pub")
     _run(product, *protect, "sealed_to_another", "--seal", "keys_of_another/identity.pub")
     _carried(product)
+    _searchable(product)
     blur = ("anonymize", "--method", "blur", "--input", "raw", "--output", "blurred")
     _run(product, *blur)
     _run(product, "anonymize", "--weights", "anonymizer.onnx", "--input", "raw", "--output", "by_graph")
@@ -203,6 +204,23 @@ def _carried(product: Product) -> None:
     ):
         blur = ("anonymize", "--method", "blur", "--input", "raw", "--output", folder)
         _run(product, *blur, "--seal", f"{keys}/identity.pub", *carry)
+
+
+def _searchable(product: Product) -> None:
+    """Files that carry templates of the raw pictures; an older tree knows none."""
+    if not (product.tree / "fastreid_privacy" / "keys" / "templates.py").exists():
+        return
+    for keys in ("search", "search_of_another"):
+        _run(product, "export", "--new-search", "--unencrypted", "--output", keys)
+    shutil.copy("search/search.pub", "camera")
+    for folder, keys, carry in (
+        ("searchable", "search", ("--carry", "pixels")),
+        ("searchable_by_another", "search_of_another", ("--carry", "pixels")),
+        ("searchable_in_segments", "search", ("--carry", "segment", "--format", "jpg")),
+        ("searchable_beside", "search", ("--carry", "beside")),
+    ):
+        blur = ("anonymize", "--method", "blur", "--input", "raw", "--output", folder)
+        _run(product, *blur, "--search", f"{keys}/search.pub", "--reid", "model.pth", *carry)
 
 
 def _video(world: Path) -> None:

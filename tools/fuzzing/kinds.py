@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import forged_files, forged_graphs, forged_lines, forged_models
 from .damage import BINARY, TEXT, Damage
@@ -50,6 +50,7 @@ class Kind:
         damages: of bytes.
         forged: what a hostile person makes of the file, by name.
         foreign: what exit code 0 has to leave of a forged or an exchanged file.
+        gone: the same where no file is left in its place; empty: what the target says.
         exchanged: files of the inputs that are put in its place; empty: any.
         share: of the cases; kinds that evaluate a model cost more and get fewer.
     """
@@ -58,6 +59,7 @@ class Kind:
     damages: tuple[Damage, ...] = BINARY
     forged: Mapping[str, Forge] = field(default_factory=dict)
     foreign: str = EQUAL
+    gone: str = ""
     exchanged: tuple[str, ...] = ()
     share: int = 4
 
@@ -68,6 +70,21 @@ def _anonymize(weights: str, *more: str, raw: str = "raw", output: str = "out") 
 
 def _recover(key: str, folder: str, *more: str) -> tuple[str, ...]:
     return ("recover", "--key", key, "--input", folder, "--output", "out", *more)
+
+
+def _templates(file: str) -> Target:
+    """An index of templates, and a query in it; the index is left out of what is compared, for it names its
+    folder."""
+    folder = file.split("/")[0]
+    words = ("retrieve", "build", "--search-key", "search/search.key", "--gallery", folder)
+    return Target(
+        file,
+        (*words, "--index", "out.index"),
+        (folder, "search", "model.pth", "query.png"),
+        ("out.json",),
+        then=_FIND,
+        writes=("out.index",),
+    )
 
 
 def _evaluate(config: str, weights: str, *more: str) -> tuple[str, ...]:
@@ -84,7 +101,9 @@ _RECOVERY = "release/recovery.safetensors"
 _OPEN = ("recover", "--identity", "keys/identity.key", "--input", "sealed", "--output", "out")
 _OPEN_PIXELS = (*_OPEN[:4], "carried", *_OPEN[5:])
 _OPEN_SEGMENTS = (*_OPEN[:4], "in_segments", *_OPEN[5:])
+_FIND = _query("model.pth", "out.index", "query.png")
 _BLUR = ("anonymize", "--method", "blur", "--output", "out", "--input")
+_SEARCHABLE = ("--search", "camera/search.pub", "--reid", "model.pth", "--carry", "pixels")
 _SCORE = ("human_study", "score", "--study", "study", "study/answers_1.json", "study/answers_2.json")
 _SCORES = ("study/human_study_scores.json", "study/human_study_scores.md")
 _BASE = ("PRIVACY.UPGRADE.BASELINE_RANK1", "base/results.json")
@@ -163,6 +182,37 @@ KINDS: dict[str, Kind] = {
         ),
         forged=forged_files.PICTURES,
         exchanged=("carried/three.png", "carried_to_another/one.png", "raw/one.png"),
+    ),
+    "template": Kind(
+        tuple(
+            map(
+                _templates,
+                (
+                    "searchable/one.png",
+                    "searchable/folder/two.png",
+                    "searchable_in_segments/one.jpg",
+                    "searchable_beside/one.png",
+                    "searchable_beside/one.png.template",
+                ),
+            )
+        ),
+        forged={**forged_files.PICTURES, **forged_lines.TEMPLATES},
+        gone=SOME,  # an index has what is in the folder
+        exchanged=("searchable_by_another/one.png", "carried/one.png", "raw/one.png"),
+    ),
+    "search key": Kind(
+        (
+            replace(_templates("searchable/one.png"), file="search/search.key"),
+            Target(
+                "camera/search.pub",
+                (*_BLUR, "raw", *_SEARCHABLE),
+                ("raw", "model.pth"),
+                level=NAMES,
+            ),
+        ),
+        TEXT,
+        forged=forged_lines.IDENTITIES,
+        exchanged=("keys/identity.key", "keys/identity.pub", "search_of_another/search.key"),
     ),
     "manifest": Kind(
         (
