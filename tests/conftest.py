@@ -104,19 +104,23 @@ def weights(small_run, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session")
-def noise_weights(tmp_path_factory):
-    """A checkpoint with the initial weights of a model under noise, whose anonymizer sees noisy images beside
-    raw ones; its image networks give pictures of full contrast."""
-    words = small_options("", **{"PRIVACY.DESENSITIZER.NAME": "noise", "MODEL.HEADS.NUM_CLASSES": 4})
-    cfg = load_config(SMALL_CONFIG, words)
+def initial_weights(path: Path, **options) -> Path:
+    """A checkpoint with the initial weights of the small model, whose image networks give pictures of full
+    contrast."""
+    cfg = load_config(SMALL_CONFIG, small_options("", **{"MODEL.HEADS.NUM_CLASSES": 4, **options}))
     torch.manual_seed(0)
     tensors = build_model(cfg).state_dict()
     for part in ("anonymizer", "recovery"):
         tensors[f"{part}.up.0.0.weight"] *= 100
-    path = tmp_path_factory.mktemp("noise") / "model_best.pth"
     torch.save({"model": tensors, "config": cfg.dump()}, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def noise_weights(tmp_path_factory):
+    """Initial weights of a model under noise, whose anonymizer sees noisy images beside raw ones."""
+    path = tmp_path_factory.mktemp("noise") / "model_best.pth"
+    return initial_weights(path, **{"PRIVACY.DESENSITIZER.NAME": "noise"})
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from conftest import initial_weights  # before fastreid: importing the package makes it work
 
 # isort: split
 import shutil
@@ -10,7 +10,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from fastreid.modeling import build_model
 from rendered_video import write_video
 from test_collection import anonymize, contents, pixels, raw, recover  # noqa: F401
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
@@ -19,7 +18,6 @@ from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.collection.guard import Guard, hold
 from fastreid_privacy.collection.protecting import ProtectingBatches
-from fastreid_privacy.config import load_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.images import to_bytes
 from fastreid_privacy.core.pictures import read_picture, resize
@@ -122,15 +120,8 @@ def test_the_desensitized_image_is_what_is_left_at_least():
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A checkpoint with the initial weights of a model under blur, whose pictures have full contrast."""
-    cfg = load_config(SMALL_CONFIG, small_options("", **{"MODEL.HEADS.NUM_CLASSES": 4}))
-    torch.manual_seed(0)
-    tensors = build_model(cfg).state_dict()
-    for part in ("anonymizer", "recovery"):
-        tensors[f"{part}.up.0.0.weight"] *= 100
-    path = tmp_path_factory.mktemp("blur") / "model_best.pth"
-    torch.save({"model": tensors, "config": cfg.dump()}, path)
-    return path
+    """Initial weights of a model under blur."""
+    return initial_weights(tmp_path_factory.mktemp("blur") / "model_best.pth")
 
 
 @pytest.fixture

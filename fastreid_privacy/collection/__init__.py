@@ -8,6 +8,8 @@ The way of one file::
     batch_mapper    the network over a batch of pictures
     stamps          raw files that were replaced under their name are noticed
     run             files written whole, continued after a kill, and every one accounted for by name
+    protecting      a batch of raw pictures to protected ones
+    guard           holds each of them to the thresholds
     protect         raw → protected
     describing      templates of raw pictures, for who may search
     carrying        where what is sealed travels: beside the protected file, or in it
