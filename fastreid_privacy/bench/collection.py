@@ -18,11 +18,16 @@ from ..checkpoints.image_maps import ImageMap
 from ..checkpoints.onnx_export import image_graph
 from ..checkpoints.onnx_runtime import OnnxNetwork
 from ..collection.batch_mapper import BatchMapper
+from ..collection.guard import Guard, hold
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.source import Source, folder_source
 from ..core.files import write_atomically
 from ..core.pictures import read_picture
+from ..desensitize import Desensitizer
+from ..manifest import KEPT, MANIFEST, read_manifest
 from ..model.storage import ImageStorage
+from ..model.supervision import Thresholds
+from ..model.verdict import Constraint
 from ..networks import UNetGenerator
 
 SIZE, BATCH = (128, 64), 32
@@ -31,13 +36,16 @@ SIZE, BATCH = (128, 64), 32
 def bench_collection(images: int) -> None:
     """Protect JPEG files of rendered people's size with the demo's untrained generator, and print the times.
 
-    Of the whole, and of each stage alone.
+    Of the whole, with and without the guard, and of each stage alone.
     """
     workers = os.cpu_count() or 1
     print(f"\nProtecting {images:,} images of 128×64, U-Net of width 24, {workers} cores")
     torch.manual_seed(0)
     generator = UNetGenerator(width=24, depth=6)
-    image_map = ImageMap(generator, None, ImageStorage("png"), SIZE, fingerprint="bench")
+    constraint = Constraint(lambda: Desensitizer("blur"), Thresholds())
+    image_map = ImageMap(
+        generator, None, ImageStorage("png"), SIZE, fingerprint="bench", constraint=constraint
+    )
     with tempfile.TemporaryDirectory() as folder:
         raw, files = Path(folder, "raw"), ImageStorage("png")
         raw.mkdir()
@@ -57,29 +65,33 @@ def bench_collection(images: int) -> None:
         stages: dict[str, Callable[[], object]] = {
             "decode": lambda: _threads(read_picture, few, workers),
             "network": lambda: mapped.extend(_batches(network, pictures)),
+            "guard": lambda: _guarded(constraint, pictures, mapped),
             "encode and write": lambda: _threads(write, list(enumerate(mapped)), workers),
         }
-        walls, seconds = [], 0.0
+        walls: dict[str, float] = {}
+        seconds: dict[str, float] = {}
         for name, stage in stages.items():
             wall, cpu = _measure(stage)
-            walls.append(wall * images / len(few))
-            seconds += cpu * images / len(few)
+            walls[name], seconds[name] = wall * images / len(few), cpu * images / len(few)
             speed, each = len(few) / wall, cpu / len(few) * 1000
             print(f"  {name + ' alone':24}{speed:8.0f} images/s   {each:6.2f} CPU ms an image")
         _bench_runtimes(generator, image_map.storage, pictures)
-        bound = max(*walls, seconds / workers)
 
-        options = ProtectionOptions(batch_size=BATCH, workers=workers)
-
-        def protect(some: Source, output: str) -> None:
+        def protect(some: Source, output: str, guard: Guard | None) -> None:
+            options = ProtectionOptions(batch_size=BATCH, workers=workers, guard=guard)
             protect_collection(some, Path(folder, output), image_map, files, options)
 
-        protect(Source(raw, source.paths[:500]), "warm")
+        protect(Source(raw, source.paths[:500]), "warm", Guard())
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        wall, _ = _measure(lambda: protect(source, "out"))
+        for name, guard in (("without guard", None), ("with guard", Guard())):
+            wall, _ = _measure(lambda: protect(source, name, guard))  # noqa: B023, called at once
+            part = [stage for stage in stages if guard is not None or stage != "guard"]
+            bound = max(*(walls[stage] for stage in part), sum(seconds[stage] for stage in part) / workers)
+            ratio = f"{wall / bound:.2f} × max(slowest stage, CPU seconds / cores)"
+            print(f"  {'end to end, ' + name:24}{images / wall:8.0f} images/s   {ratio}")
+            if guard is not None:
+                print(f"  {guard.told(_kept(Path(folder, name)))}")
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        ratio = f"{wall / bound:.2f} × max(slowest stage, CPU seconds / cores)"
-        print(f"  {'end to end':24}{images / wall:8.0f} images/s   {ratio}")
         above = f"above that of a run of 500 images, {grown * 1024 / images:.1f} KiB an image"
         print(f"  {'peak memory':24}{grown:8.0f} MiB {above}")
 
@@ -116,6 +128,21 @@ def _batches(network: BatchMapper, pictures: Sequence[np.ndarray]) -> list[np.nd
     """All pictures through the network, a batch at a time."""
     starts = range(0, len(pictures), BATCH)
     return [mapped for at in starts for mapped in network(pictures[at : at + BATCH]) if mapped is not None]
+
+
+def _guarded(constraint: Constraint, raw: Sequence[np.ndarray], mapped: Sequence[np.ndarray]) -> None:
+    """What the guard does alone, in one thread: desensitize, compare, blend."""
+    desensitizer, files = constraint.desensitizer(), ImageStorage("png")
+    for at in range(0, len(raw), BATCH):
+        images, ours = (
+            torch.from_numpy(np.stack(some[at : at + BATCH])).permute(0, 3, 1, 2).float()
+            for some in (raw, mapped)
+        )
+        hold(images, ours, desensitizer(images), files, constraint.thresholds)
+
+
+def _kept(folder: Path) -> list[float]:
+    return [entry[KEPT] for entry in read_manifest(folder / MANIFEST).entries.values()]
 
 
 def _write_images(folder: Path, count: int) -> None:
