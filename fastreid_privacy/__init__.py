@@ -58,7 +58,7 @@ except ModuleNotFoundError as error:
 
 # data and meta_arch register themselves with fastreid
 from . import data, desensitize, networks
-from .checkpoints.image_maps import load_anonymizer, load_recovery
+from .checkpoints.opening import load_anonymizer, load_recovery
 from .config import add_privacy_config, load_config
 from .core.errors import UserError
 from .core.version import __version__

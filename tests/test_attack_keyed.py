@@ -22,7 +22,7 @@ from fastreid_privacy.attack.request import AttackRequest
 from fastreid_privacy.attack.stored import result_of
 from fastreid_privacy.attack.subjects import Subject, Subjects, read_subjects
 from fastreid_privacy.attack.views import Files
-from fastreid_privacy.checkpoints.image_maps import load_recovery
+from fastreid_privacy.checkpoints.opening import load_recovery
 from fastreid_privacy.commands import attack as command
 from fastreid_privacy.commands import export
 from fastreid_privacy.core.projects import load_projects

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoints.image_maps import KEY, ImageMap, load_recovery
+from ..checkpoints.image_maps import ImageMap
+from ..checkpoints.opening import KEY, load_recovery
 from ..core.errors import UserError, brief
 from ..core.images import quantize
 from ..desensitize import Desensitizer

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 
-from ..checkpoints.image_maps import ImageMap, load_anonymizer, load_recovery
+from ..checkpoints.image_maps import ImageMap
+from ..checkpoints.opening import load_anonymizer, load_recovery
 from ..checkpoints.reading import read_trained
 from ..desensitize import Desensitizer
 from .keyed import near_keys, without_key

@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..checkpoints.fingerprints import anonymizer_fingerprint
-from ..checkpoints.image_maps import ImageMap, load_anonymizer
+from ..checkpoints.image_maps import ImageMap
 from ..checkpoints.not_private import check_private
+from ..checkpoints.opening import load_anonymizer
 from ..collection.guard import Guard
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from ..checkpoints.image_maps import PRECISIONS, RUNTIMES
+from ..checkpoints.opening import PRECISIONS, RUNTIMES
 from ..collection.guard import Guard
 from ..config import default_config, flat_keys
 from ..core.errors import UserError, say

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoints.image_maps import load_recovery
+from ..checkpoints.opening import load_recovery
 from ..collection.compare import compare_collection, figures_text, in_all, raw_files
 from ..collection.recover import read_protected, recover_collection
 from ..collection.source import read_pseudonym_key

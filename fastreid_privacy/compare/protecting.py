@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..attack.subjects import PARTS
-from ..checkpoints.image_maps import load_anonymizer
+from ..checkpoints.opening import load_anonymizer
 from ..collection import (
     ProtectionOptions,
     dataset_source,
