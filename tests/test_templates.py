@@ -9,13 +9,17 @@ from fastreid_privacy.commands import recover as recover_command
 
 # isort: split
 import io
+import random
 import shutil
 import struct
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_carrying import mutate as mutate_picture
+from test_segments import mutate as mutate_file
 
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.pictures import read_picture
@@ -208,6 +212,35 @@ def test_a_template_does_not_move_to_another_picture():
     assert segments.find_template(jpeg_file(1)[:20] + ours + jpeg_file(1)[20:], KEY) is None
     assert find_beside(seal_beside(searchable(), b"file"), b"File", KEY) is None
     assert same(find_beside(seal_beside(searchable(), b"file"), b"file", KEY))
+
+
+def fuzz_templates(count: int, seed: int = 0) -> Counter:
+    """How many mutated carriers opened nothing, by the way, and how many were not changed.
+
+    The carriers are a picture, a JPEG file, and a file with its template beside it. None opens wrongly.
+    """
+    rng, outcomes = random.Random(seed), Counter()
+    picture, _ = pixels.carry(noise(16, 24, 3), None, (), searchable())
+    segment, beside = segments.carry(jpeg_file(), None, (), searchable()), seal_beside(searchable(), b"file")
+    for turn in range(count):
+        way = ("pixels", "segment", "beside")[turn % 3]
+        if way == "pixels":
+            changed = mutate_picture(picture, rng)
+            found, whole = pixels.find_template(changed, KEY), np.array_equal(changed, picture)
+        elif way == "segment":
+            changed = mutate_file(segment, rng)
+            found, whole = segments.find_template(changed, KEY), changed == segment
+        else:
+            changed = mutate_file(beside, rng)
+            found, whole = find_beside(changed, b"file", KEY), changed == beside
+        assert same(found) if whole else found is None
+        outcomes["same" if whole else way] += 1
+    return outcomes
+
+
+def test_mutations_open_nothing_wrong():
+    outcomes = fuzz_templates(450)
+    assert min(outcomes[way] for way in ("pixels", "segment", "beside")) > 130
 
 
 def test_as_few_planes_as_hold_both_and_all_filled():
