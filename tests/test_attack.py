@@ -170,7 +170,12 @@ def test_who_holds_the_model_is_the_reference(raw, small_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("row", "missing"),
-    [("A2", "--model and --foreign"), ("A4", "--model"), ("A6", "--recovery-key or --model")],
+    [
+        ("A2", "--model and --foreign"),
+        ("A4", "--model"),
+        ("A6", "--recovery-key or --model"),
+        ("A7", "--search-key"),
+    ],
 )
 def test_rows_whose_means_are_missing_are_refused(raw, tmp_path, row, missing):
     with pytest.raises(fastreid_privacy.UserError, match=f"name it with {missing}"):
@@ -330,7 +335,7 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path, colours, caps
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--rows", "A9"], "--rows knows A0, A1, A2, A3, A4, A5, A6, not A9"),
+        (["--rows", "A9"], "--rows knows A0, A1, A2, A3, A4, A5, A6, A7, not A9"),
         (["--beside", "smear"], "--beside knows"),
         (["--operator", "smear"], "--operator knows"),
         (["--parrots", "vgg"], "--parrots knows resnet18, osnet, mobilenet, not vgg"),

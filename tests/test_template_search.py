@@ -19,7 +19,8 @@ from PIL import Image
 
 from fastreid_privacy.config import load_config
 from fastreid_privacy.evaluation import evaluate_retrieval
-from fastreid_privacy.keys.sealing import SEARCH, new_identity
+from fastreid_privacy.keys.sealing import SEARCH, new_identity, read_public_key
+from fastreid_privacy.keys.templates import Searchable, packed_template, seal_beside
 from fastreid_privacy.retrieval import load_extractor, read_index
 from fastreid_privacy.retrieval.extract import Extractor
 from fastreid_privacy.retrieval.index import stored_features
@@ -126,6 +127,21 @@ def test_a_template_of_another_model_is_refused_by_name(some, weights, search, t
     assert f"is of the Re-ID model {one}…, not of {other}…" in capsys.readouterr().err
     assert not (tmp_path / "i").exists()
     assert retrieve(*words, "--weights", weights, "--device", "cpu") == 0
+
+
+def test_a_forged_template_of_another_length_is_left_out(search, tmp_path, capsys):
+    """Whoever has the public key can seal one, under the fingerprint of the model of the others."""
+    key, gallery = read_public_key(search[0], SEARCH), tmp_path / "gallery"
+    gallery.mkdir()
+    for number, length in enumerate((24, 23, 24)):
+        file = gallery / f"{number}.png"
+        Image.new("RGB", (4, 8), (number, 0, 0)).save(file)
+        forged = Searchable(packed_template(np.arange(1.0, length + 1), "ab" * 32), [key])
+        file.with_name(file.name + ".template").write_bytes(seal_beside(forged, file.read_bytes()))
+    assert retrieve("build", "--search-key", search[1], "--gallery", gallery, "--index", tmp_path / "i") == 2
+    said = capsys.readouterr().err
+    assert "1.png: its template has 23 values and the first one 24" in said and "Traceback" not in said
+    assert read_index(tmp_path / "i").paths == ["0.png", "2.png"]
 
 
 @pytest.mark.parametrize(

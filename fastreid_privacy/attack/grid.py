@@ -18,14 +18,16 @@ from ..core.kept import keep_settings, read_kept, write_kept
 from ..core.lock import locked
 from ..core.projects import about_projects
 from ..report.pictures import image_strip, save_png
+from ..retrieval.templates import template_beside
 from . import measures
+from .cells import HOLDS, Cell, Found, Means, Target, cells
 from .learned import Attacker
 from .observers import Observer, load_observer
 from .pairing import Pairing, compare_pairs
 from .request import REFERENCE, AttackRequest, check_request
-from .rows import HOLDS, Cell, Found, Means, Target, attack, cells
+from .rows import attack
 from .stranger import check_enough, train_reid
-from .subjects import Subjects, read_foreign, read_subjects
+from .subjects import Subject, Subjects, read_foreign, read_subjects
 from .targets import PROTECTED, make_targets
 from .views import Files, Held, View
 
@@ -131,6 +133,7 @@ def _rows(request: AttackRequest, targets: dict[str, Target]) -> list[str]:
         "A4": request.model is not None,
         "A5": not targets[PROTECTED].keyless,
         "A6": targets[PROTECTED].key is not None,
+        "A7": request.search_key is not None,
     }
     return [row for row in HOLDS if possible.get(row, True)]
 
@@ -178,13 +181,12 @@ def _trained_judge(request: AttackRequest, subjects: Subjects, device: str) -> O
 
 def attack_settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any]:
     """What kept cells depend on, but for what their names tell."""
-    files = hashlib.sha256()
+    files, templates = hashlib.sha256(), hashlib.sha256()
     for each in (*subjects.known, *subjects.query, *subjects.gallery):
         for path in (each.raw, each.protected):
-            about = path.stat()
-            files.update(
-                f"{each.name}\0{each.pid} {about.st_size} {about.st_mtime_ns}\n".encode(errors="replace")
-            )
+            files.update(_about(each, path))
+        if request.search_key and (beside := template_beside(each.protected)).is_file():
+            templates.update(_about(each, beside))
     given = {
         "raw": request.raw,
         "protected": request.protected,
@@ -197,18 +199,26 @@ def attack_settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any
         "projects": about_projects() or None,  # of cells that an older version made there is none
         "size": request.size,
     }
-    for option in ("model", "recovery_key", "stranger"):
+    for option in ("model", "recovery_key", "stranger", "search_key"):
         path = getattr(request, option)
         given[option] = hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None
+    given["templates"] = templates.hexdigest() if request.search_key else None
     near = [hashlib.sha256(path.read_bytes()).hexdigest() for path in request.near_keys]
     return {**given, "near_keys": near or None, "files": files.hexdigest()}
+
+
+def _about(subject: Subject, path: Path) -> bytes:
+    """What tells that a file of an image is another one, without reading it."""
+    about = path.stat()
+    text = f"{subject.name}\0{subject.pid} {about.st_size} {about.st_mtime_ns}\n"
+    return text.encode(errors="replace")
 
 
 def _made(folder: Path, cell: Cell, means: Means, place: str) -> Found:
     say(f"{place}: {cell.row} on {cell.target}{f', {cell.pairs} pairs' if cell.pairs else ''}")
     found = attack(cell, means)
-    if found.pictures is not None:
-        save_png(Image.fromarray(image_strip(found.pictures)), folder / f"{cell.name}.png")
+    for way, pictures in found.pictures.items():
+        save_png(Image.fromarray(image_strip(pictures)), folder / cell.strip(way))
     hits = {name: [each.first.tolist(), each.pids.tolist()] for name, each in found.hits.items()}
     write_kept(folder / f"{cell.name}.json", {"figures": found.figures, "hits": hits})
     return found

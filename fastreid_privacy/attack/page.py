@@ -12,8 +12,9 @@ from ..core.files import write_atomically
 from ..core.images import png_bytes, to_pictures
 from ..report.page import data_uri, render
 from ..report.pictures import image_strip
+from .cells import HOLDS, Cell
 from .grid import Outcome
-from .rows import HOLDS, Cell, shown
+from .judging import shown
 from .stored import strongest
 from .targets import PROTECTED
 
@@ -89,8 +90,11 @@ def _row(row: str, count: str, targets: Mapping[str, Any], result: Mapping[str, 
 def _cell(cell: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     if "recovery" in cell:
         figures, who = cell["recovery"], result["judge"]
-        psnr = "identical" if figures["PSNR"] is None else f"{figures['PSNR']:.2f} dB"
-        lines = [psnr, f"rank-1 {figures['rank1']:.1f} %"]
+        lines = [_db(figures["PSNR"]), f"rank-1 {figures['rank1']:.1f} %"]
+        if "inverted" in cell:
+            alone = cell["inverted"]
+            lines.append(f"template alone {_db(alone['PSNR'])}, rank-1 {alone['rank1']:.1f} %")
+            lines.append(f"templates find {cell['singling_out']['rank1']:.1f} %")
         return {
             "lines": lines,
             "word": word(figures["PSNR"], figures["rank1"], who["chance"], who["raw"]),
@@ -148,9 +152,10 @@ def _strips(result: Mapping[str, Any], outcome: Outcome, folder: Path) -> list[t
         ("protected", "", _strip(outcome.targets[PROTECTED].view(some))),
     ]
     for cell in outcome.found:
-        file = folder / "cells" / f"{cell.name}.png"
-        if cell.target == PROTECTED and file.exists():
-            strips.append((_title(cell), HOLDS[cell.row], data_uri(file.read_bytes())))
+        for way, held in (("recovery", HOLDS[cell.row]), ("inverted", "the template alone")):
+            file = folder / "cells" / cell.strip(way)
+            if cell.target == PROTECTED and file.exists():
+                strips.append((_title(cell), held, data_uri(file.read_bytes())))
     return strips
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..core.errors import UserError
 from ..desensitize import DESENSITIZER_REGISTRY
+from .cells import HOLDS
 from .learned import FULL_STEPS
-from .rows import HOLDS
 from .stranger import BACKBONES, EPOCHS
 
 REFERENCE = "blur"  # whose rank-1 the others are compared with, and whose inverse is tried by default
@@ -32,7 +32,8 @@ class AttackRequest:
         model: a checkpoint whose anonymizer and Re-ID the attacker holds.
         recovery_key: the right key, where it is no part of ``model``.
         near_keys: recovery keys of other anonymizers.
-        passphrase: asked for that of an encrypted key.
+        search_key: the private key that opens the templates of the protected files.
+        passphrase: asked once for that of encrypted keys.
         foreign: raw images of other people.
         stranger: a Re-ID model of raw images, which saves training one.
         parrots: backbones of Re-ID that learn from the protected files.
@@ -53,6 +54,7 @@ class AttackRequest:
     model: Path | None = None
     recovery_key: Path | None = None
     near_keys: Sequence[Path] = ()
+    search_key: Path | None = None
     passphrase: Callable[[], str] | None = field(default=None, repr=False)
     foreign: str = ""
     stranger: Path | None = None
@@ -97,6 +99,7 @@ def check_request(request: AttackRequest) -> None:
         "A2": not (request.model and request.foreign) and "--model and --foreign",
         "A4": not request.model and "--model",
         "A6": not (request.model or request.recovery_key) and "--recovery-key or --model",
+        "A7": not request.search_key and "--search-key",
     }
     for row in request.rows:
         if missing.get(row):

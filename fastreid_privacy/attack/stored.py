@@ -11,9 +11,9 @@ from ..core.kept import write_kept
 from ..core.projects import about_projects
 from ..core.version import __version__
 from . import measures
+from .cells import HOLDS, Cell, Found
 from .grid import Outcome
 from .request import REFERENCE, AttackRequest
-from .rows import HOLDS, Cell, Found
 from .targets import PROTECTED
 
 SCHEMA = 1
@@ -145,6 +145,8 @@ def _lines(result: Mapping[str, Any]):  # -> rows of the table: row, label, what
             yield row, f"{row} {who}: PI→OI, PI→PI rank-1", _linkage
         else:
             yield row, f"{row} {HOLDS[row][:20]}: dB, rank-1", _recovery
+        if row == "A7":
+            yield row, "A7 template alone: dB, rank-1", lambda cell: _recovery(cell, "inverted")
 
 
 def _line(label: str, values: Sequence[str]) -> str:
@@ -155,10 +157,10 @@ def _quality(figures: Mapping[str, Any]) -> str:
     return "as raw" if figures["PSNR"] is None else f"{figures['PSNR']:.2f} / {figures['SSIM']:.3f}"
 
 
-def _recovery(cell: Mapping[str, Any]) -> str:
-    if "recovery" not in cell:
+def _recovery(cell: Mapping[str, Any], way: str = "recovery") -> str:
+    if way not in cell:
         return "–"
-    figures = cell["recovery"]
+    figures = cell[way]
     return f"{'all' if figures['PSNR'] is None else format(figures['PSNR'], '.2f')}, {figures['rank1']:.1f} %"
 
 

@@ -9,10 +9,12 @@ from ..checkpoints.image_maps import ImageMap
 from ..checkpoints.opening import load_anonymizer, load_recovery
 from ..checkpoints.reading import read_trained
 from ..desensitize import Desensitizer
+from ..keys.sealing import SEARCH, read_private_key
+from .cells import Target
 from .keyed import near_keys, without_key
 from .request import REFERENCE, AttackRequest
-from .rows import Target
 from .subjects import Subjects
+from .templated import open_templates
 from .views import Files, Operated, View, at_size_of, operated
 
 PROTECTED = "protected"  # the name of the target that is attacked
@@ -22,7 +24,8 @@ def make_targets(request: AttackRequest, subjects: Subjects, device: str) -> dic
     """The protected files first, then the raw ones under each operator beside them, by name.
 
     Raises:
-        UserError: when a checkpoint or a key is missing, damaged, or does not open.
+        UserError: when a checkpoint or a key is missing, damaged, or does not open, or where row A7 is made
+            of files that have no template.
     """
     targets = {PROTECTED: _protected(request, subjects, device)}
     raw = Files(subjects.size)
@@ -49,6 +52,9 @@ def _protected(request: AttackRequest, subjects: Subjects, device: str) -> Targe
             key = load_recovery(request.model, device)
     if request.recovery_key is not None:
         key = load_recovery(request.recovery_key, device, passphrase)
+    templates = {}
+    if request.search_key is not None and (not request.rows or "A7" in request.rows):
+        templates = open_templates(subjects, read_private_key(request.search_key, passphrase, SEARCH))
     named = Desensitizer(request.operator) if request.operator else None
     operator = anonymizer.operator if anonymizer is not None and anonymizer.operator is not None else named
     return Target(
@@ -60,6 +66,7 @@ def _protected(request: AttackRequest, subjects: Subjects, device: str) -> Targe
         keyless="" if key is not None or request.near_keys else _keyless(request, anonymizer, operator),
         near=near_keys(key, request.recovery_key, request.near_keys, device, passphrase),
         personal=operator if operator is not None and operator.needs_people else None,
+        templates=templates,
     )
 
 

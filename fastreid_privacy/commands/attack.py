@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..attack.cells import HOLDS
 from ..attack.grid import run_attacks
 from ..attack.page import write_page
 from ..attack.request import AttackRequest
-from ..attack.rows import HOLDS
 from ..attack.stored import result_of, save_result, table
 from ..core.errors import exit_code, say
 from ..core.projects import load_projects
@@ -79,6 +79,13 @@ def build_parser() -> argparse.ArgumentParser:
         dest="near_keys",
         metavar="FILE",
         help="recovery key of another anonymizer, tried by row A5; may be repeated",
+    )
+    parser.add_argument(
+        "--search-key",
+        type=Path,
+        metavar="PRIVATE_KEY",
+        help="search.key of tools/export.py, for row A7: opens the templates that protected files carry "
+        "(encrypted keys of one run need one passphrase)",
     )
     parser.add_argument(
         "--foreign", default="", help="raw images of other people, for row A2: folder or data set"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..core.files import read_file
-from ..keys.encryption import is_encrypted
+from ..keys import sealing
 from ..keys.pairs import PrivateKey
 from ..keys.passphrase import read_passphrase
-from ..keys.sealing import LARGEST_KEY, Holder, read_identity
+from ..keys.sealing import Holder
 
 
 def read_private_key(path: Path, options: argparse.Namespace, holder: Holder) -> PrivateKey:
@@ -18,6 +17,6 @@ def read_private_key(path: Path, options: argparse.Namespace, holder: Holder) ->
     Raises:
         UserError: as :func:`fastreid_privacy.keys.sealing.read_identity`.
     """
-    encrypted = is_encrypted(read_file(path, LARGEST_KEY))
-    passphrase = read_passphrase(options.passphrase_env, options.passphrase_fd) if encrypted else None
-    return read_identity(path, passphrase, holder)
+    return sealing.read_private_key(
+        path, lambda: read_passphrase(options.passphrase_env, options.passphrase_fd), holder
+    )

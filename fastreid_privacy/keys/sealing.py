@@ -7,7 +7,7 @@ SHA-256 of all before that, so that a wrong digit is noticed before anything is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -186,6 +186,15 @@ def _opens(private: Path, probe: bytes, whose: str, holder: Holder) -> bool:
     except UserError:
         return False
     return True
+
+
+def read_private_key(
+    path: str | Path, passphrase: Callable[[], str] | None = None, holder: Holder = IDENTITY
+) -> PrivateKey:
+    """As :func:`read_identity`; ``passphrase`` is asked for that of an encrypted file, not for others."""
+    if passphrase is not None and is_encrypted(read_file(path, LARGEST_KEY)):
+        return read_identity(path, passphrase(), holder)
+    return read_identity(path, None, holder)
 
 
 def read_identity(path: str | Path, passphrase: str | None = None, holder: Holder = IDENTITY) -> PrivateKey:

@@ -18,10 +18,9 @@ from ..evaluation.ranking import evaluate_retrieval
 from ..keys.pairs import PrivateKey
 from .extract import Extractor
 from .gallery import gallery_features
-from .templates import gallery_templates
+from .templates import required_templates
 
 SETTINGS = tuple(pair for pair in PAIRS if set(pair.split("-")) <= {"OI", "PI"})
-SHOWN = 3  # files that a message names
 
 
 class Item(Protocol):
@@ -66,7 +65,7 @@ def measure_settings(
     protected = [each.protected for each in images]
     sources = {"without": _looked_at(protected, extract)}
     if key is not None:
-        sources["with"] = _opened(protected, extract.fingerprint, key)
+        sources["with"] = required_templates(protected, key, extract.fingerprint)
     sides = (query, gallery)
     query_pids, gallery_pids = (np.array([each.pid for each in side]) for side in sides)
     query_camids, gallery_camids = (np.array([each.camid for each in side]) for side in sides)
@@ -96,21 +95,6 @@ def _looked_at(files: Sequence[Path], extract: Extractor) -> np.ndarray:
             raise UserError(next(iter(reasons.values())))
         found.append(features)
     return np.concatenate(found)
-
-
-def _opened(files: Sequence[Path], model: str, key: PrivateKey) -> np.ndarray:
-    """Features of files, from their templates: N×D float32."""
-    features: list[np.ndarray] = []
-    lacking: list[str] = []
-    for path, found in gallery_templates(Path(), list(map(str, files)), key, model):
-        if isinstance(found, UserError):
-            lacking.append(f"{path}: {found}")
-        else:
-            features.append(found.feature)
-    if lacking:
-        shown = "".join(f"\n  {line}" for line in lacking[:SHOWN])
-        raise UserError(f"{len(lacking):,} of {len(files):,} files have no template to be measured:{shown}")
-    return np.stack(features)
 
 
 def settings_table(found: dict[str, dict[str, dict]]) -> str:
