@@ -15,6 +15,7 @@ from PIL import Image
 from fastreid_privacy.attack.observers import load_observer
 from fastreid_privacy.attack.subjects import read_subjects
 from fastreid_privacy.attack.views import Files
+from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import compare as command
 from fastreid_privacy.commands.train import run as train
 from fastreid_privacy.compare import stages, training
@@ -25,6 +26,7 @@ from fastreid_privacy.compare.request import CompareRequest
 from fastreid_privacy.compare.stored import result_of
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import evaluate_retrieval
+from fastreid_privacy.manifest import read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ set:
 methods:
   learned: {{config: {SMALL_CONFIG}}}
   blur: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: conventional}}, seal: beside}}
-  finished: {{run: {small_run}}}
+  finished: {{run: {small_run}, guard: true}}
   grey: {{protected: {grey}}}
 """
     )
@@ -151,6 +153,20 @@ def test_sealed_originals_are_opened_and_weighed(compared):
     assert about["summary"]["bytes_per_image"] == pytest.approx(mean)
     assert (about["summary"]["key"], about["summary"]["key_PSNR"]) == ("exact", None)
     assert not (output / "blur" / "opened").exists()  # raw images stay where they are
+
+
+def test_guarded_files_are_those_of_anonymize(compared, raw, small_run, tmp_path):
+    output = compared[0]
+    words = ["--weights", small_run / "model_best.pth", "--input", raw, "--output", tmp_path / "protected"]
+    assert anonymize_command.main([str(word) for word in [*words, "--device", "cpu"]]) == 0
+    wanted, found = (
+        {entry["path"]: (entry["sha256"], entry["kept"]) for entry in read_manifest(path).entries.values()}
+        for path in (tmp_path / "protected" / "manifest.jsonl", output / "finished/protected/manifest.jsonl")
+    )
+    assert found == wanted
+    files = result(compared)["methods"]["finished"]["files"]
+    assert files["blended"] == sum(kept < 1 for _, kept in wanted.values())
+    assert "blended" not in result(compared)["methods"]["learned"]["files"]
 
 
 def test_summaries_take_the_strongest_attack(compared):
@@ -281,9 +297,14 @@ def test_a_front_holds_whoever_nobody_beats():
         ("data: SyntheticPedestrians\nmethods: {a: {config: small.yml, run: .}}", "one of .*, not 2"),
         ("data: SyntheticPedestrians\nmethods: {a: {run: ., set: {SEED: 1}}}", "set is for a config"),
         ("data: SyntheticPedestrians\nmethods: {a: {protected: ., seal: beside}}", "seal is for files"),
+        ("data: SyntheticPedestrians\nmethods: {a: {protected: ., guard: true}}", "guard is for files"),
         (
             "data: SyntheticPedestrians\nmethods: {a: {config: small.yml, seal: 3}}",
             "seal is beside or pixels, not 3",
+        ),
+        (
+            "data: SyntheticPedestrians\nmethods: {a: {config: small.yml, guard: 3}}",
+            "guard is true or false, not 3",
         ),
         ("data: SyntheticPedestrians\nmethods: {../a: {config: small.yml}}", "the name of a method"),
         ("data: SyntheticPedestrians\nmethods: {a: {config: small.yml}, a: {run: .}}", "it has a twice"),
@@ -313,6 +334,11 @@ def test_a_file_of_methods_is_read_strictly(tmp_path, text, message):
         ("{config: CONFIG, set: {SOLVER.MAX_EPOCHS: 3}}", [], "a: unknown config key SOLVER.MAX_EPOCHS"),
         ("{run: EMPTY}", [], "a: .* holds no finished run"),
         ("{config: CONFIG, set: {PRIVACY.PROTECTION: none}, seal: beside}", [], "a: seal is for protected"),
+        (
+            "{config: CONFIG, set: {PRIVACY.PROTECTION: conventional}, guard: true}",
+            [],
+            "a: guard is for trained anonymizers",
+        ),
         ("{config: CONFIG}", ["--pairs", "100000"], "only 76 pairs of known people"),
         ("{config: CONFIG}", ["--stranger", "EMPTY/x.pth"], "x.pth"),
         ("{protected: EMPTY}", [], "holds no image"),

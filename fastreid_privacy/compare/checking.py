@@ -28,6 +28,11 @@ def check_inputs(stages: Stages) -> None:
         load_observer(request.stranger, stages.device, "stranger")
     for method in methods.methods:
         check_request(stages.attack(method))
+        if method.guard and stages.kind(method)[0] != "learned":
+            raise UserError(
+                f"{method.name}: guard is for trained anonymizers: a conventional operator's images are what "
+                "theirs are held against"
+            )
         if method.protected:
             missing = read_subjects(methods.data, str(method.protected)).alone - raw.alone
             if missing > 0:

@@ -29,7 +29,7 @@ OWN = (  # config keys that the comparison sets for all methods
     "TEST.PAPER_RESULTS",
 )
 KEYS = ("data", "set", "reference", "foreign", "tasks", "methods")
-OF_METHOD = ("config", "run", "protected", "set", "seal")
+OF_METHOD = ("config", "run", "protected", "set", "seal", "guard")
 SEALS = ("beside", "pixels")  # where sealed originals go
 SOURCES = ("config", "run", "protected")  # a method has one of these
 TASKS = ("masks", "keypoints", "attributes")
@@ -46,6 +46,7 @@ class Method:
         protected: a folder of files that any tool has protected.
         options: KEY VALUE pairs on top of ``config``.
         seal: "beside" or "pixels": raw files are sealed there, so that recovery is exact; "": they are not.
+        guard: each image is held to the privacy thresholds, as ``anonymize`` does it.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Method:
     protected: Path | None = None
     options: tuple[str, ...] = ()
     seal: str = ""
+    guard: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,15 @@ def _method(name: str, about: Any, shared: tuple[str, ...], here: Path, path: Pa
     seal = about.get("seal", "")
     if seal not in ("", *SEALS):
         raise UserError(f"{place}: seal is {' or '.join(SEALS)}, not {seal!r}")
-    if seal and ways == ["protected"]:
-        raise UserError(f"{place}: seal is for files that are protected here, not for a folder of them")
+    guard = about.get("guard", False)
+    if not isinstance(guard, bool):
+        raise UserError(f"{place}: guard is true or false, not {guard!r}")
+    for key, value in {"seal": seal, "guard": guard}.items():
+        if value and ways == ["protected"]:
+            raise UserError(f"{place}: {key} is for files that are protected here, not for a folder of them")
     source = _existing(here, about[ways[0]], f"{place}: {ways[0]}")
     options = (*shared, *_options(about.get("set"), f"{place}: set")) if ways == ["config"] else ()
-    return Method(name, **{ways[0]: source}, options=options, seal=seal)
+    return Method(name, **{ways[0]: source}, options=options, seal=seal, guard=guard)
 
 
 def _check_keys(content: Any, known: Sequence[str], place: str) -> None:

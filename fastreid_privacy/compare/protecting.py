@@ -18,10 +18,12 @@ from ..collection import (
     protect_collection,
     unseal_collection,
 )
+from ..collection.guard import Guard
 from ..collection.source import Source, is_dataset
 from ..config import load_config
 from ..core.errors import UserError, some_of
 from ..keys.sealing import IDENTITY, new_identity, read_identity, read_sealer
+from ..manifest import KEPT
 from ..model.storage import ImageStorage
 
 PROTECTED, KEYS, OPENED = "protected", "keys", "opened"  # in a method's folder
@@ -36,7 +38,9 @@ def raw_source(data: str) -> Source:
     return replace(source, paths=taking_part or source.paths)
 
 
-def protect(data: str, checkpoint: Path, folder: Path, *, seal: str, device: str) -> dict[str, Any]:
+def protect(
+    data: str, checkpoint: Path, folder: Path, *, seal: str, guard: bool, device: str
+) -> dict[str, Any]:
     """Protect all raw images of the data, and open what is sealed to compare it byte by byte.
 
     Args:
@@ -44,13 +48,15 @@ def protect(data: str, checkpoint: Path, folder: Path, *, seal: str, device: str
         checkpoint: whose anonymizer protects.
         folder: of the method; its files come into ``protected`` below it.
         seal: where raw files are sealed: "beside" the protected ones, in their "pixels", or "": not at all.
+        guard: whether each image is held to the privacy thresholds.
         device: where the network runs.
 
     Returns:
         "private": whether the last check of its training met the privacy constraint (None: not known),
         "images", "bytes_per_image", "images_per_second" (reading and writing included; None where an
-        interrupted run was continued), and of sealed ones "sealed_bytes_per_image", of files beside the
-        protected ones, and "opened": how many gave the raw file byte for byte.
+        interrupted run was continued). With a guard "blended": how many images it changed. Of sealed ones
+        "sealed_bytes_per_image", of files beside the protected ones, and "opened": how many gave the raw
+        file byte for byte.
 
     Raises:
         UserError: when images cannot be protected, or opened.
@@ -70,7 +76,9 @@ def protect(data: str, checkpoint: Path, folder: Path, *, seal: str, device: str
         output,
         anonymizer,
         ImageStorage("png"),
-        ProtectionOptions(method=folder.name, seal=sealer, carry=seal or "beside"),
+        ProtectionOptions(
+            method=folder.name, seal=sealer, carry=seal or "beside", guard=Guard() if guard else None
+        ),
     )
     seconds = time.perf_counter() - start
     if failed:
@@ -80,6 +88,7 @@ def protect(data: str, checkpoint: Path, folder: Path, *, seal: str, device: str
         "images": len(done.entries),
         "bytes_per_image": _mean_size(output, [entry["path"] for entry in done.entries.values()]),
         "images_per_second": len(done.entries) / seconds if fresh else None,
+        **({"blended": sum(entry[KEPT] < 1 for entry in done.entries.values())} if guard else {}),
         **(_sealed(source, folder, done.entries) if seal else {}),
     }
 

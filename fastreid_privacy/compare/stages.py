@@ -89,6 +89,7 @@ class Stages:
             "data": self.methods.data,
             "method": comparable(cfg, NOT_KEPT) if cfg else str(method.run or method.protected),
             "seal": method.seal,
+            "guard": method.guard or None,  # older versions knew none
         }
         keep_settings(self.plan.folder(method), settings, f"the method {method.name}", _other_settings)
 
@@ -99,7 +100,7 @@ class Stages:
             UserError: when a stage fails, or was made with other settings.
         """
         folder = self.plan.folder(method)
-        kind, operator = self._kind(method)
+        kind, operator = self.kind(method)
         say(f"{method.name}: its stored files")
         files = kept(folder / "files.json", lambda: self._files(method))
         subjects = replace(read_subjects(self.methods.data, self._stored(method)), size=self.size)
@@ -119,7 +120,7 @@ class Stages:
 
     def attack(self, method: Method) -> AttackRequest:
         """How a method is attacked, but for the stranger who is trained first."""
-        kind, operator = self._kind(method)
+        kind, operator = self.kind(method)
         return AttackRequest(
             self.methods.data,
             self._stored(method),
@@ -180,7 +181,8 @@ class Stages:
             return config_value(training.results_of(method.run), key)
         return value_of(self.configs[method.name], key)
 
-    def _kind(self, method: Method) -> tuple[str, str]:
+    def kind(self, method: Method) -> tuple[str, str]:
+        """What protects: none, conventional, learned or files; and the operator's name, where it is known."""
         if method.protected:
             return "files", ""
         kind, operator = (
@@ -195,17 +197,19 @@ class Stages:
         """The protected files of a method: a folder, or the raw data where nothing is protected."""
         if method.protected:
             return str(method.protected)
-        if self._kind(method)[0] == "none":
+        if self.kind(method)[0] == "none":
             return self.methods.data
         return str(self.plan.folder(method) / protecting.PROTECTED)
 
     def _files(self, method: Method) -> dict[str, Any]:
-        if method.protected or self._kind(method)[0] == "none":
+        if method.protected or self.kind(method)[0] == "none":
             return protecting.sizes(self._stored(method))
         checkpoint = self._checkpoint(method)
         assert checkpoint is not None
         folder = self.plan.folder(method)
-        return protecting.protect(self.methods.data, checkpoint, folder, seal=method.seal, device=self.device)
+        return protecting.protect(
+            self.methods.data, checkpoint, folder, seal=method.seal, guard=method.guard, device=self.device
+        )
 
     def _reid(self, folder: Path, view: View, subjects: Subjects | None = None) -> Path:
         """A Re-ID model that has learned from the known people as a view shows them."""
@@ -225,7 +229,7 @@ class Stages:
         observers = {"raw": load_observer(self.stranger, self.device, "raw")}
         if checkpoint := self._checkpoint(method):
             observers["joint"] = load_observer(checkpoint, self.device, "joint")
-        if self._kind(method)[0] != "none":  # of raw files, it would be the stranger once more
+        if self.kind(method)[0] != "none":  # of raw files, it would be the stranger once more
             parrot = self._reid(self.plan.folder(method) / "parrot", protected, subjects)
             observers["protected_only"] = load_observer(parrot, self.device, "protected_only")
         figures: dict[str, Any] = {}
@@ -241,7 +245,7 @@ class Stages:
 
     def _tasks(self, method: Method, subjects: Subjects) -> dict[str, Any]:
         raw, protected = self._views()
-        view = raw if self._kind(method)[0] == "none" else protected
+        view = raw if self.kind(method)[0] == "none" else protected
         budget, seed = self.request.budget, self.request.seed
         return measure_tasks(self.truth, view, raw, subjects, budget=budget, seed=seed, device=self.device)
 
