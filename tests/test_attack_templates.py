@@ -204,6 +204,7 @@ def test_a_run_goes_on_and_tells_its_row_everywhere(
     assert "carry no templates" in result["beside"]["blur"]["rows"]["A7"]["not_applicable"]
     page = (folder / "out/attack.html").read_text()
     assert "template alone" in page and "templates find" in page and "A7 · the search key" in page
+    assert "without the right key is A7</b> (who holds the search key)" in page
     before = (folder / "out/attack.json").read_bytes()
     assert command.main(words) == 0 and (folder / "out/attack.json").read_bytes() == before and len(made) == 6
     monkeypatch.setenv("PASS", "other words")
