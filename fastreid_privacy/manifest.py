@@ -46,6 +46,7 @@ TEMPLATE = ".template"  # likewise of a sealed template
 BESIDE = {"sealed": SEALED, "template": TEMPLATE}  # by the word for it in a file's line
 FORMAT = "fastreid_privacy collection"
 SUM = "sum"  # of a journal's line
+GUARD = "guard"  # of line 1: the thresholds that each image holds
 KEPT = "kept"  # of a file's line: the share of the anonymizer's image that the guard left
 PARTS = ("train", "query", "gallery")  # of a data set
 

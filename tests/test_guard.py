@@ -171,7 +171,26 @@ def test_without_the_guard_files_are_as_the_anonymizer_gives_them(weights, raw, 
         assert torch.equal(stored(out / path), (at_size((raw / path).with_suffix(".jpg")) * 0.95).round())
     # that is another run
     assert anonymize("--weights", weights, "--input", raw, "--output", out) == 2
-    assert "made otherwise (guard None there, {'psnr': 1.0, 'ssim': 0.05} here)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "made otherwise (guard None there, {'psnr': 1.0, 'ssim': 0.05} here)" in said
+    assert "choose another folder, or continue it with --no-guard" in said
+
+
+def test_a_folder_of_a_version_without_the_guard_is_continued_without_it(weights, raw, tmp_path, capsys):  # noqa: F811
+    """What such a version began has no word of the guard, neither in line 1 nor in the files' lines."""
+    out, words = tmp_path / "out", ("--weights", weights, "--input", raw, "--output", tmp_path / "out")
+    assert anonymize(*words, "--no-guard") == 0
+    before = contents(out)
+    next(out.rglob("*.png")).unlink()
+    assert anonymize(*words, "--format", "jpg") == 2
+    assert "--no-guard" not in capsys.readouterr().err  # it would not help: the format differs, too
+    assert anonymize(*words) == 2 and "continue it with --no-guard" in capsys.readouterr().err
+    assert anonymize(*words, "--no-guard") == 0 and contents(out) == before
+    # the other way round there is no such remedy
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "held") == 0
+    capsys.readouterr()
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "held", "--no-guard") == 2
+    assert "choose another folder\n" in capsys.readouterr().err
 
 
 def test_a_continued_run_ends_byte_identical(weights, raw, shows_all, tmp_path, capsys):  # noqa: F811

@@ -472,7 +472,7 @@ QUERY = "query --weights {weights} --index {index} {query} "
     [
         (
             BUILD + "--index {tmp}/made/new --weights {tmp}/no.pth",
-            "checkpoint .*no.pth does not exist; name a model_best.pth with --weights",
+            "checkpoint .*no.pth does not exist; name a model_best.pth, or the reid.pth of tools/export.py",
         ),
         (BUILD + "--weights {query}", "is damaged or no checkpoint"),
         (BUILD + "--weights {tmp}/plain.pth", "plain.pth carries no config"),

@@ -21,6 +21,7 @@ from PIL import Image
 from test_carrying import mutate as mutate_picture
 from test_segments import mutate as mutate_file
 
+from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.keys import pixels, segments
@@ -378,7 +379,10 @@ def test_what_does_not_fit_lies_beside(search, owner, weights, tmp_path, capsys)
         (["--search", "OWNER", "--reid", "WEIGHTS"], "is a key of originals"),
         (["--search", "PRIVATE", "--reid", "WEIGHTS"], "is a private key"),
         (["--search", "SEARCH", "--search", "SEARCH", "--reid", "WEIGHTS"], "--search names one key twice"),
-        (["--search", "SEARCH", "--reid", "MISSING"], "does not exist"),
+        (
+            ["--search", "SEARCH", "--reid", "MISSING"],
+            "MISSING does not exist; name a model_best.pth, or the reid.pth",
+        ),
         (
             ["--search", "SEARCH", "--reid", "WEIGHTS", "--carry", "pixels", "--carry-fit", "best"],
             "--carry-fit says what becomes of originals",
@@ -390,6 +394,14 @@ def test_options_that_do_not_go_together(raw, search, owner, weights, tmp_path, 
     words = [known.get(word, tmp_path / word if word == "MISSING" else word) for word in more]
     assert anonymize("--method", "blur", "--input", raw, "--output", tmp_path / "p", *words) == 2
     assert said in capsys.readouterr().err and not (tmp_path / "p").exists()
+
+
+def test_the_part_of_somebody_else_is_no_reid_model(raw, search, weights, tmp_path, capsys):
+    parts = split_checkpoint(weights, tmp_path / "release", None)
+    words = ["--method", "blur", "--input", raw, "--output", tmp_path / "p", "--search", search[0]]
+    for part in ("anonymizer", "recovery"):
+        assert anonymize(*words, "--reid", parts[part]) == 2
+        assert f"{parts[part]} holds no Re-ID model; name a model_best.pth" in capsys.readouterr().err
 
 
 def test_broken_weights_end_the_run(raw, search, weights, tmp_path, capsys):

@@ -53,6 +53,8 @@ def convert_mobilenet(source: Path, output: Path) -> None:
     """
     if output.exists():
         raise UserError(f"{output} exists already: name another file with --output")
+    if not source.is_file():
+        raise UserError(f"{source} is no file: name the weights of torchvision's mobilenet_v2")
     tensors = fastreid_names(read_checkpoint(source)["model"], str(source))
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, lambda file: torch.save(tensors, file))

@@ -10,7 +10,17 @@ from pathlib import Path
 from ..core.errors import UserError
 from ..core.files import is_unfinished, make_folder, read_file, write_atomically
 from ..core.lock import locked
-from ..manifest import BESIDE, FORMAT, JOURNAL, MANIFEST, Manifest, journal_line, read_manifest, unchanged
+from ..manifest import (
+    BESIDE,
+    FORMAT,
+    GUARD,
+    JOURNAL,
+    MANIFEST,
+    Manifest,
+    journal_line,
+    read_manifest,
+    unchanged,
+)
 from .stamps import STAMP, Stamper, read_stamps
 
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
@@ -47,13 +57,13 @@ def _earlier(output: Path, header: dict) -> Manifest:
     if found == journal and not earlier.entries and {item.name for item in output.iterdir()} == {JOURNAL}:
         return Manifest(header, {}, {}, False)  # it ended before it wrote anything
     if earlier.header != header:
-        differing = [
-            f"{key} {earlier.header.get(key)} there, {header.get(key)} here"
-            for key in dict.fromkeys([*earlier.header, *header])
-            if earlier.header.get(key) != header.get(key)
-        ]
+        keys = dict.fromkeys([*earlier.header, *header])
+        others = [key for key in keys if earlier.header.get(key) != header.get(key)]
+        differing = [f"{key} {earlier.header.get(key)} there, {header.get(key)} here" for key in others]
+        unguarded = others == [GUARD] and GUARD not in earlier.header  # older versions had none
+        remedy = ", or continue it with --no-guard" if unguarded else ""
         raise UserError(
-            f"--output {output} was made otherwise ({'; '.join(differing)}); choose another folder"
+            f"--output {output} was made otherwise ({'; '.join(differing)}); choose another folder{remedy}"
         )
     return earlier
 

@@ -17,7 +17,7 @@ from ..core.projects import about_projects
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
 from ..keys.envelope import Original
-from ..manifest import KEPT, SEALED, TEMPLATE, Manifest
+from ..manifest import GUARD, KEPT, SEALED, TEMPLATE, Manifest
 from ..model.storage import ImageStorage
 from .carrying import BESIDE, same_but_for_the_carried, with_carried, write_beside
 from .describing import Describer
@@ -190,7 +190,7 @@ def protection_header(mapper: ProtectingBatches, options: ProtectionOptions, sto
     if image_map.private is False:
         header |= word_of(image_map.private)
     if options.guard is not None:
-        header["guard"] = {"psnr": mapper.thresholds.psnr, "ssim": mapper.thresholds.ssim}
+        header[GUARD] = {"psnr": mapper.thresholds.psnr, "ssim": mapper.thresholds.ssim}
     if mapper.is_random:
         header["noise"] = STREAM  # what an older version began has other noise, and is not continued
     return header

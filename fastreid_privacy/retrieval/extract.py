@@ -21,6 +21,8 @@ from ..model.image_stages import path_seeds
 from ..model.meta_arch import PrivacyStages
 from ..model.parts import NOT_REID
 
+WANTED = "name a model_best.pth, or the reid.pth of tools/export.py"
+
 
 class Extractor:
     """The Re-ID part of a trained model as a function of images, with its preprocessing and its anonymizer.
@@ -110,15 +112,17 @@ def load_extractor(path: str | Path, device: str = "auto") -> Extractor:
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
 
     Raises:
-        UserError: when the file is missing, is no checkpoint of this package, or lacks networks that its
-            config names.
+        UserError: when the file is missing, is no checkpoint of this package, holds no Re-ID model, or lacks
+            networks that its config names.
     """
     path, device = Path(path), image_device(device)
     if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist; name a model_best.pth with --weights")
+        raise UserError(f"checkpoint {path} does not exist; {WANTED}")
     trained = read_trained(path)
     cfg = changed(trained.cfg, {"MODEL.DEVICE": device})
     parts = {name.partition(".")[0] for name in trained.weights}
+    if parts <= set(NOT_REID):  # the part of somebody else
+        raise UserError(f"{path} holds no Re-ID model; {WANTED}")
     if cfg.PRIVACY.PROTECTION == "learned" and not parts & set(NOT_REID):  # the part for researchers
         cfg = changed(cfg, {"PRIVACY.PROTECTION": "none", "PRIVACY.CENTER_LOSS.WEIGHT": 0.0})
     cfg, model = rebuild(cfg, trained.weights, path)
