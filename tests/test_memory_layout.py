@@ -11,6 +11,7 @@ import pytest
 import torch
 from fastreid.layers.batch_norm import GhostBatchNorm
 from fastreid.modeling import build_model
+from fastreid.modeling.backbones.repvgg import RepVGGBlock
 from fastreid.utils.events import EventStorage
 from torch import nn
 
@@ -89,3 +90,13 @@ def test_files_of_either_layout_load_into_either(written):
     assert torch.equal(second[0].weight, first[0].weight)
     lies_last = second[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert lies_last is (written == "plain")
+
+
+def test_blocks_that_end_the_process_in_this_layout_keep_the_other():
+    """RepVGG's blocks, channels last, made torch free its memory twice."""
+    model = nn.Module()
+    model.backbone, model.other = nn.Sequential(RepVGGBlock(4, 4, "BN", 3, padding=1)), nn.Conv2d(3, 8, 3)
+    to_channels_last(model)
+    convolutions = [module for module in model.backbone.modules() if isinstance(module, nn.Conv2d)]
+    assert convolutions and all(each.weight.is_contiguous() for each in convolutions)
+    assert model.other.weight.is_contiguous(memory_format=torch.channels_last)
