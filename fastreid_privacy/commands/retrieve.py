@@ -167,7 +167,7 @@ def _build(options: argparse.Namespace) -> None:
         sys.stdout,
     )
     if unread:
-        why = "they have no template to be found" if options.search_key else "they cannot be read"
+        why = "they have no template that can be used" if options.search_key else "they cannot be read"
         say(f"warning: {len(unread):,} of {files:,} images are not in the index, for {why}:")
         say_some(unread)
     if folders:
@@ -177,7 +177,9 @@ def _build(options: argparse.Namespace) -> None:
         say(describe(index.measured, index.kind, index.settings), sys.stdout)
     say(f"index: {options.index}", sys.stdout)
     if unread and options.search_key:
-        raise UserError(f"{len(unread):,} images have no template: they cannot be found with this index")
+        raise UserError(
+            f"{len(unread):,} images have no template that can be used: this index cannot find them"
+        )
 
 
 def _query(options: argparse.Namespace) -> None:
