@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def bench_collection(images: int) -> None:
         protect(Source(raw, source.paths[:500]), "warm", Guard())
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for name, guard in (("without guard", None), ("with guard", Guard())):
-            wall, _ = _measure(lambda: protect(source, name, guard))  # noqa: B023, called at once
+            wall, _ = _measure(partial(protect, source, name, guard))
             part = [stage for stage in stages if guard is not None or stage != "guard"]
             bound = max(*(walls[stage] for stage in part), sum(seconds[stage] for stage in part) / workers)
             ratio = f"{wall / bound:.2f} × max(slowest stage, CPU seconds / cores)"
@@ -131,7 +132,7 @@ def _batches(network: BatchMapper, pictures: Sequence[np.ndarray]) -> list[np.nd
 
 
 def _guarded(constraint: Constraint, raw: Sequence[np.ndarray], mapped: Sequence[np.ndarray]) -> None:
-    """What the guard does alone, in one thread: desensitize, compare, blend."""
+    """What the guard does alone, batch after batch: desensitize, compare, blend."""
     desensitizer, files = constraint.desensitizer(), ImageStorage("png")
     for at in range(0, len(raw), BATCH):
         images, ours = (

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core.images import quantize
-from ..evaluation.image_quality import Shown, psnr_of_mses, squared_errors
+from ..evaluation.image_quality import Shown, shown_by
 from ..evaluation.similarity import SimilarityTo
 from ..model.storage import ImageStorage
 from ..model.supervision import Thresholds
@@ -60,10 +60,7 @@ def hold(
     ours, theirs, likeness = quantize(protected), quantize(desensitized), SimilarityTo(raw)
 
     def shown(rows: Tensor, images: Tensor) -> Shown:
-        stored, to = storage(images), likeness.of(rows)
-        return Shown(
-            psnr_of_mses(squared_errors(stored, to.reference) / stored[0].numel()), to(stored).double()
-        )
+        return shown_by(storage(images), likeness.of(rows))[0]
 
     def blended(rows: Tensor, percent: Tensor) -> Tensor:
         share = percent.view(-1, 1, 1, 1)

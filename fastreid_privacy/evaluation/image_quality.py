@@ -59,6 +59,17 @@ def psnr_of_mses(mses: Tensor) -> Tensor:
     return 10 * torch.log10(DATA_RANGE**2 / mses.double())
 
 
+def shown_by(images: Tensor, likeness: SimilarityTo) -> tuple[Shown, Tensor]:
+    """What images show of the raw ones, and the sum of the squared differences of each.
+
+    Args:
+        images: N×3×H×W, float32, 0–255.
+        likeness: to the raw images, of the same shape and range.
+    """
+    errors = squared_errors(images, likeness.reference)
+    return Shown(psnr_of_mses(errors / images[0].numel()), likeness(images).double()), errors
+
+
 def psnr_of_sum(squared_error: float, values: int) -> float | None:
     """PSNR in dB of values 0–255 from the sum of their squared errors; None where nothing differs.
 
@@ -128,8 +139,7 @@ class ImageQuality:
                 "raise INPUT.SIZE_TEST"
             )
         images, reference = images.float(), reference.float()
-        errors, ssim = squared_errors(images, reference), SimilarityTo(reference)(images).double()
-        psnr = psnr_of_mses(errors / images[0].numel())
+        (psnr, ssim), errors = shown_by(images, SimilarityTo(reference))
         differ = torch.isfinite(psnr)
         self.images += len(images)
         self.values += images.numel()

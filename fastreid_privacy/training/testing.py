@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from .. import data
 from ..evaluation import Evaluation, HybridEvaluator, RankingOptions, picture_rank_lists
 from ..evaluation.lpips import Lpips, lpips_of_config
+from ..model.verdict import thresholds_of
 from .processes import unwrap
 
 
@@ -88,5 +89,5 @@ def hybrid_evaluator(
         device=cfg.MODEL.DEVICE if cfg.MODEL.DEVICE.startswith("cuda") else "cpu",
         features=getattr(torch, cfg.TEST.FEATURES),
         lpips=lpips,
-        limits=(cfg.PRIVACY.UPGRADE.EPS_PSNR, cfg.PRIVACY.UPGRADE.EPS_SSIM),
+        limits=thresholds_of(cfg)[:2],
     )
