@@ -98,7 +98,9 @@ class ImageQuality:
 
     Example:
         >>> quality = ImageQuality()
-        >>> quality.update(torch.full((2, 3, 32, 16), 100.0), torch.full((2, 3, 32, 16), 110.0))
+        >>> shown = quality.update(torch.full((2, 3, 32, 16), 100.0), torch.full((2, 3, 32, 16), 110.0))
+        >>> [round(psnr, 2) for psnr in shown.psnr.tolist()]
+        [28.13, 28.13]
         >>> round(quality.compute()["PSNR"], 2)
         28.13
     """
