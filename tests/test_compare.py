@@ -240,6 +240,16 @@ def test_what_is_finished_is_not_made_again(compared, monkeypatch, small_run):
     assert before == {file: file.stat().st_mtime_ns for file in before}
 
 
+def test_a_training_that_was_stopped_goes_on_as_it_was_begun(compared, in_process, monkeypatch, small_run):
+    run = compared[0] / "learned" / "run"
+    assert (run / "report.html").is_file()
+    (run / "report.html").unlink()  # the last file that a training writes
+    trained = len(in_process)
+    run_comparison(finished_request(compared, monkeypatch, small_run))
+    assert [words[-1] for words in in_process[trained:]] == [f"--config-file={run.parent / 'config.yaml'}"]
+    assert (run / "report.html").is_file()
+
+
 @pytest.mark.parametrize(
     ("change", "named"), [({"budget": 0.003}, r"budget 0.002 → 0.003"), ({"seed": 1}, "SEED 0 → 1")]
 )

@@ -109,7 +109,8 @@ def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> N
         cfg = found.get(method.name)
         if cfg is None or finished(plan.run(method)):
             continue
-        if cfg.PRIVACY.UPGRADE.BASELINE_RANK1 in made:  # a file that an earlier run of this comparison writes
+        base = cfg.PRIVACY.UPGRADE.BASELINE_RANK1
+        if base in made and not Path(base).is_file():  # an earlier run of this comparison will write it
             cfg = changed(cfg, {"PRIVACY.UPGRADE.BASELINE_RANK1": "50"})
         file = plan.folder(method) / CONFIG
         file.parent.mkdir(parents=True, exist_ok=True)
