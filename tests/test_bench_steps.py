@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import small_options  # before fastreid: importing the package makes it work
+from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
 
 # isort: split
 import itertools
@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fastreid_privacy.bench import steps
+from fastreid_privacy.bench import checks, steps
+from fastreid_privacy.config import load_config
 
 
 def test_the_ratio_is_time_over_operations_at_the_rate_of_products(monkeypatch):
@@ -69,9 +70,16 @@ def test_every_model_and_the_networks_alone(monkeypatch, capsys):
     assert "float32, cpu, 4 images" in printed and "bfloat16" not in printed
     row = r"^  (\S.*?) +([\d.]+) s +([\d.]+) GFLOP +([\d.]+) × .* ([\d.]+) × fastreid"
     rows = re.findall(row, printed, re.MULTILINE)
-    assert [row[0] for row in rows] == [*steps.MODELS, steps.NETWORKS]
+    assert [row[0] for row in rows] == [*steps.MODELS, steps.NETWORKS, checks.CHECK]
     operations = {row[0]: row[2] for row in rows}
     # the networks alone do what they do in a step, and the demo's upper bound is fastreid's AGW
     assert operations[steps.NETWORKS] == operations["full method"]
     assert operations["upper bound"] == operations["fastreid AGW"] != operations["full method"]
     assert rows[0][4] == "1.00"
+    assert re.search(r"checks after every epoch take \d+\.\d % of a run", printed)
+
+
+def test_checks_of_a_fifth_of_the_images_take_their_share():
+    cfg = load_config(SMALL_CONFIG, ["DATASETS.VALIDATION.FRACTION", "0.2"])
+    # of 10 images, 2 are checked for 1 s each, and 8 are trained on for 4.75 s each
+    assert checks.share_of_checks(check=1.0, step=4.75, cfg=cfg) == pytest.approx(5.0)

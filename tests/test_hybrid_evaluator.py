@@ -135,6 +135,19 @@ def test_given_pairs_are_evaluated_and_nothing_else():
     assert results["retrieval"] == {"DI-RI": direct_retrieval(data, "DI-RI")}
 
 
+def test_features_of_one_side_suffice_for_a_pair():
+    data = test_set()
+    evaluator = HybridEvaluator(NUM_QUERY, pairs=["OI-PI"])
+    for inputs, outputs in batches(data):
+        query = torch.tensor([int(path.partition(".")[0]) < NUM_QUERY for path in inputs["img_paths"]])
+        whole = outputs["features"]
+        features = {"OI": whole["OI"][query], "PI": whole["PI"][~query]}
+        evaluator.process(inputs, {**outputs, "features": features})
+    evaluation = evaluator.evaluate()
+    assert evaluation.figures["retrieval"] == {"OI-PI": direct_retrieval(data, "OI-PI")}
+    assert evaluation.embedding.keys() == {"pids"}
+
+
 def test_features_alone_suffice():
     evaluator = HybridEvaluator(NUM_QUERY)
     for inputs, outputs in batches(test_set()):

@@ -20,15 +20,17 @@ from ..core.images import to_unit
 from ..model.losses import frozen
 from ..model.meta_arch import PrivacyStages
 from ..training.solver import build_optimizer
+from .checks import CHECK, check_of, share_of_checks
 
 CONFIG = Path(__file__).parents[2] / "configs" / "Synthetic" / "privacy_agw.yml"
 PER_PERSON = 4
+METHOD = "full method"
 PLAIN = ["MODEL.META_ARCHITECTURE", "Baseline"]
 MODELS = {
     "fastreid AGW": ["PRIVACY.PROTECTION", "none", *PLAIN],
     "upper bound": ["PRIVACY.PROTECTION", "none"],
     "Base": ["PRIVACY.PROTECTION", "conventional"],
-    "full method": ["PRIVACY.PROTECTION", "learned"],
+    METHOD: ["PRIVACY.PROTECTION", "learned"],
 }
 """Rows of the table and their configs; the first is the peer."""
 NETWORKS = "its networks alone"
@@ -73,7 +75,7 @@ def bench_steps(runs: int, options: Sequence[str] = ()) -> None:
         for precision in [torch.float32] + [torch.bfloat16] * has_bfloat16(device):
             steps, images = _steps(device, precision, options)
             times = measured(steps, device, precision, runs)
-            _print(times, f"{str(precision).removeprefix('torch.')}, {device}, {images} images")
+            _print(times, f"{str(precision).removeprefix('torch.')}, {device}, {images} images", options)
 
 
 def has_bfloat16(device: str) -> bool:
@@ -133,7 +135,9 @@ def _steps(device: str, precision: torch.dtype, options: Sequence[str]) -> tuple
         images = torch.randint(0, 256, (count, 3, *cfg.INPUT.SIZE_TRAIN)).float().to(device)
         targets = (torch.arange(count) // PER_PERSON).to(device)
         steps[name] = step_of(model, build_optimizer(cfg, model), images, targets, precision)
-    steps[NETWORKS] = networks_of(model, images, targets, precision)  # of the last, the full method
+    # of the last, the full method
+    steps[NETWORKS] = networks_of(model, images, targets, precision)
+    steps[CHECK] = check_of(model, cfg, images, targets, precision)
     return steps, count
 
 
@@ -199,7 +203,7 @@ def _computing_in(precision: torch.dtype, device: torch.device):
     return torch.autocast(device.type, precision) if precision is not torch.float32 else nullcontext()
 
 
-def _print(times: Times, setting: str) -> None:
+def _print(times: Times, setting: str, options: Sequence[str]) -> None:
     print(f"\nTraining step, demo's models, {setting}; matrix product {times.rate / 1e9:,.0f} GFLOP/s")
     peer = times.seconds[next(iter(MODELS))]
     for name, seconds in times.seconds.items():
@@ -208,3 +212,5 @@ def _print(times: Times, setting: str) -> None:
         print(
             f"  {name:20} {seconds:8.3f} s {amount} {ratio} {seconds / peer:6.2f} × fastreid AGW", flush=True
         )
+    share = share_of_checks(times.seconds[CHECK], times.seconds[METHOD], load_config(CONFIG, options))
+    print(f"  checks after every epoch take {share:.1f} % of a run of the full method", flush=True)

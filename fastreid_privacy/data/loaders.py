@@ -5,7 +5,8 @@ Images are read as those of a collection are (``compat.data.read_images_as_viewe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from fastreid.config import CfgNode
@@ -13,6 +14,7 @@ from fastreid.data.build import build_reid_test_loader, build_reid_train_loader
 from fastreid.data.common import CommDataset
 from fastreid.data.transforms import build_transforms
 from fastreid.utils.env import seed_all_rng
+from PIL import Image
 
 from ..config import changed
 from ..core.errors import UserError
@@ -91,8 +93,25 @@ def epoch_iterator(loader, seed: int, epoch: int, rank: int = 0) -> Iterator[dic
     return iter(loader)
 
 
+class EvaluationImages(CommDataset):
+    """fastreid's data set, whose items also say whether they are queries: is_query.
+
+    Args:
+        query: items of the queries, which come first.
+        gallery: of the gallery.
+        transform: of both.
+    """
+
+    def __init__(self, query: list, gallery: list, transform: Callable[[Image.Image], Any]):
+        super().__init__([*query, *gallery], transform, relabel=False)
+        self.num_query = len(query)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**super().__getitem__(index), "is_query": index < self.num_query}
+
+
 def _evaluation_loader(cfg: CfgNode, query: list, gallery: list):
-    images = CommDataset([*query, *gallery], build_transforms(cfg, is_train=False), relabel=False)
+    images = EvaluationImages(query, gallery, build_transforms(cfg, is_train=False))
     return build_reid_test_loader(
         test_set=images,
         test_batch_size=cfg.TEST.IMS_PER_BATCH,

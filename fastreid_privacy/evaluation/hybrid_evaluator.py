@@ -23,6 +23,7 @@ from .protocol import Labels, TrueMatches
 from .ranking import Ranking, rank
 from .ranking_options import RankingOptions
 
+SAMPLES = 8  # identities whose images a report shows
 SHOWN_QUERIES, SHOWN_IMAGES = 4, 10  # of the rank lists that a report shows
 SHOWN_PEOPLE, IMAGES_OF_EACH = 10, 20  # of the features that a report shows
 
@@ -97,7 +98,7 @@ class HybridEvaluator(DatasetEvaluator):
         num_query: int,
         pairs: Sequence[str] | None = None,
         options: RankingOptions | None = None,
-        samples: int = 8,
+        samples: int = SAMPLES,
         device: str = "auto",
         features: torch.dtype = torch.float32,
         lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
@@ -129,9 +130,10 @@ class HybridEvaluator(DatasetEvaluator):
 
         Args:
             inputs: fastreid's batch: "targets" and "camids", N each.
-            outputs: "features": {domain: N×D}; "images": {domain: N×3×H×W RGB, 0–255}, raw images under "OI",
-                or no images at all; "same_images": {domain: the domain whose images it shares}, which are
-                measured once, the same for all batches; or none at all.
+            outputs: "features": {domain: N×D, or fewer: of the queries or of the gallery alone, where no
+                pair needs the domain on the other side}; "images": {domain: N×3×H×W RGB, 0–255}, raw images
+                under "OI", or no images at all; "same_images": {domain: the domain whose images it shares},
+                which are measured once, the same for all batches; or none at all.
         """
         for domain, features in outputs["features"].items():
             self._features[domain].append(features.detach().to("cpu", self.kept_as))
@@ -234,13 +236,12 @@ class HybridEvaluator(DatasetEvaluator):
         shown: Sequence[int],
     ) -> dict[str, Ranking]:
         """Each pair's ranking; one gallery serves all its queries. Labels are (identities, cameras)."""
-        n = self.num_query
         rankings: dict[str, Ranking] = {}
         for searched in dict.fromkeys(both[1] for both in pairs.values()):
             of_gallery = [pair for pair, both in pairs.items() if both[1] == searched]
             ranked = rank(
-                [features[pairs[pair][0]][:n] for pair in of_gallery],
-                features[searched][n:],
+                [features[pairs[pair][0]][: len(query[0])] for pair in of_gallery],
+                features[searched][len(features[searched]) - len(gallery[0]) :],
                 query,
                 gallery,
                 self.options,
@@ -261,14 +262,21 @@ def _some_queries(query: tuple[np.ndarray, np.ndarray], gallery: tuple[np.ndarra
 
 
 def _features_of_some(features: Mapping[str, Tensor], pids: np.ndarray) -> dict[str, np.ndarray]:
-    """Features of length 1 in every domain, of the first people with several images, distractors left out."""
+    """Features of length 1 of the first people with several images, distractors left out.
+
+    In every domain of which there are features of all images.
+    """
     people, counts = np.unique(pids, return_counts=True)
     chosen = people[(counts > 1) & (people > 0)][:SHOWN_PEOPLE]
     images = [np.flatnonzero(pids == person)[:IMAGES_OF_EACH] for person in chosen]
     rows = np.concatenate(images or [np.zeros(0, dtype=int)])
     return {
         "pids": pids[rows],
-        **{domain: normalize(values[rows].float()).half().numpy() for domain, values in features.items()},
+        **{
+            domain: normalize(values[rows].float()).half().numpy()
+            for domain, values in features.items()
+            if len(values) == len(pids)
+        },
     }
 
 

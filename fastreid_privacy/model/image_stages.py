@@ -111,12 +111,13 @@ class ImageStages(nn.Module):
         return {"PI": "DI"} if self.protection == "conventional" else {}
 
     @torch.no_grad()
-    def domain_images(self, batch: dict) -> dict[str, Tensor]:
+    def domain_images(self, batch: dict, recovered: bool = True) -> dict[str, Tensor]:
         """Images of every domain that the model has, as stored.
 
         Args:
             batch: fastreid's: images N×3×H×W 0–255, img_paths (which seed the noise), and targets, the
                 people, for a desensitizer that depends on them.
+            recovered: whether RI is wanted.
 
         Returns:
             {domain: N×3×H×W, 0–255}: OI, DI, PI (not for the upper bound) and RI (learned protection with
@@ -127,7 +128,7 @@ class ImageStages(nn.Module):
         images = {"OI": raw, "DI": self.desensitize(raw, seeds, batch.get("targets"))}
         if self.protection == "learned":
             images["PI"] = self.protect(raw, images["DI"])
-            if self.recovery is not None:
+            if recovered and self.recovery is not None:
                 images["RI"] = quantize(self.recover(images["PI"]))  # a recovered image is kept in 8 bits
         images.update({domain: images[other] for domain, other in self.same_images.items()})
         return images

@@ -312,6 +312,29 @@ class PrivacyStages(ImageStages, ReidModel):
         features.update({domain: features[other] for domain, other in same.items()})
         return {"images": images, "features": features, "same_images": same}
 
+    @torch.no_grad()
+    def extract_checked(self, batch: dict, flip: bool = False) -> dict[str, dict]:
+        """What a check of a training run looks at, in one pass of Re-ID: raw queries, a protected gallery.
+
+        Args:
+            batch: as of :meth:`extract_domains`, and is_query, N.
+            flip: likewise.
+
+        Returns:
+            The same without RI, with features of the queries under OI and of the gallery under PI; of all
+            images under OI where nothing is protected.
+        """
+        images, same = self.domain_images(batch, recovered=False), self.same_images
+        if self.protection == "none":
+            features = {"OI": self.reid_features(images["OI"], flip)}
+        else:
+            query = batch["is_query"].to(self.device)
+            seen = torch.where(query[:, None, None, None], images["OI"], images["PI"])
+            of_seen = self.reid_features(seen, flip)
+            features = {"OI": of_seen[query], "PI": of_seen[~query]}
+            features.update({other: features[domain] for domain, other in same.items()})
+        return {"images": images, "features": features, "same_images": same}
+
     def reid_features(self, images: Tensor, flip: bool = False) -> Tensor:
         """N×D float32 features for retrieval of N×3×H×W images, 0–255.
 
