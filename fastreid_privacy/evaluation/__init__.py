@@ -1,6 +1,7 @@
 """Evaluation over raw (OI), protected (PI), desensitized (DI) and recovered (RI) images, in one pass.
 
 1. ``distances``         a block of queries to the whole gallery, from memory or disk, on CPU or GPU
+   ``products``          the inner products of both: by torch on a CPU, by FAISS on a GPU
 2. ``protocol``          which gallery images are true matches of a query, and which are left out
 3. ``places``            where the true matches are in a ranking
 4. ``query_ranks``       CMC, mAP and mINP of one query set, gathered from its distances

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..config import resolve_device
 from ..core.errors import UserError
+from .products import products_on
 
 METRICS = ("cosine", "euclidean")
 BLOCK_BYTES = 256 * 2**20  # of distances
@@ -168,6 +169,7 @@ class Gallery:
     def __init__(self, features: Features, metric: str):
         self.features, self.metric = features, metric
         self.copies, self.originals = features.repeated()
+        self.products = products_on(features.device)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -207,15 +209,10 @@ class Gallery:
             for start in range(0, len(gallery), gallery.part):
                 part = gallery.read(start, unit_length=self.metric == "cosine")
                 columns = block[:, start : start + len(part)]
-                if self.metric == "cosine":
-                    torch.mm(queries, part.T, out=columns)
-                else:
-                    torch.add(
-                        squared_lengths[:, None],
-                        gallery.squared_lengths[start : start + len(part)],
-                        out=columns,
-                    )
-                    columns.addmm_(queries, part.T)
+                self.products(queries, part, columns)
+                if self.metric == "euclidean":
+                    columns += squared_lengths[:, None]
+                    columns += gallery.squared_lengths[start : start + len(part)]
 
 
 def _read_stacked(sets: Sequence[Features], start: int, stop: int, metric: str) -> tuple[Tensor, Tensor]:
