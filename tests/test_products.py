@@ -4,10 +4,10 @@
 from fastreid_privacy.evaluation import evaluate_retrieval
 
 # isort: split
-from contextlib import nullcontext
+import ctypes
+from types import SimpleNamespace
 
 import faiss
-import faiss.contrib.torch_utils  # now, for it replaces functions that are replaced here
 import numpy as np
 import pytest
 import torch
@@ -17,21 +17,35 @@ from fastreid_privacy.evaluation.distances import Features, Gallery
 from fastreid_privacy.evaluation.products import products_on
 
 
+def floats_at(address: int, rows: int, columns: int) -> np.ndarray:
+    values = (ctypes.c_float * (rows * columns)).from_address(address)
+    return np.frombuffer(values, dtype=np.float32).reshape(rows, columns)
+
+
 @pytest.fixture
 def asked(monkeypatch):
-    """What FAISS was asked for; it answers as its function on the CPU does."""
-    asked = []
+    """What FAISS was asked for; it reads and writes the memory of the CPU at the addresses that it gets."""
+    asked, streams = [], []
 
-    def pairwise_distance_gpu(resources, queries, gallery, metric, device):
-        assert queries.is_contiguous() and gallery.is_contiguous()
-        assert queries.dtype == gallery.dtype == torch.float32
-        asked.append((metric, device))
-        return torch.from_numpy(faiss.pairwise_distances(queries.numpy(), gallery.numpy(), metric=metric))
+    def brute_force(resources, of):
+        assert of.k == -1 and of.queriesRowMajor and of.vectorsRowMajor and streams[-1] == (1, "stream 7")
+        assert of.queryType == of.vectorType == faiss.DistanceDataType_F32
+        queries = floats_at(of.queries, of.numQueries, of.dims)
+        gallery = floats_at(of.vectors, of.numVectors, of.dims)
+        floats_at(of.outDistances, of.numQueries, of.numVectors)[:] = queries @ gallery.T
+        asked.append((of.metric, of.device))
+
+    def resources():
+        return SimpleNamespace(setDefaultStream=lambda *given: streams.append(given))
 
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
-    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
-    monkeypatch.setattr(faiss, "pairwise_distance_gpu", pairwise_distance_gpu)
-    monkeypatch.setattr(torch.cuda, "device", lambda number: nullcontext())
+    monkeypatch.setattr(faiss, "StandardGpuResources", resources, raising=False)
+    monkeypatch.setattr(faiss, "GpuDistanceParams", SimpleNamespace, raising=False)
+    monkeypatch.setattr(faiss, "DistanceDataType_F32", 1, raising=False)
+    monkeypatch.setattr(faiss, "cast_integer_to_float_ptr", lambda address: address, raising=False)
+    monkeypatch.setattr(faiss, "cast_integer_to_cudastream_t", "stream {}".format, raising=False)
+    monkeypatch.setattr(faiss, "bfKnn", brute_force, raising=False)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=7))
     return asked
 
 
