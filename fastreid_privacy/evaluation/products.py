@@ -34,7 +34,8 @@ def products_on(device: torch.device) -> Products:
         asked.queryType = asked.vectorType = faiss.DistanceDataType_F32
         asked.queriesRowMajor = asked.vectorsRowMajor = True
         asked.queries, asked.vectors, asked.outDistances = map(_address, (queries, gallery, products))
-        stream = faiss.cast_integer_to_cudastream_t(torch.cuda.current_stream(device).cuda_stream)
+        of_torch = torch.cuda.current_stream(device).cuda_stream
+        stream = faiss.cast_integer_to_cudastream_t(of_torch)  # type: ignore[attr-defined]
         resources.setDefaultStream(number, stream)  # in torch's order: no waiting before and after
         faiss.bfKnn(resources, asked)
         out.copy_(products)
