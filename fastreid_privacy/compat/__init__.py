@@ -46,6 +46,7 @@ def apply() -> None:
     training.build_optimizers_that_update()
     training.refuse_lost_gradient_buffers()
     training.normalise_out_of_place()
+    training.find_the_files_of_regnets()
     training.train_without_amp_on_the_cpu()
     training.survive_missing_evaluations()
     training.write_the_last_evaluation()

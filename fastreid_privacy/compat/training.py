@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
+from yacs.config import CfgNode
 
 from .patching import original_of, replace
 
@@ -66,6 +68,22 @@ def normalise_out_of_place() -> None:
 
     for meta_arch in (Baseline, MGN):
         replace(meta_arch, "preprocess_image", preprocess_image)
+
+
+def find_the_files_of_regnets() -> None:
+    """fastreid/modeling/backbones/regnet/regnet.py:551, effnet.py:244: files are named from fastreid's clone.
+
+    RegNet and EfficientNet read their widths and depths from files that lie in the installed package.
+    """
+    import fastreid
+    from fastreid.modeling.backbones.regnet.config import cfg
+
+    above = Path(fastreid.__file__).parents[1]
+
+    def merge_from_file(name: str) -> None:
+        CfgNode.merge_from_file(cfg, str(above / name))  # an absolute name stays as it is
+
+    object.__setattr__(cfg, "merge_from_file", merge_from_file)  # a config's own would add a key
 
 
 def train_without_amp_on_the_cpu() -> None:

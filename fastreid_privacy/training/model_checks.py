@@ -64,7 +64,7 @@ def build_on_cpu(cfg: CfgNode, classes: int) -> nn.Module:
         model = PrivacyTrainer.build_model(cfg).eval()
     except UserError:
         raise
-    except (KeyError, ValueError, TypeError, AssertionError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, AssertionError, RuntimeError, OSError) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}, {frame.line}"
         raise UserError(
