@@ -20,6 +20,7 @@ from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import load_config
 from fastreid_privacy.core import projects
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, noise_stream
+from fastreid_privacy.networks import GENERATOR_REGISTRY
 
 __all__ = ["SMALL_CONFIG", "SMALL_DATASET", "chromium", "close_folders", "small_options"]
 
@@ -125,14 +126,17 @@ def noise_weights(tmp_path_factory):
 
 @pytest.fixture
 def own_imports(monkeypatch):
-    """What is registered and imported in a test ends with it."""
-    monkeypatch.setattr(DESENSITIZER_REGISTRY, "_obj_map", dict(DESENSITIZER_REGISTRY._obj_map))
+    """What is registered in a test, and what it imports of projects, ends with it."""
+    for registry in (DESENSITIZER_REGISTRY, GENERATOR_REGISTRY):
+        monkeypatch.setattr(registry, "_obj_map", dict(registry._obj_map))
     monkeypatch.setattr(projects, "_imported", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
+    before = set(sys.path)
     yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    added = tuple(set(sys.path) - before)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(added):
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..config import changed
 from ..core.errors import UserError, brief, some_of
+from ..core.registry import REGISTERING
 from ..model.anonymizer import build_anonymizer
 from ..model.parts import TRAINING_ONLY
 from ..networks import build_generator
@@ -41,9 +42,10 @@ def rebuild(cfg: CfgNode, weights: Mapping[str, Tensor], path: str | Path) -> tu
         model = build_model(cfg)
     except KeyError as error:  # fastreid's registries
         raise UserError(
-            f"{path} needs a part that is not registered here: {error.args[0]}; import the file that "
-            "registers it"
+            f"{path} needs a part that is not registered here: {error.args[0]}. {REGISTERING}"
         ) from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     logger.info(load_matching_weights(model, weights, str(path)))
     check_complete(model, weights, path)
     return cfg, model.eval()
@@ -101,8 +103,8 @@ def build_part(cfg: CfgNode, weights: Mapping[str, Tensor], part: str, path: str
         recovers = part == "recovery"
         network = build_generator(cfg.PRIVACY.RECOVERY, size) if recovers else build_anonymizer(cfg, size)
         network.load_state_dict(own)
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except (RuntimeError, ValueError, TypeError) as error:
         raise UserError(
             f"the {part} network of {path} does not fit the config that it carries ({brief(error)})"

@@ -1,8 +1,11 @@
 """pix2pix generators and discriminators, and the registries that others add theirs to.
 
-``unet`` (anonymizer and recovery decoder), ``patchgan`` (discriminators), ``initialization``, ``registry``.
+``unet`` (anonymizer and recovery decoder), ``patchgan`` (discriminators), ``initialization``,
+``output_range``, ``registry``.
 """
 
+from .initialization import initialize
+from .output_range import within_range
 from .patchgan import PatchDiscriminator
 from .registry import DISCRIMINATOR_REGISTRY, GENERATOR_REGISTRY, build_discriminator, build_generator
 from .unet import UNetGenerator, halvings
@@ -15,4 +18,6 @@ __all__ = [
     "build_discriminator",
     "build_generator",
     "halvings",
+    "initialize",
+    "within_range",
 ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError
 from .initialization import initialize
+from .output_range import within_range
 from .registry import GENERATOR_REGISTRY
 
 MIN_DEPTH, MAX_DEPTH = 2, 16  # 16 halvings: sides of 65,536 pixels
@@ -146,9 +147,7 @@ class UNetGenerator(nn.Module):
         made = torch.tanh(self.up[0](nn.functional.relu(features)))
         if not self.changes_second:
             return made
-        moved = images[:, -made.shape[1] :] + made
-        # the gradient passes straight through, so that a value beyond the range can still be pulled back
-        return moved + (moved.clamp(-1, 1) - moved).detach()
+        return within_range(images[:, -made.shape[1] :] + made)
 
 
 def _layer(convolution: type[nn.Module], in_channels: int, out_channels: int, norm: bool) -> nn.Sequential:
