@@ -48,6 +48,7 @@ class Target:
         keyless: why the method has no key at all; "": it has one, or may have one.
         near: keys that are not the right one.
         personal: the operator that made it, where it depends on the person.
+        told: the operator that made it, where a file tells it the regions of these images.
         templates: of each image, by its name, what the search key opens: D float32; empty: not held.
     """
 
@@ -59,15 +60,19 @@ class Target:
     keyless: str = ""
     near: NearKeys = field(default_factory=dict)
     personal: Desensitizer | None = None
+    told: Desensitizer | None = None
     templates: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     def impossible(self, row: str) -> str:
         """Why a row cannot be made of this target; "": it can."""
         undone = self.operator in OPERATORS
+        no_way = "leaves nothing to undo" if self.operator == "mask" else "is undone by nothing that is known"
         if row == "A2" and self.personal is not None:
             return f"{self.personal.name} depends on the person, and nobody is known in foreign images"
+        if row == "A2" and self.told is not None:
+            return f"{self.told.regions_file} tells {self.told.name} no regions of foreign images"
         return {
-            "A1": "" if undone else f"{self.operator} leaves nothing to undo",
+            "A1": "" if undone else f"{self.operator} {no_way}",
             "A2": "" if self.protect else "nobody holds the anonymizer: name it with --model",
             "A5": self.keyless,
             "A6": "" if self.key else "there is no key",

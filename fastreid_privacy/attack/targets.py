@@ -56,6 +56,7 @@ def _protected(request: AttackRequest, subjects: Subjects, device: str) -> Targe
     if request.search_key is not None and (not request.rows or "A7" in request.rows):
         templates = open_templates(subjects, read_private_key(request.search_key, passphrase, SEARCH))
     named = Desensitizer(request.operator) if request.operator else None
+    asking = anonymizer.of_regions if anonymizer is not None else None
     operator = anonymizer.operator if anonymizer is not None and anonymizer.operator is not None else named
     return Target(
         PROTECTED,
@@ -66,6 +67,7 @@ def _protected(request: AttackRequest, subjects: Subjects, device: str) -> Targe
         keyless="" if key is not None or request.near_keys else _keyless(request, anonymizer, operator),
         near=near_keys(key, request.recovery_key, request.near_keys, device, passphrase),
         personal=operator if operator is not None and operator.needs_people else None,
+        told=asking if asking is not None and asking.regions_file else None,
         templates=templates,
     )
 
@@ -82,6 +84,8 @@ def _keyless(request: AttackRequest, anonymizer: ImageMap | None, operator: Dese
 def _protecting(anonymizer: ImageMap | None) -> Callable[[View], View] | None:
     if anonymizer is None:
         return None
+    asking = anonymizer.of_regions
+    finder = asking.finder if asking is not None else None
     if anonymizer.operator is not None:
-        return lambda view: Operated(view, anonymizer.levels)
-    return lambda view: Operated(view, at_size_of(anonymizer))
+        return lambda view: Operated(view, anonymizer.levels, finder)
+    return lambda view: Operated(view, at_size_of(anonymizer), finder)

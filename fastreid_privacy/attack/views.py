@@ -16,6 +16,7 @@ from ..core.errors import UserError
 from ..core.images import quantize
 from ..core.pictures import read_picture, resize
 from ..desensitize import Desensitizer
+from ..desensitize.regions import RegionFinder, fitted, regions_of
 from ..model.image_stages import path_seeds
 from .subjects import Subject
 
@@ -60,16 +61,21 @@ class Operated:
 
     Attributes:
         raw: the view of the raw images.
-        operator: N×3×H×W, 0–255, the seeds of its noise and the people who are shown, to the same.
+        operator: N×3×H×W, 0–255, the seeds of its noise, the people who are shown and the regions of the
+            images, to the same.
+        finder: tells the regions of raw files; None: the operator needs none.
     """
 
     raw: View
-    operator: Callable[[Tensor, Tensor, Sequence[int]], Tensor]
+    operator: Callable[[Tensor, Tensor, Sequence[int], Tensor | None], Tensor]
+    finder: RegionFinder | None = None
 
     def __call__(self, subjects: Sequence[Subject]) -> Tensor:
         """The images: see :data:`View`."""
-        seeds, people = path_seeds([each.name for each in subjects]), [each.pid for each in subjects]
-        return quantize(self.operator(self.raw(subjects), seeds, people))
+        names, images = [each.name for each in subjects], self.raw(subjects)
+        height, width = images.shape[2:]
+        regions = regions_of(self.finder, [each.raw for each in subjects], (height, width), names)
+        return quantize(self.operator(images, path_seeds(names), [each.pid for each in subjects], regions))
 
 
 @dataclass(frozen=True)
@@ -113,15 +119,21 @@ class Held:
 def at_size_of(network: ImageMap) -> Callable[..., Tensor]:
     """A trained network as a map of images of any size: scaled to its own, and back.
 
-    The map also takes seeds of noise and people, as the network does.
+    The map also takes seeds of noise, people and regions, as the network does.
     """
 
-    def mapping(images: Tensor, seeds: Tensor | None = None, people: Sequence[int] | None = None) -> Tensor:
+    def mapping(
+        images: Tensor,
+        seeds: Tensor | None = None,
+        people: Sequence[int] | None = None,
+        regions: Tensor | None = None,
+    ) -> Tensor:
         height, width = images.shape[2:]
         if network.size in (None, (height, width)):
-            return network(images, seeds, people)
+            return network(images, seeds, people, regions)
         assert network.size is not None
-        return scaled(network(scaled(images, network.size), seeds, people), (height, width))
+        parts = None if regions is None else fitted(regions, network.size)
+        return scaled(network(scaled(images, network.size), seeds, people, parts), (height, width))
 
     return mapping
 
@@ -135,7 +147,8 @@ def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 def operated(raw: View, name: str) -> Operated:
     """Raw images under a registered conventional operator of the paper's strength."""
-    return Operated(raw, Desensitizer(name))
+    operator = Desensitizer(name)
+    return Operated(raw, operator, operator.finder)
 
 
 def batches(subjects: Sequence[Item], size: int = BATCH) -> Iterator[Sequence[Item]]:

@@ -79,12 +79,19 @@ class ImageMap(nn.Module):
         drawn = self.operator or self.beside
         return drawn is not None and drawn.is_seeded
 
+    @property
+    def of_regions(self) -> Desensitizer | None:
+        """The operator that needs to know the region of each image; None: nothing does."""
+        drawn = self.operator or self.beside
+        return drawn if drawn is not None and drawn.needs_regions else None
+
     @torch.no_grad()
     def forward(
         self,
         images: Tensor,
         seeds: Sequence[int] | Tensor | None = None,
         people: Sequence[int] | None = None,
+        regions: Tensor | None = None,
     ) -> Tensor:
         """Map images.
 
@@ -94,6 +101,7 @@ class ImageMap(nn.Module):
             seeds: as of :meth:`levels`; None: secret ones, new for each call, so that nobody can repeat the
                 noise and subtract it.
             people: the identity of each image, for an operator that depends on it.
+            regions: N×1×H×W, 0 or 1, for an operator that changes a part of each image.
 
         Returns:
             The same shape, kind and device, 0–255.
@@ -107,7 +115,7 @@ class ImageMap(nn.Module):
         device = next((p.device for p in self.parameters()), images.device)
         if seeds is None and self.is_random:
             seeds = [secrets.randbits(KEY_BITS) for _ in images]
-        levels = self.levels(images.to(device, torch.float32), seeds, people)
+        levels = self.levels(images.to(device, torch.float32), seeds, people, regions)
         stored = self.storage(levels).to(images.device)
         return to_bytes(stored) if images.dtype == torch.uint8 else stored.to(images.dtype)
 
@@ -117,6 +125,7 @@ class ImageMap(nn.Module):
         images: Tensor,
         seeds: Sequence[int] | Tensor | None = None,
         people: Sequence[int] | None = None,
+        regions: Tensor | None = None,
     ) -> Tensor:
         """The mapped images before any storage.
 
@@ -125,17 +134,20 @@ class ImageMap(nn.Module):
             seeds: one whole number of at most 256 bits per image, on which alone noise depends; None: the
                 default generator.
             people: the identity of each image, for an operator that depends on it.
+            regions: N×1×H×W, 0 or 1, for an operator that changes a part of each image.
 
         Returns:
             float32, the same shape and device, nominally 0–255, neither rounded nor clamped.
 
         Raises:
-            UserError: when a network gives NaN or infinity, of which no picture can be made, or people are
-                missing.
+            UserError: when a network gives NaN or infinity, of which no picture can be made, or people or
+                regions are missing.
         """
         if self.operator is not None:
-            return self.operator(images, seeds, people).float()
-        desensitized = None if self.beside is None else self._desensitized(self.beside, images, seeds, people)
+            return self.operator(images, seeds, people, regions).float()
+        desensitized = None
+        if self.beside is not None:
+            desensitized = self._desensitized(self.beside, images, seeds, people, regions)
         return self._of_network(images, desensitized)
 
     @torch.no_grad()
@@ -145,19 +157,20 @@ class ImageMap(nn.Module):
         desensitizer: Desensitizer,
         seeds: Sequence[int] | Tensor | None = None,
         people: Sequence[int] | None = None,
+        regions: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What a trained anonymizer makes of images, and the same images desensitized.
 
         Args:
             images: as of :meth:`levels`.
             desensitizer: the operator that the anonymizer was trained with.
-            seeds, people: as of :meth:`levels`.
+            seeds, people, regions: as of :meth:`levels`.
 
         Returns:
             As of :meth:`levels`; and the desensitized images as stored, the very ones that the network saw
             where it sees them.
         """
-        desensitized = self._desensitized(desensitizer, images, seeds, people)
+        desensitized = self._desensitized(desensitizer, images, seeds, people, regions)
         return self._of_network(images, None if self.beside is None else desensitized), desensitized
 
     def _desensitized(
@@ -166,8 +179,9 @@ class ImageMap(nn.Module):
         images: Tensor,
         seeds: Sequence[int] | Tensor | None,
         people: Sequence[int] | None,
+        regions: Tensor | None,
     ) -> Tensor:
-        return self.storage(desensitizer(images, seeds, people))
+        return self.storage(desensitizer(images, seeds, people, regions))
 
     def _of_network(self, images: Tensor, desensitized: Tensor | None) -> Tensor:
         assert self.network is not None

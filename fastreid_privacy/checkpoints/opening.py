@@ -22,10 +22,11 @@ import torch
 from fastreid.config import CfgNode
 from torch import nn
 
-from ..config import image_device, parse_config
+from ..config import changed, image_device, parse_config
 from ..core.errors import UserError, brief
 from ..core.privacy import WORDS
 from ..desensitize import Desensitizer
+from ..desensitize.desensitizer import REGIONS_KEY
 from ..model.anonymizer import channels_seen, second_input
 from ..model.storage import ImageStorage
 from ..model.verdict import constraint_of
@@ -43,7 +44,12 @@ GRAPH, KEY = ".onnx", ".key"  # endings of files: a graph, and an encrypted file
 
 
 def load_anonymizer(
-    path: str | Path, device: str = "auto", *, runtime: str | None = None, precision: str = "float32"
+    path: str | Path,
+    device: str = "auto",
+    *,
+    runtime: str | None = None,
+    precision: str = "float32",
+    regions: str | None = None,
 ) -> ImageMap:
     """The anonymizer of a checkpoint, followed by the storage it was trained with.
 
@@ -59,12 +65,14 @@ def load_anonymizer(
         runtime: "torch", or "onnx" (onnxruntime, for which other files are converted in memory); None: onnx
             for ``.onnx`` files.
         precision: of the network, see :class:`ImageMap`; onnx has float32 only.
+        regions: ``DATASETS.REGIONS`` of the images that are to be protected, for a model whose operator
+            changes a part of each; None: as in its training.
 
     Raises:
         UserError: when the file is missing, is no checkpoint of this project, holds no anonymizer, or cannot
             run like this.
     """
-    wanted = _Wanted("anonymizer", path, device, runtime, precision)
+    wanted = _Wanted("anonymizer", path, device, runtime, precision, regions)
     opened = _open(path)
     if isinstance(opened, bytes):
         return _map_of_graph(wanted, opened)
@@ -115,6 +123,11 @@ class _Wanted:
     device: str
     runtime: str | None
     precision: str
+    regions: str | None = None
+
+    def told(self, cfg: CfgNode) -> CfgNode:
+        """The config that a file carries, with the regions of other images."""
+        return cfg if self.regions is None else changed(cfg, {REGIONS_KEY: self.regions})
 
     def __post_init__(self) -> None:
         if self.runtime not in (None, *RUNTIMES) or self.precision not in PRECISIONS:
@@ -155,7 +168,7 @@ def _map_of_operator(wanted: _Wanted, trained: TrainedCheckpoint) -> ImageMap:
             f"{wanted.path} protects with a conventional operator, which is no network: it has neither "
             "runtime nor precision"
         )
-    cfg = trained.cfg
+    cfg = wanted.told(trained.cfg)
     return ImageMap(
         None,
         Desensitizer.from_config(cfg),
@@ -167,7 +180,7 @@ def _map_of_operator(wanted: _Wanted, trained: TrainedCheckpoint) -> ImageMap:
 
 
 def _map_of_tensors(wanted: _Wanted, trained: TrainedCheckpoint) -> ImageMap:
-    weights, cfg = trained.weights, trained.cfg
+    weights, cfg = trained.weights, wanted.told(trained.cfg)
     network = build_part(cfg, weights, wanted.part, wanted.path)
     network.to(memory_format=torch.channels_last)  # as in training, so that it gives the same bits
     if wanted.runtime == "onnx":
@@ -187,7 +200,7 @@ def _map_of_graph(wanted: _Wanted, content: bytes) -> ImageMap:
             "file of tensors"
         )
     network, about = read_graph(content, wanted.part, wanted.path, wanted.device)
-    cfg = parse_config(about["config"], str(wanted.path))
+    cfg = wanted.told(parse_config(about["config"], str(wanted.path)))
     if network.size != tuple(cfg.INPUT.SIZE_TEST) or network.channels != channels_seen(cfg, wanted.part):
         raise UserError(f"{wanted.path} is damaged: its graph and its config have other images")
     return _map_of_network(wanted, network, cfg, about["fingerprint"], WORDS.get(about.get("privacy", "")))

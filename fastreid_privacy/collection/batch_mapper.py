@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.images import to_pictures
+from ..desensitize.regions import as_batch
 from .pipeline import Room
 
 Mapped = TypeVar("Mapped")
@@ -37,16 +38,25 @@ class Batches(Generic[Mapped]):
 
     @overload
     def __call__(
-        self, pictures: Sequence[np.ndarray], people: Sequence[int | None] | None = None
+        self,
+        pictures: Sequence[np.ndarray],
+        people: Sequence[int | None] | None = None,
+        regions: Sequence[np.ndarray | None] | None = None,
     ) -> Sequence[Mapped]: ...
 
     @overload
     def __call__(
-        self, pictures: Sequence[np.ndarray | None], people: Sequence[int | None] | None = None
+        self,
+        pictures: Sequence[np.ndarray | None],
+        people: Sequence[int | None] | None = None,
+        regions: Sequence[np.ndarray | None] | None = None,
     ) -> Sequence[Mapped | None]: ...
 
     def __call__(
-        self, pictures: Sequence[np.ndarray | None], people: Sequence[int | None] | None = None
+        self,
+        pictures: Sequence[np.ndarray | None],
+        people: Sequence[int | None] | None = None,
+        regions: Sequence[np.ndarray | None] | None = None,
     ) -> Sequence[Mapped | None]:
         """Map a batch.
 
@@ -54,6 +64,7 @@ class Batches(Generic[Mapped]):
             pictures: ``batch_size`` at most: uint8 H×W×3 RGB, of the network's size, of any where it has
                 none; None where there is no picture.
             people: who is shown in each picture, for an operator that depends on it.
+            regions: the part of each picture, H×W bool, for an operator that changes a part.
 
         Returns:
             As many, None for None.
@@ -62,10 +73,12 @@ class Batches(Generic[Mapped]):
             UserError: as of :meth:`ImageMap.levels`.
         """
         if self.image_map.size is None:  # a conventional operator, each picture in its own size
-            people = people or [None] * len(pictures)
+            nothing = [None] * len(pictures)
             return [
-                None if picture is None else self._map_alone(picture, person)
-                for picture, person in zip(pictures, people, strict=True)
+                None if picture is None else self._map_alone(picture, person, region)
+                for picture, person, region in zip(
+                    pictures, people or nothing, regions or nothing, strict=True
+                )
             ]
         if all(picture is None for picture in pictures):
             return [None] * len(pictures)
@@ -73,29 +86,39 @@ class Batches(Generic[Mapped]):
         for index, picture in enumerate(pictures):
             if picture is not None:
                 batch[index] = picture
-        filled = [*(people or ()), *[None] * self.batch_size][: self.batch_size]
-        mapped = self._map(batch, filled)
+        told = ([*(each or ()), *[None] * self.batch_size][: self.batch_size] for each in (people, regions))
+        mapped = self._map(batch, *told)
         return [None if picture is None else image for picture, image in zip(pictures, mapped, strict=False)]
 
-    def _map_alone(self, picture: np.ndarray, person: int | None) -> Mapped:
+    def _map_alone(self, picture: np.ndarray, person: int | None, region: np.ndarray | None) -> Mapped:
         with self.room.taken(picture.shape[0] * picture.shape[1]):
-            return self._map(picture[None], [person])[0]
+            return self._map(picture[None], [person], [region])[0]
 
-    def _map(self, batch: np.ndarray, people: Sequence[int | None]) -> Sequence[Mapped]:
-        """N×H×W×3 uint8; a place without a person has no picture, or an operator of no need."""
+    def _map(
+        self, batch: np.ndarray, people: Sequence[int | None], regions: Sequence[np.ndarray | None]
+    ) -> Sequence[Mapped]:
+        """N×H×W×3 uint8; a place without a person or a region has no picture, or an operator of no need."""
         device = next((weights.device for weights in self.image_map.parameters()), torch.device("cpu"))
         images = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
         told = [person or 0 for person in people] if any(person is not None for person in people) else None
-        return self.made(images, self._seeds(batch), told)
+        parts = None
+        if any(region is not None for region in regions):
+            size = batch.shape[1:3]
+            parts = as_batch([np.zeros(size, bool) if each is None else each for each in regions], size)
+        return self.made(images, self._seeds(batch), told, parts)
 
     def made(
-        self, images: Tensor, seeds: Sequence[int] | None, people: Sequence[int] | None
+        self,
+        images: Tensor,
+        seeds: Sequence[int] | None,
+        people: Sequence[int] | None,
+        regions: Tensor | None,
     ) -> Sequence[Mapped]:
         """What is made of each image.
 
         Args:
             images: float32 N×3×H×W, RGB 0–255, on the network's device; black where there is no picture.
-            seeds, people: as of :meth:`ImageMap.levels`.
+            seeds, people, regions: as of :meth:`ImageMap.levels`.
         """
         raise NotImplementedError
 
@@ -114,6 +137,10 @@ class BatchMapper(Batches[np.ndarray]):
     """An image map over lists of pictures: to pictures of the same size."""
 
     def made(
-        self, images: Tensor, seeds: Sequence[int] | None, people: Sequence[int] | None
+        self,
+        images: Tensor,
+        seeds: Sequence[int] | None,
+        people: Sequence[int] | None,
+        regions: Tensor | None,
     ) -> Sequence[np.ndarray]:
-        return list(to_pictures(self.image_map.levels(images, seeds, people)))
+        return list(to_pictures(self.image_map.levels(images, seeds, people, regions)))

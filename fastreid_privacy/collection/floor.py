@@ -15,7 +15,12 @@ PAPER_SIGMA = 12.0  # of the paper's blur, at REFERENCE_HEIGHT
 
 
 def check_changed(
-    raw: np.ndarray, protected: np.ndarray, *, conventional: bool, shown: np.ndarray | None = None
+    raw: np.ndarray,
+    protected: np.ndarray,
+    *,
+    conventional: bool,
+    shown: np.ndarray | None = None,
+    region: np.ndarray | None = None,
 ) -> None:
     """Refuse protection that leaves a picture as it is; one of a single colour shows nothing, and may stay.
 
@@ -28,18 +33,21 @@ def check_changed(
         protected: likewise.
         conventional: whether an operator made it; a trained network is measured in its evaluation.
         shown: what the operator was given, where it is higher than ``raw``, which is its top.
+        region: the part that the operator is to change, H×W bool: only that is looked at; None: everything.
 
     Raises:
         UserError: the reason, without the path.
     """
-    if np.array_equal(raw, protected) and (raw != raw[:1, :1]).any():
+    inside = np.ones(raw.shape[:2], bool) if region is None else region
+    before, after = raw[inside], protected[inside]
+    if np.array_equal(before, after) and (before != before[:1]).any():
         raise UserError(
             "it would stay as it is: the operator's options are too weak for it, or it is too small for them"
         )
     if not conventional:
         return
-    change = float(np.abs(np.subtract(raw, protected, dtype=np.int16)).mean())
-    least = FLOOR * change_of_blur(raw, raw if shown is None else shown)
+    change = float(np.abs(np.subtract(before, after, dtype=np.int16)).mean())
+    least = FLOOR * change_of_blur(raw, raw if shown is None else shown, region)
     if change < least:
         raise UserError(
             f"it would stay nearly as it is: its levels change by {change:.2g} on average, and {least:.2g}, "
@@ -48,7 +56,7 @@ def check_changed(
         )
 
 
-def change_of_blur(raw: np.ndarray, shown: np.ndarray) -> float:
+def change_of_blur(raw: np.ndarray, shown: np.ndarray, region: np.ndarray | None = None) -> float:
     """Mean absolute difference of levels that the paper's blur would make, rounded to 8 bits.
 
     Of a higher picture every second, third, … row and column is taken, so that it has at most
@@ -57,10 +65,15 @@ def change_of_blur(raw: np.ndarray, shown: np.ndarray) -> float:
     Args:
         raw: uint8 H×W×3.
         shown: what is blurred, at least as high as ``raw``, which is its top.
+        region: H×W bool: the part that counts; None: everything.
     """
     step = -(-shown.shape[0] // REFERENCE_HEIGHT)
     sampled = shown[::step, ::step].astype(np.float32)
     sigma = PAPER_SIGMA * len(sampled) / REFERENCE_HEIGHT
     blurred = np.rint(ndimage.gaussian_filter(sampled, sigma, axes=(0, 1), mode="mirror"))
     rows = len(range(0, raw.shape[0], step))
-    return float(np.abs(blurred - sampled)[:rows].mean())
+    change = np.abs(blurred - sampled)[:rows]
+    if region is None:
+        return float(change.mean())
+    inside = region[::step, ::step]
+    return float(change[inside].mean()) if inside.any() else 0.0  # too small a part to be sampled

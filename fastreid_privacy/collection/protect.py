@@ -16,6 +16,7 @@ from ..core.privacy import word_of
 from ..core.projects import about_projects
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
+from ..desensitize.regions import REGION, REGIONS, at_size
 from ..keys.envelope import Original
 from ..manifest import GUARD, KEPT, SEALED, TEMPLATE, Manifest
 from ..model.storage import ImageStorage
@@ -112,16 +113,20 @@ def protect_collection(
         about: dict = {"width": pixels.shape[1], "height": pixels.shape[0]}
         if source.labels:
             about["labels"] = source.labels[job.name]
+        region = mapper.finder(job.source, job.name, pixels.shape[:2]) if mapper.finder else None
+        if region:
+            about[REGION] = region.source
         seen = search.prepare(pixels) if search else None
         pixels = resize(pixels, image_map.size) if image_map.size else pixels
         person = source.person(job.name) if mapper.needs_people else None
-        return Loaded(pixels, about, content if seal else b"", person, seen)
+        mask = at_size(region.mask, pixels.shape[:2]) if region else None
+        return Loaded(pixels, about, content if seal else b"", person, mask, seen)
 
     def finish(job: Job, loaded: Loaded, protected: Protected) -> bytes:
         mapped = protected.picture
         if protected.kept is not None:
             loaded.about[KEPT] = protected.kept
-        check_changed(loaded.pixels, mapped, conventional=conventional)
+        check_changed(loaded.pixels, mapped, conventional=conventional, region=loaded.region)
         original = Original(job.name, loaded.content) if seal else None
         carried = with_carried(
             mapped, original, loaded.template, storage, seal, way=options.carry, fit=options.fit
@@ -187,6 +192,8 @@ def protection_header(mapper: ProtectingBatches, options: ProtectionOptions, sto
         **({"carry": options.carry} if options.carry != BESIDE else {}),
         **({"carry_fit": "best"} if options.fit else {}),
     }
+    if mapper.finder is not None:
+        header[REGIONS] = dict(mapper.finder.about)
     if image_map.private is False:
         header |= word_of(image_map.private)
     if options.guard is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
 from ..core.images import to_pictures
+from ..desensitize.regions import RegionFinder
 from ..evaluation.similarity import SMALLEST_SIDE
 from ..model.storage import ImageStorage
 from ..model.supervision import Thresholds
@@ -81,13 +82,27 @@ class ProtectingBatches(Batches[Protected]):
         held_against = self.desensitizer is not None and self.desensitizer.needs_people
         return self.image_map.needs_people or held_against
 
+    @property
+    def finder(self) -> RegionFinder | None:
+        """What tells the region of each raw file; None: nothing depends on it.
+
+        Raises:
+            UserError: as of :attr:`Desensitizer.finder`.
+        """
+        asking = self.image_map.of_regions or self.desensitizer
+        return asking.finder if asking is not None else None
+
     def made(
-        self, images: Tensor, seeds: Sequence[int] | None, people: Sequence[int] | None
+        self,
+        images: Tensor,
+        seeds: Sequence[int] | None,
+        people: Sequence[int] | None,
+        regions: Tensor | None,
     ) -> Sequence[Protected]:
         if self.guard is None or self.desensitizer is None:
-            levels = self.image_map.levels(images, seeds, people)
+            levels = self.image_map.levels(images, seeds, people, regions)
             return [Protected(picture, None) for picture in to_pictures(levels)]
-        both = self.image_map.levels_and_desensitized(images, self.desensitizer, seeds, people)
+        both = self.image_map.levels_and_desensitized(images, self.desensitizer, seeds, people, regions)
         held = hold(images, *both, self.stored_as, self.thresholds)
         # a place without a picture is black
         self.guard.count(held, images.flatten(1).any(1).nonzero().flatten().tolist())

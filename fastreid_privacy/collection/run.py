@@ -53,6 +53,7 @@ class Loaded:
         about: goes into the file's line of the manifest.
         content: of the file that was decoded, where it is to be sealed.
         person: who is shown, where what is done depends on that.
+        region: the part that is to be changed, H×W bool, where what is done depends on that.
         seen: what a Re-ID model sees of the raw picture, 3×H×W, until it has its template.
         template: of the raw picture, where it is to be sealed.
     """
@@ -61,6 +62,7 @@ class Loaded:
     about: dict = field(default_factory=dict)
     content: bytes = b""
     person: int | None = None
+    region: np.ndarray | None = None
     seen: Tensor | None = None
     template: Searchable | None = None
 
@@ -72,8 +74,8 @@ class Work(Generic[Mapped]):
     Attributes:
         header: what files are made by; a run continues only what has the same.
         load: reads a job; raises UserError with the reason, without the path.
-        map_batch: the pictures of a whole batch, in its order, None where there is none, and the person in
-            each, None where not told, to as many pictures, or whatever else is made of them.
+        map_batch: the pictures of a whole batch, in its order, None where there is none, and the person and
+            the region in each, None where not told, to as many pictures, or whatever else is made of them.
         finish: a job, what was loaded and what was made of its picture to the content of the file; may add to
             ``about``.
         describe: gives all that was loaded of a batch its templates; None: there are none.
@@ -86,7 +88,10 @@ class Work(Generic[Mapped]):
 
     header: dict
     load: Callable[[Job], Loaded]
-    map_batch: Callable[[Sequence[np.ndarray | None], Sequence[int | None]], Sequence[Mapped | None]]
+    map_batch: Callable[
+        [Sequence[np.ndarray | None], Sequence[int | None], Sequence[np.ndarray | None]],
+        Sequence[Mapped | None],
+    ]
     finish: Callable[[Job, Loaded, Mapped], bytes]
     describe: Callable[[Sequence[Loaded]], None] | None = None
     stamp: Stamper | None = None
@@ -146,6 +151,7 @@ def run(
                 mapped = work.map_batch(
                     [None if isinstance(item, str) else item.pixels for item in loaded],
                     [None if isinstance(item, str) else item.person for item in loaded],
+                    [None if isinstance(item, str) else item.region for item in loaded],
                 )
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):

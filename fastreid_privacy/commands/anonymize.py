@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,7 +20,8 @@ from ..config import changed, load_config
 from ..core.errors import UserError, exit_code, one_line, say
 from ..core.projects import load_projects
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
-from ..desensitize.desensitizer import option_keys
+from ..desensitize.desensitizer import REGIONS_KEY, option_keys
+from ..desensitize.regions import REGION
 from ..manifest import KEPT, MANIFEST
 from ..model.storage import ImageStorage
 from .options import add_not_private_option, add_project_option, add_run_options, check_pairs, say_guarded
@@ -127,6 +129,8 @@ def _anonymize(options: argparse.Namespace) -> None:
     _refuse_unread_keys(options)
     refuse_sealing_options(options)
     image_map, method = _image_map(options)
+    guard = _guard(options, image_map)
+    _refuse_unread_regions(options, image_map, guard)
     protection = ProtectionOptions(
         method=method,
         batch_size=options.batch_size,
@@ -134,7 +138,7 @@ def _anonymize(options: argparse.Namespace) -> None:
         pseudonym_key=read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None,
         **sealing(options),
         renew=options.renew,
-        guard=_guard(options, image_map),
+        guard=guard,
     )
     if Path(options.input).is_file():
         _warn_of_origin(options, image_map)
@@ -149,6 +153,10 @@ def _anonymize(options: argparse.Namespace) -> None:
         f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}",
         sys.stdout,
     )
+    found = Counter(entry[REGION] for entry in done.entries.values() if REGION in entry)
+    if found:
+        told = ", ".join(f"{source} {count:,}" for source, count in sorted(found.items()))
+        say(f"what told their regions: {told}", sys.stdout)
     say_guarded(protection.guard, [entry[KEPT] for entry in done.entries.values() if KEPT in entry])
     say_carried(options, done.entries.values())
     report_failed({**source.unread, **failed}, "protected")
@@ -161,7 +169,7 @@ def _refuse_unread_keys(options: argparse.Namespace) -> None:
         UserError: naming the key.
     """
     conventional = options.method not in (None, "learned")
-    read = option_keys(options.method) if conventional else []
+    read = option_keys(options.method) if conventional else [REGIONS_KEY]
     if not Path(options.input).exists() and options.input in DATASET_KEYS:
         read.append(DATASET_KEYS[options.input])
     given = f"--method {options.method}" if conventional else "--weights, which have their own options,"
@@ -196,7 +204,11 @@ def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:
                 "--weights is missing: name the anonymizer, or a conventional operator with --method"
             )
         image_map = load_anonymizer(
-            options.weights, options.device, runtime=options.runtime, precision=options.precision
+            options.weights,
+            options.device,
+            runtime=options.runtime,
+            precision=options.precision,
+            regions=_regions(options),
         )
         check_private(image_map, options.weights, options.not_private)
         operator = image_map.operator
@@ -215,6 +227,11 @@ def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:
     return ImageMap(None, operator, ImageStorage("png"), None, fingerprint=fingerprint), method
 
 
+def _regions(options: argparse.Namespace) -> str | None:
+    """DATASETS.REGIONS, where the command line has it."""
+    return load_config("", options.options).DATASETS.REGIONS if REGIONS_KEY in options.options[::2] else None
+
+
 def _guard(options: argparse.Namespace, image_map: ImageMap) -> Guard | None:
     """What holds each image to the thresholds; None where nothing is to.
 
@@ -228,6 +245,21 @@ def _guard(options: argparse.Namespace, image_map: ImageMap) -> Guard | None:
             "images are what others are held against; leave it out"
         )
     return Guard() if learned and options.guard is not False else None
+
+
+def _refuse_unread_regions(options: argparse.Namespace, image_map: ImageMap, guard: Guard | None) -> None:
+    """Refuse regions for a trained anonymizer that nothing asks for them.
+
+    Raises:
+        UserError: naming the key.
+    """
+    if image_map.network is None or image_map.of_regions is not None or _regions(options) is None:
+        return
+    if guard is None or image_map.constraint is None or not image_map.constraint.desensitizer().needs_regions:
+        raise UserError(
+            f"{REGIONS_KEY} would change nothing with --weights {options.weights}, whose images need no "
+            "regions: leave it out"
+        )
 
 
 def _source(options: argparse.Namespace) -> Source:

@@ -19,6 +19,7 @@ METHOD_KEYS = (
     "PRIVACY.UPPER_BOUND",
     "PRIVACY.DESENSITIZER",
     "PRIVACY.ANONYMIZER.INPUT",
+    "DATASETS.REGIONS",  # of the operator
     "TEST.PAPER_RESULTS",
 )
 # What says where and how a run happens, not what it learns.

@@ -110,6 +110,9 @@ def add_privacy_config(cfg: CfgNode) -> None:
     cfg.DATASETS.CUHK03 = CfgNode({"LABELED": False})
     # ProtectedCollection: a folder that tools/anonymize.py made of a data set by its name
     cfg.DATASETS.PROTECTED = ""
+    # Where operators that change a part of each image find it: a folder of masks, a COCO
+    # file (.json) or a MOT file; empty: the renderer of SyntheticPedestrians, else a part of the crop
+    cfg.DATASETS.REGIONS = ""
 
     cfg.TEST.CHECKPOINT = "best"  # what is tested after training: best (on the validation split) | final
     cfg.TEST.FEATURES = "float32"  # float32 | float16: how extracted features are kept in memory

@@ -5,5 +5,16 @@ It is the first target of the anonymizer, and what the method is compared with.
 
 from .desensitizer import DESENSITIZER_REGISTRY, Desensitizer
 from .operations import gaussian_blur, gaussian_noise, mask_out, pixelate
+from .regions import Region, RegionFinder, finds_regions
 
-__all__ = ["DESENSITIZER_REGISTRY", "Desensitizer", "gaussian_blur", "gaussian_noise", "mask_out", "pixelate"]
+__all__ = [
+    "DESENSITIZER_REGISTRY",
+    "Desensitizer",
+    "Region",
+    "RegionFinder",
+    "finds_regions",
+    "gaussian_blur",
+    "gaussian_noise",
+    "mask_out",
+    "pixelate",
+]

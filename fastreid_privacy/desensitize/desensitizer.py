@@ -3,10 +3,11 @@
 A registered operator is a function ``f(images, ...)`` from N×3×H×W RGB 0–255, float or uint8, to the same.
 Its other parameters say by their names what it wants: ``scale`` (H / 256, to multiply lengths in pixels by),
 ``seeds`` (one whole number of at most 256 bits per image, or None; secret where pictures are protected),
-``people`` (the identity of each image, a list of whole numbers), and any option, that is any key of
+``people`` (the identity of each image, a list of whole numbers), ``regions`` (N×1×H×W, 0 or 1: the part of
+each image that is to be changed, see :mod:`.regions`), and any option, that is any key of
 PRIVACY.DESENSITIZER in lower case, keys of your own included.
 
-An operator that asks for ``people`` always gets them: where nothing tells who is shown, it is refused.
+An operator that asks for ``people`` or ``regions`` always gets them: where nothing tells them, it is refused.
 
 Example:
     >>> import torch
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from fastreid.utils.registry import Registry
@@ -30,11 +32,13 @@ from torch import Tensor, nn
 from ..core.errors import UserError
 from ..core.registry import lookup
 from . import operations
+from .regions import FinderMaker, RegionFinder
 
 REFERENCE_HEIGHT = 256
 LONGEST = 10_000  # pixels at that height: of sigma and block; further ones change nothing more
+REGIONS_KEY = "DATASETS.REGIONS"
 STRONGEST_NOISE = 1_000  # times the value range
-PER_BATCH = ("scale", "seeds", "people")  # what an operator may want that no config knows
+PER_BATCH = ("scale", "seeds", "people", "regions")  # what an operator may want that no config knows
 
 DESENSITIZER_REGISTRY = Registry("DESENSITIZER")
 
@@ -77,6 +81,7 @@ class Desensitizer(nn.Module):
         noise_std: Standard deviation of the noise, as a fraction of the value range.
         mask_region: (top, left, height, width) of the mask as fractions of the sides; None or empty:
             everything.
+        regions_file: ``DATASETS.REGIONS``: where an operator that asks for regions finds them.
         options: Options of an operator of your own.
 
     Raises:
@@ -98,6 +103,7 @@ class Desensitizer(nn.Module):
         pixel_reduce: str = "mean",
         noise_std: float = 0.5,
         mask_region: Sequence[float] | None = None,
+        regions_file: str = "",
         **options: Any,
     ) -> None:
         super().__init__()
@@ -117,7 +123,7 @@ class Desensitizer(nn.Module):
             "mask_region": mask_region,
             **options,
         }
-        self.name = name
+        self.name, self.regions_file = name, regions_file
         self.operator = lookup(DESENSITIZER_REGISTRY, name, "PRIVACY.DESENSITIZER.NAME")
         wanted = _parameters(self.operator)
         unknown = set(options) - set(wanted)
@@ -147,6 +153,8 @@ class Desensitizer(nn.Module):
         known = {*inspect.signature(cls).parameters, *_parameters(operator)} - {"name"}
         options = {key.lower(): value for key, value in node.items() if key.lower() in known}
         try:
+            if "regions" in known:
+                options["regions_file"] = cfg.DATASETS.REGIONS
             return cls(node.NAME, **options)
         except ValueError as error:
             raise UserError(f"PRIVACY.DESENSITIZER: {error}") from error
@@ -156,6 +164,7 @@ class Desensitizer(nn.Module):
         images: Tensor,
         seeds: Sequence[int] | Tensor | None = None,
         people: Sequence[int] | Tensor | None = None,
+        regions: Tensor | None = None,
     ) -> Tensor:
         """Desensitize a batch.
 
@@ -164,18 +173,24 @@ class Desensitizer(nn.Module):
             seeds: One whole number of at most 256 bits per image, on which alone its noise depends; None: the
                 default generator.
             people: The identity of each image; None: unknown.
+            regions: N×1×H×W, 0 or 1, the part of each image that is to be changed, as
+                :func:`.regions.regions_of` gives it; None: unknown.
 
         Returns:
             The desensitized images: same shape and range, uint8 for uint8, else float32.
 
         Raises:
-            UserError: The operator depends on people, and they are unknown.
-            ValueError: There is not one identity per image.
+            UserError: The operator depends on people, or on regions, and they are unknown.
+            ValueError: There is not one identity or one region per image.
         """
         available: dict[str, Any] = {"scale": images.shape[2] / REFERENCE_HEIGHT, "seeds": seeds}
-        if people is None:
+        if (self.needs_people and people is None) or (self.needs_regions and regions is None):
             self.refuse_unlabelled("these images")
-        elif self.needs_people:
+        if self.needs_regions and regions is not None:
+            if (wanted := (len(images), 1, *images.shape[2:])) != tuple(regions.shape):
+                raise ValueError(f"the regions must be {wanted}, not {tuple(regions.shape)}")
+            available["regions"] = regions.to(images.device)
+        if self.needs_people and people is not None:
             available["people"] = [int(person) for person in people]
             if len(people) != len(images):
                 raise ValueError(f"{len(images)} images need as many identities, got {len(people)}")
@@ -192,15 +207,39 @@ class Desensitizer(nn.Module):
         """Whether the operator depends on who is shown."""
         return "people" in self.per_batch
 
+    @property
+    def needs_regions(self) -> bool:
+        """Whether the operator changes a part of each image that has to be found."""
+        return "regions" in self.per_batch
+
+    @cached_property
+    def finder(self) -> RegionFinder | None:
+        """What tells the regions of images, made when it is first asked for; None: the operator needs none.
+
+        Raises:
+            UserError: when ``DATASETS.REGIONS`` names nothing that can be read.
+        """
+        if not self.needs_regions:
+            return None
+        make: FinderMaker | None = getattr(self.operator, "make_finder", None)
+        if make is None:
+            raise UserError(f"the desensitizer {self.name} asks for regions, and has nothing that finds them")
+        return make(self.regions_file)
+
     def refuse_unlabelled(self, what: str) -> None:
-        """Refuse images of unknown people to an operator that depends on them.
+        """Refuse images to an operator that depends on who or what is where in them.
 
         Args:
             what: which images, for the message.
 
         Raises:
-            UserError: The operator depends on people.
+            UserError: The operator depends on people or on regions.
         """
+        if self.needs_regions:
+            raise UserError(
+                f"the desensitizer {self.name} changes a part of each image, and nothing tells which part of "
+                f"{what}: take files of images, or another desensitizer"
+            )
         if self.needs_people:
             raise UserError(
                 f"the desensitizer {self.name} depends on the person, and nothing tells who is shown in "
@@ -225,8 +264,9 @@ def option_keys(name: str) -> list[str]:
         UserError: The name is not registered.
     """
     operator = lookup(DESENSITIZER_REGISTRY, name, "PRIVACY.DESENSITIZER.NAME")
-    options = (option.upper() for option in _parameters(operator) if option not in PER_BATCH)
-    return [f"PRIVACY.DESENSITIZER.{option}" for option in options]
+    wanted = _parameters(operator)
+    options = [f"PRIVACY.DESENSITIZER.{option.upper()}" for option in wanted if option not in PER_BATCH]
+    return [*options, REGIONS_KEY] if "regions" in wanted else options
 
 
 def _parameters(operator: Callable[..., Tensor]) -> dict[str, bool]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..core.images import quantize, to_levels, to_unit
 from ..core.placing import placed
 from ..desensitize import Desensitizer
+from ..desensitize.regions import regions_of
 from .anonymizer import seen
 from .storage import ImageStorage
 
@@ -47,15 +48,36 @@ class ImageStages(nn.Module):
     recovery: nn.Module | None
 
     def desensitize(
-        self, images: Tensor, seeds: Tensor | None = None, people: Tensor | None = None
+        self,
+        images: Tensor,
+        seeds: Tensor | None = None,
+        people: Tensor | None = None,
+        paths: Sequence[str] | None = None,
     ) -> Tensor:
-        """The conventionally desensitized images, as stored; for ``people`` see :class:`Desensitizer`."""
-        return self.storage(self.desensitizer(images, seeds, people)).detach()
+        """The conventionally desensitized images, as stored; for ``people`` see :class:`Desensitizer`.
+
+        Args:
+            images: raw, whole ones: regions are those of the files.
+            seeds, people: as of :class:`Desensitizer`.
+            paths: of the files, for an operator that changes a part of each; None: unknown.
+        """
+        return self.storage(self._desensitized(images, seeds, people, paths)).detach()
+
+    def _desensitized(
+        self,
+        images: Tensor,
+        seeds: Tensor | None,
+        people: Tensor | None,
+        paths: Sequence[str] | None,
+    ) -> Tensor:
+        height, width = images.shape[2:]
+        regions = None if paths is None else regions_of(self.desensitizer.finder, paths, (height, width))
+        return self.desensitizer(images, seeds, people, regions)
 
     def desensitize_placed(self, batch: dict) -> Tensor:
         """The whole images of a batch, desensitized, then padded, cut and mirrored, as stored."""
         whole = batch["whole"].to(self.device, torch.float32)
-        desensitized = self.desensitizer(whole, people=batch["targets"])
+        desensitized = self._desensitized(whole, None, batch["targets"], batch.get("img_paths"))
         return self.storage(placed(desensitized, batch["places"], *self.padding)).detach()
 
     def seen(self, images: Tensor, desensitized: Tensor | None) -> Tensor:
@@ -78,12 +100,13 @@ class ImageStages(nn.Module):
         """
         return self.storage(to_levels(self.anonymizer(self.seen(images, desensitized)).float()))
 
-    def protected(self, images: Tensor, seeds: Tensor) -> Tensor:
+    def protected(self, images: Tensor, seeds: Tensor, paths: Sequence[str] | None = None) -> Tensor:
         """What is stored of raw images where the model is used: the PI domain.
 
         Args:
             images: raw.
             seeds: N whole numbers, on which alone noise depends.
+            paths: as of :meth:`desensitize`.
 
         Raises:
             ValueError: for a model without protection.
@@ -92,7 +115,7 @@ class ImageStages(nn.Module):
             raise ValueError("this model was built without protection")
         if self.protection == "learned" and not self.sees_desensitized:
             return self.protect(images)
-        desensitized = self.desensitize(images, seeds)
+        desensitized = self.desensitize(images, seeds, paths=paths)
         return self.protect(images, desensitized) if self.protection == "learned" else desensitized
 
     def recover(self, protected: Tensor) -> Tensor:
@@ -115,8 +138,8 @@ class ImageStages(nn.Module):
         """Images of every domain that the model has, as stored.
 
         Args:
-            batch: fastreid's: images N×3×H×W 0–255, img_paths (which seed the noise), and targets, the
-                people, for a desensitizer that depends on them.
+            batch: fastreid's: images N×3×H×W 0–255, img_paths (which seed the noise and tell regions), and
+                targets, the people, for a desensitizer that depends on them.
             recovered: whether RI is wanted.
 
         Returns:
@@ -124,8 +147,8 @@ class ImageStages(nn.Module):
             recovery only).
         """
         raw = batch["images"].to(self.device, torch.float32)
-        seeds = path_seeds(batch["img_paths"])
-        images = {"OI": raw, "DI": self.desensitize(raw, seeds, batch.get("targets"))}
+        paths = batch["img_paths"]
+        images = {"OI": raw, "DI": self.desensitize(raw, path_seeds(paths), batch.get("targets"), paths)}
         if self.protection == "learned":
             images["PI"] = self.protect(raw, images["DI"])
             if recovered and self.recovery is not None:

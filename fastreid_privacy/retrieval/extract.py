@@ -83,7 +83,7 @@ class Extractor:
 
         Args:
             images: N×3×H×W, RGB 0–255.
-            paths: N file names; they seed noise.
+            paths: N, of the raw files: their names seed noise, and they tell regions.
 
         Returns:
             N×3×H×W float32, 0–255, on the model's device.
@@ -96,7 +96,7 @@ class Extractor:
                 "this model holds no anonymizer, as one trained without protected images, or reid.pth: leave "
                 "out --protect"
             )
-        return self.model.protected(images.to(self.device, torch.float32), path_seeds(paths))
+        return self.model.protected(images.to(self.device, torch.float32), path_seeds(paths), paths)
 
 
 def load_extractor(path: str | Path, device: str = "auto") -> Extractor:

@@ -81,7 +81,8 @@ def gallery_features(
         for read, images, reasons in loader:
             features = np.empty((0, 0), np.float32)
             if images is not None:
-                features = extract(extract.protect(images, read) if protect else images).numpy()
+                files = [str(root / path) for path in read]
+                features = extract(extract.protect(images, files) if protect else images).numpy()
                 bad = np.flatnonzero(~np.isfinite(features).all(1))
                 if len(bad):
                     raise UserError(

@@ -23,7 +23,7 @@ from ..checkpoints.rebuilding import check_complete, classes_of
 from ..config import load_config
 from ..core.errors import UserError
 from ..core.registry import lookup
-from ..desensitize.desensitizer import DESENSITIZER_REGISTRY
+from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..evaluation.lpips import check_lpips
 from ..model.meta_arch import PrivacyStages
 from ..networks import DISCRIMINATOR_REGISTRY, GENERATOR_REGISTRY
@@ -52,6 +52,7 @@ def preflight(request: TrainingRequest) -> CfgNode:
     cfg = load_config(request.config_file, request.overrides)
     check_processes(cfg, request)
     check_names(cfg)
+    check_regions(cfg, training=not request.eval_only)
     check_lpips(cfg)
     if request.eval_only:
         path, checkpoint = checkpoint_to_evaluate(cfg)
@@ -135,6 +136,22 @@ def check_names(cfg: CfgNode) -> None:
         if privacy.LAMBDA_REC or privacy.ATTACKER.WEIGHT:
             lookup(GENERATOR_REGISTRY, privacy.RECOVERY.NAME, "PRIVACY.RECOVERY.NAME")
         lookup(DISCRIMINATOR_REGISTRY, privacy.DISCRIMINATOR.NAME, "PRIVACY.DISCRIMINATOR.NAME")
+
+
+def check_regions(cfg: CfgNode, *, training: bool) -> None:
+    """Whether an operator that changes a part of each image is told where that is.
+
+    Raises:
+        UserError: when it is not, or augmentation would move the images away from their regions.
+    """
+    operator = Desensitizer.from_config(cfg)
+    if operator.finder is None or cfg.PRIVACY.PROTECTION == "none" or not training:
+        return
+    if not cfg.PRIVACY.DESENSITIZE_BEFORE_CROP:
+        raise UserError(
+            f"PRIVACY.DESENSITIZER.NAME {operator.name} changes a part of each image, which must be cropped "
+            "and mirrored with it: give PRIVACY.DESENSITIZE_BEFORE_CROP True"
+        )
 
 
 def _check_known(key: str, name: str, known: Collection[str]) -> None:

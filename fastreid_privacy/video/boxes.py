@@ -60,6 +60,7 @@ class MotBoxes:
         path: of the file.
         units: "pixel", "fraction" or "percent" of the picture's sides; None: pixels, and :meth:`check`
             refuses boxes that look like something else.
+        option: that names the file, for messages.
 
     Attributes:
         about: for the manifest: which boxes were protected.
@@ -68,23 +69,24 @@ class MotBoxes:
         UserError: for a file that cannot be read or holds no box, and for a line that is none.
     """
 
-    def __init__(self, path: str | Path, units: str | None = None):
+    def __init__(self, path: str | Path, units: str | None = None, option: str = "--boxes"):
+        self.named = f"{option} {path}"
         try:
             content = read_regular(path, LARGEST_FILE)
         except UserError as error:
-            raise UserError(f"--boxes {path}: {error}") from None
-        self.path, self.units = path, units
+            raise UserError(f"{self.named}: {error}") from None
+        self.units = units
         self.of_frame: dict[int, list[_Line]] = defaultdict(list)
         for number, text in enumerate(content.decode("utf-8-sig", "replace").splitlines(), start=1):
             if text.strip():
                 frame, edges = self._line(number, text)
                 self.of_frame[frame].append(_Line(number, edges))
         if not self.of_frame:
-            raise UserError(f"--boxes {path} holds no box")
+            raise UserError(f"{self.named} holds no box")
         frame = max(self.of_frame, key=lambda number: len(self.of_frame[number]))
         if (count := len(self.of_frame[frame])) > MOST_BOXES:
             raise UserError(
-                f"--boxes {path} has {count:,} boxes of frame {frame}; a frame has at most {MOST_BOXES:,}"
+                f"{self.named} has {count:,} boxes of frame {frame}; a frame has at most {MOST_BOXES:,}"
             )
         self.about = {"boxes": "mot", "boxes_sha256": hashlib.sha256(content).hexdigest()}
         if units in (FRACTION, PERCENT):
@@ -100,7 +102,7 @@ class MotBoxes:
                 raise ValueError
         except ValueError:
             raise UserError(
-                f"line {number} of --boxes {self.path} is {text.strip()[:80]!r}; a MOT line is frame, "
+                f"line {number} of {self.named} is {text.strip()[:80]!r}; a MOT line is frame, "
                 "identity, left, top, width, height in pixels, with frames from 1 and sides above 0"
             ) from None
         return int(frame), (left, top, left + width, top + height)
@@ -146,7 +148,7 @@ class MotBoxes:
         every = len(outside) == count
         which = f"all {count:,}" if every else f"{len(outside):,} of {count:,}"
         raise UserError(
-            f"{which} boxes of --boxes {self.path} lie outside of the {size[0]} × {size[1]} pixels of "
+            f"{which} boxes of {self.named} lie outside of the {size[0]} × {size[1]} pixels of "
             f"{video}{': nothing would be protected' if every else ''} ({named_lines(outside)}); are they of "
             "another size or unit? Scale them, or say what they are: --box-units fraction, percent or pixel"
         )
@@ -169,7 +171,7 @@ class MotBoxes:
         if wrong.get(self.units):
             asked = f"--box-units {self.units}" if self.units else "pixels are expected"
             raise UserError(
-                f"--boxes {self.path}: {why}, but {asked}; say what they are: --box-units fraction, percent "
+                f"{self.named}: {why}, but {asked}; say what they are: --box-units fraction, percent "
                 f"or pixel ({fits} by the look of them)"
             )
 
@@ -178,7 +180,7 @@ class MotBoxes:
         if beyond:
             more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
             raise UserError(
-                f"--boxes {self.path} has boxes of frame {beyond[0]}{more}, but {video} has {frames:,} "
+                f"{self.named} has boxes of frame {beyond[0]}{more}, but {video} has {frames:,} "
                 "frames; do they belong together?"
             )
 

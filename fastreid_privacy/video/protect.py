@@ -73,7 +73,7 @@ def protect_video(
         ImageStorage("png"),  # boxes as they are before the video is encoded
         options.guard,
     )
-    if (operator := image_map.operator or mapper.desensitizer) is not None:
+    if (operator := image_map.operator or mapper.desensitizer or image_map.beside) is not None:
         operator.refuse_unlabelled(f"the boxes of a video ({source})")
     check_apart(source, output)
     stamp = stamper(options.pseudonym_key)
