@@ -1,0 +1,151 @@
+"""Regions of a COCO file: outlines or boxes of people, or of their parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fastreid_privacy import UserError
+from fastreid_privacy.core.errors import brief, some_of
+from fastreid_privacy.core.files import read_file
+from fastreid_privacy.core.json_text import parse_json
+
+from .files import KEY, stem
+from .parts import part_of_box, part_of_mask
+
+PERSON = "person"
+Size = tuple[int, int]  # height, width
+
+
+class CocoFile:
+    """Annotations of a COCO file.
+
+    Those of a category that is called as the part (``head``) are the part; of those of ``person`` it is taken
+    as of a mask, or of a box where there is no ``segmentation``. All people of an image count.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        about: for the manifest: the kind, and SHA-256 of the file.
+
+    Raises:
+        UserError: when it is no such file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        content = read_file(path)
+        self.about = {"file": "coco", "sha256": hashlib.sha256(content).hexdigest()}
+        self.sizes: dict[str, tuple[Any, Any]] = {}
+        self.found: dict[str, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
+        try:
+            given = parse_json(content)
+            if not isinstance(given, dict):
+                raise ValueError('it must begin with {"images": [')
+            self.categories = {each["id"]: _word(each["name"]) for each in given["categories"]}
+            names = {}
+            for image in given["images"]:
+                names[image["id"]] = name = stem(image["file_name"])
+                if name in self.sizes:
+                    raise ValueError(f"it has the image {name} twice")
+                self.sizes[name] = image.get("height"), image.get("width")
+            for annotation in given["annotations"]:
+                kind = self.categories[annotation["category_id"]]
+                self.found[names[annotation["image_id"]]].append((kind, annotation))
+        except KeyError as error:
+            raise UserError(f"{KEY} {path} is no COCO file: {error} is missing or unknown") from None
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{KEY} {path} is no COCO file: {brief(error)}") from None
+
+    def __call__(self, part: str, name: str, size: Size) -> tuple[np.ndarray, str]:
+        """The part of an image, H×W bool, and the word for the manifest: "outline" or "box".
+
+        Raises:
+            UserError: the reason, without the image's path.
+        """
+        name = stem(name)
+        if not {part, PERSON} & set(self.categories.values()):
+            known = some_of(sorted(set(self.categories.values()))) or "none"
+            raise UserError(f"{KEY} {self.path} has neither the category {part} nor {PERSON}: it has {known}")
+        if name not in self.sizes:
+            raise UserError(f"{KEY} {self.path} has no image {name}; its names are paths without the ending")
+        height, width = self.sizes[name]
+        if (height, width) != (None, None) and (height, width) != size:
+            raise UserError(
+                f"{KEY} {self.path} has it as {height}×{width} (height × width), but it is "
+                f"{size[0]}×{size[1]}: the file is of other images"
+            )
+        kinds = [kind for kind, _ in self.found[name]]
+        wanted = part if part in kinds else PERSON
+        try:
+            shapes = [_shape(each, size) for kind, each in self.found[name] if kind == wanted]
+            parts = [_part(part, shape, size, whole=wanted == PERSON) for shape in shapes]
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise UserError(f"its {wanted} in {KEY} {self.path}: {brief(error)}") from None
+        if not parts:
+            raise UserError(f"{KEY} {self.path} marks neither a {part} nor a {PERSON} in it")
+        outlined = all(isinstance(shape, np.ndarray) for shape in shapes)
+        return np.any(parts, axis=0), "outline" if outlined else "box"
+
+
+def _part(part: str, shape: np.ndarray | tuple, size: Size, *, whole: bool) -> np.ndarray:
+    """What of an annotation is the part; ``whole``: the annotation is of the person, else of the part."""
+    part = part if whole else "full_body"
+    mask = part_of_mask(part, shape) if isinstance(shape, np.ndarray) else part_of_box(part, shape, size)
+    if not mask.any():
+        raise ValueError(f"it lies outside of the image, which is {size[0]}×{size[1]} (height × width)")
+    return mask
+
+
+def _shape(annotation: Mapping[str, Any], size: Size) -> np.ndarray | tuple[float, float, float, float]:
+    """H×W bool of a ``segmentation``, else (left, top, right, bottom) of the ``bbox``.
+
+    Raises:
+        ValueError: saying what is wrong with it; also TypeError and KeyError.
+    """
+    given = annotation.get("segmentation")
+    if isinstance(given, Mapping):
+        return _of_runs(given, size)
+    if given:
+        return _of_polygons(given, size)
+    left, top, width, height = (float(value) for value in annotation["bbox"])
+    if not np.isfinite((left, top, width, height)).all() or min(width, height) <= 0:
+        raise ValueError("a bbox has four numbers, x, y, width and height, and sides above 0")
+    return left, top, left + width, top + height
+
+
+def _of_polygons(polygons: Sequence[Sequence[float]], size: Size) -> np.ndarray:
+    """The inside of polygons x, y, x, y, …; pixels that a side touches are inside."""
+    mask = np.zeros(size, np.uint8)
+    for polygon in polygons:
+        points = np.array(polygon, np.float64)
+        if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
+            raise ValueError("a polygon has at least three pairs of numbers")
+        if np.abs(points).max() > 1e6:
+            raise ValueError("a polygon lies far outside of the image")
+        cv2.fillPoly(mask, [np.rint(points.reshape(-1, 2) - 0.5).astype(np.int32)], 1)
+    return mask.astype(bool)
+
+
+def _of_runs(runs: Mapping[str, Any], size: Size) -> np.ndarray:
+    """A mask from the lengths of its runs, outside first, down one column after the other."""
+    if tuple(runs["size"]) != size:
+        raise ValueError(f"its runs are of an image of {runs['size']}, and this one is {list(size)}")
+    if isinstance(runs["counts"], str):
+        raise ValueError("its runs are compressed, which is not read: save lists of numbers, or polygons")
+    counts = [int(count) for count in runs["counts"]]
+    if min(counts, default=-1) < 0 or sum(counts) != size[0] * size[1]:
+        raise ValueError("its runs do not fill the image")
+    inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return inside.reshape(size[1], size[0]).T.copy()
+
+
+def _word(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")

@@ -1,0 +1,530 @@
+"""projects/Regions: its operators against plain code, its sources against what they tell, and bad input."""
+
+from __future__ import annotations
+
+from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+
+# isort: split
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastreid_privacy import UserError
+from fastreid_privacy.attack.subjects import Subject
+from fastreid_privacy.attack.views import Files, operated
+from fastreid_privacy.commands import anonymize, recover, train
+from fastreid_privacy.compare.methods import read_methods
+from fastreid_privacy.config import load_config
+from fastreid_privacy.core.projects import load_projects
+from fastreid_privacy.data.synthetic.plan import SyntheticOptions
+from fastreid_privacy.data.synthetic.truth import JOINTS, rendered_truth
+from fastreid_privacy.desensitize import (
+    DESENSITIZER_REGISTRY,
+    Desensitizer,
+    gaussian_blur,
+    gaussian_noise,
+    pixelate,
+)
+from fastreid_privacy.keys.sealing import IDENTITY, new_identity
+from fastreid_privacy.manifest import MANIFEST, read_manifest
+from fastreid_privacy.training.preflight import check_names, check_regions
+
+PROJECT = Path(__file__).parent.parent / "projects" / "Regions"
+PARTS = ("full_body", "upper_body", "head", "face")
+SIZE = 40, 20
+WHOLE = {
+    "blur": lambda images: gaussian_blur(images, 12.0 * SIZE[0] / 256),
+    "pixelate": lambda images: pixelate(images, round(24 * SIZE[0] / 256)),
+    "noise": lambda images: gaussian_noise(images, 0.5, [5, 6]),
+    "mask": lambda images: torch.full_like(images, 128 if images.dtype == torch.uint8 else 127.5),
+}
+
+
+@pytest.fixture
+def project(own_imports):
+    load_projects([PROJECT])
+    import person_regions
+    from person_regions import coco, files, operators, parts, rendered, sources
+
+    return type(
+        "Project",
+        (),
+        {
+            **vars(person_regions),
+            **{m.__name__.split(".")[1]: m for m in (coco, files, operators, parts, rendered, sources)},
+        },
+    )
+
+
+# -- operators -----------------------------------------------------------------------------------------------
+
+
+def two_images(kind):
+    levels = torch.randint(0, 256, (2, 3, *SIZE), generator=torch.Generator().manual_seed(0))
+    regions = torch.zeros(2, 1, *SIZE)
+    regions[0, :, :12, 3:15] = 1
+    regions[1, :, 20:, 9:] = 1
+    return levels.to(kind), regions
+
+
+def test_every_operator_has_every_part(project):
+    assert tuple(project.PARTS) == PARTS
+    names = {f"{way}_{part}" for way in (*WHOLE, "inpaint") for part in PARTS}
+    assert names <= set(DESENSITIZER_REGISTRY._obj_map) and len(names) == 20
+    with pytest.raises(UserError, match=r"'blur_hand', which is not registered.*blur_head"):
+        check_names(load_config(SMALL_CONFIG, ["PRIVACY.DESENSITIZER.NAME", "blur_hand"]))
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("way", WHOLE)
+def test_inside_is_the_operator_and_outside_is_the_image(project, way, kind):
+    images, regions = two_images(kind)
+    shown = Desensitizer(f"{way}_head")(images, seeds=[5, 6], regions=regions)
+    assert shown.dtype == (torch.uint8 if kind is torch.uint8 else torch.float32)
+    everywhere = WHOLE[way](images)
+    for y, x in np.ndindex(*SIZE):
+        for image in range(2):
+            source = everywhere if regions[image, 0, y, x] else images
+            assert shown[image, :, y, x].tolist() == source[image, :, y, x].float().tolist()
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_inpainting_is_opencvs(project, kind):
+    images, regions = two_images(kind)
+    shown = Desensitizer("inpaint_face")(images, regions=regions)
+    assert shown.dtype == kind
+    for image, region, got in zip(images, regions, shown, strict=True):
+        pixels, hole = image.byte().permute(1, 2, 0).numpy().copy(), region[0].byte().numpy()
+        known = np.where(hole[..., None], 128, pixels).astype(np.uint8)
+        expected = cv2.inpaint(known, hole, max(1.0, 6 * SIZE[0] / 256), cv2.INPAINT_TELEA)
+        assert np.array_equal(got.permute(1, 2, 0).numpy(), expected)
+        assert np.array_equal(expected[hole == 0], pixels[hole == 0]) and (expected != pixels).any()
+
+
+def test_inpainting_takes_nothing_from_what_it_hides(project):
+    images, regions = two_images(torch.uint8)
+    other = torch.where(regions > 0, 255 - images, images)
+    operator = Desensitizer("inpaint_full_body")
+    assert torch.equal(operator(images, regions=regions), operator(other, regions=regions))
+    nothing_around = operator(images, regions=torch.ones_like(regions))
+    assert nothing_around.unique().tolist() == [128]
+
+
+@pytest.mark.parametrize("way", [*WHOLE, "inpaint"])
+def test_empty_batches_and_inputs_that_stay(project, way):
+    operator = Desensitizer(f"{way}_head")
+    assert operator(torch.zeros(0, 3, *SIZE), regions=torch.zeros(0, 1, *SIZE)).shape == (0, 3, *SIZE)
+    images, regions = two_images(torch.float32)
+    before = images.clone()
+    operator(images, seeds=[1, 2], regions=regions)
+    assert torch.equal(images, before)
+
+
+def test_options_are_those_of_the_whole_operator(project):
+    images, regions = two_images(torch.float32)
+    cfg = load_config("", ["PRIVACY.DESENSITIZER.NAME", "blur_head", "PRIVACY.DESENSITIZER.BLUR_SIGMA", "4"])
+    shown = Desensitizer.from_config(cfg)(images, regions=regions)
+    assert torch.equal(shown, torch.where(regions > 0, gaussian_blur(images, 4 * SIZE[0] / 256), images))
+
+
+# -- parts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("part", "rows", "columns"),
+    [("full_body", 50, (0, 20)), ("upper_body", 30, (0, 20)), ("head", 13, (0, 20)), ("face", 13, (4, 16))],
+)
+def test_parts_of_a_crop_and_of_a_box(project, part, rows, columns):
+    """Fractions of the rectangle; of 50 rows 0.26 are 13."""
+    expected = np.zeros((50, 20), bool)
+    expected[:rows, slice(*columns)] = True
+    assert np.array_equal(project.parts.part_of_crop(part, (50, 20)), expected)
+    moved = np.zeros((70, 40), bool)
+    moved[10 : 10 + rows, 15 + columns[0] : 15 + columns[1]] = True
+    assert np.array_equal(project.parts.part_of_box(part, (15, 10, 35, 60), (70, 40)), moved)
+
+
+def test_parts_of_a_mask_are_of_its_rectangle(project):
+    mask = np.zeros((70, 40), bool)
+    mask[10:60, 18:22] = True
+    mask[40, 15:35] = True
+    head = project.parts.part_of_mask("head", mask)
+    assert np.array_equal(np.argwhere(head), [(y, x) for y in range(10, 23) for x in range(18, 22)])
+    assert np.array_equal(project.parts.part_of_mask("full_body", mask), mask)
+    assert project.parts.part_of_mask("face", mask).sum() == 13 * 12
+    outside = project.parts.part_of_box("head", (-9, -50, 30, -1), (70, 40))
+    assert not outside.any()
+    clipped = project.parts.part_of_box("full_body", (-9, -5, 3.2, 4.1), (70, 40))
+    assert clipped.sum() == 4 * 5 and clipped[:5, :4].all()
+
+
+# -- the renderer --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rendered(small_dataset):
+    return next(small_dataset.glob("SyntheticPedestrians*"))
+
+
+def test_rendered_people_are_told_by_their_renderer(project, rendered):
+    names = [f"{file.parent.name}/{file.name}" for file in sorted(rendered.glob("query/*"))[:4]]
+    truths = dict(rendered_truth(SyntheticOptions.of_folder(rendered.name), names))
+    for name in reversed(names):  # in whatever order they are asked for
+        truth = truths[name]
+        masks = {}
+        for part in PARTS:
+            masks[part], source = project.PersonRegions(part)(rendered / name, None, None)
+            assert source == "renderer"
+        joints = dict(zip(JOINTS, truth.joints, strict=True))
+        hips = (joints["left_hip"][1] + joints["right_hip"][1]) / 2
+        for part, lowest in (("full_body", 99), ("upper_body", hips), ("head", joints["neck"][1])):
+            expected = [(y, x) for y, x in np.argwhere(truth.mask) if y <= lowest]
+            assert np.argwhere(masks[part]).tolist() == [list(place) for place in expected]
+        x, y = np.rint(joints["head"]).astype(int)
+        assert masks["face"][y, x]
+        rows, columns = (np.flatnonzero(masks["face"].any(axis)) for axis in (1, 0))
+        assert masks["face"].sum() == len(rows) * len(columns)  # a rectangle
+        assert rows[-1] <= joints["neck"][1] + 1
+
+
+def test_where_nobody_is_rendered_the_crop_is_taken_and_said(project, rendered, tmp_path, caplog):
+    nobody = sorted(rendered.glob("bounding_box_test/0000_*"))[0]  # a false detection
+    finder = project.PersonRegions("head")
+    mask, source = finder(nobody, None, None)
+    assert source == "crop" and np.array_equal(mask, project.parts.part_of_crop("head", (64, 32)))
+    elsewhere = tmp_path / "copied.jpg"
+    shutil.copy(sorted(rendered.glob("query/*"))[0], elsewhere)
+    assert finder(elsewhere, None, None).source == "crop"
+    warned = [record for record in caplog.records if "nothing tells where the head is" in record.message]
+    assert len(warned) == 1  # once, not for each image
+
+
+def test_an_image_that_replaced_a_rendered_one_in_another_size_is_not_the_renderers(project, rendered):
+    file = sorted(rendered.glob("query/*"))[0]
+    mask, source = project.PersonRegions("head")(file, None, (100, 50))
+    assert source == "crop" and mask.shape == (100, 50)
+
+
+def test_an_attack_tells_the_same_regions(project, rendered):
+    files = sorted(rendered.glob("query/*"))[:3]
+    subjects = [Subject(f"query/{file.stem}", 1, 0, file, file) for file in files]
+    raw = Files((64, 32))
+    shown, before = operated(raw, "mask_head")(subjects), raw(subjects)
+    for file, image, was in zip(files, shown, before, strict=True):
+        mask = torch.from_numpy(project.PersonRegions("head")(file, None, None).mask)
+        assert torch.equal(image[:, ~mask], was[:, ~mask]) and (image[:, mask] == 128).all()
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+def image_at(path: Path, size=SIZE, seed=0) -> np.ndarray:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def mask_at(path: Path, top=5, size=SIZE) -> np.ndarray:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = np.zeros(size, bool)
+    mask[top : top + 20, 4:12] = True
+    Image.fromarray(mask).save(path)
+    return mask
+
+
+def protect(tmp_path, method, told="", *words, out="out") -> int:
+    words = [*words, *(["DATASETS.REGIONS", str(told)] if told else [])]
+    folders = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / out)]
+    return anonymize.main(["--project", str(PROJECT), "--method", method, *folders, *words])
+
+
+def changed(tmp_path, name, raw, out="out"):
+    return (np.array(Image.open((tmp_path / out / name).with_suffix(".png"))) != raw).any(2)
+
+
+def test_masks_beside_the_images(own_imports, tmp_path, capsys):
+    """Names with their folders, any ending; what is outside stays, and the manifest has the way."""
+    raw = {name: image_at(tmp_path / "in" / name) for name in ("a/1.png", "b/1.png")}
+    masks = {
+        "a/1.png": mask_at(tmp_path / "masks" / "a" / "1.bmp", top=5),
+        "b/1.png": mask_at(tmp_path / "masks" / "b" / "1.png", top=15),
+    }
+    assert protect(tmp_path, "mask_full_body", tmp_path / "masks") == 0
+    assert "what told their regions: mask 2" in capsys.readouterr().out
+    for name, pixels in raw.items():
+        shown = np.array(Image.open(tmp_path / "out" / name))
+        assert np.array_equal(shown[~masks[name]], pixels[~masks[name]])
+        assert (shown[masks[name]] == 128).all()
+    manifest = read_manifest(tmp_path / "out" / MANIFEST)
+    assert manifest.header["regions"].keys() == {"part", "file", "sha256"}
+    assert {entry["region"] for entry in manifest.entries.values()} == {"mask"}
+    mask_at(tmp_path / "masks" / "b" / "1.png", top=16)
+    assert protect(tmp_path, "mask_full_body", tmp_path / "masks") == 2  # other masks are another run
+    assert "regions" in capsys.readouterr().err
+
+
+def palette():
+    picture = Image.fromarray(np.ones(SIZE, np.uint8), "P")
+    picture.putpalette([0, 0, 0, 255, 255, 255])
+    return picture
+
+
+def coloured():
+    return Image.new("RGB", SIZE[::-1], (255, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (lambda: Image.new("L", (9, 40), 255), "is 40×9 (height × width), and it is 40×20"),
+        (lambda: Image.new("L", SIZE[::-1], 0), "it is black, so that nothing would be hidden"),
+        (lambda: Image.new("L", SIZE[::-1], 3), "has no value above half, its largest is 3 of 255"),
+        (palette, "it has a palette, whose entries are numbers of classes"),
+        (lambda: Image.fromarray(np.full(SIZE, 65535, np.uint16)), "it has more than 8 bits"),
+        (lambda: Image.new("RGBA", SIZE[::-1]), "without transparency"),
+        (coloured, "it is coloured"),
+        (None, "it is no image file that can be read"),
+    ],
+    ids=["size", "black", "classes", "palette", "16-bit", "transparent", "coloured", "damaged"],
+)
+def test_bad_masks_are_named_and_the_rest_goes_on(own_imports, tmp_path, capsys, picture, message):
+    image_at(tmp_path / "in" / "bad.png")
+    image_at(tmp_path / "in" / "good.png")
+    mask_at(tmp_path / "masks" / "good.png")
+    file = tmp_path / "masks" / "bad.png"
+    picture().save(file) if picture else file.write_bytes(b"no picture")
+    assert protect(tmp_path, "blur_head", tmp_path / "masks") == 2
+    error = capsys.readouterr().err
+    assert "1 images were not protected" in error and str(file) in error and message in error
+    assert not (tmp_path / "out" / "bad.png").exists() and (tmp_path / "out" / "good.png").exists()
+
+
+def test_an_image_without_a_mask_is_named_and_never_guessed(own_imports, tmp_path, capsys):
+    image_at(tmp_path / "in" / "a" / "1.png")
+    image_at(tmp_path / "in" / "2.png")
+    mask_at(tmp_path / "masks" / "1.png")  # of no folder
+    mask_at(tmp_path / "masks" / "2.png")
+    assert protect(tmp_path, "blur_head", tmp_path / "masks") == 2
+    error = capsys.readouterr().err
+    assert "a/1.png: DATASETS.REGIONS" in error and "has no mask of it, which would be a/1.png" in error
+    assert not (tmp_path / "out" / "a").exists()
+
+
+def coco(tmp_path, annotations, categories=("person",), name="people.json", **image) -> Path:
+    content = {
+        "images": [{"id": 7, "file_name": "1.png", **image}],
+        "categories": [{"id": number, "name": word} for number, word in enumerate(categories)],
+        "annotations": [{"image_id": 7, "category_id": 0, **each} for each in annotations],
+    }
+    (tmp_path / name).write_text(json.dumps(content))
+    return tmp_path / name
+
+
+SQUARE = {"bbox": [4, 10, 8, 20]}
+POLYGON = {"segmentation": [[4, 10, 12, 10, 12, 30, 4, 30]], "bbox": [0, 0, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "source"), [([SQUARE], "box"), ([POLYGON], "outline"), ([POLYGON, SQUARE], "box")]
+)
+def test_coco_boxes_and_outlines(own_imports, tmp_path, annotations, source):
+    raw = image_at(tmp_path / "in" / "1.png")
+    assert protect(tmp_path, "mask_full_body", coco(tmp_path, annotations, height=40, width=20)) == 0
+    inside = changed(tmp_path, "1.png", raw)
+    assert inside[10:30, 4:12].all() and not inside[:10].any() and not inside[31:].any()
+    assert inside.sum() <= 21 * 9  # a pixel that a side of the outline touches is inside
+    (entry,) = read_manifest(tmp_path / "out" / MANIFEST).entries.values()
+    assert entry["region"] == source
+
+
+def test_coco_runs_and_categories_of_parts(own_imports, tmp_path):
+    raw = image_at(tmp_path / "in" / "1.png")
+    mask = np.zeros(SIZE, bool)
+    mask[3:9, 2:5] = True
+    flat, counts, last = mask.T.ravel(), [], False  # down the columns, outside first
+    for inside in [*flat, not flat[-1]]:
+        if not counts or inside != last:
+            counts.append(0)
+        counts[-1] += 1
+        last = inside
+    runs = {"category_id": 1, "segmentation": {"size": list(SIZE), "counts": counts[:-1]}}
+    told = coco(tmp_path, [SQUARE, runs], ("person", "Head"))
+    assert protect(tmp_path, "mask_head", told) == 0
+    assert np.array_equal(changed(tmp_path, "1.png", raw), mask)  # the head itself, not a part of it
+    assert protect(tmp_path, "mask_upper_body", told, out="upper") == 0
+    upper = changed(tmp_path, "1.png", raw, "upper")
+    assert upper[10:22, 4:12].all() and upper.sum() == 12 * 8  # 0.6 of the person's 20 rows
+
+
+def test_several_people_are_all_hidden(own_imports, tmp_path):
+    raw = image_at(tmp_path / "in" / "1.png")
+    assert protect(tmp_path, "mask_full_body", coco(tmp_path, [SQUARE, {"bbox": [14, 0, 4, 9]}])) == 0
+    inside = changed(tmp_path, "1.png", raw)
+    assert inside[10:30, 4:12].all() and inside[:9, 14:18].all() and inside.sum() == 160 + 36
+
+
+@pytest.mark.parametrize(
+    ("annotations", "keys", "message"),
+    [
+        ([], {}, "marks neither a head nor a person in it"),
+        ([{"bbox": [30, 0, 5, 5]}], {}, "lies outside of the image, which is 40×20"),
+        ([{"bbox": [0, 0, 0, 5]}], {}, "a bbox has four numbers"),
+        ([{"bbox": [0, 0, float("nan"), 5]}], {}, "a bbox has four numbers"),
+        ([{}], {}, "'bbox'"),
+        ([{"segmentation": [[1, 2, 3]]}], {}, "a polygon has at least three pairs"),
+        ([{"segmentation": {"size": [4, 4], "counts": [16]}}], {}, "its runs are of an image of [4, 4]"),
+        ([{"segmentation": {"size": [40, 20], "counts": [5]}}], {}, "its runs do not fill the image"),
+        ([{"segmentation": {"size": [40, 20], "counts": "PP1"}}], {}, "its runs are compressed"),
+        ([SQUARE], {"height": 80, "width": 20}, "has it as 80×20 (height × width), but it is 40×20"),
+        ([SQUARE], {"file_name": "other.png"}, "has no image 1"),
+        ([SQUARE], {"categories": ("dog",)}, "has neither the category head nor person: it has dog"),
+    ],
+)
+def test_bad_annotations_are_named(own_imports, tmp_path, capsys, annotations, keys, message):
+    image_at(tmp_path / "in" / "1.png")
+    assert protect(tmp_path, "blur_head", coco(tmp_path, annotations, **keys)) == 2
+    error = capsys.readouterr().err
+    assert "1.png: " in error and message in error and not (tmp_path / "out" / "1.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is no COCO file"),
+        ("[]", "it must begin with"),
+        ('{"images": []}', "'categories' is missing or unknown"),
+        (
+            '{"images": [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "a.jpg"}], '
+            '"categories": [], "annotations": []}',
+            "it has the image a twice",
+        ),
+        (
+            '{"images": [], "categories": [], "annotations": [{"image_id": 1, "category_id": 3}]}',
+            "3 is missing",
+        ),
+    ],
+)
+def test_what_is_no_coco_file_is_refused_before_anything_is_written(
+    own_imports, tmp_path, capsys, text, message
+):
+    image_at(tmp_path / "in" / "1.png")
+    (tmp_path / "people.json").write_text(text)
+    assert protect(tmp_path, "blur_head", tmp_path / "people.json") == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_boxes_of_a_mot_file(own_imports, tmp_path):
+    raw = image_at(tmp_path / "in" / "000012.png")
+    (tmp_path / "gt.txt").write_text("12,1,5,11,7,19\n12,2,14,1,4,8\n13,1,0,0,4,4\n")
+    assert protect(tmp_path, "mask_full_body", tmp_path / "gt.txt") == 0
+    inside = changed(tmp_path, "000012.png", raw)
+    # a box reaches one pixel further to the left and to the top, as in videos
+    assert inside[10:30, 4:12].all() and inside[:9, 13:18].all() and inside.sum() == 160 + 45
+    (entry,) = read_manifest(tmp_path / "out" / MANIFEST).entries.values()
+    assert entry["region"] == "box"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("9.png", "12,1,5,11,7,19\n", "has no box of frame 9, so that nothing would be hidden"),
+        ("a9.png", "9,1,5,11,7,19\n", "its name is not that of one"),
+        ("part/9.png", "9,1,5,11,7,19\n", "frames lie in one folder"),
+        ("9.png", "9,1,5,11,7,19\n9,2,500,11,7,19\n", "1 of the boxes of frame 9"),
+    ],
+)
+def test_frames_that_a_mot_file_does_not_tell_of(own_imports, tmp_path, capsys, name, text, message):
+    image_at(tmp_path / "in" / name)
+    (tmp_path / "gt.txt").write_text(text)
+    assert protect(tmp_path, "blur_head", tmp_path / "gt.txt") == 2
+    assert message in capsys.readouterr().err and not list((tmp_path / "out").rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nothing\n", "line 1 of DATASETS.REGIONS"),
+        ("", "holds no box"),
+        ("1,1,0.1,0.1,0.5,0.9\n", "would lie within one pixel"),
+        (None, "gt.txt does not exist; give a folder of masks, a COCO file"),
+    ],
+)
+def test_what_is_no_file_of_regions_is_refused(own_imports, tmp_path, capsys, text, message):
+    image_at(tmp_path / "in" / "1.png")
+    if text is not None:
+        (tmp_path / "gt.txt").write_text(text)
+    assert protect(tmp_path, "blur_head", tmp_path / "gt.txt") == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_names_in_training_are_paths_below_the_data_sets(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "sets"))
+    for path in (tmp_path / "sets" / "mine" / "query" / "1.png", tmp_path / "other" / "query" / "2.png"):
+        image_at(path)
+    for name, row in {"mine/query/1": 5, "query/2": 15}.items():
+        mask_at(tmp_path / "masks" / f"{name}.png", top=row)
+    finder = project.PersonRegions("full_body", str(tmp_path / "masks"))
+    for name, row in {"sets/mine/query/1.png": 5, "other/query/2.png": 15}.items():
+        for _ in range(2):  # the second time from memory
+            mask = finder(tmp_path / name, None, None).mask
+            assert mask[row : row + 20, 4:12].all() and mask.sum() == 160
+
+
+# -- the whole way -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def synthetic(small_dataset):
+    options = small_options("unused")
+    pairs = zip(options[::2], options[1::2], strict=True)
+    return [word for pair in pairs if pair[0].startswith("DATASETS.SYNTHETIC") for word in pair]
+
+
+def test_the_embedded_data_set_sealed_in_the_pixels(own_imports, synthetic, small_dataset, tmp_path, capsys):
+    """Regions are the renderer's; sealed originals give the raw files back."""
+    new_identity(tmp_path / "keys", passphrase=None)
+    words = ["--project", str(PROJECT), "--method", "noise_head", "--input", "SyntheticPedestrians"]
+    sealing = ["--seal", str(tmp_path / "keys" / IDENTITY.public), "--carry", "pixels"]
+    assert anonymize.main([*words, "--output", str(tmp_path / "out"), *sealing, *synthetic]) == 0
+    manifest = read_manifest(tmp_path / "out" / MANIFEST)
+    sources = [entry["region"] for entry in manifest.entries.values()]
+    assert set(sources) == {"renderer", "crop"} and sources.count("renderer") > 0.9 * len(sources)
+    assert f"what told their regions: crop {sources.count('crop')}, renderer" in capsys.readouterr().out
+    opened = ["--identity", str(tmp_path / "keys" / IDENTITY.private), "--input", str(tmp_path / "out")]
+    assert recover.main([*opened, "--output", str(tmp_path / "opened")]) == 0
+    raw = sorted(small_dataset.rglob("query/*.jpg"))
+    assert raw
+    for file in raw:
+        assert (tmp_path / "opened" / file.relative_to(small_dataset)).read_bytes() == file.read_bytes()
+
+
+def test_the_full_method_learns_from_a_changed_part(own_imports, small_dataset, tmp_path):
+    words = ["--project", str(PROJECT), "--config-file", str(PROJECT / "configs" / "learned_head_blur.yml")]
+    backbone = {"NAME": "build_osnet_backbone", "DEPTH": "x0_25", "FEAT_DIM": 128}
+    options = {f"MODEL.BACKBONE.{key}": value for key, value in backbone.items()}
+    pairs = small_options(tmp_path / "run", **options, **{"SOLVER.MAX_EPOCH": 1})
+    assert train.run([*words, *pairs]) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["config"]["PRIVACY"]["DESENSITIZER"]["NAME"] == "blur_head"
+    assert results["image_quality"]["desensitized"]["PSNR"] > 22  # most of each image stays
+
+
+def test_the_methods_to_compare_are_read_and_their_configs_hold(own_imports, monkeypatch):
+    load_projects([PROJECT])
+    methods = read_methods(PROJECT / "configs" / "compare.yml")
+    assert methods.reference == "blur" and {"none", "blur"} <= {each.name for each in methods.methods}
+    names = set()
+    for each in methods.methods:
+        cfg = load_config(each.config, each.options)
+        check_names(cfg)
+        check_regions(cfg, training=True)
+        names.add(cfg.PRIVACY.DESENSITIZER.NAME)
+    ways = ("blur", "pixelate", "noise", "mask", "inpaint")
+    assert {f"{way}_{part}" for way in ways for part in ("head", "full_body")} <= names
