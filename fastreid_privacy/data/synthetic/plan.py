@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -146,9 +147,14 @@ def planned_images(options: SyntheticOptions) -> Iterator[Planned]:
     """All images of a data set: training, query and gallery people, then the distractors."""
     seed, cues = options.seed, options.cues
     cameras = [Camera.sample(seed, index, options.height, options.width) for index in range(options.cameras)]
+
+    @lru_cache(maxsize=1)  # all images of somebody follow each other
+    def person_of(pid: int) -> Identity:
+        return sample_identity(np.random.default_rng([seed, 4, pid]), cues)
+
     for part, plan in zip((TRAIN, GALLERY), _plans(options), strict=True):
         for pid, camera, number in plan:
-            person = sample_identity(np.random.default_rng([seed, 4, pid]), cues)
+            person = person_of(pid)
             track_rng = np.random.default_rng([seed, 5, pid, camera])
             track = cameras[camera].track(track_rng)
             first_frame = int(track_rng.integers(1, 90_000))
