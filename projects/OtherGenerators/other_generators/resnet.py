@@ -22,9 +22,11 @@ class ResNetGenerator(nn.Module):
 
     A 7×7 convolution, two 3×3 convolutions of stride 2, residual blocks of two 3×3 convolutions, two
     transposed convolutions of stride 2, and a 7×7 convolution with Tanh. Borders are reflected where nothing
-    changes size; every convolution but the last is followed by InstanceNorm without weights, and ReLU.
+    changes size; every convolution but the last is followed by InstanceNorm without weights. ReLU follows,
+    but for the end of a residual block.
 
     Unlike the U-Net it has no skips: all detail goes through the residual blocks, at a quarter of the size.
+    And it does not see brightness and contrast: the first norm makes an image and a darker copy of it equal.
 
     Args:
         width: Channels of the first layer; the residual blocks have four times as many.

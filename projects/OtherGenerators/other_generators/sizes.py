@@ -6,7 +6,7 @@ from typing import Any
 
 from fastreid_privacy import UserError
 
-MAX_WIDTH, MAX_DEPTH = 512, 64  # a file's config may ask for all memory
+MAX_WIDTH, MAX_DEPTH = 512, 32  # 2.4 thousand million weights; a file's config may ask for all memory
 
 
 def check_options(network: str, options: Any) -> None:
