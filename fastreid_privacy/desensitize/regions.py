@@ -95,7 +95,8 @@ def regions_of(
     if finder is None:
         return None
     masks = []
-    for path, name in zip(map(Path, paths), names or [None] * len(paths), strict=True):
+    known: Sequence[str | None] = names or [None] * len(paths)
+    for path, name in zip(map(Path, paths), known, strict=True):
         try:
             masks.append(as_batch([finder(path, name, None).mask], size))
         except UserError as error:
