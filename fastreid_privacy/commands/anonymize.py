@@ -6,37 +6,24 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ..checkpoints.fingerprints import anonymizer_fingerprint
 from ..checkpoints.image_maps import ImageMap
-from ..checkpoints.not_private import check_private
-from ..checkpoints.opening import load_anonymizer
-from ..collection.guard import Guard
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
-from ..config import changed, load_config
+from ..config import load_config
 from ..core.errors import UserError, exit_code, one_line, say
 from ..core.projects import load_projects
-from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
-from ..desensitize.desensitizer import REGIONS_KEY, option_keys
+from ..desensitize import DESENSITIZER_REGISTRY
 from ..desensitize.regions import REGION
 from ..manifest import KEPT, MANIFEST
 from ..model.storage import ImageStorage
+from .anonymizer import EMBEDDED, guard_of, image_map_of, refuse_unread_keys, refuse_unread_regions
 from .options import add_not_private_option, add_project_option, add_run_options, check_pairs, say_guarded
 from .parsers import command_parser
 from .sealing import add_sealing_options, refuse_sealing_options, say_carried, sealing
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
-
-EMBEDDED = "SyntheticPedestrians"
-DATASET_KEYS = {  # that a data set of --input reads
-    EMBEDDED: "DATASETS.SYNTHETIC.*",
-    "MarketFolder": "DATASETS.FOLDER.*",
-    "ProtectedCollection": "DATASETS.PROTECTED",
-    "CUHK03": "DATASETS.CUHK03.LABELED",
-}
-NAMED = 20  # files that a message lists
+from .written import NAMED, report_failed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,11 +113,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _anonymize(options: argparse.Namespace) -> None:
     load_projects(options.project)
-    _refuse_unread_keys(options)
+    refuse_unread_keys(options)
     refuse_sealing_options(options)
-    image_map, method = _image_map(options)
-    guard = _guard(options, image_map)
-    _refuse_unread_regions(options, image_map, guard)
+    image_map, method = image_map_of(options)
+    guard = guard_of(options, image_map)
+    refuse_unread_regions(options, image_map, guard)
     protection = ProtectionOptions(
         method=method,
         batch_size=options.batch_size,
@@ -160,106 +147,6 @@ def _anonymize(options: argparse.Namespace) -> None:
     say_guarded(protection.guard, [entry[KEPT] for entry in done.entries.values() if KEPT in entry])
     say_carried(options, done.entries.values())
     report_failed({**source.unread, **failed}, "protected")
-
-
-def _refuse_unread_keys(options: argparse.Namespace) -> None:
-    """Refuse KEY VALUE pairs that nothing reads: who gives them believes that they change what is written.
-
-    Raises:
-        UserError: naming the key.
-    """
-    conventional = options.method not in (None, "learned")
-    read = option_keys(options.method) if conventional else [REGIONS_KEY]
-    if not Path(options.input).exists() and options.input in DATASET_KEYS:
-        read.append(DATASET_KEYS[options.input])
-    given = f"--method {options.method}" if conventional else "--weights, which have their own options,"
-    known = f"read are {', '.join(read)}" if read else "leave it out"
-    for key in options.options[::2]:
-        if conventional and key == "PRIVACY.DESENSITIZER.NAME":
-            raise UserError(f"{key} is what --method {options.method} says already: leave it out")
-        if not any(fnmatchcase(key, pattern) for pattern in read):
-            raise UserError(f"{key} would change nothing with {given} and --input {options.input}: {known}")
-
-
-def report_failed(failed: dict[str, str], what: str) -> None:
-    """Name the files that were left out, with the reason of each.
-
-    Raises:
-        UserError: when there are any.
-    """
-    if failed:
-        listed = [
-            f"\n  {one_line(path)}: {one_line(reason)}" for path, reason in sorted(failed.items())[:NAMED]
-        ]
-        more = f"\n  and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
-        raise UserError(f"{len(failed):,} images were not {what}:{''.join(listed)}{more}")
-
-
-def _image_map(options: argparse.Namespace) -> tuple[ImageMap, str]:
-    """The anonymizer, and the name of its method: a checkpoint of Base holds a conventional operator."""
-    method = options.method or "learned"
-    if method == "learned":
-        if not options.weights:
-            raise UserError(
-                "--weights is missing: name the anonymizer, or a conventional operator with --method"
-            )
-        image_map = load_anonymizer(
-            options.weights,
-            options.device,
-            runtime=options.runtime,
-            precision=options.precision,
-            regions=_regions(options),
-        )
-        check_private(image_map, options.weights, options.not_private)
-        operator = image_map.operator
-        return image_map, operator.name if isinstance(operator, Desensitizer) else "learned"
-    if options.weights:
-        raise UserError(f"--method {method} uses no weights: leave out --weights, or --method")
-    if options.runtime or options.precision != "float32":
-        raise UserError(f"--method {method} uses no network: leave out --runtime and --precision")
-    if options.not_private:
-        raise UserError(f"--method {method} uses no model: leave out --not-private")
-    cfg = load_config("", ["PRIVACY.DESENSITIZER.NAME", method, *options.options])
-    # images keep their own size
-    about = changed(cfg, {"PRIVACY.PROTECTION": "conventional", "INPUT.SIZE_TEST": []})
-    fingerprint = anonymizer_fingerprint({}, about)
-    operator = Desensitizer.from_config(cfg)
-    return ImageMap(None, operator, ImageStorage("png"), None, fingerprint=fingerprint), method
-
-
-def _regions(options: argparse.Namespace) -> str | None:
-    """DATASETS.REGIONS, where the command line has it."""
-    return load_config("", options.options).DATASETS.REGIONS if REGIONS_KEY in options.options[::2] else None
-
-
-def _guard(options: argparse.Namespace, image_map: ImageMap) -> Guard | None:
-    """What holds each image to the thresholds; None where nothing is to.
-
-    Raises:
-        UserError: when it is asked for, or to be left out, where there is none.
-    """
-    learned = image_map.network is not None
-    if options.guard is not None and not learned:
-        raise UserError(
-            f"--{'' if options.guard else 'no-'}guard is for trained anonymizers: a conventional operator's "
-            "images are what others are held against; leave it out"
-        )
-    return Guard() if learned and options.guard is not False else None
-
-
-def _refuse_unread_regions(options: argparse.Namespace, image_map: ImageMap, guard: Guard | None) -> None:
-    """Refuse regions for a trained anonymizer that nothing asks for them.
-
-    Raises:
-        UserError: naming the key.
-    """
-    if image_map.network is None or image_map.of_regions is not None or _regions(options) is None:
-        return
-    if guard is None or image_map.constraint is None or not image_map.constraint.desensitizer().needs_regions:
-        raise UserError(
-            f"{REGIONS_KEY} would change nothing with --weights {options.weights}, whose images need no "
-            "regions: leave it out"
-        )
 
 
 def _source(options: argparse.Namespace) -> Source:

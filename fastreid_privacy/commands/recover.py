@@ -17,11 +17,11 @@ from ..core.projects import load_projects
 from ..keys.passphrase import read_passphrase
 from ..keys.sealing import IDENTITY
 from ..manifest import MANIFEST, Manifest
-from .anonymize import report_failed
 from .options import add_passphrase_options, add_project_option, add_run_options
 from .parsers import command_parser
 from .private_key import read_private_key
 from .video import recover_video_of
+from .written import report_failed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,3 +40,21 @@ def say_some(lines: Sequence[str]) -> None:
         say(f"  {one_line(line)}")
     if len(lines) > NAMED:
         say(f"  and {len(lines) - NAMED:,} more")
+
+
+def report_failed(failed: Mapping[str, str], what: str) -> None:
+    """Name the files that were left out, with the reason of each.
+
+    Args:
+        failed: path → reason.
+        what: that was not done to them: "protected".
+
+    Raises:
+        UserError: when there are any.
+    """
+    if failed:
+        listed = [
+            f"\n  {one_line(path)}: {one_line(reason)}" for path, reason in sorted(failed.items())[:NAMED]
+        ]
+        more = f"\n  and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
+        raise UserError(f"{len(failed):,} images were not {what}:{''.join(listed)}{more}")
