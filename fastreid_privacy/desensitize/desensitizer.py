@@ -5,7 +5,7 @@ Its other parameters say by their names what it wants: ``scale`` (H / 256, to mu
 ``seeds`` (one whole number of at most 256 bits per image, or None; secret where pictures are protected),
 ``people`` (the identity of each image, a list of whole numbers), ``regions`` (N×1×H×W, 0 or 1: the part of
 each image that is to be changed, see :mod:`.regions`), and any option, that is any key of
-PRIVACY.DESENSITIZER in lower case, keys of your own included.
+PRIVACY.DESENSITIZER in lower case; one that is no key has a default.
 
 An operator that asks for ``people`` or ``regions`` always gets them: where nothing tells them, it is refused.
 
