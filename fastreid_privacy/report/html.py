@@ -15,7 +15,7 @@ from ..core.images import png_bytes
 from ..results.results_json import config_value, read_results, results_files, results_name
 from ..results.stored import load_rank_lists, load_samples
 from ..results.training_log import read_metrics
-from . import tables
+from . import check_table, tables
 from .figures import image_grid, iterations_per_epoch, loss_names, training_curve
 from .look import CHANGES
 from .page import data_uri, rank_lists, render
@@ -60,6 +60,7 @@ def write_report(output_dir: str | Path) -> Path:
         sections=sections,
         runs=trainings,
         tables=tables,
+        check_table=check_table,
         domains=DOMAINS,
         legend=tables.legend(everything),
         title=title,
@@ -127,7 +128,7 @@ def _what_was_run(results: Mapping, dataset: str) -> list[tuple[str, str]]:
         ("Storage", str(results.get("storage") or "")),
         ("Schedule", ", ".join(text.format(value) for text, value in schedule.items() if value)),
         ("Checkpoint", str(results.get("checkpoint") or "")),
-        ("Validation split", tables.validation_matches(results)),
+        ("Validation split", check_table.validation_matches(results)),
         ("Seed", "" if results.get("seed") is None else str(results["seed"])),
         ("Version", str(results.get("version") or "")),
     ]
@@ -186,8 +187,8 @@ def _training(results: Mapping, metrics: Sequence[Mapping], folder: Path, suffix
     caption += ["Vertical lines: changes of the supervision."] if any(counts.values()) else []
     return {
         "checks": checks,
-        "columns": tables.check_columns(checks),
-        "checks_note": tables.checks_note(results),
+        "columns": check_table.check_columns(checks),
+        "checks_note": check_table.checks_note(results),
         "supervised": any(check.get("best") is not None for check in checks),
         "counts": counts,
         "open": len(checks) <= OPEN_CHECKS,

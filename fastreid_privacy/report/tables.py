@@ -19,20 +19,6 @@ RETRIEVAL_METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 QUALITY_METRICS = ("PSNR", "PSNR_per_image", "SSIM", "LPIPS")
 TPR = "TPR@FPR="  # how the figures of verification begin, 1e-04 and so on behind it
 NO_LPIPS = "LPIPS: not available; it is measured where AlexNet's weights are at hand (TEST.LPIPS_WEIGHTS)."
-# key in results.json, heading, decimals
-CHECK_COLUMNS = (
-    ("epoch", "epoch", 0),
-    ("rank1", "rank-1", 1),
-    ("best", "to beat", 1),
-    ("psnr_protected", "PSNR protected", 2),
-    ("psnr_desensitized", "PSNR desensitized", 2),
-    ("ssim_protected", "SSIM protected", 3),
-    ("ssim_desensitized", "SSIM desensitized", 3),
-    ("beyond", "beyond, %", 1),
-    ("excess_psnr", "excess PSNR", 2),
-    ("excess_ssim", "excess SSIM", 3),
-    ("decision", "decision", 0),
-)
 COMPARISON_TITLE = "Rank-1 minus Base's, points; 95 % interval of the paired bootstrap over queries"
 
 
@@ -102,18 +88,6 @@ def exposure_note(results: Mapping) -> str:
     return (
         f"{number(found['beyond'], 1)} % of the protected images are beyond ε_psnr or ε_ssim by themselves; "
         f"at most 5 % show more than {excess} above their desensitized images."
-    )
-
-
-def checks_note(results: Mapping) -> str:
-    """What the columns of single images mean, where the checks have them."""
-    if not any(check.get("beyond") is not None for check in results.get("checks") or []):
-        return ""
-    counts = config_value(results, "PRIVACY.UPGRADE.PRIVACY") == "worst"
-    rule = "; the upgrades ask for these to be under ε" if counts else ""
-    return (
-        "beyond: images beyond ε_psnr or ε_ssim by themselves; excess: at most 5 % of the images show more "
-        f"above their desensitized ones{rule}."
     )
 
 
@@ -274,22 +248,6 @@ def quality_cells(row: ModelRow, lpips: bool = False) -> list[str]:
 def quality_metrics(lpips: bool) -> tuple[str, ...]:
     """The metrics of ``quality_cells``, in their order."""
     return QUALITY_METRICS if lpips else QUALITY_METRICS[:-1]
-
-
-def validation_matches(results: Mapping) -> str:
-    """What counts as a match on the validation split, where that is more than images of other cameras."""
-    same = config_value(results, "DATASETS.VALIDATION.SAME_CAMERA")
-    return "images of the same camera count as matches" if same else ""
-
-
-def check_columns(checks: Sequence[Mapping]) -> list[tuple[str, str, int]]:
-    """The ``CHECK_COLUMNS`` that have a figure in any check; a model without protected images has few."""
-    return [column for column in CHECK_COLUMNS if any(check.get(column[0]) is not None for check in checks)]
-
-
-def check_cells(check: Mapping, columns: Sequence[tuple[str, str, int]] = CHECK_COLUMNS) -> list[str]:
-    """One check in the order of the columns."""
-    return [number(check.get(key), decimals) for key, _, decimals in columns]
 
 
 def arrow(where: str) -> str:

@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 from tabulate import tabulate
 
+from .check_table import check_cells, check_columns, checks_note, validation_matches
 from .tables import (
     COMPARISON_TITLE,
     RETRIEVAL_METRICS,
     ModelRow,
     arrow,
-    check_cells,
-    check_columns,
-    checks_note,
     comparison_rows,
     excluded_queries,
     exposure_note,
@@ -27,7 +25,6 @@ from .tables import (
     quality_table,
     retrieval_cells,
     retrieval_table,
-    validation_matches,
     verification_table,
 )
 
