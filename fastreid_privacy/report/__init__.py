@@ -5,7 +5,8 @@ Nothing is measured here, so a report can be written again at any time, also on 
     fastreid-privacy report OUTPUT_DIR
 
 ``tables``, ``check_table`` and ``text``, ``look`` (colours, frames and marks), ``figures`` (sample images,
-training curve), ``pictures`` (columns, rank lists), ``page`` (the templates), ``html`` (report.html of a run).
+training curve), ``pictures`` (columns, rank lists), ``page`` (the templates), ``html`` (report.html of a
+run).
 """
 
 from .figures import image_grid, training_curve
