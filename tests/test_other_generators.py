@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 from fastreid.modeling import build_model
 from safetensors import safe_open
 from torch import nn
@@ -34,6 +35,7 @@ from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.projects import load_projects
 from fastreid_privacy.model.memory_layout import to_channels_last
 from fastreid_privacy.networks import GENERATOR_REGISTRY, build_generator
+from fastreid_privacy.training import siblings
 
 ROOT = Path(__file__).parent.parent
 PROJECT = ROOT / "projects" / "OtherGenerators"
@@ -462,3 +464,19 @@ def test_the_comparison_is_that_of_the_other_methods(generators, tmp_path):
     for method in ours.methods:
         assert method.options == by_name.get(method.name, by_name["learned"]).options
         assert method.name in NAMES or method == by_name[method.name]
+
+
+def test_one_base_serves_every_generator(generators, monkeypatch, tmp_path, caplog):
+    """It has none, so neither a warning nor a refusal; what it does have still counts."""
+    results = tmp_path / "results.json"
+    results.touch()
+    base = load_config(ROOT / "configs" / "Synthetic" / "base_blur.yml", ["MODEL.DEVICE", "cpu"])
+    found = {"config": yaml.safe_load(base.dump())}
+    monkeypatch.setattr(siblings, "read_results", lambda path: found)
+    monkeypatch.setattr(siblings, "load_query_ranks", lambda path: None)
+    given = ["MODEL.DEVICE", "cpu", "PRIVACY.UPGRADE.BASELINE_RANK1", str(results)]
+    for own, told in (([], ""), (["SEED", "1"], "run differently: SEED 1 ≠ 0")):
+        cfg = load_config(CONFIGS / "coupling.yml", [*given, *own])
+        with caplog.at_level("WARNING"):
+            assert siblings.finished(cfg, "baseline") == {"SyntheticPedestrians": found}
+        assert caplog.text.strip().endswith(told) and bool(caplog.text) is bool(told)

@@ -1,6 +1,7 @@
 """The models that a run is compared with, Base and the upper bound, and what a folder of a run holds.
 
-Every model of a comparison trains on the same images, with the same networks, budget and seed.
+Every model of a comparison trains on the same images, with the same Re-ID network, budget and seed. Base and
+the upper bound have no image networks: one of each serves models of every generator.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # the models compared with, and what makes them so
 PROTECTION_OF = {"baseline": "conventional", "upper_bound": "none"}
+# what neither of them has
+IMAGE_NETWORKS = ("PRIVACY.ANONYMIZER.", "PRIVACY.RECOVERY.", "PRIVACY.DISCRIMINATOR.")
 CONFIG_FILE = "config.yaml"  # in OUTPUT_DIR, from the start of a run
 
 
@@ -72,8 +75,8 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
     beside it must fit.
 
     Raises:
-        UserError: when results are of another method, those beside this run of other data, networks, budget
-            or seed, or unreadable, with Base's query ranks.
+        UserError: when results are of another method, those beside this run of other data, budget, seed or
+            Re-ID network, or unreadable, with Base's query ranks.
     """
     given, files = comparisons(cfg).get(kind), results_files(cfg, kind)
     if not given and not all(file.is_file() for file in files.values()):
@@ -90,6 +93,7 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
                 f"{PROTECTION_OF[kind]}"
             )
         different = differences_from(cfg, found.get("config") or {})
+        different = [text for text in different if not text.startswith(IMAGE_NETWORKS)]
         if kind == "upper_bound":  # trained on raw images: one serves models of every desensitizer
             different = [text for text in different if not text.startswith("PRIVACY.DESENSITIZER")]
         if different and given:

@@ -107,6 +107,7 @@ class CouplingGenerator(nn.Module):
         """The images that :meth:`transform` made these of: begun and given, exact but for rounding."""
         begun, given = to_bands(made), to_bands(kept)
         for block in reversed(self.blocks):
+            assert isinstance(block, _Block)
             begun, given = block.inverse(begun, given)
         return from_bands(begun), from_bands(given)
 
