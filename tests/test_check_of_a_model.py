@@ -62,3 +62,9 @@ def test_a_check_computes_in_the_precision_of_training(cfg, model):
     cfg.SOLVER.AMP.ENABLED = True
     testing.validate(cfg, model)
     assert types == {torch.float32, torch.bfloat16}
+
+
+def test_images_of_a_domain_of_ones_own_need_no_recovery_and_no_new_argument(cfg, model, monkeypatch):
+    whole = type(model).domain_images
+    monkeypatch.setattr(type(model), "domain_images", lambda self, batch: whole(self, batch))
+    assert testing.validate(cfg, model).figures["retrieval"]

@@ -237,12 +237,15 @@ def test_the_floor_looks_at_the_region_alone(tmp_path):
 
 
 def test_the_floor_of_a_part_of_a_high_picture(tmp_path):
-    """Rows are sampled there: a part that no sampled row meets is held to a change at all."""
+    """Rows are sampled there; a part that no sampled row meets is held to the floor of those around it."""
     raw = np.random.default_rng(0).integers(0, 256, (600, 20, 3), dtype=np.uint8)
     region = np.zeros((600, 20), bool)
     region[1] = True
     changed = raw.copy()
     with pytest.raises(UserError, match="it would stay as it is"):
+        check_changed(raw, changed, conventional=True, region=region)
+    changed[1] = np.where(raw[1] > 127, raw[1] - 1, raw[1] + 1)
+    with pytest.raises(UserError, match="nearly as it is"):
         check_changed(raw, changed, conventional=True, region=region)
     changed[1] = 128
     check_changed(raw, changed, conventional=True, region=region)
@@ -344,3 +347,13 @@ def test_foreign_images_of_an_attack_have_no_regions_in_a_file(stripe, tmp_path,
 def test_a_config_of_an_older_version_knows_no_regions(stripe):
     cfg = load_config("", [])
     assert cfg.DATASETS.REGIONS == "" and json.dumps(cfg.PRIVACY.DESENSITIZER).count("REGION") == 1
+
+
+def test_a_base_model_of_an_operator_that_is_not_registered_is_named(stripe, tmp_path):
+    keys = {"PRIVACY.DESENSITIZER.NAME": "stripe", "PRIVACY.PROTECTION": "conventional"}
+    cfg = load_config(SMALL_CONFIG, small_options("", **{"MODEL.HEADS.NUM_CLASSES": 4, **keys}))
+    path = tmp_path / "base.pth"
+    torch.save({"model": build_model(cfg).state_dict(), "config": cfg.dump()}, path)
+    del DESENSITIZER_REGISTRY._obj_map["stripe"]
+    with pytest.raises(UserError, match=rf"^{path}: .*'stripe', which is not registered.*--project FOLDER"):
+        load_anonymizer(path, "cpu")

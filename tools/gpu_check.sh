@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every path on a GPU in one command of under ten minutes: the tests that need one, a short training of the paper's networks
+# What runs on a GPU, in one command of under ten minutes: the tests that need one, a short training of the paper's networks
 # (ResNet-50, 256×128, mixed precision) on rendered people, and the time of a step.
 #
 #   tools/gpu_check.sh [OUTPUT]                   on a GPU; OUTPUT is output/gpu_check unless given, and must not exist

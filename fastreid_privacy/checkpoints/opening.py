@@ -169,9 +169,13 @@ def _map_of_operator(wanted: _Wanted, trained: TrainedCheckpoint) -> ImageMap:
             "runtime nor precision"
         )
     cfg = wanted.told(trained.cfg)
+    try:
+        operator = Desensitizer.from_config(cfg)
+    except UserError as error:
+        raise UserError(f"{wanted.path}: {error}") from None
     return ImageMap(
         None,
-        Desensitizer.from_config(cfg),
+        operator,
         ImageStorage(cfg.PRIVACY.STORAGE),
         tuple(cfg.INPUT.SIZE_TEST),
         fingerprint=anonymizer_fingerprint(trained.weights, cfg),

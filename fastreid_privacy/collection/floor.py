@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from ..core.errors import UserError
 from ..desensitize.desensitizer import REFERENCE_HEIGHT
+from ..desensitize.regions import at_size
 
 FLOOR = 0.1
 """What an operator changes at least, as a share of what the paper's blur changes (mean levels)."""
@@ -75,5 +76,4 @@ def change_of_blur(raw: np.ndarray, shown: np.ndarray, region: np.ndarray | None
     change = np.abs(blurred - sampled)[:rows]
     if region is None:
         return float(change.mean())
-    inside = region[::step, ::step]
-    return float(change[inside].mean()) if inside.any() else 0.0  # too small a part to be sampled
+    return float(change[at_size(region, change.shape[:2])].mean())

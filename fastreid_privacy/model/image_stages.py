@@ -134,24 +134,29 @@ class ImageStages(nn.Module):
         return {"PI": "DI"} if self.protection == "conventional" else {}
 
     @torch.no_grad()
-    def domain_images(self, batch: dict, recovered: bool = True) -> dict[str, Tensor]:
+    def domain_images(self, batch: dict) -> dict[str, Tensor]:
         """Images of every domain that the model has, as stored.
 
         Args:
             batch: fastreid's: images N×3×H×W 0–255, img_paths (which seed the noise and tell regions), and
                 targets, the people, for a desensitizer that depends on them.
-            recovered: whether RI is wanted.
 
         Returns:
             {domain: N×3×H×W, 0–255}: OI, DI, PI (not for the upper bound) and RI (learned protection with
             recovery only).
         """
+        images = self.images_to_check(batch)
+        if self.protection == "learned" and self.recovery is not None:
+            images["RI"] = quantize(self.recover(images["PI"]))  # a recovered image is kept in 8 bits
+        return images
+
+    @torch.no_grad()
+    def images_to_check(self, batch: dict) -> dict[str, Tensor]:
+        """:meth:`domain_images` without RI, which no check of a training run looks at."""
         raw = batch["images"].to(self.device, torch.float32)
         paths = batch["img_paths"]
         images = {"OI": raw, "DI": self.desensitize(raw, path_seeds(paths), batch.get("targets"), paths)}
         if self.protection == "learned":
             images["PI"] = self.protect(raw, images["DI"])
-            if recovered and self.recovery is not None:
-                images["RI"] = quantize(self.recover(images["PI"]))  # a recovered image is kept in 8 bits
         images.update({domain: images[other] for domain, other in self.same_images.items()})
         return images

@@ -324,7 +324,7 @@ class PrivacyStages(ImageStages, ReidModel):
             The same without RI, with features of the queries under OI and of the gallery under PI; of all
             images under OI where nothing is protected.
         """
-        images, same = self.domain_images(batch, recovered=False), self.same_images
+        images, same = self.images_to_check(batch), self.same_images
         if self.protection == "none":
             features = {"OI": self.reid_features(images["OI"], flip)}
         else:
