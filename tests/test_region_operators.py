@@ -25,12 +25,14 @@ from fastreid_privacy.collection.floor import check_changed
 from fastreid_privacy.collection.protect import ProtectionOptions
 from fastreid_privacy.commands import anonymize as command
 from fastreid_privacy.core.placing import placed
+from fastreid_privacy.data import image_paths
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Desensitizer, Region, finds_regions
 from fastreid_privacy.desensitize.desensitizer import option_keys
 from fastreid_privacy.desensitize.regions import as_batch, regions_of
 from fastreid_privacy.manifest import MANIFEST, read_manifest
 from fastreid_privacy.model.storage import ImageStorage
-from fastreid_privacy.training.preflight import check_regions
+from fastreid_privacy.training import preflight
+from fastreid_privacy.training.preflight import check_regions, check_regions_of_images
 from fastreid_privacy.video.boxes import MotBoxes
 from fastreid_privacy.video.protect import protect_video
 
@@ -174,6 +176,20 @@ def test_preflight_wants_regions_and_that_images_are_cropped_with_them(stripe):
     check(**{"PRIVACY.DESENSITIZER.NAME": "blur"})
     with pytest.raises(UserError, match="absent does not exist"):
         check(training=False, **{"DATASETS.REGIONS": "absent"})
+
+
+def test_a_file_of_regions_has_to_tell_of_all_images_of_a_run(stripe, small_dataset, monkeypatch):
+    keys = {"PRIVACY.DESENSITIZER.NAME": "stripe", "DATASETS.REGIONS": "mine"}
+    cfg = load_config(SMALL_CONFIG, small_options("unused", **keys))
+    listed = {Path(path).name for path in image_paths(cfg, training=True)}
+    assert listed == {file.name for file in small_dataset.glob("*/*/*.jpg")}
+    tested = {Path(path).parent.name for path in image_paths(cfg, training=False)}
+    assert tested == {"query", "bounding_box_test"}
+    check_regions_of_images(cfg, training=True)
+    monkeypatch.setattr(preflight.data, "image_paths", lambda cfg, training: ["1.png", "a/x.png"])
+    with pytest.raises(UserError, match=r"^a/x.png: its name begins with no digit$"):
+        check_regions_of_images(cfg, training=True)
+    check_regions_of_images(load_config(SMALL_CONFIG, small_options("unused")), training=True)
 
 
 def images_in(folder: Path, *names: str, size=(16, 8)) -> dict[str, np.ndarray]:

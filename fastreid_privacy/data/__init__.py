@@ -5,7 +5,13 @@ data set), ``synthetic`` (rendered people), ``validation_split``, ``loaders``.
 """
 
 from .datasets import MarketFolder, check_datasets, load_dataset
-from .loaders import build_test_loader, build_train_loader, build_validation_loader, check_training
+from .loaders import (
+    build_test_loader,
+    build_train_loader,
+    build_validation_loader,
+    check_training,
+    image_paths,
+)
 from .protected import ProtectedCollection
 from .synthetic.dataset import SyntheticPedestrians
 from .validation_split import Split, split_training_set
@@ -20,6 +26,7 @@ __all__ = [
     "build_validation_loader",
     "check_datasets",
     "check_training",
+    "image_paths",
     "load_dataset",
     "split_training_set",
 ]

@@ -75,6 +75,16 @@ def check_training(cfg: CfgNode) -> int:
     return build_train_loader(cfg).dataset.num_classes
 
 
+def image_paths(cfg: CfgNode, *, training: bool) -> Iterator[str]:
+    """The files of all images that a run will read: of its test sets, and in training of both parts."""
+    if training:
+        split = validation_split(cfg)
+        yield from (item[0] for item in (*split.train, *split.query, *split.gallery))
+    for name in cfg.DATASETS.TESTS:
+        tested = load_dataset(cfg, name)
+        yield from (item[0] for item in (*tested.query, *tested.gallery))
+
+
 def epoch_iterator(loader, seed: int, epoch: int, rank: int = 0) -> Iterator[dict]:
     """Batches of one epoch, and every random generator, as a function of the seed and the epoch alone.
 

@@ -24,6 +24,7 @@ from ..config import load_config
 from ..core.errors import UserError
 from ..core.registry import lookup
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
+from ..desensitize.regions import regions_of
 from ..evaluation.lpips import check_lpips
 from ..model.meta_arch import PrivacyStages
 from ..networks import DISCRIMINATOR_REGISTRY, GENERATOR_REGISTRY
@@ -59,6 +60,7 @@ def preflight(request: TrainingRequest) -> CfgNode:
         compared_results(cfg)
         weights = checkpoint["model"]
         data.check_datasets(cfg, cfg.DATASETS.TESTS)
+        check_regions_of_images(cfg, training=False)
         model = build_on_cpu(cfg, classes_of(weights))
         load_matching_weights(model, weights, str(path))
         check_complete(model, weights, path)
@@ -66,6 +68,7 @@ def preflight(request: TrainingRequest) -> CfgNode:
         check_outputs(cfg, request.resume)
         weights = read_checkpoint(cfg.MODEL.WEIGHTS)["model"] if cfg.MODEL.WEIGHTS else None
         data.check_datasets(cfg, (*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS))
+        check_regions_of_images(cfg, training=True)
         check_model(cfg, data.check_training(cfg), weights)
     check_writable(Path(cfg.OUTPUT_DIR))
     return cfg
@@ -152,6 +155,19 @@ def check_regions(cfg: CfgNode, *, training: bool) -> None:
             f"PRIVACY.DESENSITIZER.NAME {operator.name} changes a part of each image, which must be cropped "
             "and mirrored with it: give PRIVACY.DESENSITIZE_BEFORE_CROP True"
         )
+
+
+def check_regions_of_images(cfg: CfgNode, *, training: bool) -> None:
+    """Whether ``DATASETS.REGIONS`` tells of every image that will be asked for.
+
+    Raises:
+        UserError: naming the first of which it does not.
+    """
+    operator = Desensitizer.from_config(cfg)
+    if operator.finder is None or not operator.regions_file:
+        return  # an upper bound is asked for OI→DI, too
+    for path in data.image_paths(cfg, training=training):
+        regions_of(operator.finder, [path], (1, 1))
 
 
 def _check_known(key: str, name: str, known: Collection[str]) -> None:
