@@ -432,6 +432,45 @@ def test_boxes_of_a_mot_file(own_imports, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("box", "head"),
+    [
+        ((0, 32, 20, 100), (32, 58, 0, 20)),  # 0.26 of 100 rows; 26 rows above are outside of the image below
+        ((0, -20, 20, 100), (0, 6, 0, 20)),
+        ((-10, 4, 20, 50), (4, 17, 0, 10)),
+        ((25, 30, 20, 90), (30, 54, 25, 32)),
+    ],
+)
+def test_parts_of_boxes_that_reach_out_of_the_image_are_those_of_the_whole_box(project, tmp_path, box, head):
+    """COCO and MOT tell the same; a MOT box is given one pixel less to the left and to the top."""
+    left, top, width, height = box
+    size, expected = (64, 32), {part: np.zeros((64, 32), bool) for part in ("head", "face")}
+    expected["head"][head[0] : head[1], head[2] : head[3]] = True
+    columns = slice(max(0, int(left + 0.2 * width)), int(left + 0.8 * width))
+    expected["face"][head[0] : head[1], columns] = True
+    (tmp_path / "gt.txt").write_text(f"1,1,{left + 1},{top + 1},{width - 1},{height - 1}\n")
+    corners = [left, top, left + width - 1, top, left + width - 1, top + height - 1, left, top + height - 1]
+    outline = {"segmentation": [[value + 0.5 for value in corners]]}
+    for told in (
+        tmp_path / "gt.txt",
+        coco(tmp_path, [{"bbox": box}]),
+        coco(tmp_path, [outline], name="o.json"),
+    ):
+        for part, mask in expected.items():
+            found = project.PersonRegions(part, str(told))(Path("1.png"), "1.png", size).mask
+            assert np.array_equal(found, mask), (told.name, part)
+
+
+def test_a_part_outside_of_the_image_is_nothing_and_alone_refused(project, tmp_path):
+    """Somebody whose head is above the image needs no head hidden; others' are."""
+    (tmp_path / "gt.txt").write_text("1,1,5,-39,8,79\n2,1,5,-39,8,79\n2,2,12,11,8,29\n")
+    for told in (tmp_path / "gt.txt", coco(tmp_path, [{"bbox": [4, -40, 9, 80]}])):
+        with pytest.raises(UserError, match=r"the head of those whom .* marks lies outside of the image"):
+            project.PersonRegions("head", str(told))(Path("1.png"), "1.png", SIZE)
+    found = project.PersonRegions("head", str(tmp_path / "gt.txt"))(Path("2.png"), "2.png", SIZE).mask
+    assert found[10:18, 11:20].all() and found.sum() == 8 * 9
+
+
+@pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("9.png", "12,1,5,11,7,19\n", "has no box of frame 9, so that nothing would be hidden"),

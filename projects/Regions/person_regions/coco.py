@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from fastreid_privacy.core.files import read_file
 from fastreid_privacy.core.json_text import parse_json
 
 from .files import KEY, stem
-from .parts import part_of_box, part_of_mask
+from .parts import Box, box_of_mask, filled, part_of_box, part_of_mask
 
 PERSON = "person"
 Size = tuple[int, int]  # height, width
@@ -82,30 +82,38 @@ class CocoFile:
                 f"{KEY} {self.path} has it as {height}×{width} (height × width), but it is "
                 f"{size[0]}×{size[1]}: the file is of other images"
             )
-        kinds = [kind for kind, _ in self.found[name]]
-        wanted = part if part in kinds else PERSON
-        try:
-            shapes = [_shape(each, size) for kind, each in self.found[name] if kind == wanted]
-            parts = [_part(part, shape, size, whole=wanted == PERSON) for shape in shapes]
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise UserError(f"its {wanted} in {KEY} {self.path}: {brief(error)}") from None
+        parts, outlined = [], True
+        wanted = part if part in [kind for kind, _ in self.found[name]] else PERSON
+        for kind, annotation in self.found[name]:
+            if kind == wanted:
+                try:
+                    shape = _shape(annotation, size)
+                    parts.append(_part(part if kind == PERSON else "full_body", shape, size))
+                except (ValueError, TypeError, KeyError, OverflowError) as error:
+                    raise UserError(f"its {kind} in {KEY} {self.path}: {brief(error)}") from None
+                outlined &= shape.mask is not None
         if not parts:
             raise UserError(f"{KEY} {self.path} marks neither a {part} nor a {PERSON} in it")
-        outlined = all(isinstance(shape, np.ndarray) for shape in shapes)
         return np.any(parts, axis=0), "outline" if outlined else "box"
 
 
-def _part(part: str, shape: np.ndarray | tuple, size: Size, *, whole: bool) -> np.ndarray:
-    """What of an annotation is the part; ``whole``: the annotation is of the person, else of the part."""
-    part = part if whole else "full_body"
-    mask = part_of_mask(part, shape) if isinstance(shape, np.ndarray) else part_of_box(part, shape, size)
-    if not mask.any():
+class _Shape(NamedTuple):
+    """An annotation: its rectangle, which may reach out of the image, and its outline if it has one."""
+
+    box: Box
+    mask: np.ndarray | None
+
+
+def _part(part: str, shape: _Shape, size: Size) -> np.ndarray:
+    """The part of an annotation that is in the image, which may be nothing of somebody at its edge."""
+    inside = filled(shape.box, size) if shape.mask is None else shape.mask
+    if not inside.any():
         raise ValueError(f"it lies outside of the image, which is {size[0]}×{size[1]} (height × width)")
-    return mask
+    return part_of_box(part, shape.box, size) if shape.mask is None else part_of_mask(part, inside, shape.box)
 
 
-def _shape(annotation: Mapping[str, Any], size: Size) -> np.ndarray | tuple[float, float, float, float]:
-    """H×W bool of a ``segmentation``, else (left, top, right, bottom) of the ``bbox``.
+def _shape(annotation: Mapping[str, Any], size: Size) -> _Shape:
+    """The ``segmentation`` of an annotation, else its ``bbox``.
 
     Raises:
         ValueError: saying what is wrong with it; also TypeError and KeyError.
@@ -118,23 +126,25 @@ def _shape(annotation: Mapping[str, Any], size: Size) -> np.ndarray | tuple[floa
     left, top, width, height = (float(value) for value in annotation["bbox"])
     if not np.isfinite((left, top, width, height)).all() or min(width, height) <= 0:
         raise ValueError("a bbox has four numbers, x, y, width and height, and sides above 0")
-    return left, top, left + width, top + height
+    return _Shape((left, top, left + width, top + height), None)
 
 
-def _of_polygons(polygons: Sequence[Sequence[float]], size: Size) -> np.ndarray:
+def _of_polygons(polygons: Sequence[Sequence[float]], size: Size) -> _Shape:
     """The inside of polygons x, y, x, y, …; pixels that a side touches are inside."""
-    mask = np.zeros(size, np.uint8)
+    mask, corners = np.zeros(size, np.uint8), []
     for polygon in polygons:
         points = np.array(polygon, np.float64)
         if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
             raise ValueError("a polygon has at least three pairs of numbers")
         if np.abs(points).max() > 1e6:
             raise ValueError("a polygon lies far outside of the image")
-        cv2.fillPoly(mask, [np.rint(points.reshape(-1, 2) - 0.5).astype(np.int32)], 1)
-    return mask.astype(bool)
+        corners.append(np.rint(points.reshape(-1, 2) - 0.5).astype(np.int32))
+        cv2.fillPoly(mask, corners[-1:], 1)
+    (left, top), (right, bottom) = (at(np.concatenate(corners), axis=0).tolist() for at in (np.min, np.max))
+    return _Shape((left, top, right + 1, bottom + 1), mask.astype(bool))
 
 
-def _of_runs(runs: Mapping[str, Any], size: Size) -> np.ndarray:
+def _of_runs(runs: Mapping[str, Any], size: Size) -> _Shape:
     """A mask from the lengths of its runs, outside first, down one column after the other."""
     if tuple(runs["size"]) != size:
         raise ValueError(f"its runs are of an image of {runs['size']}, and this one is {list(size)}")
@@ -144,7 +154,8 @@ def _of_runs(runs: Mapping[str, Any], size: Size) -> np.ndarray:
     if min(counts, default=-1) < 0 or sum(counts) != size[0] * size[1]:
         raise ValueError("its runs do not fill the image")
     inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    return inside.reshape(size[1], size[0]).T.copy()
+    mask = inside.reshape(size[1], size[0]).T.copy()
+    return _Shape(box_of_mask(mask) if mask.any() else (0, 0, 0, 0), mask)
 
 
 def _word(name: str) -> str:

@@ -18,7 +18,7 @@ from fastreid_privacy.core.folders import images_below
 from fastreid_privacy.core.pictures import LARGEST_FILE, read_picture
 from fastreid_privacy.video.boxes import MotBoxes
 
-from .parts import part_of_box, part_of_mask
+from .parts import filled, part_of_box, part_of_mask
 
 KEY = "DATASETS.REGIONS"
 HALF = 127.5  # of the levels of a mask
@@ -150,15 +150,16 @@ class MotFile:
         frame = int(stem(name))
         if frame not in self.boxes.of_frame:
             raise UserError(f"{KEY} {self.path} has no box of frame {frame}, so that nothing would be hidden")
-        boxes = self.boxes(frame, np.empty((*size, 0), np.uint8))
-        outside = len(self.boxes.of_frame[frame]) - len(boxes)
+        # the package's boxes are cut to the frame, and the part is one of the whole box
+        lines = (line.edges for line in self.boxes.of_frame[frame])
+        boxes = [(left - 1, top - 1, right, bottom) for left, top, right, bottom in lines]
+        outside = sum(not filled(box, size).any() for box in boxes)
         if outside:
             raise UserError(
                 f"{outside} of the boxes of frame {frame} in {KEY} {self.path} lie outside of it; it is "
                 f"{_size(size)}: are they of another size?"
             )
-        parts = [part_of_box(part, box, size) for box in boxes]
-        return np.any(parts, axis=0), "box"
+        return np.any([part_of_box(part, box, size) for box in boxes], axis=0), "box"
 
 
 def stem(path: str) -> str:

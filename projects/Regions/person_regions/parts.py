@@ -30,7 +30,7 @@ def part_of_box(part: str, box: Box, size: tuple[int, int]) -> np.ndarray:
 
     Args:
         part: of :data:`PARTS`.
-        box: of the person.
+        box: of the person; it may reach out of the image, and the part is taken of all of it.
         size: (height, width) of the image.
 
     Returns:
@@ -43,18 +43,24 @@ def part_of_box(part: str, box: Box, size: tuple[int, int]) -> np.ndarray:
     return filled((left, top, left + wide * width, top + high * height), size)
 
 
-def part_of_mask(part: str, mask: np.ndarray) -> np.ndarray:
+def part_of_mask(part: str, mask: np.ndarray, box: Box | None = None) -> np.ndarray:
     """The part of somebody whose outline is known: what of it lies in the part of its rectangle.
 
     Args:
         part: of :data:`PARTS`; one of :data:`BOXES` is that part of the rectangle itself.
         mask: H×W bool, where the person is.
+        box: the rectangle, which may reach out of the image; None: that of the mask.
     """
     if not mask.any():
         return mask
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    found = part_of_box(part, (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1), mask.shape)
+    found = part_of_box(part, box or box_of_mask(mask), mask.shape)
     return found if part in BOXES else found & mask
+
+
+def box_of_mask(mask: np.ndarray) -> Box:
+    """The rectangle of what is inside a mask, H×W bool, in which something is."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def filled(box: Sequence[float], size: tuple[int, int]) -> np.ndarray:

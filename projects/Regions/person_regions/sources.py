@@ -72,7 +72,10 @@ class PersonRegions:
         if self.told is not None:
             mask, source = self.told(self.part, name or name_of(path), size)
             if not mask.any():
-                raise UserError(f"{KEY} {self.told.path} marks nothing of it: nothing would be hidden")
+                raise UserError(
+                    f"the {self.part} of those whom {KEY} {self.told.path} marks lies outside of the image: "
+                    "nothing would be hidden"
+                )
             return Region(mask, source)
         mask = rendered_part(self.part, path)
         if mask is not None and mask.shape == size:
