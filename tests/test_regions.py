@@ -276,6 +276,16 @@ def palette():
     return picture
 
 
+def levels_at(first, second, thin=False):
+    """Two people who touch, each with a level of their own; the first may be one pixel wide."""
+    levels = np.zeros(SIZE, np.uint8)
+    levels[30:35, 2 : 3 if thin else 9] = first
+    levels[10:30, 4:12] = second
+    if thin:
+        levels[31:35], levels[39, 2] = 0, first
+    return Image.fromarray(levels)
+
+
 def coloured():
     return Image.new("RGB", SIZE[::-1], (255, 0, 0))
 
@@ -288,11 +298,18 @@ def coloured():
         (lambda: Image.new("L", SIZE[::-1], 3), "has no value above half, its largest is 3 of 255"),
         (palette, "it has a palette, whose entries are numbers of classes"),
         (lambda: Image.fromarray(np.full(SIZE, 65535, np.uint16)), "it has more than 8 bits"),
+        (lambda: levels_at(1, 200), "it has dark grey areas"),
+        (lambda: levels_at(1, 255), "it has dark grey areas"),
+        (lambda: levels_at(127, 128), "it has dark grey areas"),
+        (lambda: levels_at(2, 255, thin=True), "it has dark grey areas"),
         (lambda: Image.new("RGBA", SIZE[::-1]), "without transparency"),
         (coloured, "it is coloured"),
         (None, "it is no image file that can be read"),
     ],
-    ids=["size", "black", "classes", "palette", "16-bit", "transparent", "coloured", "damaged"],
+    ids=[
+        *("size", "black", "classes", "palette", "16-bit", "1 and 200", "1 and 255", "around half", "thin"),
+        *("transparent", "coloured", "damaged"),
+    ],
 )
 def test_bad_masks_are_named_and_the_rest_goes_on(own_imports, tmp_path, capsys, picture, message):
     image_at(tmp_path / "in" / "bad.png")
@@ -304,6 +321,27 @@ def test_bad_masks_are_named_and_the_rest_goes_on(own_imports, tmp_path, capsys,
     error = capsys.readouterr().err
     assert "1 images were not protected" in error and str(file) in error and message in error
     assert not (tmp_path / "out" / "bad.png").exists() and (tmp_path / "out" / "good.png").exists()
+
+
+@pytest.mark.parametrize("size", [SIZE, (128, 64)])
+def test_the_rim_of_a_mask_may_be_grey(project, tmp_path, size):
+    """What JPEG makes of black and white, and a rim that was smoothed: white is what is above half."""
+    high, wide = size
+    (tmp_path / "masks").mkdir()
+    disc = cv2.circle(np.zeros((2 * high, 2 * wide), np.uint8), (wide, high), int(0.8 * wide), 255, -1)
+    for seed in range(8):
+        name = tmp_path / "masks" / f"{seed}.jpg"
+        mask = cv2.ellipse(disc[::2, ::2].copy(), (wide // 3, high // 6), (5, 4), 20 * seed, 0, 360, 255, -1)
+        Image.fromarray(mask).save(name, quality=75)
+        levels = np.array(Image.open(name))
+        assert ((levels > 0) & (levels < 128)).sum() > 20
+        found = project.PersonRegions("full_body", str(tmp_path / "masks"))(name, name.name, size).mask
+        assert np.array_equal(found, levels >= 128) and np.array_equal(found, mask > 0)
+    smooth = cv2.resize(disc, (wide, high), interpolation=cv2.INTER_AREA)
+    Image.fromarray(smooth).save(tmp_path / "masks" / "smooth.png")
+    assert ((smooth > 0) & (smooth < 128)).sum() > 10
+    finder = project.PersonRegions("full_body", str(tmp_path / "masks"))
+    assert np.array_equal(finder(Path("smooth.png"), "smooth.png", size).mask, smooth >= 128)
 
 
 def test_an_image_without_a_mask_is_named_and_never_guessed(own_imports, tmp_path, capsys):
@@ -347,7 +385,7 @@ def test_coco_boxes_and_outlines(own_imports, tmp_path, annotations, source):
 def test_coco_runs_and_categories_of_parts(own_imports, tmp_path):
     raw = image_at(tmp_path / "in" / "1.png")
     mask = np.zeros(SIZE, bool)
-    mask[3:9, 2:5] = True
+    mask[11:17, 5:8] = True
     flat, counts, last = mask.T.ravel(), [], False  # down the columns, outside first
     for inside in [*flat, not flat[-1]]:
         if not counts or inside != last:
@@ -361,6 +399,32 @@ def test_coco_runs_and_categories_of_parts(own_imports, tmp_path):
     assert protect(tmp_path, "mask_upper_body", told, out="upper") == 0
     upper = changed(tmp_path, "1.png", raw, "upper")
     assert upper[10:22, 4:12].all() and upper.sum() == 12 * 8  # 0.6 of the person's 20 rows
+
+
+@pytest.mark.parametrize(
+    ("heads", "hidden"),
+    [
+        ([], [0, 1, 2]),
+        ([[17, 4, 4, 4]], [0, 2]),  # the second one's
+        ([[17, 4, 4, 4], [15, 5, 4, 4]], [0, 2]),  # both of one: the others still have their part taken
+        ([[2, 4, 4, 4], [17, 4, 4, 4], [32, 5, 4, 4]], []),
+        ([[50, 50, 4, 4]], [0, 1, 2]),  # nobody's
+        ([[4, 40, 4, 8]], [1, 2]),  # low in the first one, and so far from the second's head
+    ],
+)
+def test_marked_heads_do_not_uncover_those_who_have_none(project, tmp_path, heads, hidden):
+    """The first two people overlap; a head is of one person alone."""
+    people = [[0, 0, 20, 50], [8, 0, 20, 50], [30, 0, 20, 50]]
+    annotations = [{"bbox": box} for box in people]
+    annotations += [{"category_id": 1, "bbox": box} for box in heads]
+    expected = np.zeros((64, 64), bool)
+    for left in (people[number][0] for number in hidden):
+        expected[:13, left : left + 20] = True
+    for left, top, width, height in heads:
+        expected[top : top + height, left : left + width] = True
+    told = str(coco(tmp_path, annotations, ("person", "head")))
+    found, source = project.PersonRegions("head", told)(Path("1.png"), "1.png", (64, 64))
+    assert np.array_equal(found, expected) and source == "box"
 
 
 def test_several_people_are_all_hidden(own_imports, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from fastreid_privacy.core.files import read_file
 from fastreid_privacy.core.json_text import parse_json
 
 from .files import KEY, stem
-from .parts import Box, box_of_mask, filled, part_of_box, part_of_mask
+from .parts import PARTS, Box, box_of_mask, filled, part_of_box, part_of_mask
 
 PERSON = "person"
 Size = tuple[int, int]  # height, width
@@ -26,8 +27,9 @@ Size = tuple[int, int]  # height, width
 class CocoFile:
     """Annotations of a COCO file.
 
-    Those of a category that is called as the part (``head``) are the part; of those of ``person`` it is taken
-    as of a mask, or of a box where there is no ``segmentation``. All people of an image count.
+    Those of a category that is called as the part (``head``) are the part. Of each ``person`` in whom none of
+    these lies, the part is taken as of a mask, or of a box where there is no ``segmentation``. So all people
+    of an image count.
 
     Args:
         path: of the file.
@@ -82,19 +84,23 @@ class CocoFile:
                 f"{KEY} {self.path} has it as {height}×{width} (height × width), but it is "
                 f"{size[0]}×{size[1]}: the file is of other images"
             )
-        parts, outlined = [], True
-        wanted = part if part in [kind for kind, _ in self.found[name]] else PERSON
-        for kind, annotation in self.found[name]:
-            if kind == wanted:
-                try:
-                    shape = _shape(annotation, size)
-                    parts.append(_part(part if kind == PERSON else "full_body", shape, size))
-                except (ValueError, TypeError, KeyError, OverflowError) as error:
-                    raise UserError(f"its {kind} in {KEY} {self.path}: {brief(error)}") from None
-                outlined &= shape.mask is not None
+        own = self._shapes(part, name, size)
+        people = self._shapes(PERSON, name, size)
+        told = {_owner(shape, people, part) for shape in own}
+        without = [each for number, each in enumerate(people) if number not in told]
+        parts = [_part("full_body", shape, size) for shape in own]
+        parts += [_part(part, shape, size) for shape in without]
         if not parts:
             raise UserError(f"{KEY} {self.path} marks neither a {part} nor a {PERSON} in it")
+        outlined = all(shape.mask is not None for shape in own + without)
         return np.any(parts, axis=0), "outline" if outlined else "box"
+
+    def _shapes(self, wanted: str, name: str, size: Size) -> list[_Shape]:
+        """An image's annotations of one category."""
+        try:
+            return [_shape(each, size) for kind, each in self.found[name] if kind == wanted]
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise UserError(f"its {wanted} in {KEY} {self.path}: {brief(error)}") from None
 
 
 class _Shape(NamedTuple):
@@ -106,13 +112,44 @@ class _Shape(NamedTuple):
 
 def _part(part: str, shape: _Shape, size: Size) -> np.ndarray:
     """The part of an annotation that is in the image, which may be nothing of somebody at its edge."""
-    inside = filled(shape.box, size) if shape.mask is None else shape.mask
-    if not inside.any():
-        raise ValueError(f"it lies outside of the image, which is {size[0]}×{size[1]} (height × width)")
-    return part_of_box(part, shape.box, size) if shape.mask is None else part_of_mask(part, inside, shape.box)
+    if shape.mask is None:
+        return part_of_box(part, shape.box, size)
+    return part_of_mask(part, shape.mask, shape.box)
+
+
+def _owner(shape: _Shape, people: Sequence[_Shape], part: str) -> int | None:
+    """Whose part an annotation is, so that nobody else goes without one: the number of the person.
+
+    Of those in whose rectangle its centre lies, it is the one whose part is expected the nearest.
+    """
+    x, y = _centre("full_body", shape.box)
+    near = {
+        number: math.dist((x, y), _centre(part, person.box))
+        for number, person in enumerate(people)
+        if person.box[0] <= x <= person.box[2] and person.box[1] <= y <= person.box[3]
+    }
+    return min(near, key=near.__getitem__, default=None)
+
+
+def _centre(part: str, box: Box) -> tuple[float, float]:
+    left, top, right, bottom = box
+    down, across, high, wide = PARTS[part]
+    return left + (across + wide / 2) * (right - left), top + (down + high / 2) * (bottom - top)
 
 
 def _shape(annotation: Mapping[str, Any], size: Size) -> _Shape:
+    """An annotation, of which something is in the image.
+
+    Raises:
+        ValueError: saying what is wrong with it; also TypeError and KeyError.
+    """
+    shape = _read(annotation, size)
+    if not (filled(shape.box, size) if shape.mask is None else shape.mask).any():
+        raise ValueError(f"it lies outside of the image, which is {size[0]}×{size[1]} (height × width)")
+    return shape
+
+
+def _read(annotation: Mapping[str, Any], size: Size) -> _Shape:
     """The ``segmentation`` of an annotation, else its ``bbox``.
 
     Raises:

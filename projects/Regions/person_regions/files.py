@@ -8,6 +8,7 @@ import re
 import warnings
 from pathlib import Path, PurePosixPath
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -22,6 +23,8 @@ from .parts import filled, part_of_box, part_of_mask
 
 KEY = "DATASETS.REGIONS"
 HALF = 127.5  # of the levels of a mask
+RIM = 8  # pixels from white, a block of JPEG, within which grey may lie
+AREA = 4  # side of a square of grey, in pixels, that no rim has
 MASK_MODES = ("1", "L", "RGB")  # Pillow's, of black and white pictures of 8 bits
 
 
@@ -105,7 +108,21 @@ def _black_and_white(content: bytes) -> np.ndarray:
         )
     if not levels.any():
         raise UserError("it is black, so that nothing would be hidden: the person has to be white")
-    return levels > HALF
+    white = levels > HALF
+    if _people_lost(levels, white):
+        raise UserError(
+            "it has dark grey areas, which may be people by numbers of classes: save it in black and white, "
+            "where white is the person"
+        )
+    return white
+
+
+def _people_lost(levels: np.ndarray, white: np.ndarray) -> bool:
+    """Whether what is neither black nor white is more than the rim of something white, as JPEG has it."""
+    grey = ((levels > 0) & ~white).astype(np.uint8)
+    near = cv2.dilate(white.astype(np.uint8), np.ones((2 * RIM + 1, 2 * RIM + 1), np.uint8))
+    square = cv2.erode(grey, np.ones((AREA, AREA), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return bool(grey[near == 0].any() or square.any())
 
 
 def _mode(content: bytes) -> str:
