@@ -5,7 +5,9 @@ from __future__ import annotations
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
 
 # isort: split
+import copy
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -319,7 +321,8 @@ def test_bad_masks_are_named_and_the_rest_goes_on(own_imports, tmp_path, capsys,
     picture().save(file) if picture else file.write_bytes(b"no picture")
     assert protect(tmp_path, "blur_head", tmp_path / "masks") == 2
     error = capsys.readouterr().err
-    assert "1 images were not protected" in error and str(file) in error and message in error
+    assert "1 images were not protected" in error and "bad.png: its mask in DATASETS.REGIONS" in error
+    assert message in error
     assert not (tmp_path / "out" / "bad.png").exists() and (tmp_path / "out" / "good.png").exists()
 
 
@@ -351,7 +354,7 @@ def test_an_image_without_a_mask_is_named_and_never_guessed(own_imports, tmp_pat
     mask_at(tmp_path / "masks" / "2.png")
     assert protect(tmp_path, "blur_head", tmp_path / "masks") == 2
     error = capsys.readouterr().err
-    assert "a/1.png: DATASETS.REGIONS" in error and "has no mask of it, which would be a/1.png" in error
+    assert "a/1.png: DATASETS.REGIONS" in error and "has no mask of it: a mask has the name of" in error
     assert not (tmp_path / "out" / "a").exists()
 
 
@@ -447,7 +450,7 @@ def test_several_people_are_all_hidden(own_imports, tmp_path):
         ([{"segmentation": {"size": [40, 20], "counts": [5]}}], {}, "its runs do not fill the image"),
         ([{"segmentation": {"size": [40, 20], "counts": "PP1"}}], {}, "its runs are compressed"),
         ([SQUARE], {"height": 80, "width": 20}, "has it as 80×20 (height × width), but it is 40×20"),
-        ([SQUARE], {"file_name": "other.png"}, "has no image 1"),
+        ([SQUARE], {"file_name": "other.png"}, "does not have it: a file_name is the path"),
         ([SQUARE], {"categories": ("dog",)}, "has neither the category head nor person: it has dog"),
     ],
 )
@@ -537,10 +540,10 @@ def test_a_part_outside_of_the_image_is_nothing_and_alone_refused(project, tmp_p
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("9.png", "12,1,5,11,7,19\n", "has no box of frame 9, so that nothing would be hidden"),
+        ("9.png", "12,1,5,11,7,19\n", "has no box of this frame, so that nothing would be hidden"),
         ("a9.png", "9,1,5,11,7,19\n", "its name is not that of one"),
         ("part/9.png", "9,1,5,11,7,19\n", "frames lie in one folder"),
-        ("9.png", "9,1,5,11,7,19\n9,2,500,11,7,19\n", "1 of the boxes of frame 9"),
+        ("9.png", "9,1,5,11,7,19\n9,2,500,11,7,19\n", "1 of the boxes of this frame"),
     ],
 )
 def test_frames_that_a_mot_file_does_not_tell_of(own_imports, tmp_path, capsys, name, text, message):
@@ -565,6 +568,47 @@ def test_what_is_no_file_of_regions_is_refused(own_imports, tmp_path, capsys, te
         (tmp_path / "gt.txt").write_text(text)
     assert protect(tmp_path, "blur_head", tmp_path / "gt.txt") == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_reasons_do_not_tell_which_image(project, tmp_path):
+    """Who asks names the image, which may be secret: neither its name nor its number or mask is told."""
+    files = tmp_path / "told"
+    (files / "masks" / "secret").mkdir(parents=True)
+    (files / "masks" / "secret" / "77031.png").write_bytes(b"no picture")
+    (files / "masks" / "77032.png").write_bytes(b"")
+    for name, picture in (("77033", Image.new("L", (9, 9), 255)), ("77034", coloured())):
+        picture.save(files / "masks" / f"{name}.png")
+    (files / "gt.txt").write_text("1,1,5,11,7,19\n77031,1,500,11,7,19\n77032,1,5,-39,7,60\n")
+    shapes = {"77031": {"bbox": [500, 0, 4, 4]}, "77032": {"bbox": [4, -40, 8, 60]}, "77033": {"bbox": 3}}
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png"} for n in (*shapes, "77034")],
+        "categories": [{"id": 1, "name": "person"}],
+        "annotations": [{"image_id": n, "category_id": 1, **shape} for n, shape in shapes.items()],
+    }
+    content["images"].append({"id": 5, "file_name": "secret/77031.png", "height": 9, "width": 9})
+    (files / "people.json").write_text(json.dumps(content))
+    for told in ("masks", "gt.txt", "people.json"):
+        finder = project.PersonRegions("head", str(files / told))
+        for name in ("secret/77031.jpg", "77031.jpg", "77032.jpg", "77033.jpg", "77034.jpg", "a77035.jpg"):
+            with pytest.raises(UserError) as refused:
+                finder(tmp_path / "in" / name, name, SIZE)
+            assert "7703" not in str(refused.value) and "secret" not in str(refused.value)
+            assert str(files / told) in str(refused.value)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_used_operator_and_its_finder_can_be_copied(project, tmp_path, copied):
+    expected = mask_at(tmp_path / "masks" / "in" / "1.png")
+    image_at(tmp_path / "in" / "1.png")
+    operator = Desensitizer("mask_full_body", regions_file=str(tmp_path / "masks"))
+    for _ in range(2):  # the copy of a copy, too
+        operator.finder(tmp_path / "in" / "1.png", None, None)
+        operator = copied(operator)
+        for _ in range(2):  # the second time from memory
+            found = operator.finder(tmp_path / "in" / "1.png", None, None)
+            assert np.array_equal(found.mask, expected) and found.source == "mask"
+    images, regions = two_images(torch.uint8)
+    assert torch.equal(operator(images, regions=regions), torch.where(regions > 0, 128, images))
 
 
 def test_names_in_training_are_paths_below_the_data_sets(project, tmp_path, monkeypatch):

@@ -70,14 +70,16 @@ class CocoFile:
         """The part of an image, H×W bool, and the word for the manifest: "outline" or "box".
 
         Raises:
-            UserError: the reason, without the image's path.
+            UserError: the reason, without the image's name and path.
         """
         name = stem(name)
         if not {part, PERSON} & set(self.categories.values()):
             known = some_of(sorted(set(self.categories.values()))) or "none"
             raise UserError(f"{KEY} {self.path} has neither the category {part} nor {PERSON}: it has {known}")
         if name not in self.sizes:
-            raise UserError(f"{KEY} {self.path} has no image {name}; its names are paths without the ending")
+            raise UserError(
+                f"{KEY} {self.path} does not have it: a file_name is the path of its image, with any ending"
+            )
         height, width = self.sizes[name]
         if (height, width) != (None, None) and (height, width) != size:
             raise UserError(

@@ -68,19 +68,22 @@ class MaskFolder:
             size: (height, width) of the image.
 
         Raises:
-            UserError: the reason, without the image's path.
+            UserError: the reason, without the image's name and path, and without what is made of them.
         """
         file = self.masks.get(stem(name))
         if file is None:
-            raise UserError(f"{KEY} {self.path} has no mask of it, which would be {stem(name)}.png")
+            raise UserError(
+                f"{KEY} {self.path} has no mask of it: a mask has the name of its image, with its folders "
+                "and any ending"
+            )
         try:
             mask = _black_and_white(read_regular(file, LARGEST_FILE))
         except UserError as error:
-            raise UserError(f"its mask {file}: {brief(error)}") from None
+            raise UserError(f"its mask in {KEY} {self.path}: {brief(error)}") from None
         if mask.shape != size:
             raise UserError(
-                f"its mask {file} is {_size(mask.shape)}, and it is {_size(size)}: a mask has the size of "
-                "its raw image"
+                f"its mask in {KEY} {self.path} is {_size(mask.shape)}, and it is {_size(size)}: a mask has "
+                "the size of its raw image"
             )
         return part_of_mask(part, mask), "mask"
 
@@ -166,14 +169,14 @@ class MotFile:
             )
         frame = int(stem(name))
         if frame not in self.boxes.of_frame:
-            raise UserError(f"{KEY} {self.path} has no box of frame {frame}, so that nothing would be hidden")
+            raise UserError(f"{KEY} {self.path} has no box of this frame, so that nothing would be hidden")
         # the package's boxes are cut to the frame, and the part is one of the whole box
         lines = (line.edges for line in self.boxes.of_frame[frame])
         boxes = [(left - 1, top - 1, right, bottom) for left, top, right, bottom in lines]
         outside = sum(not filled(box, size).any() for box in boxes)
         if outside:
             raise UserError(
-                f"{outside} of the boxes of frame {frame} in {KEY} {self.path} lie outside of it; it is "
+                f"{outside} of the boxes of this frame in {KEY} {self.path} lie outside of it; it is "
                 f"{_size(size)}: are they of another size?"
             )
         return np.any([part_of_box(part, box, size) for box in boxes], axis=0), "box"

@@ -81,7 +81,9 @@ def _register(way: str, part: str) -> None:
         hidden = hide(images, regions, **options) if asks else hide(images, **options)
         return torch.where(regions > 0, hidden, images.to(hidden.dtype))
 
-    operator.__name__ = f"{way}_{part}"
+    # pickle finds a function of a module by its name
+    operator.__name__ = operator.__qualname__ = f"{way}_{part}"
+    globals()[operator.__name__] = operator
     operator.__doc__ = f"{way} the {part.replace('_', ' ')}, and nothing else."
     kinds = inspect.Parameter
     own = [] if asks else [kinds("regions", kinds.POSITIONAL_OR_KEYWORD)]

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,13 @@ class PersonRegions:
         self._kept: OrderedDict[Path, tuple[np.ndarray, tuple[int, int], str]] = OrderedDict()
         self._lock = threading.Lock()
         self._warned = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which another process may use: they have a lock of their own and remember nothing."""
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_kept")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock(), _kept=OrderedDict())
 
     def __call__(self, path: Path, name: str | None, size: tuple[int, int] | None) -> Region:
         """The part of the person in one image: see :class:`fastreid_privacy.desensitize.RegionFinder`."""
