@@ -444,7 +444,37 @@ def test_several_people_are_all_hidden(own_imports, tmp_path):
         ([{"bbox": [30, 0, 5, 5]}], {}, "lies outside of the image, which is 40×20"),
         ([{"bbox": [0, 0, 0, 5]}], {}, "a bbox has four numbers"),
         ([{"bbox": [0, 0, float("nan"), 5]}], {}, "a bbox has four numbers"),
-        ([{}], {}, "'bbox'"),
+        ([{}], {}, "a bbox has four numbers"),
+        ([{"bbox": [4, 10, 8]}], {}, "a bbox has four numbers"),
+        ([{"bbox": [4, 10, 8, "20"]}], {}, "a bbox has four numbers"),
+        ([{"bbox": 3}], {}, "a bbox has four numbers"),
+        ([{"bbox": [1e308, 0, 1e308, 5]}], {}, "a bbox has four numbers"),
+        ([{"bbox": [0, 0, 10**400, 5]}], {}, "a bbox has four numbers"),
+        ([{"bbox": [0, 0, 1e9, 5]}], {}, "none beyond a million"),
+        ([{"segmentation": {}}], {}, "runs have counts, a list of numbers, and size"),
+        (
+            [{"segmentation": {"size": 4, "counts": [16]}}],
+            {},
+            "runs have counts, a list of numbers, and size",
+        ),
+        (
+            [{"segmentation": {"size": [40, 20], "counts": ["800"]}}],
+            {},
+            "runs have counts, a list of numbers",
+        ),
+        ([{"segmentation": {"size": [40, 20], "counts": [1e308] * 3}}], {}, "runs have counts, a list of"),
+        (
+            [{"segmentation": {"size": [40, 20], "counts": [0.5, 799.5]}}],
+            {},
+            "its runs do not fill the image",
+        ),
+        ([{"segmentation": "4 10"}], {}, "a segmentation is a list of polygons"),
+        ([{"segmentation": [1, 2, 3, 4, 5, 6]}], {}, "a polygon has at least three pairs"),
+        ([{"segmentation": [[1, 2, 3, 4, 5, "6"]]}], {}, "a polygon has at least three pairs"),
+        ([{"segmentation": [[1, 2, 3, 4, 5, 1e9]]}], {}, "numbers, none beyond a million"),
+        ([SQUARE], {"file_name": ""}, "does not have it: a file_name is the path"),
+        ([SQUARE], {"height": 40}, "has to tell both its height and its width, as numbers"),
+        ([SQUARE], {"height": "40", "width": "20"}, "has to tell both its height and its width, as numbers"),
         ([{"segmentation": [[1, 2, 3]]}], {}, "a polygon has at least three pairs"),
         ([{"segmentation": {"size": [4, 4], "counts": [16]}}], {}, "its runs are of an image of [4, 4]"),
         ([{"segmentation": {"size": [40, 20], "counts": [5]}}], {}, "its runs do not fill the image"),
@@ -461,12 +491,29 @@ def test_bad_annotations_are_named(own_imports, tmp_path, capsys, annotations, k
     assert "1.png: " in error and message in error and not (tmp_path / "out" / "1.png").exists()
 
 
+def coco_text(images='{"id": 1, "file_name": "a.png"}', categories="", annotations="") -> str:
+    return f'{{"images": [{images}], "categories": [{categories}], "annotations": [{annotations}]}}'
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('{"images": 3, "categories": [], "annotations": []}', 'its "images" is missing or unknown'),
+        (coco_text(images="7"), 'its "images" is missing or unknown: it is a list of {'),
+        (coco_text(images='{"id": 1}'), 'each of its "images" needs "file_name", a text'),
+        (coco_text(categories='{"id": 1, "name": 5}'), 'each of its "categories" needs "name", a text'),
+        (coco_text(categories='{"id": [1], "name": "person"}'), 'each of its "categories" needs "id"'),
+        (
+            coco_text(images='{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}'),
+            'two of its "images" have the id 1',
+        ),
+        (
+            coco_text(annotations='{"category_id": {}}'),
+            "an annotation's category_id {} is missing",
+        ),
         ("{", "is no COCO file"),
         ("[]", "it must begin with"),
-        ('{"images": []}', "'categories' is missing or unknown"),
+        ('{"images": []}', 'its "categories" is missing or unknown'),
         (
             '{"images": [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "a.jpg"}], '
             '"categories": [], "annotations": []}',

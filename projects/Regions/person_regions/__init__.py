@@ -4,7 +4,9 @@ Importing the package registers an operator for each of them and each part, as `
 
     parts       the parts of a person, as fractions of where the person is
     sources     where the person is: a file of the user's, the renderer, the crop
-    files       folders of masks, COCO and MOT files
+    files       folders of masks, and MOT files
+    coco        COCO files
+    shapes      what their annotations mark
     rendered    what the renderer of SyntheticPedestrians knows
     operators   the operators
 """

@@ -7,9 +7,8 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 
 from fastreid_privacy import UserError
@@ -18,10 +17,10 @@ from fastreid_privacy.core.files import read_file
 from fastreid_privacy.core.json_text import parse_json
 
 from .files import KEY, stem
-from .parts import PARTS, Box, box_of_mask, filled, part_of_box, part_of_mask
+from .parts import PARTS, Box, part_of_box, part_of_mask
+from .shapes import Shape, Size, numbers_of, read_shape
 
 PERSON = "person"
-Size = tuple[int, int]  # height, width
 
 
 class CocoFile:
@@ -51,19 +50,21 @@ class CocoFile:
             given = parse_json(content)
             if not isinstance(given, dict):
                 raise ValueError('it must begin with {"images": [')
-            self.categories = {each["id"]: _word(each["name"]) for each in given["categories"]}
-            names = {}
-            for image in given["images"]:
-                names[image["id"]] = name = stem(image["file_name"])
+            self.categories: dict[Any, str] = {}
+            for category in _rows(given, "categories"):
+                number = _new_id(category, self.categories, "categories")
+                self.categories[number] = _word(_text(category, "name", "categories"))
+            names: dict[Any, str] = {}
+            for image in _rows(given, "images"):
+                number = _new_id(image, names, "images")
+                names[number] = name = stem(_text(image, "file_name", "images"))
                 if name in self.sizes:
                     raise ValueError(f"it has the image {name} twice")
                 self.sizes[name] = image.get("height"), image.get("width")
-            for annotation in given["annotations"]:
-                kind = self.categories[annotation["category_id"]]
-                self.found[names[annotation["image_id"]]].append((kind, annotation))
-        except KeyError as error:
-            raise UserError(f"{KEY} {path} is no COCO file: {error} is missing or unknown") from None
-        except (ValueError, TypeError, AttributeError) as error:
+            for annotation in _rows(given, "annotations"):
+                kind = self.categories[_known(annotation, "category_id", self.categories)]
+                self.found[names[_known(annotation, "image_id", names)]].append((kind, annotation))
+        except ValueError as error:
             raise UserError(f"{KEY} {path} is no COCO file: {brief(error)}") from None
 
     def __call__(self, part: str, name: str, size: Size) -> tuple[np.ndarray, str]:
@@ -80,12 +81,17 @@ class CocoFile:
             raise UserError(
                 f"{KEY} {self.path} does not have it: a file_name is the path of its image, with any ending"
             )
-        height, width = self.sizes[name]
-        if (height, width) != (None, None) and (height, width) != size:
-            raise UserError(
-                f"{KEY} {self.path} has it as {height}×{width} (height × width), but it is "
-                f"{size[0]}×{size[1]}: the file is of other images"
-            )
+        sides = self.sizes[name]
+        if sides != (None, None):
+            if numbers_of(sides) is None:
+                raise UserError(
+                    f"{KEY} {self.path} has to tell both its height and its width, as numbers, or none"
+                )
+            if sides != size:
+                raise UserError(
+                    f"{KEY} {self.path} has it as {sides[0]}×{sides[1]} (height × width), but it is "
+                    f"{size[0]}×{size[1]}: the file is of other images"
+                )
         own = self._shapes(part, name, size)
         people = self._shapes(PERSON, name, size)
         told = {_owner(shape, people, part) for shape in own}
@@ -97,29 +103,22 @@ class CocoFile:
         outlined = all(shape.mask is not None for shape in own + without)
         return np.any(parts, axis=0), "outline" if outlined else "box"
 
-    def _shapes(self, wanted: str, name: str, size: Size) -> list[_Shape]:
+    def _shapes(self, wanted: str, name: str, size: Size) -> list[Shape]:
         """An image's annotations of one category."""
         try:
-            return [_shape(each, size) for kind, each in self.found[name] if kind == wanted]
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            return [read_shape(each, size) for kind, each in self.found[name] if kind == wanted]
+        except ValueError as error:
             raise UserError(f"its {wanted} in {KEY} {self.path}: {brief(error)}") from None
 
 
-class _Shape(NamedTuple):
-    """An annotation: its rectangle, which may reach out of the image, and its outline if it has one."""
-
-    box: Box
-    mask: np.ndarray | None
-
-
-def _part(part: str, shape: _Shape, size: Size) -> np.ndarray:
+def _part(part: str, shape: Shape, size: Size) -> np.ndarray:
     """The part of an annotation that is in the image, which may be nothing of somebody at its edge."""
     if shape.mask is None:
         return part_of_box(part, shape.box, size)
     return part_of_mask(part, shape.mask, shape.box)
 
 
-def _owner(shape: _Shape, people: Sequence[_Shape], part: str) -> int | None:
+def _owner(shape: Shape, people: Sequence[Shape], part: str) -> int | None:
     """Whose part an annotation is, so that nobody else goes without one: the number of the person.
 
     Of those in whose rectangle its centre lies, it is the one whose part is expected the nearest.
@@ -139,62 +138,36 @@ def _centre(part: str, box: Box) -> tuple[float, float]:
     return left + (across + wide / 2) * (right - left), top + (down + high / 2) * (bottom - top)
 
 
-def _shape(annotation: Mapping[str, Any], size: Size) -> _Shape:
-    """An annotation, of which something is in the image.
-
-    Raises:
-        ValueError: saying what is wrong with it; also TypeError and KeyError.
-    """
-    shape = _read(annotation, size)
-    if not (filled(shape.box, size) if shape.mask is None else shape.mask).any():
-        raise ValueError(f"it lies outside of the image, which is {size[0]}×{size[1]} (height × width)")
-    return shape
+def _rows(given: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The lists of which a COCO file consists."""
+    rows = given.get(key)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f'its "{key}" is missing or unknown: it is a list of {{…}}')
+    return rows
 
 
-def _read(annotation: Mapping[str, Any], size: Size) -> _Shape:
-    """The ``segmentation`` of an annotation, else its ``bbox``.
-
-    Raises:
-        ValueError: saying what is wrong with it; also TypeError and KeyError.
-    """
-    given = annotation.get("segmentation")
-    if isinstance(given, Mapping):
-        return _of_runs(given, size)
-    if given:
-        return _of_polygons(given, size)
-    left, top, width, height = (float(value) for value in annotation["bbox"])
-    if not np.isfinite((left, top, width, height)).all() or min(width, height) <= 0:
-        raise ValueError("a bbox has four numbers, x, y, width and height, and sides above 0")
-    return _Shape((left, top, left + width, top + height), None)
+def _text(row: Mapping[str, Any], key: str, where: str) -> str:
+    if not isinstance(row.get(key), str):
+        raise ValueError(f'each of its "{where}" needs "{key}", a text')
+    return row[key]
 
 
-def _of_polygons(polygons: Sequence[Sequence[float]], size: Size) -> _Shape:
-    """The inside of polygons x, y, x, y, …; pixels that a side touches are inside."""
-    mask, corners = np.zeros(size, np.uint8), []
-    for polygon in polygons:
-        points = np.array(polygon, np.float64)
-        if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
-            raise ValueError("a polygon has at least three pairs of numbers")
-        if np.abs(points).max() > 1e6:
-            raise ValueError("a polygon lies far outside of the image")
-        corners.append(np.rint(points.reshape(-1, 2) - 0.5).astype(np.int32))
-        cv2.fillPoly(mask, corners[-1:], 1)
-    (left, top), (right, bottom) = (at(np.concatenate(corners), axis=0).tolist() for at in (np.min, np.max))
-    return _Shape((left, top, right + 1, bottom + 1), mask.astype(bool))
+def _new_id(row: Mapping[str, Any], known: Mapping[Any, Any], where: str) -> Any:
+    """The id of an image or a category, which nothing before it has."""
+    number = row.get("id")
+    if not isinstance(number, int | str):
+        raise ValueError(f'each of its "{where}" needs "id", a whole number or a text')
+    if number in known:
+        raise ValueError(f'two of its "{where}" have the id {number}')
+    return number
 
 
-def _of_runs(runs: Mapping[str, Any], size: Size) -> _Shape:
-    """A mask from the lengths of its runs, outside first, down one column after the other."""
-    if tuple(runs["size"]) != size:
-        raise ValueError(f"its runs are of an image of {runs['size']}, and this one is {list(size)}")
-    if isinstance(runs["counts"], str):
-        raise ValueError("its runs are compressed, which is not read: save lists of numbers, or polygons")
-    counts = [int(count) for count in runs["counts"]]
-    if min(counts, default=-1) < 0 or sum(counts) != size[0] * size[1]:
-        raise ValueError("its runs do not fill the image")
-    inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    mask = inside.reshape(size[1], size[0]).T.copy()
-    return _Shape(box_of_mask(mask) if mask.any() else (0, 0, 0, 0), mask)
+def _known(annotation: Mapping[str, Any], key: str, known: Mapping[Any, Any]) -> Any:
+    """The id that an annotation names."""
+    number = annotation.get(key)
+    if not isinstance(number, int | str) or number not in known:
+        raise ValueError(f"an annotation's {key} {number} is missing or unknown")
+    return number
 
 
 def _word(name: str) -> str:

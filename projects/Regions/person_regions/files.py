@@ -184,7 +184,8 @@ class MotFile:
 
 def stem(path: str) -> str:
     """A relative path without its ending."""
-    return str(PurePosixPath(path).with_suffix(""))
+    whole = PurePosixPath(path)
+    return str(whole.with_suffix("") if whole.name else whole)
 
 
 def _size(shape: tuple[int, ...]) -> str:
