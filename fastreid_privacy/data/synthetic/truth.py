@@ -17,7 +17,7 @@ from .body import Joint, Skeleton
 from .camera import Stage
 from .identity import LOWER_PALETTE, UPPER_PALETTE, Colour, Identity
 from .person import PARTS, Drawing
-from .plan import SyntheticOptions, planned_images
+from .plan import Planned, SyntheticOptions, planned_images
 
 SIDES = {"left": 1, "right": -1}  # of the person
 JOINTS = (
@@ -69,8 +69,17 @@ def rendered_truth(
     """
     for shot in planned_images(options):
         if shot.name in names:
-            stage = shot.camera.stage(shot.rng, shot.person, shot.track, shot.missed_by)
-            yield shot.name, None if shot.person is None else truth_of(stage, shot.person, shot.camera.scale)
+            yield shot.name, truth_of_planned(shot)
+
+
+def truth_of_planned(shot: Planned) -> PersonTruth | None:
+    """The truth of an image that is planned, which draws it: once, for that uses its generator up.
+
+    Returns:
+        None: nobody is in the image.
+    """
+    stage = shot.camera.stage(shot.rng, shot.person, shot.track, shot.missed_by)
+    return None if shot.person is None else truth_of(stage, shot.person, shot.camera.scale)
 
 
 def truth_of(stage: Stage, person: Identity, scale: int) -> PersonTruth:

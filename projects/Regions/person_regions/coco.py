@@ -15,8 +15,9 @@ from fastreid_privacy import UserError
 from fastreid_privacy.core.errors import brief, some_of
 from fastreid_privacy.core.files import read_file
 from fastreid_privacy.core.json_text import parse_json
+from fastreid_privacy.desensitize.desensitizer import REGIONS_KEY as KEY
 
-from .files import KEY, stem
+from .files import stem
 from .parts import PARTS, Box, part_of_box, part_of_mask
 from .shapes import Shape, Size, numbers_of, read_shape
 

@@ -17,11 +17,11 @@ from fastreid_privacy.core.errors import brief
 from fastreid_privacy.core.files import read_regular
 from fastreid_privacy.core.folders import images_below
 from fastreid_privacy.core.pictures import LARGEST_FILE, read_picture
+from fastreid_privacy.desensitize.desensitizer import REGIONS_KEY as KEY
 from fastreid_privacy.video.boxes import MotBoxes
 
 from .parts import filled, part_of_box, part_of_mask
 
-KEY = "DATASETS.REGIONS"
 HALF = 127.5  # of the levels of a mask
 RIM = 8  # pixels from white, a block of JPEG, within which grey may lie
 AREA = 4  # side of a square of grey, in pixels, that no rim has

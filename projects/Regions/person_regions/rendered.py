@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastreid_privacy.data.synthetic.plan import Planned, SyntheticOptions, planned_images
-from fastreid_privacy.data.synthetic.truth import JOINTS, PersonTruth, truth_of
+from fastreid_privacy.data.synthetic.plan import SyntheticOptions, planned_images
+from fastreid_privacy.data.synthetic.truth import JOINTS, PersonTruth, truth_of_planned
 
 from .parts import filled
 
@@ -69,13 +69,8 @@ class _Rendering:
         with self.lock:
             if name not in self.found:
                 shot = self.shots.pop(name, None)  # drawing uses its generator up
-                self.found[name] = None if shot is None else _truth(shot)
+                self.found[name] = None if shot is None else truth_of_planned(shot)
             return self.found[name]
-
-
-def _truth(shot: Planned) -> PersonTruth | None:
-    stage = shot.camera.stage(shot.rng, shot.person, shot.track, shot.missed_by)
-    return None if shot.person is None else truth_of(stage, shot.person, shot.camera.scale)
 
 
 _lock = threading.Lock()

@@ -14,9 +14,10 @@ from fastreid_privacy import UserError
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.data.datasets import datasets_root
 from fastreid_privacy.desensitize import Region
+from fastreid_privacy.desensitize.desensitizer import REGIONS_KEY as KEY
 
 from .coco import CocoFile
-from .files import KEY, MaskFolder, MotFile
+from .files import MaskFolder, MotFile
 from .parts import part_of_crop
 from .rendered import rendered_part
 
