@@ -18,6 +18,9 @@ it, or ``template_carried``, where in the file it is.
 Where the guard held each image to the thresholds, line 1 has ``guard``, both, and a file's line ``kept``: the
 share of the anonymizer's image that is in it, 0 to 1; of a video a list, one for each of its boxes.
 
+Of an operator that describes itself (``desensitize.description``), line 1 has ``operator``, what its images
+depend on, and the last line ``account``, what it accounts for over all files.
+
 Neither raw pixels nor hashes of raw files are in it: a hash would tell who holds a raw image that it is in
 the collection.
 
@@ -30,8 +33,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .core.errors import UserError
@@ -47,6 +50,8 @@ BESIDE = {"sealed": SEALED, "template": TEMPLATE}  # by the word for it in a fil
 FORMAT = "fastreid_privacy collection"
 SUM = "sum"  # of a journal's line
 GUARD = "guard"  # of line 1: the thresholds that each image holds
+OPERATOR = "operator"  # of line 1: what the images of an operator that describes itself depend on
+ACCOUNT = "account"  # of the last line: what it accounts for over all files
 KEPT = "kept"  # of a file's line: the share of the anonymizer's image that the guard left
 PARTS = ("train", "query", "gallery")  # of a data set
 
@@ -60,12 +65,14 @@ class Manifest:
         entries: of the files that were written, by path.
         failed: reasons, by path.
         complete: whether the run that wrote it came to its end.
+        account: what its operator accounts for over all files; {} where it accounts for nothing.
     """
 
     header: dict
     entries: dict[str, dict]
     failed: dict[str, str]
     complete: bool
+    account: Mapping[str, object] = field(default_factory=dict)
 
 
 def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
@@ -101,6 +108,7 @@ def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
                 if record.get("sha256", above := _sha256_of(lines[:place])) != above:
                     raise ValueError("the checksum in its last line is wrong")
                 manifest.complete = record["complete"] == [len(manifest.entries), len(manifest.failed)]
+                manifest.account = dict(record.get(ACCOUNT, {}))
             elif "failed" in record:
                 manifest.failed[record["path"]] = record["failed"]
             else:
@@ -174,7 +182,13 @@ def _sum(record: dict) -> str:
     return hashlib.sha256(line(record)).hexdigest()[:16]
 
 
-def write_manifest(folder: Path, header: dict, entries: Iterable[dict], failed: dict[str, str]) -> None:
+def write_manifest(
+    folder: Path,
+    header: dict,
+    entries: Iterable[dict],
+    failed: dict[str, str],
+    account: Mapping[str, object] | None = None,
+) -> None:
     """Write the manifest of a finished run, whole or not at all.
 
     Args:
@@ -182,11 +196,14 @@ def write_manifest(folder: Path, header: dict, entries: Iterable[dict], failed: 
         header: what they were made by.
         entries: of the files that were written.
         failed: reasons, by path.
+        account: what the operator accounts for over all files.
     """
     reasons = ({"path": path, "failed": reason} for path, reason in failed.items())
     records = sorted([*entries, *reasons], key=lambda record: record["path"])
     lines = [line(record) for record in (header, *records)]
-    last = {"complete": [len(records) - len(failed), len(failed)]}
+    last: dict = {"complete": [len(records) - len(failed), len(failed)]}
+    if account:
+        last[ACCOUNT] = dict(account)
     lines.append(line({**last, "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}))
     write_atomically(folder / MANIFEST, lambda file: file.writelines(lines), sync=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import itertools
 import json
@@ -115,9 +116,30 @@ def test_names_of_the_package_are_there(page):
     assert not untrue_names(page)
 
 
+def options_of_operators(page: Path) -> set[str]:
+    """The keys of operators that the projects, and the code on a page, register: options with a default."""
+    files = [file.read_text(encoding="utf-8") for file in (ROOT / "projects").rglob("*.py")]
+    functions = [
+        node
+        for code in [
+            *files,
+            *re.findall(r"^```python\n(.*?)^```$", source_of(page), re.DOTALL | re.MULTILINE),
+        ]
+        if "DESENSITIZER_REGISTRY" in code
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    names = {
+        argument.arg
+        for node in functions
+        for argument in node.args.args[len(node.args.args) - len(node.args.defaults) :]
+    }
+    return {f"PRIVACY.DESENSITIZER.{name.upper()}" for name in names}
+
+
 def unknown_keys(page: Path) -> list[str]:
     """Config keys on a page that no config has; ``A.B_*`` stands for some."""
-    known = flat_keys(default_config())
+    known = {*flat_keys(default_config()), *options_of_operators(page)}
     sections = "|".join(sorted({key.partition(".")[0] for key in known if "." in key}))
     named = set(re.findall(rf"\b(?:{sections})(?:\.[A-Z0-9_]+)+", source_of(page)))
     return sorted(name for name in named if not any(key.startswith(name) for key in known))

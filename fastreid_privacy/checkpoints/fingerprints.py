@@ -10,6 +10,9 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor
 
+from ..config import default_config
+from ..core.operators import operator_keys
+from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..model.anonymizer import second_input
 from ..model.parts import NOT_REID
 
@@ -33,12 +36,28 @@ def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
     network = {key: value for key, value in cfg.PRIVACY.ANONYMIZER.items() if key != "INPUT"}
     options = {
         "size": list(cfg.INPUT.SIZE_TEST),
-        "operator": network if learned else cfg.PRIVACY.DESENSITIZER,
+        "operator": network if learned else _operator(cfg),
     }
     if learned and second_input(cfg) is not None:
-        options["beside"] = {**cfg.PRIVACY.DESENSITIZER, "STORAGE": cfg.PRIVACY.STORAGE}
+        options["beside"] = {**_operator(cfg), "STORAGE": cfg.PRIVACY.STORAGE}
     own = {name: value for name, value in weights.items() if learned and name.startswith("anonymizer.")}
     return _fingerprint(options, own)
+
+
+def _operator(cfg: CfgNode) -> dict[str, object]:
+    """The options of the conventional operator; of a described one its description stands for its own.
+
+    Its own options count where they are not its defaults: older files do not have them.
+    """
+    node = dict(cfg.PRIVACY.DESENSITIZER)
+    registered = node["NAME"] in DESENSITIZER_REGISTRY._obj_map
+    described = Desensitizer.from_config(cfg).description if registered else None
+    package = default_config().PRIVACY.DESENSITIZER
+    own = {key.rpartition(".")[2]: value for key, value in operator_keys(node["NAME"]).items()}
+    for key in own.keys() - package.keys():
+        if described or node.get(key) == own[key]:
+            node.pop(key, None)
+    return node if described is None else {**node, "ABOUT": dict(described.about)}
 
 
 def reid_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:

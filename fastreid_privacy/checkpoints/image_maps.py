@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,8 @@ class ImageMap(nn.Module):
         network: images in [−1, 1] to the same; None where there is an operator.
         operator: images 0–255 to the same; None where there is a network.
         storage: what a stored image keeps; the result is that.
-        size: (height, width) that the network was trained for; None: an operator, which keeps each image's.
+        size: (height, width) that the network was trained for, or that the operator makes; None: an
+            operator, which keeps each image's.
         beside: the operator whose images the network sees beside the raw ones; None: it sees those alone.
         fingerprint: of the anonymizer that this is, or whose images it recovers
             (:func:`anonymizer_fingerprint`).
@@ -65,8 +67,16 @@ class ImageMap(nn.Module):
         self.network, self.operator, self.storage, self.size = network, operator, storage, size
         self.beside, self.constraint, self.private = beside, constraint, private
         self.fingerprint, self.trained_on, self.precision = fingerprint, trained_on, precision
+        if operator is not None and operator.description is not None:
+            # such an operator maps by a network of its own, where the images are
+            self.register_buffer("place", torch.empty(0), persistent=False)
         self.runtime = "onnx" if isinstance(network, OnnxNetwork) else "torch"
         self.requires_grad_(False).eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where images are mapped."""
+        return next((held.device for held in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
     @property
     def needs_people(self) -> bool:

@@ -98,8 +98,7 @@ class Batches(Generic[Mapped]):
         self, batch: np.ndarray, people: Sequence[int | None], regions: Sequence[np.ndarray | None]
     ) -> Sequence[Mapped]:
         """N×H×W×3 uint8; a place without a person or a region has no picture, or an operator of no need."""
-        device = next((weights.device for weights in self.image_map.parameters()), torch.device("cpu"))
-        images = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
+        images = torch.from_numpy(batch).to(self.image_map.device).permute(0, 3, 1, 2).float()
         told = [person or 0 for person in people] if any(person is not None for person in people) else None
         parts = None
         if any(region is not None for region in regions):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import eq
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
 from ..desensitize.regions import REGION, REGIONS, at_size
 from ..keys.envelope import Original
-from ..manifest import GUARD, KEPT, SEALED, TEMPLATE, Manifest
+from ..manifest import GUARD, KEPT, OPERATOR, SEALED, TEMPLATE, Manifest
 from ..model.storage import ImageStorage
 from .carrying import BESIDE, same_but_for_the_carried, with_carried, write_beside
 from .describing import Describer
@@ -136,6 +137,10 @@ def protect_collection(
             loaded.about.update(write_beside(output, job.path, word, closed))
         return carried.content
 
+    def account(entries: Sequence[dict]) -> Mapping[str, object]:
+        name_of = {target: path for path, target in names.items()}
+        return accounted(image_map, [_person(source, name_of[entry["path"]]) for entry in entries])
+
     mapper = ProtectingBatches(
         image_map, options.batch_size, lambda: _noise_key(output), storage, options.guard
     )
@@ -149,6 +154,7 @@ def protect_collection(
         stamp=stamper(options.pseudonym_key),
         repeatable="noise" not in header and seal is None and search is None,
         renew=options.renew,
+        account=account,
         same=eq if options.carry == BESIDE else same_but_for_the_carried,
     )
     done = run(
@@ -165,6 +171,24 @@ def protect_collection(
     return Protection(done, {job.name: done.failed[job.path] for job in jobs if job.path in done.failed})
 
 
+def accounted(image_map: ImageMap, people: Sequence[int | None]) -> Mapping[str, object]:
+    """What the operator of a map accounts for over all images that it made; {} where there is nothing.
+
+    Args:
+        image_map: the anonymizer.
+        people: who is shown in each; None: not known.
+    """
+    description = image_map.operator.description if image_map.operator is not None else None
+    return description.account(people) if description is not None and description.account else {}
+
+
+def _person(source: Source, path: str) -> int | None:
+    try:
+        return source.person(path)
+    except UserError:
+        return None
+
+
 def protection_header(mapper: ProtectingBatches, options: ProtectionOptions, storage: str) -> dict:
     """What protected files of every kind depend on, for the first line of their manifest.
 
@@ -174,6 +198,7 @@ def protection_header(mapper: ProtectingBatches, options: ProtectionOptions, sto
         storage: "png", "jpegNN", or a video's codec and quality.
     """
     image_map, search = mapper.image_map, options.search
+    operator = image_map.operator or image_map.beside
     header: dict = {
         "version": __version__,
         "method": options.method,
@@ -194,6 +219,8 @@ def protection_header(mapper: ProtectingBatches, options: ProtectionOptions, sto
     }
     if mapper.finder is not None:
         header[REGIONS] = dict(mapper.finder.about)
+    if operator is not None and operator.description is not None:
+        header[OPERATOR] = dict(operator.description.about)
     if image_map.private is False:
         header |= word_of(image_map.private)
     if options.guard is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import eq
 from pathlib import Path
@@ -83,6 +83,7 @@ class Work(Generic[Mapped]):
         repeatable: whether the same source gives the same bytes again, so that one of another time can be
             compared.
         renew: delete what was made of sources that were replaced, and make it anew; else they are named.
+        account: what is accounted for over all files, given their lines; None: nothing is.
         same: whether what a killed run has left, its content, is what this run makes, and may be replaced.
     """
 
@@ -97,6 +98,7 @@ class Work(Generic[Mapped]):
     stamp: Stamper | None = None
     repeatable: bool = True
     renew: bool = False
+    account: Callable[[Sequence[dict]], Mapping[str, object]] | None = None
     same: Callable[[bytes, bytes], bool] = eq
 
 
@@ -180,10 +182,11 @@ def run(
                 progress.update(len(results))
             entries = {**done, **{path: suspects[path] for path in refused}}
             write_stamps(output, entries.values())
-            write_manifest(output, earlier.header, entries.values(), failed)
+            account = work.account(list(entries.values())) if work.account else {}
+            write_manifest(output, earlier.header, entries.values(), failed, account)
         (output / JOURNAL).unlink()
         made = {path: entry for path, entry in entries.items() if path not in refused}
-        return Manifest(earlier.header, made, failed | refused, True)
+        return Manifest(earlier.header, made, failed | refused, True, account)
 
 
 def _load(job: Job, work: Work) -> Loaded | str:

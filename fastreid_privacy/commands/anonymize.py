@@ -19,7 +19,14 @@ from ..desensitize.regions import REGION
 from ..manifest import KEPT, MANIFEST
 from ..model.storage import ImageStorage
 from .anonymizer import EMBEDDED, guard_of, image_map_of, refuse_unread_keys, refuse_unread_regions
-from .options import add_not_private_option, add_project_option, add_run_options, check_pairs, say_guarded
+from .options import (
+    add_not_private_option,
+    add_project_option,
+    add_run_options,
+    check_pairs,
+    say_accounted,
+    say_guarded,
+)
 from .parsers import command_parser
 from .sealing import add_sealing_options, refuse_sealing_options, say_carried, sealing
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
@@ -146,6 +153,7 @@ def _anonymize(options: argparse.Namespace) -> None:
         say(f"what told their regions: {told}", sys.stdout)
     say_guarded(protection.guard, [entry[KEPT] for entry in done.entries.values() if KEPT in entry])
     say_carried(options, done.entries.values())
+    say_accounted(done)
     report_failed({**source.unread, **failed}, "protected")
 
 

@@ -11,7 +11,7 @@ from ..checkpoints.image_maps import ImageMap
 from ..checkpoints.not_private import check_private
 from ..checkpoints.opening import load_anonymizer
 from ..collection.guard import Guard
-from ..config import changed, load_config
+from ..config import changed, image_device, load_config
 from ..core.errors import UserError
 from ..desensitize import Desensitizer
 from ..desensitize.desensitizer import REGIONS_KEY, option_keys
@@ -70,11 +70,13 @@ def image_map_of(options: argparse.Namespace) -> tuple[ImageMap, str]:
     if options.not_private:
         raise UserError(f"--method {method} uses no model: leave out --not-private")
     cfg = load_config("", ["PRIVACY.DESENSITIZER.NAME", method, *options.options])
-    # images keep their own size
-    about = changed(cfg, {"PRIVACY.PROTECTION": "conventional", "INPUT.SIZE_TEST": []})
-    fingerprint = anonymizer_fingerprint({}, about)
     operator = Desensitizer.from_config(cfg)
-    return ImageMap(None, operator, ImageStorage("png"), None, fingerprint=fingerprint), method
+    size = operator.description.size if operator.description else None  # None: images keep their own
+    about = changed(cfg, {"PRIVACY.PROTECTION": "conventional", "INPUT.SIZE_TEST": list(size or ())})
+    image_map = ImageMap(
+        None, operator, ImageStorage("png"), size, fingerprint=anonymizer_fingerprint({}, about)
+    )
+    return image_map.to(image_device(options.device, "--device")), method
 
 
 def _regions(options: argparse.Namespace) -> str | None:

@@ -14,6 +14,7 @@ from ..checkpoints.opening import PRECISIONS, RUNTIMES
 from ..collection.guard import Guard
 from ..config import default_config, flat_keys
 from ..core.errors import UserError, say
+from ..manifest import OPERATOR, Manifest
 
 PAIRS = "KEY VALUE pairs, as in SOLVER.MAX_EPOCH 60"
 # what is meant by a word behind a flag that takes none
@@ -35,6 +36,16 @@ def say_guarded(guard: Guard | None, kept: Sequence[float]) -> None:
     """
     if guard is not None:
         say(guard.told(kept), sys.stdout)
+
+
+def say_accounted(done: Manifest) -> None:
+    """What an operator says of its images and accounts for over all of them, where it does.
+
+    Args:
+        done: what the run has written.
+    """
+    for word, value in {**done.header.get(OPERATOR, {}), **done.account}.items():
+        say(f"{done.header['method']}, {word.replace('_', ' ')}: {value}", sys.stdout)
 
 
 def positive(text: str) -> int:

@@ -25,7 +25,7 @@ from ..video.protect import protect_video
 from ..video.recover import compare_videos, recover_video
 from ..video.stream import count_frames, video_format
 from ..video.writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY
-from .options import say_guarded
+from .options import say_accounted, say_guarded
 
 FORMATS = {ending.removeprefix("."): codec for codec, ending in ENDINGS.items()}
 """mkv and mp4, and the codec of each."""
@@ -146,6 +146,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         sys.stdout,
     )
     say_guarded(protection.guard, entry.get(KEPT, []))
+    say_accounted(done)
     if outside := entry.get("boxes_outside"):
         say(
             f"{len(outside):,} boxes lie outside of the picture and protect nothing: {named_lines(outside)} "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fastreid.config import CfgNode
 
+from ..core.operators import NAME, operator_keys
 from .keys import default_config
 from .older import older_values
 
@@ -73,7 +74,7 @@ def differing(theirs: dict[str, object], ours: dict[str, object], sign: str = "â
     A key that one of them does not know, because another version wrote it, has that version's value there:
     its default, as far as :func:`.older.older_values` has no other.
     """
-    defaults = comparable(default_config(), ())
+    defaults = comparable(default_config(), ()) | operator_keys(ours.get(NAME))
     theirs, ours = ({**older_values(side), **side} for side in (theirs, ours))
     values = {
         key: [side.get(key, defaults.get(key)) for side in (theirs, ours)]

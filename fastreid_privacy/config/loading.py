@@ -10,6 +10,8 @@ import yaml
 from fastreid.config import CfgNode
 
 from ..core.errors import UserError
+from ..core.operators import DESENSITIZER_REGISTRY, KINDS, NAME, NODE, fit_operator, operator_keys
+from ..core.registry import lookup
 from .checks import check_bounds, check_privacy_config
 from .comparing import flat_keys
 from .keys import default_config
@@ -50,6 +52,7 @@ def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNo
     if len(opts) % 2:
         raise UserError(f"the overrides must be KEY VALUE pairs; {opts[-1]} has no value")
     _assign(cfg, dict(zip(opts[0::2], opts[1::2], strict=True)), "the command line")
+    _fit_operator(cfg)
     check_privacy_config(cfg, default_config())
     cfg.freeze()
     return cfg
@@ -80,7 +83,12 @@ def parse_config(text: str, source: str) -> CfgNode:
         keys = flat_keys(CfgNode.load_cfg(text))
     except Exception as error:  # of yaml or yacs: a part of a checkpoint has no checksum of its own
         raise UserError(f"the config that {source} carries is damaged ({type(error).__name__})") from None
+    if keys.get(NAME) not in DESENSITIZER_REGISTRY._obj_map:  # of a project that is not named: as they are
+        for key in keys.keys() - flat_keys(cfg).keys():
+            if key.rpartition(".")[0] == NODE and isinstance(keys[key], KINDS):
+                cfg.PRIVACY.DESENSITIZER[key.rpartition(".")[2]] = keys[key]
     _assign(cfg, {**older_values(keys), **keys}, source)
+    _fit_operator(cfg)
     try:
         check_bounds(cfg)
     except UserError as error:
@@ -93,9 +101,14 @@ def _assign(cfg: CfgNode, values: dict[str, object], source: str) -> None:
 
     Whole numbers may stand for floats, lists for tuples.
     """
+    operator = values.get(NAME, cfg.PRIVACY.DESENSITIZER.NAME)
+    for key, default in operator_keys(operator).items():
+        cfg.PRIVACY.DESENSITIZER.setdefault(key.rpartition(".")[2], default)
     known = flat_keys(cfg)
     for key, value in values.items():
         if key not in known:
+            if key.rpartition(".")[0] == NODE:
+                lookup(DESENSITIZER_REGISTRY, str(operator), NAME)  # its keys come with it
             near = difflib.get_close_matches(key.upper(), list(known), n=1, cutoff=0.0)[0]
             raise UserError(f"unknown config key {key} in {source}; the nearest known key is {near}")
         old, value = known[key], CfgNode._decode_cfg_value(value)
@@ -116,6 +129,10 @@ def _assign(cfg: CfgNode, values: dict[str, object], source: str) -> None:
         for name in path:
             node = node[name]
         node[leaf] = value
+
+
+def _fit_operator(cfg: CfgNode) -> None:
+    fit_operator(cfg.PRIVACY.DESENSITIZER, default_config().PRIVACY.DESENSITIZER)
 
 
 def _check_elements(key: str, value: Sequence, default: Sequence, source: str) -> None:

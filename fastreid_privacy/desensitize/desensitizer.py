@@ -4,8 +4,9 @@ A registered operator is a function ``f(images, ...)`` from N×3×H×W RGB 0–2
 Its other parameters say by their names what it wants: ``scale`` (H / 256, to multiply lengths in pixels by),
 ``seeds`` (one whole number of at most 256 bits per image, or None; secret where pictures are protected),
 ``people`` (the identity of each image, a list of whole numbers), ``regions`` (N×1×H×W, 0 or 1: the part of
-each image that is to be changed, see :mod:`.regions`), and any option, that is any key of
-PRIVACY.DESENSITIZER in lower case; one that is no key has a default.
+each image that is to be changed, see :mod:`.regions`), and any option: a key of PRIVACY.DESENSITIZER in lower
+case, or one of its own, whose default makes it a key. What it depends on besides, such as the file of a
+network, it says by a description (:mod:`.description`).
 
 An operator that asks for ``people`` or ``regions`` always gets them: where nothing tells them, it is refused.
 
@@ -22,25 +23,23 @@ Example:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from fastreid.utils.registry import Registry
 from torch import Tensor, nn
 
 from ..core.errors import UserError
+from ..core.operators import DESENSITIZER_REGISTRY, NODE, PER_BATCH, parameters
 from ..core.registry import lookup
 from . import operations
+from .description import Description
 from .regions import FinderMaker, RegionFinder
 
 REFERENCE_HEIGHT = 256
 LONGEST = 10_000  # pixels at that height: of sigma and block; further ones change nothing more
 REGIONS_KEY = "DATASETS.REGIONS"
 STRONGEST_NOISE = 1_000  # times the value range
-PER_BATCH = ("scale", "seeds", "people", "regions")  # what an operator may want that no config knows
-
-DESENSITIZER_REGISTRY = Registry("DESENSITIZER")
 
 
 @DESENSITIZER_REGISTRY.register()
@@ -85,7 +84,8 @@ class Desensitizer(nn.Module):
         options: Options of an operator of your own.
 
     Raises:
-        UserError: The name is not registered, or the operator lacks an option or does not know one.
+        UserError: The name is not registered, or the operator lacks an option or does not know one, or what
+            describes it cannot use one.
         ValueError: An option has a value that makes no sense.
 
     Example:
@@ -125,7 +125,7 @@ class Desensitizer(nn.Module):
         }
         self.name, self.regions_file = name, regions_file
         self.operator = lookup(DESENSITIZER_REGISTRY, name, "PRIVACY.DESENSITIZER.NAME")
-        wanted = _parameters(self.operator)
+        wanted = parameters(self.operator)
         unknown = set(options) - set(wanted)
         if unknown:
             raise UserError(
@@ -135,10 +135,12 @@ class Desensitizer(nn.Module):
         required = {option for option, needed in wanted.items() if needed}
         missing = required - set(available) - set(PER_BATCH)
         if missing:
-            keys = ", ".join(f"PRIVACY.DESENSITIZER.{option.upper()}" for option in sorted(missing))
+            keys = ", ".join(f"{NODE}.{option.upper()}" for option in sorted(missing))
             raise UserError(f"the desensitizer {name} needs {keys}, which the config does not have")
         self.options = {option: available[option] for option in wanted if option in available}
         self.per_batch = [option for option in PER_BATCH if option in wanted]
+        describe = getattr(self.operator, "describe", None)
+        self.description: Description | None = describe(**self.options) if describe else None
 
     @classmethod
     def from_config(cls, cfg: Any) -> Desensitizer:
@@ -150,7 +152,7 @@ class Desensitizer(nn.Module):
         node = cfg.PRIVACY.DESENSITIZER
         operator = lookup(DESENSITIZER_REGISTRY, node.NAME, "PRIVACY.DESENSITIZER.NAME")
         # The node may carry keys of several operators; each gets its own.
-        known = {*inspect.signature(cls).parameters, *_parameters(operator)} - {"name"}
+        known = {*inspect.signature(cls).parameters, *parameters(operator)} - {"name"}
         options = {key.lower(): value for key, value in node.items() if key.lower() in known}
         try:
             if "regions" in known:
@@ -264,12 +266,6 @@ def option_keys(name: str) -> list[str]:
         UserError: The name is not registered.
     """
     operator = lookup(DESENSITIZER_REGISTRY, name, "PRIVACY.DESENSITIZER.NAME")
-    wanted = _parameters(operator)
-    options = [f"PRIVACY.DESENSITIZER.{option.upper()}" for option in wanted if option not in PER_BATCH]
+    wanted = parameters(operator)
+    options = [f"{NODE}.{option.upper()}" for option in wanted if option not in PER_BATCH]
     return [*options, REGIONS_KEY] if "regions" in wanted else options
-
-
-def _parameters(operator: Callable[..., Tensor]) -> dict[str, bool]:
-    """The names of an operator's parameters besides the images, and whether each must be given."""
-    _, *parameters = inspect.signature(operator).parameters.values()
-    return {parameter.name: parameter.default is inspect.Parameter.empty for parameter in parameters}

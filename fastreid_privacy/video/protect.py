@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
 from ..collection.carrying import write_beside
-from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions, protection_header
+from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions, accounted, protection_header
 from ..collection.protecting import ProtectingBatches
 from ..collection.source import check_apart, targets
 from ..collection.stamps import stamper
@@ -147,8 +147,22 @@ def protect_video(
                 )
             entry.update(write_beside(output, path, "sealed", seal(source.name, content)))
 
+    def account(entries: Sequence[dict]) -> Mapping[str, object]:
+        return accounted(image_map, [None for entry in entries for _ in entry["boxes"]])
+
     video = VideoWork(
-        source, path, header, source_format, announced, work, finish, codec, crf, stamp, options.renew
+        source,
+        path,
+        header,
+        source_format,
+        announced,
+        work,
+        finish,
+        codec,
+        crf,
+        stamp,
+        options.renew,
+        account,
     )
     return make_video(video, output, workers=options.workers, describe="protecting")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -41,6 +41,7 @@ class VideoWork:
         codec, crf: of the video to write.
         stamp: tells whether the source was replaced since; None: it is not looked at.
         renew: replace what was made of a source that was replaced since; else it is refused.
+        account: as of :class:`..collection.run.Work`.
     """
 
     source: Path
@@ -54,6 +55,7 @@ class VideoWork:
     crf: int = DEFAULT_CRF
     stamp: Stamper | None = None
     renew: bool = False
+    account: Callable[[Sequence[dict]], Mapping[str, object]] | None = None
 
 
 def make_video(video: VideoWork, output: Path, *, workers: int | None, describe: str) -> Manifest:
@@ -110,9 +112,10 @@ def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int | None
                 raise
             done = {video.path: entry}
         write_stamps(output, done.values())
-        write_manifest(output, earlier.header, done.values(), {})
+        account = video.account(list(done.values())) if video.account else {}
+        write_manifest(output, earlier.header, done.values(), {}, account)
     (output / JOURNAL).unlink()
-    return Manifest(earlier.header, done, {}, True)
+    return Manifest(earlier.header, done, {}, True, account)
 
 
 def _write(
