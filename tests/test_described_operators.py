@@ -163,6 +163,15 @@ def test_options_of_the_command_reach_the_operator(faded, tmp_path, capsys):
     assert "would change nothing" in capsys.readouterr().err and not (tmp_path / "two").exists()
 
 
+def test_options_of_the_operator_and_of_the_data_set_go_together(faded, small_dataset, tmp_path):
+    size = [f"DATASETS.SYNTHETIC.{key}" for key in ("TRAIN_IDENTITIES", "TEST_IDENTITIES")]
+    words = [*(word for key in size for word in (key, "4")), "DATASETS.SYNTHETIC.HEIGHT", "64"]
+    words += ["DATASETS.SYNTHETIC.WIDTH", "32", f"{NODE}.FADED_SHARE", "0.5"]
+    assert anonymized("SyntheticPedestrians", tmp_path / "out", "faded", *words) == 0
+    manifest = read_manifest(tmp_path / "out" / MANIFEST)
+    assert manifest.header["dataset"] == "SyntheticPedestrians" and len(manifest.entries) > 8
+
+
 def test_a_described_operator_has_its_size_and_its_account(counted, tmp_path, capsys):
     names = ["0001_c1s1_000001_01.png", "0001_c2s1_000002_01.png", "0002_c1s1_000003_01.png", "nobody.png"]
     source = pictures(tmp_path / "in", names)

@@ -11,14 +11,13 @@ from pathlib import Path
 from ..checkpoints.image_maps import ImageMap
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
-from ..config import load_config
 from ..core.errors import UserError, exit_code, one_line, say
 from ..core.projects import load_projects
 from ..desensitize import DESENSITIZER_REGISTRY
 from ..desensitize.regions import REGION
 from ..manifest import KEPT, MANIFEST
 from ..model.storage import ImageStorage
-from .anonymizer import EMBEDDED, guard_of, image_map_of, refuse_unread_keys, refuse_unread_regions
+from .anonymizer import EMBEDDED, config_of, guard_of, image_map_of, refuse_unread_keys, refuse_unread_regions
 from .options import (
     add_not_private_option,
     add_project_option,
@@ -159,7 +158,7 @@ def _anonymize(options: argparse.Namespace) -> None:
 
 def _source(options: argparse.Namespace) -> Source:
     if not Path(options.input).is_dir() and is_dataset(options.input):
-        return dataset_source(load_config("", options.options), options.input)
+        return dataset_source(config_of(options), options.input)
     return folder_source(options.input, output=options.output)
 
 

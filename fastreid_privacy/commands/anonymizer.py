@@ -11,8 +11,9 @@ from ..checkpoints.image_maps import ImageMap
 from ..checkpoints.not_private import check_private
 from ..checkpoints.opening import load_anonymizer
 from ..collection.guard import Guard
-from ..config import changed, image_device, load_config
+from ..config import CfgNode, changed, image_device, load_config
 from ..core.errors import UserError
+from ..core.operators import NAME
 from ..desensitize import Desensitizer
 from ..desensitize.desensitizer import REGIONS_KEY, option_keys
 from ..model.storage import ImageStorage
@@ -39,10 +40,16 @@ def refuse_unread_keys(options: argparse.Namespace) -> None:
     given = f"--method {options.method}" if conventional else "--weights, which have their own options,"
     known = f"read are {', '.join(read)}" if read else "leave it out"
     for key in options.options[::2]:
-        if conventional and key == "PRIVACY.DESENSITIZER.NAME":
+        if conventional and key == NAME:
             raise UserError(f"{key} is what --method {options.method} says already: leave it out")
         if not any(fnmatchcase(key, pattern) for pattern in read):
             raise UserError(f"{key} would change nothing with {given} and --input {options.input}: {known}")
+
+
+def config_of(options: argparse.Namespace) -> CfgNode:
+    """The config of a command line: its KEY VALUE pairs, and the operator whose keys they may be."""
+    conventional = options.method not in (None, "learned")
+    return load_config("", [*([NAME, options.method] if conventional else []), *options.options])
 
 
 def image_map_of(options: argparse.Namespace) -> tuple[ImageMap, str]:
@@ -69,7 +76,7 @@ def image_map_of(options: argparse.Namespace) -> tuple[ImageMap, str]:
         raise UserError(f"--method {method} uses no network: leave out --runtime and --precision")
     if options.not_private:
         raise UserError(f"--method {method} uses no model: leave out --not-private")
-    cfg = load_config("", ["PRIVACY.DESENSITIZER.NAME", method, *options.options])
+    cfg = config_of(options)
     operator = Desensitizer.from_config(cfg)
     size = operator.description.size if operator.description else None  # None: images keep their own
     about = changed(cfg, {"PRIVACY.PROTECTION": "conventional", "INPUT.SIZE_TEST": list(size or ())})
@@ -81,7 +88,7 @@ def image_map_of(options: argparse.Namespace) -> tuple[ImageMap, str]:
 
 def _regions(options: argparse.Namespace) -> str | None:
     """DATASETS.REGIONS, where the command line has it."""
-    return load_config("", options.options).DATASETS.REGIONS if REGIONS_KEY in options.options[::2] else None
+    return config_of(options).DATASETS.REGIONS if REGIONS_KEY in options.options[::2] else None
 
 
 def guard_of(options: argparse.Namespace, image_map: ImageMap) -> Guard | None:

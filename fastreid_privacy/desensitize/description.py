@@ -38,8 +38,9 @@ def described(describe: Callable[..., Description]) -> Callable[[Operator], Oper
     """Mark an operator with what describes it.
 
     Args:
-        describe: gets the operator's options by name; raises UserError for those that make no sense, or when
-            a file that they name cannot be used. It is asked before any image is mapped.
+        describe: gets the operator's options by name, also those that are left at their defaults; raises
+            UserError for those that make no sense, or when a file that they name cannot be used. It is asked
+            before any image is mapped.
     """
 
     def mark(operator: Operator) -> Operator:

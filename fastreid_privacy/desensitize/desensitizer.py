@@ -30,7 +30,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core.errors import UserError
-from ..core.operators import DESENSITIZER_REGISTRY, NODE, PER_BATCH, parameters
+from ..core.operators import DESENSITIZER_REGISTRY, NODE, PER_BATCH, operator_keys, parameters
 from ..core.registry import lookup
 from . import operations
 from .description import Description
@@ -140,7 +140,8 @@ class Desensitizer(nn.Module):
         self.options = {option: available[option] for option in wanted if option in available}
         self.per_batch = [option for option in PER_BATCH if option in wanted]
         describe = getattr(self.operator, "describe", None)
-        self.description: Description | None = describe(**self.options) if describe else None
+        own = {key.rpartition(".")[2].lower(): default for key, default in operator_keys(name).items()}
+        self.description: Description | None = describe(**{**own, **self.options}) if describe else None
 
     @classmethod
     def from_config(cls, cfg: Any) -> Desensitizer:
