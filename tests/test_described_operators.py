@@ -163,7 +163,8 @@ def test_options_of_the_command_reach_the_operator(faded, tmp_path, capsys):
     assert "would change nothing" in capsys.readouterr().err and not (tmp_path / "two").exists()
 
 
-def test_options_of_the_operator_and_of_the_data_set_go_together(faded, small_dataset, tmp_path):
+def test_options_of_the_operator_and_of_the_data_set_go_together(faded, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "data"))
     size = [f"DATASETS.SYNTHETIC.{key}" for key in ("TRAIN_IDENTITIES", "TEST_IDENTITIES")]
     words = [*(word for key in size for word in (key, "4")), "DATASETS.SYNTHETIC.HEIGHT", "64"]
     words += ["DATASETS.SYNTHETIC.WIDTH", "32", f"{NODE}.FADED_SHARE", "0.5"]
