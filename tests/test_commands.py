@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL_CONFIG
 
-from fastreid_privacy.commands import anonymize
+from fastreid_privacy.commands import anonymize, attack, retrieve
 from fastreid_privacy.commands import main as program
 from fastreid_privacy.commands.main import COMMANDS, SHELLS, main
 
@@ -314,3 +314,21 @@ def test_an_index_is_named_by_either_option():
     given = ["build", "--weights", "model.pth", "--gallery", "folder"]
     named = [parser.parse_args([*given, flag, "my.index"]).index for flag in ("--output", "--index")]
     assert named == [Path("my.index")] * 2
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "keys"),
+    [
+        (retrieve, "build --weights w --gallery g --index i", "--search-key"),
+        (retrieve, "measure --weights w --raw r --protected p", "--search-key"),
+        (attack, "--raw r --protected p --output o", "--recovery-key or --near-key or --search-key"),
+    ],
+)
+@pytest.mark.parametrize("where", ["--passphrase-env PASS", "--passphrase-fd 0"])
+def test_a_passphrase_that_would_open_nothing_is_refused(
+    command, words, keys, where, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert command.main([*words.split(), *where.split()]) == 2
+    assert f"the passphrase would open nothing: name a key with {keys}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -15,7 +15,14 @@ from ..attack.stored import result_of, save_result, table
 from ..core.errors import exit_code, say
 from ..core.projects import load_projects
 from ..keys.passphrase import read_passphrase
-from .options import add_device_option, add_passphrase_options, add_project_option, positive, words
+from .options import (
+    add_device_option,
+    add_passphrase_options,
+    add_project_option,
+    positive,
+    refuse_idle_passphrase,
+    words,
+)
 from .parsers import command_parser
 
 
@@ -115,6 +122,7 @@ def _attack(options: argparse.Namespace) -> None:
         return read_passphrase(options.passphrase_env, options.passphrase_fd)
 
     load_projects(options.project)
+    refuse_idle_passphrase(options, "recovery_key", "near_keys", "search_key")
     apart = ("passphrase_env", "passphrase_fd", "project")
     named = {name: value for name, value in vars(options).items() if name not in apart}
     request = AttackRequest(**named, passphrase=passphrase)

@@ -15,7 +15,7 @@ from ..core.projects import load_projects
 from ..keys.pairs import HYBRID, X25519, recipient
 from ..keys.passphrase import read_passphrase
 from ..keys.sealing import IDENTITY, SEARCH, new_identity, read_public_key
-from .options import add_not_private_option, add_passphrase_options, add_project_option
+from .options import add_not_private_option, add_passphrase_options, add_project_option, passphrase_given
 from .parsers import command_parser
 
 WHO = {
@@ -71,8 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _export(options: argparse.Namespace) -> None:
     load_projects(options.project)
     holder = IDENTITY if options.new_identity else SEARCH if options.new_search else None
-    given = options.passphrase_env is not None or options.passphrase_fd is not None
-    if options.unencrypted and given:
+    if options.unencrypted and passphrase_given(options):
         raise UserError("--unencrypted needs no passphrase: leave out one of them")
     if options.onnx and holder:
         raise UserError("--onnx is for the parts of --weights: a key pair holds no network")

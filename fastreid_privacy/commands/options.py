@@ -142,6 +142,26 @@ def add_passphrase_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def passphrase_given(options: argparse.Namespace) -> bool:
+    """Whether the command line says where the passphrase comes from."""
+    return options.passphrase_env is not None or options.passphrase_fd is not None
+
+
+def refuse_idle_passphrase(options: argparse.Namespace, *keys: str) -> None:
+    """Refuse a passphrase where no key is named that it could open.
+
+    Args:
+        options: parsed.
+        keys: the options that name keys, as ``search_key``.
+
+    Raises:
+        UserError: naming these.
+    """
+    if passphrase_given(options) and not any(getattr(options, key) for key in keys):
+        named = " or ".join(f"--{key.replace('_', '-').removesuffix('s')}" for key in keys)
+        raise UserError(f"the passphrase would open nothing: name a key with {named}, or leave it out")
+
+
 def check_pairs(parser: argparse.ArgumentParser, pairs: Sequence[str], words: Sequence[str]) -> None:
     """Refuse words of a command line that are neither flags nor KEY VALUE pairs, the first of them by name.
 

@@ -25,6 +25,7 @@ from .options import (
     add_project_option,
     at_most,
     positive,
+    refuse_idle_passphrase,
 )
 from .parsers import command_parser
 from .templates import add_search_key_options, build_templates
@@ -153,6 +154,7 @@ def _build_pictures(options: argparse.Namespace) -> GalleryIndex:
 
 def _build(options: argparse.Namespace) -> None:
     check_target(options.index, options.force)
+    refuse_idle_passphrase(options, "search_key")
     start = time.perf_counter()
     index = (build_templates if options.search_key else _build_pictures)(options)
     write_index(index, options.index)

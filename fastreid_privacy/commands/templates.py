@@ -14,7 +14,7 @@ from ..retrieval.build import build_from_templates
 from ..retrieval.extract import load_extractor
 from ..retrieval.index import GalleryIndex
 from ..retrieval.settings import measure_settings, settings_table
-from .options import add_passphrase_options
+from .options import add_passphrase_options, refuse_idle_passphrase
 from .private_key import read_private_key
 from .written import check_target, write_file
 
@@ -49,6 +49,7 @@ def build_templates(options: argparse.Namespace) -> GalleryIndex:
 
 def measure(options: argparse.Namespace) -> None:
     """Print the four settings, without the key and with it."""
+    refuse_idle_passphrase(options, "search_key")
     if options.json:
         check_target(options.json, options.force)
     key = read_private_key(options.search_key, options, SEARCH) if options.search_key else None
