@@ -124,7 +124,7 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
     stranger = load_observer(request.stranger, device, "stranger")
     truth = read_truth(subjects, request.raw) if request.tasks else None
     make_folder(request.output)
-    raw = Held(Files(sizes.image), _every(subjects))
+    raw = Files(sizes.image)
     means = _Means(request, subjects, raw, stranger, model, truth, device)
     rows = [means.row("raw", None, raw), means.row("no noise", None, means.view(None))]
     rows += [means.row(f"ε = {budget.epsilon:g}", budget, means.view(budget)) for budget in budgets]
@@ -164,8 +164,8 @@ class _Means:
 
     def row(self, name: str, budget: Budget | None, view: View) -> dict[str, Any]:
         """The figures of one budget; of raw images and of those without noise, what they have."""
-        start, every = time.perf_counter(), _every(self.subjects)
-        held = Held(view, every)
+        start, measured = time.perf_counter(), _measured(self.subjects)
+        held = Held(view, measured)
         seconds = time.perf_counter() - start
         sides = {"PI": held, "OI": self.raw}
         seen = {
@@ -186,11 +186,11 @@ class _Means:
                 "delta": DELTA,
             }
         if view is not self.raw:
-            figures["milliseconds"] = 1e3 * seconds / len(every)
+            figures["milliseconds"] = 1e3 * seconds / len(measured)
         if self.truth is not None:
             seed, share = self.request.seed, self.request.tasks
             figures["tasks"] = measure_tasks(
-                self.truth, held, self.raw, self.subjects, budget=share, seed=seed, device=self.device
+                self.truth, view, self.raw, self.subjects, budget=share, seed=seed, device=self.device
             )
         return figures
 
@@ -253,9 +253,9 @@ def _strip(subjects: Sequence[Subject], views: Sequence[View]) -> np.ndarray:
     return np.array(whole.resize((2 * whole.width, 2 * whole.height), Image.Resampling.NEAREST))
 
 
-def _every(subjects: Subjects) -> list[Subject]:
-    """Each image once."""
-    return list({each.name: each for each in (*subjects.known, *subjects.measured)}.values())
+def _measured(subjects: Subjects) -> list[Subject]:
+    """Queries and gallery, each image once."""
+    return list({each.name: each for each in (*subjects.query, *subjects.gallery)}.values())
 
 
 def _key(seed: str, budget: Budget | None, subject: Subject) -> bytes:
