@@ -27,15 +27,18 @@ def rendered_part(part: str, path: Path) -> np.ndarray | None:
     Returns:
         H×W bool; None where it is no such image, nobody is in it, or the part cannot be seen.
     """
-    path = path.resolve()
-    options = SyntheticOptions.of_folder(path.parent.parent.name)
-    if options is None:
-        return None
-    truth = _rendering(options).truth(f"{path.parent.name}/{path.name}")
+    truth = truth_of_image(path)
     if truth is None:
         return None
     mask = part_of_truth(part, truth)
     return mask if mask.any() else None
+
+
+def truth_of_image(path: Path) -> PersonTruth | None:
+    """What is true of an image in a folder of the renderer; None: no such image, or nobody in it."""
+    path = path.resolve()
+    options = SyntheticOptions.of_folder(path.parent.parent.name)
+    return None if options is None else _rendering(options).truth(f"{path.parent.name}/{path.name}")
 
 
 def part_of_truth(part: str, truth: PersonTruth) -> np.ndarray:

@@ -89,6 +89,10 @@ class PersonRegions:
         mask = rendered_part(self.part, path)
         if mask is not None and mask.shape == size:
             return Region(mask, RENDERER)
+        return self.untold(path, size)
+
+    def untold(self, path: Path, size: tuple[int, int]) -> Region:
+        """The part in an image of which nothing tells where it is."""
         if not self._warned:
             self._warned = True
             logger.warning(
