@@ -19,6 +19,7 @@ from PIL import Image
 
 from fastreid_privacy.checkpoints.fingerprints import reid_fingerprint
 from fastreid_privacy.checkpoints.reading import read_checkpoint
+from fastreid_privacy.commands import indexing
 from fastreid_privacy.commands import retrieve as command_line
 from fastreid_privacy.config import changed, load_config, parse_config
 from fastreid_privacy.core.pictures import open_picture
@@ -605,6 +606,6 @@ def test_an_interruption_leaves_nothing(gallery, weights, tmp_path, capsys, monk
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "write_index", interrupted)
+    monkeypatch.setattr(indexing, "write_index", interrupted)
     assert retrieve("build", "--weights", weights, "--gallery", gallery, "--index", tmp_path / "i") == 130
     assert capsys.readouterr().err.splitlines()[-1].startswith("interrupted") and not list(tmp_path.iterdir())
