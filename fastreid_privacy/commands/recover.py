@@ -16,7 +16,7 @@ from ..core.errors import UserError, exit_code, one_line, say
 from ..core.projects import load_projects
 from ..keys.passphrase import read_passphrase
 from ..keys.sealing import IDENTITY
-from ..manifest import MANIFEST, Manifest
+from ..manifest import MANIFEST, OPERATOR, Manifest
 from .options import add_passphrase_options, add_project_option, add_run_options
 from .parsers import command_parser
 from .private_key import read_private_key
@@ -90,6 +90,11 @@ def _recover(options: argparse.Namespace) -> None:
         raise UserError("--pseudonymize only finds raw images for --verify: leave it out")
     protected = read_protected(options.input)
     collection = protected.manifest
+    if OPERATOR in collection.header:
+        raise UserError(
+            f"{options.input} was protected by {collection.header['method']}, which no key undoes: only raw "
+            "files that were sealed come back (--identity)"
+        )
     key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
     image_map = load_recovery(
         options.key,
