@@ -87,7 +87,7 @@ def _both(each: Subject, regions: PersonMasks) -> tuple[np.ndarray, np.ndarray, 
     """The raw and the protected pixels, and the region of an image."""
     try:
         raw, protected = read_picture(each.raw), read_picture(each.protected)
-        mask = regions(each.raw, None, raw.shape[:2]).mask
+        mask = regions(each.raw, f"{each.name}{each.raw.suffix}", raw.shape[:2]).mask
     except UserError as error:
         raise UserError(f"{each.raw}: {error}") from None
     if raw.shape != protected.shape:
@@ -134,7 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Figures of images with new people: who is recognised by a stranger's Re-ID, what "
         "changed outside of the regions, and whether detectors still find people.",
         epilog="example: python projects/RealisticBody/measure.py --raw SyntheticPedestrians --protected "
-        "filled/SyntheticPedestrians-… --reid stranger.pth --output measured.json",
+        "filled --reid stranger.pth --output measured.json",
     )
     add_version(parser)
     parser.add_argument(
