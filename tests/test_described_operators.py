@@ -16,7 +16,7 @@ from PIL import Image
 
 from fastreid_privacy import UserError, load_anonymizer, load_config
 from fastreid_privacy.checkpoints.fingerprints import anonymizer_fingerprint
-from fastreid_privacy.commands import anonymize, train
+from fastreid_privacy.commands import anonymize, export, train
 from fastreid_privacy.config import comparable, differing, parse_config
 from fastreid_privacy.core import operators
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Description, Desensitizer, described
@@ -49,13 +49,18 @@ def faded(registry):
 @pytest.fixture
 def counted(registry):
     """An operator that makes images of one size, and accounts for the images of each person."""
-    batches = []
+    batches, hashes = [], {}
+
+    def account(people):
+        unknown = people.count(None)
+        most = max(Counter(people).values())
+        return {"most_images_of_one": most, **({"unknown": unknown} if unknown else {})}
 
     def describe(counted_share, counted_file):
         if counted_share <= 0:
             raise UserError(f"{NODE}.COUNTED_SHARE is {counted_share}; it must be positive")
-        about = {"share": counted_share, "file_sha256": len(counted_file) * "0"}
-        return Description(about, SIZE, lambda people: {"most_images_of_one": max(Counter(people).values())})
+        about = {"share": counted_share, "file_sha256": hashes.get(counted_file, len(counted_file) * "0")}
+        return Description(about, SIZE, account)
 
     @DESENSITIZER_REGISTRY.register()
     @described(describe)
@@ -63,6 +68,7 @@ def counted(registry):
         batches.append(tuple(images.shape))
         return images * counted_share
 
+    counted.hashes = hashes
     return batches
 
 
@@ -182,13 +188,13 @@ def test_a_described_operator_has_its_size_and_its_account(counted, tmp_path, ca
     manifest = read_manifest(tmp_path / "out" / MANIFEST)
     assert manifest.header["operator"] == {"share": 0.5, "file_sha256": "0"}
     assert manifest.header["network_size"] == list(SIZE)
-    assert manifest.account == {"most_images_of_one": 2} and manifest.complete
+    assert manifest.account == {"most_images_of_one": 2, "unknown": 1} and manifest.complete
     assert counted == [(4, 3, *SIZE)]  # in one batch
     assert Image.open(tmp_path / "out" / "nobody.png").size == SIZE[::-1]
     # a finished run is continued, and accounts for the same again
     assert anonymized(source, tmp_path / "out", "counted", "--batch-size", "4", "--workers", "1") == 0
     assert "most images of one: 2" in capsys.readouterr().out
-    assert read_manifest(tmp_path / "out" / MANIFEST).account == {"most_images_of_one": 2}
+    assert read_manifest(tmp_path / "out" / MANIFEST).account["most_images_of_one"] == 2
 
 
 def test_options_that_make_no_sense_are_refused_before_anything_is_written(counted, tmp_path, capsys):
@@ -212,21 +218,47 @@ def test_each_box_of_a_video_counts(counted, tmp_path, capsys):
     assert anonymized(source, tmp_path / "out", "counted", *words) == 0
     assert "counted, most images of one: 3" in capsys.readouterr().out  # nothing tells who they are
     manifest = read_manifest(tmp_path / "out" / MANIFEST)
-    assert manifest.account == {"most_images_of_one": 3} and manifest.header["operator"]["share"] == 0.5
+    assert (
+        manifest.account == {"most_images_of_one": 3, "unknown": 3}
+        and manifest.header["operator"]["share"] == 0.5
+    )
+
+
+def test_junk_and_distractors_may_be_anybody(counted, tmp_path):
+    names = [f"{who}_c1s1_00000{place}_01.png" for place, who in enumerate(["-1", "0000", "0001", "0001"])]
+    assert anonymized(pictures(tmp_path / "in", names), tmp_path / "out", "counted") == 0
+    # the people are None, None, 1, 1: nobody is counted as a person of the number −1 or 0
+    assert read_manifest(tmp_path / "out" / MANIFEST).account == {"most_images_of_one": 2, "unknown": 2}
 
 
 # training
 
 
-def test_base_is_trained_on_its_images_and_protects_with_it(counted, registry, small_dataset, tmp_path):
+def test_base_is_trained_on_its_images_and_protects_with_it(
+    counted, registry, small_dataset, tmp_path, capsys
+):
     options = {"PRIVACY.PROTECTION": "conventional", f"{NODE}.NAME": "counted", "SOLVER.MAX_EPOCH": 1}
-    words = small_options(tmp_path / "run", **options, **{f"{NODE}.COUNTED_SHARE": 0.125})
+    own = {f"{NODE}.COUNTED_SHARE": 0.125, f"{NODE}.COUNTED_FILE": "/places/bb"}
+    words, hashes = small_options(tmp_path / "run", **options, **own), registry["counted"].hashes
     assert train.run(["--config-file", str(SMALL_CONFIG), *words]) == 0
     kept = json.loads((tmp_path / "run" / "results.json").read_text())["config"]["PRIVACY"]["DESENSITIZER"]
     assert kept["COUNTED_SHARE"] == 0.125
     images = torch.full((2, 3, 64, 32), 200.0)
     checkpoint = tmp_path / "run" / "model_final.pth"
     assert load_anonymizer(checkpoint, "cpu")(images).unique().tolist() == [25.0]
+    # what was released names no place of this machine, and needs no file of the operator
+    assert (
+        export.main(["--weights", str(checkpoint), "--output", str(tmp_path / "out"), "--unencrypted"]) == 0
+    )
+    (released,) = (tmp_path / "out").glob("reid.pth")
+    told = torch.load(released, weights_only=True)["config"]
+    assert "COUNTED_FILE: bb" in told and "/places/" not in told
+    # the same path, another file
+    hashes["/places/bb"] = "other"
+    with pytest.raises(UserError, match=r"was trained on images of counted with other files.*'other'"):
+        load_anonymizer(checkpoint, "cpu")
+    assert train.run(["--config-file", str(SMALL_CONFIG), "--resume", *words]) == 2
+    assert "was trained on other images: of its operator it tells" in capsys.readouterr().err
     del registry["counted"]
     with pytest.raises(UserError, match=r"'counted', which is not registered.*--project"):
         load_anonymizer(checkpoint, "cpu")

@@ -10,14 +10,17 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor
 
-from ..config import default_config
+from ..config import changed, default_config
 from ..core.operators import operator_keys
-from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
+from ..desensitize import DESENSITIZER_REGISTRY
+from ..desensitize.desensitizer import about_operator
 from ..model.anonymizer import second_input
 from ..model.parts import NOT_REID
 
 
-def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
+def anonymizer_fingerprint(
+    weights: Mapping[str, Tensor], cfg: CfgNode, about: Mapping[str, object] | None = None
+) -> str:
     """SHA-256 of all that a protected image depends on before it is stored.
 
     That is the size of the images and G_X's tensors with their names, or the conventional operator's options;
@@ -27,6 +30,7 @@ def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
     Args:
         weights: tensors by name, as a checkpoint has them; only ``anonymizer.*`` count.
         cfg: the checkpoint's config.
+        about: what the checkpoint tells of an operator that describes itself; None: the operator is asked.
 
     Returns:
         64 hexadecimal digits.
@@ -36,28 +40,28 @@ def anonymizer_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:
     network = {key: value for key, value in cfg.PRIVACY.ANONYMIZER.items() if key != "INPUT"}
     options = {
         "size": list(cfg.INPUT.SIZE_TEST),
-        "operator": network if learned else _operator(cfg),
+        "operator": network if learned else _operator(cfg, about),
     }
     if learned and second_input(cfg) is not None:
-        options["beside"] = {**_operator(cfg), "STORAGE": cfg.PRIVACY.STORAGE}
+        options["beside"] = {**_operator(cfg, about), "STORAGE": cfg.PRIVACY.STORAGE}
     own = {name: value for name, value in weights.items() if learned and name.startswith("anonymizer.")}
     return _fingerprint(options, own)
 
 
-def _operator(cfg: CfgNode) -> dict[str, object]:
+def _operator(cfg: CfgNode, about: Mapping[str, object] | None) -> dict[str, object]:
     """The options of the conventional operator; of a described one its description stands for its own.
 
     Its own options count where they are not its defaults: older files do not have them.
     """
     node = dict(cfg.PRIVACY.DESENSITIZER)
-    registered = node["NAME"] in DESENSITIZER_REGISTRY._obj_map
-    described = Desensitizer.from_config(cfg).description if registered else None
+    if about is None and node["NAME"] in DESENSITIZER_REGISTRY._obj_map:
+        about = about_operator(changed(cfg, {"PRIVACY.PROTECTION": "conventional"}))
     package = default_config().PRIVACY.DESENSITIZER
     own = {key.rpartition(".")[2]: value for key, value in operator_keys(node["NAME"]).items()}
     for key in own.keys() - package.keys():
-        if described or node.get(key) == own[key]:
+        if about is not None or node.get(key) == own[key]:
             node.pop(key, None)
-    return node if described is None else {**node, "ABOUT": dict(described.about)}
+    return node if about is None else {**node, "ABOUT": dict(about)}
 
 
 def reid_fingerprint(weights: Mapping[str, Tensor], cfg: CfgNode) -> str:

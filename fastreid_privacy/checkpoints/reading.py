@@ -39,12 +39,14 @@ class TrainedCheckpoint:
         fingerprint: of its anonymizer, where the file tells it, as ``.safetensors`` parts do; else "".
         private: whether its anonymizer met the privacy constraint at its last check; None where the file does
             not tell it, or no constraint applies.
+        operator: what the images of its operator depend on, where that describes itself; else None.
     """
 
     weights: dict[str, Tensor]
     cfg: CfgNode
     fingerprint: str = ""
     private: bool | None = None
+    operator: dict[str, Any] | None = None
 
 
 def read_trained(path: str | Path) -> TrainedCheckpoint:
@@ -87,7 +89,10 @@ def trained_checkpoint(content: Mapping[str, Any], path: str | Path) -> TrainedC
         private = WORDS[told] if told in WORDS else verdict(cfg, content.get("upgrade_record"))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
-    return TrainedCheckpoint(weights, cfg, fingerprint, private)
+    operator = content.get("operator")
+    return TrainedCheckpoint(
+        weights, cfg, fingerprint, private, operator if isinstance(operator, dict) else None
+    )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

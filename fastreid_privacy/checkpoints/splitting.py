@@ -16,9 +16,10 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor
 
-from ..config import RUN_KEYS, changed, default_config, value_of
+from ..config import RUN_KEYS, changed, default_config, flat_keys, value_of
 from ..core.errors import UserError
 from ..core.files import refuse_existing, write_new
+from ..core.operators import operator_keys
 from ..core.privacy import word_of
 from ..core.version import __version__
 from ..keys.encryption import encrypt
@@ -93,7 +94,7 @@ def split_checkpoint(
         "format": "fastreid_privacy",
         "version": __version__,
         "config": _config_without_places(trained.cfg),
-        "fingerprint": anonymizer_fingerprint(trained.weights, trained.cfg),
+        "fingerprint": anonymizer_fingerprint(trained.weights, trained.cfg, trained.operator),
         **word_of(trained.private),
     }
     contents = {part: _tensors(part, tensors, about) for part, tensors in parts.items()}
@@ -160,7 +161,10 @@ def _encrypted(name: str, content: bytes, passphrase: str, about: Mapping[str, s
 
 
 def _config_without_places(cfg: CfgNode) -> str:
-    """The config as YAML, with nothing of the machine it was trained on."""
+    """The config as YAML, with nothing of the machine it was trained on; of an operator's files the names."""
     defaults = default_config()
     unplaced = {key: value_of(defaults, key) for key in PLACES}
+    for key in operator_keys(cfg.PRIVACY.DESENSITIZER.NAME).keys() - flat_keys(defaults).keys():
+        value = value_of(cfg, key)
+        unplaced[key] = Path(value).name if isinstance(value, str) else value
     return changed(cfg, {**unplaced, "MODEL.DEVICE": "cpu"}).dump()

@@ -183,10 +183,12 @@ def accounted(image_map: ImageMap, people: Sequence[int | None]) -> Mapping[str,
 
 
 def _person(source: Source, path: str) -> int | None:
+    """Who is shown, or None: junk and distractors, below 1 in Market-1501's naming, may be anybody."""
     try:
-        return source.person(path)
+        person = source.person(path)
     except UserError:
         return None
+    return person if person > 0 else None
 
 
 def protection_header(mapper: ProtectingBatches, options: ProtectionOptions, storage: str) -> dict:

@@ -23,6 +23,7 @@ from ..attack.views import Files, View
 from ..config import comparable, differing, value_of
 from ..core.errors import say
 from ..core.kept import differing_settings, keep_settings, kept, read_kept
+from ..desensitize.desensitizer import about_operator
 from ..results.results_json import config_value
 from ..tasks.measure import measure_tasks
 from ..tasks.truth import Truth, read_truth
@@ -90,6 +91,7 @@ class Stages:
             "method": comparable(cfg, NOT_KEPT) if cfg else str(method.run or method.protected),
             "seal": method.seal,
             "guard": method.guard or None,  # older versions knew none
+            "operator": about_operator(cfg) if cfg else None,  # likewise
         }
         keep_settings(self.plan.folder(method), settings, f"the method {method.name}", _other_settings)
 

@@ -23,6 +23,7 @@ Example:
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -258,6 +259,22 @@ def _check_most(what: str, value: float, most: int) -> None:
     """Refuse a number that somebody mistyped, and that scaling with the height could make endless."""
     if value > most:
         raise ValueError(f"{what} must be at most {most:,}, not {value}")
+
+
+def about_operator(cfg: Any) -> dict[str, Any] | None:
+    """What the images of a config's operator depend on, where it describes itself, as JSON gives it back.
+
+    Returns:
+        As :attr:`.description.Description.about`; None where nothing is desensitized, or the operator
+        describes nothing.
+
+    Raises:
+        UserError: as :meth:`Desensitizer.from_config`.
+    """
+    if cfg.PRIVACY.PROTECTION == "none":
+        return None
+    description = Desensitizer.from_config(cfg).description
+    return None if description is None else json.loads(json.dumps(dict(description.about)))
 
 
 def option_keys(name: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 TAG = "last_checkpoint"
 PERIODIC = re.compile(r"model_(\d{4}|[1-9]\d{4,})\.pth")  # with the epoch
-RESERVED = ("model", "config")  # keys of a checkpoint that are neither checkpointables nor extra data
+# keys of a checkpoint that are neither checkpointables nor extra data
+RESERVED = ("model", "config", "operator")
 
 
 class PrivacyCheckpointer(Checkpointer):
@@ -36,6 +38,8 @@ class PrivacyCheckpointer(Checkpointer):
         save_to_disk: False on every rank but 0; all ranks load.
         config: YAML of the config that rebuilds the model, written into every file.
         keep: how many ``model_NNNN.pth`` stay.
+        operator: what the images of an operator that describes itself depend on, written into every file; a
+            run is resumed with the same.
         **checkpointables: what else is saved and must be there to resume: objects with ``state_dict`` and
             ``load_state_dict``.
     """
@@ -48,10 +52,11 @@ class PrivacyCheckpointer(Checkpointer):
         save_to_disk: bool = True,
         config: str = "",
         keep: int = 2,
+        operator: Mapping[str, Any] | None = None,
         **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
-        self.config = config
+        self.config, self.operator = config, operator
         self.keep = max(1, keep)
         self.logger = logger
 
@@ -66,7 +71,9 @@ class PrivacyCheckpointer(Checkpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        content = {"model": self.model.state_dict(), "config": self.config}
+        content: dict[str, Any] = {"model": self.model.state_dict(), "config": self.config}
+        if self.operator is not None:
+            content["operator"] = dict(self.operator)
         if not weights_only:
             content.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         taken = sorted(set(content) & set(extra) | set(RESERVED) & set(self.checkpointables))
@@ -160,6 +167,11 @@ class PrivacyCheckpointer(Checkpointer):
         advice = (
             "it was written under another config; use that one (the file carries it), or another OUTPUT_DIR"
         )
+        if (told := checkpoint.pop("operator", None)) is not None and told != self.operator:
+            raise UserError(
+                f"{path} was trained on other images: of its operator it tells {told}, and this one is "
+                f"{self.operator}; give the run its own files back, or choose another OUTPUT_DIR"
+            )
         weights, own = checkpoint.pop("model"), self.model.state_dict()
         differing = sorted(set(weights) ^ set(own))
         differing += [key for key in own if key in weights and own[key].shape != weights[key].shape]

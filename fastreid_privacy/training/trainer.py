@@ -20,6 +20,7 @@ from .. import data
 from ..config import changed
 from ..core.errors import UserError, some_of
 from ..data.loaders import epoch_iterator
+from ..desensitize.desensitizer import about_operator
 from ..evaluation import Evaluation
 from ..model.supervision import UpgradeRecord
 from ..model.verdict import thresholds_of
@@ -111,6 +112,7 @@ class PrivacyTrainer(DefaultTrainer):
             save_to_disk=comm.is_main_process(),
             config=self.cfg.dump(),
             keep=self.cfg.SOLVER.KEEP_CHECKPOINTS,
+            operator=about_operator(self.cfg),
             optimizer=self.optimizer,
             upgrade_record=self.record,
             **self.scheduler,
