@@ -260,7 +260,11 @@ def test_the_seeded_mode_repeats_itself_and_says_so(parts, model):
     assert torch.equal(seeded(images, seeds=[1, 2, 3]), seeded(images))
     assert (seeded(images[1:]).int() - seeded(images)[1:].int()).abs().max() <= 1
     assert not torch.equal(operator(model, seed=6)(images), seeded(images))
-    assert "FOR TESTS" in seeded.description.about["noise"] and seeded.description.about["seed"] == 5
+    about = seeded.description.about
+    assert "FOR TESTS" in about["noise"] and about["seed"] == 5
+    assert not {"sensitivity_source", "epsilon_for_any_two_embeddings"} & set(about)
+    (told,) = seeded.description.account([1, 1, 2]).items()
+    assert told[0] == "budget" and "no budget holds" in told[1]
     assert "secret" in operator(model).description.about["noise"]
 
 

@@ -218,6 +218,20 @@ def test_several_people_get_different_bodies_and_an_empty_region_none(project):
     assert torch.equal(nobody, images)
 
 
+@pytest.mark.parametrize("look", ["none", "match", "optimize"])
+def test_nobody_is_filled_in_from_the_clothes_of_a_neighbour(project, look):
+    network, pixels = small_network(project), picture(40, 60)
+    mask = np.zeros((40, 60), bool)
+    mask[5:35, 10:14] = mask[8:32, 19:29] = True
+    large, small = project.windows.windows_of(mask, network.shape.size, "full_body")
+    assert small.mask[:, 10:14].any() and (small.columns.start, small.columns.stop) == (3, 21)
+    others = pixels.copy()
+    others[8:32, 19:29] = 255 - others[8:32, 19:29]
+    images = batch(pixels, others).float()
+    filled = project.filling.fill(network, images, regions_of(mask, mask), [1, 1], look)
+    assert not torch.equal(images[0], images[1]) and torch.equal(filled[0], filled[1])
+
+
 def test_a_person_keeps_the_new_body_under_one_key(project, tmp_path):
     model = str(write_model(project, tmp_path / "body.safetensors"))
     (tmp_path / "key").write_bytes(bytes(range(32)))

@@ -100,6 +100,8 @@ def account_of(budget: Budget) -> Callable[[Sequence[int | None]], dict[str, Any
             "delta": DELTA,
             "epsilon_of_one_person_at_delta": rounded_up(together["tighter"]),
             "covers": "the identity embedding, not the picture: the attribute code has no budget",
+            "counts": "the files of this folder as they are now: further runs, and versions that --renew "
+            "replaced, add to it",
         }
 
     return account

@@ -54,7 +54,12 @@ def describe(
     budget = Budget.of(identity_dp_epsilon, identity_dp_sensitivity, model.networks.sizes.dimension)
     noise = SECRET if identity_dp_seed < 0 else KNOWN
     about = {"model_sha256": model.sha256, **about_budget(budget), "noise": noise, "seed": identity_dp_seed}
-    return Description(about, model.networks.sizes.image, account_of(budget))
+    if identity_dp_seed < 0:
+        return Description(about, model.networks.sizes.image, account_of(budget))
+    # who knows the noise takes it off: no budget holds
+    promised = ("sensitivity_source", "epsilon_for_any_two_embeddings")
+    about = {word: value for word, value in about.items() if word not in promised}
+    return Description(about, model.networks.sizes.image, lambda people: {"budget": KNOWN})
 
 
 @DESENSITIZER_REGISTRY.register()

@@ -153,7 +153,7 @@ def _continued(state: Path, learner: Learner, optimizer: torch.optim.Optimizer) 
     if not state.exists():
         return 0
     try:
-        kept = torch.load(state, weights_only=True)
+        kept = torch.load(state, map_location="cpu", weights_only=True)
         learner.load_state_dict(kept["learner"])
         optimizer.load_state_dict(kept["optimizer"])
         return int(kept["epochs"])

@@ -94,8 +94,10 @@ def _extractor(path: str) -> Extractor:
         )
     try:
         told = Path(path).stat()
-    except OSError:
-        raise UserError(f"{NODE}.PIXEL_FADE_MODEL is {path}, which does not exist") from None
+    except OSError as error:
+        raise UserError(f"{NODE}.PIXEL_FADE_MODEL {path} cannot be read: {error.strerror}") from None
+    if not Path(path).is_file():
+        raise UserError(f"{NODE}.PIXEL_FADE_MODEL {path} is no regular file")
     return _read(path, told.st_mtime_ns, told.st_size)
 
 

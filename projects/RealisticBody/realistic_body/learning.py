@@ -52,20 +52,28 @@ def train(recipe: Recipe, output: Path) -> Path:
         state = output.with_name(output.name + STATE)
         about = _about(recipe, samples)
         _go_on(training, state, about)
+        if training.step > recipe.steps:
+            raise UserError(
+                f"{state} has {training.step} steps, and the recipe asks for {recipe.steps}: ask for as many "
+                "at least, or choose another --output"
+            )
         sums: dict[str, float] = defaultdict(float)
+        counted = 0  # steps of the sums
         with tqdm(
             total=recipe.steps, initial=training.step, unit=" steps", desc="training", disable=None
         ) as bar:
             while training.step < recipe.steps:
                 for name, loss in training.advance().items():
                     sums[name] += loss
+                counted += 1
                 bar.update()
                 if training.step % KEPT_EVERY == 0 or training.step == recipe.steps:
                     _keep(training, state, about)
-                    means = {name: value / KEPT_EVERY for name, value in sums.items()}
+                    means = {name: value / counted for name, value in sums.items()}
                     told = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
                     tqdm.write(f"step {training.step} of {recipe.steps}: {told}")
                     sums.clear()
+                    counted = 0
         content = model_content(training.finished(), recipe.source)
         write_atomically(output, lambda file: file.write(content), sync=True)
         state.unlink(missing_ok=True)

@@ -80,7 +80,10 @@ def _key(path: str) -> tuple[str, int, int]:
 
 @lru_cache(maxsize=4)
 def _loaded(path: str, *_when: int) -> BodyNetwork:
-    content = read_file(path)
+    try:
+        content = read_file(path)
+    except UserError as error:
+        raise UserError(f"{KEY} {error}; {MAKE}") from None
     try:
         tensors = safetensors.torch.load(content)  # checks the header
         length = int.from_bytes(content[:8], "little")

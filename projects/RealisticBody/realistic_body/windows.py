@@ -89,7 +89,7 @@ class Seen(NamedTuple):
     """Windows at the network's size.
 
     Attributes:
-        raw: N×3×h×w, 0–255: with what is hidden.
+        raw: N×3×h×w, 0–255: with what its own region hides, and no other; black where others are.
         around: N×3×h×w, 0–255: without it; of no meaning where ``regions`` is 1.
         regions: N×1×h×w, 0 or 1: 1 where anything is hidden.
     """
@@ -108,10 +108,14 @@ def seen(image: Tensor, windows: Sequence[Window], size: tuple[int, int]) -> See
         size: (height, width) of the network's images.
     """
     raw, around, regions = [], [], []
+    everybody = np.logical_or.reduce([window.mask for window in windows])
     for window in windows:
         there = (..., window.rows, window.columns)
-        pixels = image[there][None]
-        hidden = torch.from_numpy(window.mask[window.rows, window.columns]).to(image)[None, None]
+        own, hidden = (
+            torch.from_numpy(mask[window.rows, window.columns]).to(image)[None, None]
+            for mask in (window.mask, everybody)
+        )
+        pixels = image[there][None] * (1 - (hidden - own))
         shown = _resized(1 - hidden, size)
         raw.append(_resized(pixels, size))
         around.append(_resized(pixels * (1 - hidden), size) / shown.clamp(min=1e-3))
