@@ -307,9 +307,9 @@ def test_files_that_are_no_model_are_refused_with_the_reason(parts, model, tmp_p
         "another method \\(fastreid_privacy\\)": write_safetensors(
             {"weight": torch.zeros(2)}, {"format": "fastreid_privacy"}
         ),
-        "no model of projects/IdentityDP": b"no safetensors",
+        "no file of a network, or damaged": b"no safetensors",
         "checksum is wrong": bytes(flipped),
-        "not those of networks of its sizes": rewritten(parts, model, sizes={"width": 5}),
+        "not those of a network of its sizes": rewritten(parts, model, sizes={"width": 5}),
         "dimension is 9999; it lies between": rewritten(parts, model, sizes={"dimension": 9999}),
         "multiples of 8": rewritten(parts, model, sizes={"height": 33}),
         "no whole numbers": rewritten(parts, model, sizes={"code": 2.0}),

@@ -223,7 +223,7 @@ def test_nobody_is_filled_in_from_the_clothes_of_a_neighbour(project, look):
     network, pixels = small_network(project), picture(40, 60)
     mask = np.zeros((40, 60), bool)
     mask[5:35, 10:14] = mask[8:32, 19:29] = True
-    large, small = project.windows.windows_of(mask, network.shape.size, "full_body")
+    _, small = project.windows.windows_of(mask, network.shape.size, "full_body")
     assert small.mask[:, 10:14].any() and (small.columns.start, small.columns.stop) == (3, 21)
     others = pixels.copy()
     others[8:32, 19:29] = 255 - others[8:32, 19:29]
