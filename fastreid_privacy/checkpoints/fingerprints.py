@@ -10,10 +10,9 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor
 
-from ..config import changed, default_config
+from ..config import default_config
 from ..core.operators import operator_keys
-from ..desensitize import DESENSITIZER_REGISTRY
-from ..desensitize.desensitizer import about_operator
+from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..model.anonymizer import second_input
 from ..model.parts import NOT_REID
 
@@ -55,7 +54,7 @@ def _operator(cfg: CfgNode, about: Mapping[str, object] | None) -> dict[str, obj
     """
     node = dict(cfg.PRIVACY.DESENSITIZER)
     if about is None and node["NAME"] in DESENSITIZER_REGISTRY._obj_map:
-        about = about_operator(changed(cfg, {"PRIVACY.PROTECTION": "conventional"}))
+        about = Desensitizer.from_config(cfg).about
     package = default_config().PRIVACY.DESENSITIZER
     own = {key.rpartition(".")[2]: value for key, value in operator_keys(node["NAME"]).items()}
     for key in own.keys() - package.keys():

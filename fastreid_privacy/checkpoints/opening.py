@@ -26,7 +26,7 @@ from ..config import changed, image_device, parse_config
 from ..core.errors import UserError, brief
 from ..core.privacy import WORDS
 from ..desensitize import Desensitizer
-from ..desensitize.desensitizer import REGIONS_KEY, about_operator
+from ..desensitize.desensitizer import REGIONS_KEY
 from ..model.anonymizer import channels_seen, second_input
 from ..model.storage import ImageStorage
 from ..model.verdict import constraint_of
@@ -173,10 +173,10 @@ def _map_of_operator(wanted: _Wanted, trained: TrainedCheckpoint) -> ImageMap:
         operator = Desensitizer.from_config(cfg)
     except UserError as error:
         raise UserError(f"{wanted.path}: {error}") from None
-    if trained.operator is not None and trained.operator != (found := about_operator(cfg)):
+    if trained.operator is not None and trained.operator != operator.about:
         raise UserError(
             f"{wanted.path} was trained on images of {operator.name} with other files: it tells "
-            f"{trained.operator}, and now that is {found}; give it its own files back"
+            f"{trained.operator}, and now that is {operator.about}; give it its own files back"
         )
     return ImageMap(
         None,

@@ -221,8 +221,8 @@ def protection_header(mapper: ProtectingBatches, options: ProtectionOptions, sto
     }
     if mapper.finder is not None:
         header[REGIONS] = dict(mapper.finder.about)
-    if operator is not None and operator.description is not None:
-        header[OPERATOR] = dict(operator.description.about)
+    if operator is not None and (about := operator.about) is not None:
+        header[OPERATOR] = about
     if image_map.private is False:
         header |= word_of(image_map.private)
     if options.guard is not None:

@@ -202,6 +202,11 @@ class Desensitizer(nn.Module):
         return self.operator(images, **self.options, **per_batch)
 
     @property
+    def about(self) -> dict[str, Any] | None:
+        """What its images depend on, as JSON gives it back; None where the operator describes nothing."""
+        return None if self.description is None else json.loads(json.dumps(dict(self.description.about)))
+
+    @property
     def is_seeded(self) -> bool:
         """Whether the operator draws random numbers, from seeds."""
         return "seeds" in self.per_batch
@@ -265,16 +270,12 @@ def about_operator(cfg: Any) -> dict[str, Any] | None:
     """What the images of a config's operator depend on, where it describes itself, as JSON gives it back.
 
     Returns:
-        As :attr:`.description.Description.about`; None where nothing is desensitized, or the operator
-        describes nothing.
+        As :attr:`Desensitizer.about`; None, too, where nothing is desensitized.
 
     Raises:
         UserError: as :meth:`Desensitizer.from_config`.
     """
-    if cfg.PRIVACY.PROTECTION == "none":
-        return None
-    description = Desensitizer.from_config(cfg).description
-    return None if description is None else json.loads(json.dumps(dict(description.about)))
+    return None if cfg.PRIVACY.PROTECTION == "none" else Desensitizer.from_config(cfg).about
 
 
 def option_keys(name: str) -> list[str]:
