@@ -20,7 +20,7 @@ ALWAYS = [
     'faiss-gpu>=1.15,<2 ; sys_platform == "linux" and platform_machine == "x86_64"',
     'faiss-cpu>=1.15,<2 ; sys_platform != "linux" or platform_machine != "x86_64"',
     "opencv-python>=4.14,<5",
-    "pillow>=13,<14",
+    "pillow>=12.3,<14",
     "torchmetrics>=1.9,<2",
     "yacs>=0.1.8,<0.2",
     "tqdm>=4.70,<5",
@@ -42,6 +42,8 @@ EXTRAS = {  # fastreid_privacy/core/extras.py names them where one is missing
     "video": ["av>=18.1,<19"],
     "onnx": ["onnxruntime>=1.32,<2", "onnx>=1.23,<2", "onnxscript>=0.7,<0.8"],
     "attack": ["scikit-image>=0.26,<1"],
+    "cluster": ["ray[data]>=2.60,<3", "fsspec>=2026.9"],
+    "app": ["gradio>=6.31,<7"],
     "custody": ["cryptography>=50", "pynacl>=1.6,<2"],  # cryptography keeps what is used here through majors
 }
 

@@ -25,6 +25,9 @@ EXTRAS = {
     "cryptography": "custody",
     "nacl": "custody",
     "skimage": "attack",
+    "ray": "cluster",
+    "fsspec": "cluster",
+    "gradio": "app",
 }
 """The extra that brings each library, by the name under which it is imported."""
 
