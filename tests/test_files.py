@@ -24,6 +24,7 @@ from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.files import (
     _unfinished,
     is_unfinished,
+    read_once,
     remove_unfinished,
     write_atomically,
     write_new,
@@ -232,3 +233,26 @@ def test_leftovers_of_a_killed_process_can_be_found(tmp_path):
     assert len(contents(tmp_path)) == 1
     remove_unfinished(tmp_path)
     assert contents(tmp_path) == {}
+
+
+def test_a_file_is_read_once_as_long_as_it_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    read = []
+
+    @read_once
+    def content(path: str) -> list[str]:
+        read.append(path)
+        return [Path(path).read_text()]
+
+    Path("a").write_text("one")
+    assert content("a") is content("a") and read == ["a"]
+    Path("a").write_text("two!")
+    assert content("a") == ["two!"] and len(read) == 2
+    Path("b").write_text("two?")
+    os.utime("b", ns=(os.stat("a").st_atime_ns, os.stat("a").st_mtime_ns))
+    os.replace("b", "a")  # of one size and one time
+    assert content("a") == ["two?"] and len(read) == 3
+    Path("a").unlink()
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            content("a")

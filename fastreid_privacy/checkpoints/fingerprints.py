@@ -11,7 +11,7 @@ from fastreid.config import CfgNode
 from torch import Tensor
 
 from ..config import default_config
-from ..core.operators import operator_keys
+from ..core.operators import added_keys
 from ..desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from ..model.anonymizer import second_input
 from ..model.parts import NOT_REID
@@ -55,10 +55,8 @@ def _operator(cfg: CfgNode, about: Mapping[str, object] | None) -> dict[str, obj
     node = dict(cfg.PRIVACY.DESENSITIZER)
     if about is None and node["NAME"] in DESENSITIZER_REGISTRY._obj_map:
         about = Desensitizer.from_config(cfg).about
-    package = default_config().PRIVACY.DESENSITIZER
-    own = {key.rpartition(".")[2]: value for key, value in operator_keys(node["NAME"]).items()}
-    for key in own.keys() - package.keys():
-        if about is not None or node.get(key) == own[key]:
+    for key, default in added_keys(node["NAME"], default_config().PRIVACY.DESENSITIZER).items():
+        if about is not None or node.get(key) == default:
             node.pop(key, None)
     return node if about is None else {**node, "ABOUT": dict(about)}
 

@@ -58,7 +58,10 @@ def read_network_file(path: str | Path, kind: str, remedy: str) -> NetworkFile:
     Raises:
         UserError: naming the file, when it cannot be read, is damaged, or is of another method.
     """
-    content = read_file(path, LARGEST_FILE)
+    try:
+        content = read_file(path, LARGEST_FILE)
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from None
     try:
         tensors = safetensors.torch.load(content)  # checks the header
         length = int.from_bytes(content[:8], "little")

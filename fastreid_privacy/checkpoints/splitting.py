@@ -16,10 +16,10 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor
 
-from ..config import RUN_KEYS, changed, default_config, flat_keys, value_of
+from ..config import RUN_KEYS, changed, default_config, value_of
 from ..core.errors import UserError
 from ..core.files import refuse_existing, write_new
-from ..core.operators import operator_keys
+from ..core.operators import NODE, added_keys
 from ..core.privacy import word_of
 from ..core.version import __version__
 from ..keys.encryption import encrypt
@@ -164,7 +164,8 @@ def _config_without_places(cfg: CfgNode) -> str:
     """The config as YAML, with nothing of the machine it was trained on; of an operator's files the names."""
     defaults = default_config()
     unplaced = {key: value_of(defaults, key) for key in PLACES}
-    for key in operator_keys(cfg.PRIVACY.DESENSITIZER.NAME).keys() - flat_keys(defaults).keys():
-        value = value_of(cfg, key)
-        unplaced[key] = Path(value).name if isinstance(value, str) else value
+    operator = cfg.PRIVACY.DESENSITIZER
+    for key in added_keys(operator.NAME, defaults.PRIVACY.DESENSITIZER):
+        value = operator[key]
+        unplaced[f"{NODE}.{key}"] = Path(value).name if isinstance(value, str) else value
     return changed(cfg, {**unplaced, "MODEL.DEVICE": "cpu"}).dump()

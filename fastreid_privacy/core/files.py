@@ -7,8 +7,9 @@ import os
 import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from .errors import UserError
 from .lock import locked
@@ -16,7 +17,11 @@ from .lock import locked
 UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
 LONGEST_NAME, LONGEST_STEM = 255, 200  # bytes that systems allow, and that leave room for more
 LARGEST_INPUT = 2**31  # bytes of a file that is read as a whole: as an ONNX graph may have
+KEPT_READ = 4  # of the things that each function of :func:`read_once` has read
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # opening a pipe waits for who writes to it
+
+
+Read = TypeVar("Read")
 
 
 def write_atomically(
@@ -170,6 +175,27 @@ def read_file(path: str | Path, largest: int = LARGEST_INPUT) -> bytes:
     except UserError as error:
         reason = str(error).removeprefix("it cannot be read: ")
         raise UserError(f"{path} cannot be read: {reason}") from None
+
+
+def read_once(read: Callable[[str], Read]) -> Callable[[str], Read]:
+    """A function that reads a file, called again only when the file of that name is another one.
+
+    Args:
+        read: path → what it makes of the file; what it raises is not kept.
+
+    Returns:
+        The same function, which gives the same object as long as the file's size, time and place stay.
+    """
+    kept = lru_cache(maxsize=KEPT_READ)(lambda path, state: read(path))
+
+    def read_or_keep(path: str) -> Read:
+        try:
+            told = os.stat(path)
+        except OSError:  # reading tells what is wrong
+            return read(path)
+        return kept(path, (told.st_dev, told.st_ino, told.st_mtime_ns, told.st_size))
+
+    return read_or_keep
 
 
 def check_length(name: str, added: str = "") -> None:

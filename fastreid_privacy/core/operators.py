@@ -43,6 +43,20 @@ def operator_keys(name: object) -> dict[str, object]:
     }
 
 
+def added_keys(name: object, package: Mapping[str, object]) -> dict[str, object]:
+    """The keys that the registered operator of a name reads and the package does not have, and the defaults.
+
+    Args:
+        name: of the operator; {} where there is none of this name.
+        package: the keys that the package has in ``PRIVACY.DESENSITIZER``.
+
+    Returns:
+        By their names in that node.
+    """
+    own = {key.rpartition(".")[2]: default for key, default in operator_keys(name).items()}
+    return {key: default for key, default in own.items() if key not in package}
+
+
 def fit_operator(node: CfgNode, package: Mapping[str, object]) -> None:
     """Give the node of the operator the keys that its operator reads, and no other's, in place.
 
@@ -54,8 +68,8 @@ def fit_operator(node: CfgNode, package: Mapping[str, object]) -> None:
     """
     if node.NAME not in DESENSITIZER_REGISTRY._obj_map:
         return
-    own = {key.rpartition(".")[2]: value for key, value in operator_keys(node.NAME).items()}
-    for key in [key for key in node if key not in package and key not in own]:
+    added = added_keys(node.NAME, package)
+    for key in [key for key in node if key not in package and key not in added]:
         del node[key]
-    for key, value in own.items():
+    for key, value in added.items():
         node.setdefault(key, value)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from fastreid_privacy import UserError
+from fastreid_privacy.core.files import read_once
 from fastreid_privacy.core.images import quantize, to_bytes, to_levels, to_unit
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Description, described
 
@@ -131,20 +130,8 @@ def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
     return interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
 
 
-def model_of(path: str) -> Model:
-    """The model of a file, read once as long as the file stays as it is.
-
-    Raises:
-        UserError: as :func:`.model_file.read_model`.
-    """
-    file = Path(path)
-    about = file.stat() if file.is_file() else None  # reading says what is wrong with one that is no file
-    return _read(str(file.absolute()), about and (about.st_mtime_ns, about.st_size, about.st_ino))
-
-
-@lru_cache(maxsize=4)
-def _read(path: str, version: tuple[int, int, int] | None) -> Model:
-    return read_model(path)
+model_of = read_once(read_model)
+"""The model of a file; raises as :func:`.model_file.read_model`."""
 
 
 def _on(model: Model, device: torch.device) -> IdentityNetworks:

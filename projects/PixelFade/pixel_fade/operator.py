@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor
 
 from fastreid_privacy import UserError
+from fastreid_privacy.core.files import read_once
 from fastreid_privacy.core.images import to_bytes
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Description, described
 from fastreid_privacy.retrieval import Extractor, load_extractor
@@ -87,21 +87,12 @@ def features_of(extract: Extractor, images: Tensor) -> Features:
     return lambda batch: model.reid_features(batch, False)
 
 
+@read_once
 def _extractor(path: str) -> Extractor:
     if not path:
         raise UserError(
             f"pixel_fade needs {NODE}.PIXEL_FADE_MODEL, the Re-ID model that is to find people on its images"
         )
-    try:
-        told = Path(path).stat()
-    except OSError as error:
-        raise UserError(f"{NODE}.PIXEL_FADE_MODEL {path} cannot be read: {error.strerror}") from None
     if not Path(path).is_file():
-        raise UserError(f"{NODE}.PIXEL_FADE_MODEL {path} is no regular file")
-    return _read(path, told.st_mtime_ns, told.st_size)
-
-
-@lru_cache(maxsize=2)
-def _read(path: str, changed: int, size: int) -> Extractor:
-    """A model, read once for as long as its file is the same."""
+        raise UserError(f"{NODE}.PIXEL_FADE_MODEL {path} is missing, or no regular file")
     return load_extractor(path, "cpu")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
-from pathlib import Path
 
 from fastreid_privacy import UserError
 from fastreid_privacy.checkpoints.network_file import filled, network_file_content, read_network_file
 from fastreid_privacy.core.errors import brief
+from fastreid_privacy.core.files import read_once
 from fastreid_privacy.core.json_text import parse_json
 
 from .networks import BodyNetwork, Shape
@@ -41,7 +40,7 @@ def load_model(path: str, part: str) -> BodyNetwork:
     Raises:
         UserError: when no file is named, it cannot be read, is damaged, or is of another method or part.
     """
-    network, _ = _loaded(*_key(path))
+    network, _ = _loaded(path)
     if network.shape.part != part:
         raise UserError(f"{KEY} {path} fills {network.shape.part}, and realistic_{_word(part)} needs {part}")
     return network
@@ -53,27 +52,18 @@ def model_hash(path: str) -> str:
     Raises:
         UserError: as of :func:`load_model`, but for the part.
     """
-    return _loaded(*_key(path))[1]
+    return _loaded(path)[1]
 
 
 def _word(part: str) -> str:
     return part.removeprefix("full_")
 
 
-def _key(path: str) -> tuple[str, int, int]:
-    """What tells that a file is the one that was read before."""
+@read_once
+def _loaded(path: str) -> tuple[BodyNetwork, str]:
+    """The network, and the SHA-256 of its file."""
     if not path:
         raise UserError(f"{KEY} names no file; it has to name a trained network: {MAKE}")
-    try:
-        about = Path(path).stat()
-    except OSError as error:
-        raise UserError(f"{KEY} {path} cannot be read: {error.strerror}; {MAKE}") from None
-    return path, about.st_mtime_ns, about.st_size
-
-
-@lru_cache(maxsize=4)
-def _loaded(path: str, *_when: int) -> tuple[BodyNetwork, str]:
-    """The network, and the SHA-256 of its file."""
     try:
         file = read_network_file(path, FORMAT, MAKE)
         if file.about.get("schema") != SCHEMA:
