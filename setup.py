@@ -42,7 +42,7 @@ EXTRAS = {  # fastreid_privacy/core/extras.py names them where one is missing
     "video": ["av>=18.1,<19"],
     "onnx": ["onnxruntime>=1.32,<2", "onnx>=1.23,<2", "onnxscript>=0.7,<0.8"],
     "attack": ["scikit-image>=0.26,<1"],
-    "cluster": ["ray[data]>=2.60,<3", "fsspec>=2026.9"],
+    "cluster": ["ray>=2.60,<3", "fsspec>=2026.9"],
     "app": ["gradio>=6.31,<7"],
     "custody": ["cryptography>=50", "pynacl>=1.6,<2"],  # cryptography keeps what is used here through majors
 }

@@ -22,7 +22,7 @@ from forged_manifests import write_forged
 from PIL import Image, ImageEnhance
 from rendered_video import write_video
 
-from fastreid_privacy.collection import protect, run
+from fastreid_privacy.collection import protected_files, run
 from fastreid_privacy.collection.fitting import fitted
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.images import png_bytes
@@ -537,14 +537,14 @@ def test_a_killed_run_goes_on(raw, keys, tmp_path, method, monkeypatch, capsys):
 
 def test_what_is_sealed_is_what_was_protected(raw, keys, tmp_path, monkeypatch):
     """Each raw file is read once: here every one becomes another picture right after its first read."""
-    before, read = files(raw), protect.read_regular
+    before, read = files(raw), protected_files.read_regular
 
     def read_and_replace(path, *bound):
         content = read(path, *bound)
         Image.effect_noise((50, 70), 50).save(path)
         return content
 
-    monkeypatch.setattr(protect, "read_regular", read_and_replace)
+    monkeypatch.setattr(protected_files, "read_regular", read_and_replace)
     words = ["--method", "blur", "--seal", keys[0], "--carry", "pixels", "--input", raw]
     assert anonymize(*words, "--output", tmp_path / "p") == 0
     assert files(raw) != before

@@ -24,7 +24,7 @@ from forged_manifests import write_forged
 from PIL import Image, PngImagePlugin
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from fastreid_privacy.collection import floor, protect
+from fastreid_privacy.collection import floor, protected_files
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection.pipeline import AHEAD, side_by_side
 from fastreid_privacy.collection.source import folder_source
@@ -350,13 +350,13 @@ def test_the_key_of_noise_outlives_a_killed_run(raw, noise_weights, tmp_path, mo
             raise KeyboardInterrupt  # files of a batch are there, and no line of the journal
         add(self, entries)
 
-    monkeypatch.setattr(protect.secrets, "token_bytes", token_bytes)
+    monkeypatch.setattr(protected_files.secrets, "token_bytes", token_bytes)
     weights = ["--weights", noise_weights] if method == "learned" else []
     words = ["--method", method, *weights, "--input", raw, "--batch-size", 1, "--workers", 1, "--output"]
     with monkeypatch.context() as patch:
         patch.setattr(run_module.Journal, "add", killed)
         assert anonymize(*words, tmp_path / "killed") == 130
-    path = tmp_path / "killed" / protect.NOISE_KEY
+    path = tmp_path / "killed" / protected_files.NOISE_KEY
     assert path.read_bytes() == drawn[0] and path.stat().st_mode & 0o777 == 0o600
     assert len(list((tmp_path / "killed").rglob("*.png"))) >= when
     assert anonymize(*words, tmp_path / "killed") == 0
@@ -496,7 +496,7 @@ def test_nothing_of_the_raw_file_but_its_size_is_kept(weights, small_dataset, tm
 
 def test_what_is_sealed_is_what_was_protected(raw, tmp_path, monkeypatch):
     """Each raw file is read once: here every one becomes another picture right after its first read."""
-    folder, reads, read = shutil.copytree(raw, tmp_path / "raw"), Counter(), protect.read_regular
+    folder, reads, read = shutil.copytree(raw, tmp_path / "raw"), Counter(), protected_files.read_regular
     before = contents(folder)
     public, private = new_identity(tmp_path / "keys", None)
 
@@ -507,7 +507,7 @@ def test_what_is_sealed_is_what_was_protected(raw, tmp_path, monkeypatch):
         return content
 
     words = ["--method", "blur", "--seal", public]
-    monkeypatch.setattr(protect, "read_regular", read_and_replace)
+    monkeypatch.setattr(protected_files, "read_regular", read_and_replace)
     assert anonymize(*words, "--input", folder, "--output", tmp_path / "p") == 0
     assert len(reads) == 14 and set(reads.values()) == {1} and contents(folder) != before
     monkeypatch.undo()
@@ -716,7 +716,7 @@ def test_noise_is_not_to_be_repeated(raw, noise_weights, tmp_path, method):
     for name in ("a", "b"):
         assert anonymize(*words, "--input", raw, "--output", tmp_path / name) == 0
     first, second = contents(tmp_path / "a"), contents(tmp_path / "b")
-    assert first.keys() == second.keys() and protect.NOISE_KEY not in first
+    assert first.keys() == second.keys() and protected_files.NOISE_KEY not in first
     assert all((first[name] != second[name]) == (name != STAMPS) for name in first)
     header = read_manifest(tmp_path / "a" / MANIFEST).header
     assert (header["noise"], header["method"]) == ("shake256", method)
@@ -745,7 +745,7 @@ def test_noise_of_an_older_stream_is_not_continued(raw, tmp_path, capsys):
     assert older.pop("noise") == "shake256"
     manifest.unlink()
     (output / JOURNAL).write_text("\n".join([json.dumps(older), *lines[:1], ""]))
-    (output / protect.NOISE_KEY).write_bytes(bytes(range(32)))
+    (output / protected_files.NOISE_KEY).write_bytes(bytes(range(32)))
     capsys.readouterr()
     assert anonymize(*arguments) == 2
     assert "was made otherwise (noise None there, shake256 here)" in capsys.readouterr().err
@@ -755,9 +755,9 @@ def test_noise_of_an_older_stream_is_not_continued(raw, tmp_path, capsys):
 
 
 def test_damaged_noise_keys_are_refused(tmp_path):
-    (tmp_path / protect.NOISE_KEY).write_bytes(b"")
+    (tmp_path / protected_files.NOISE_KEY).write_bytes(b"")
     with pytest.raises(UserError, match="no key of 32 bytes"):
-        protect._noise_key(tmp_path)
+        protected_files.noise_key(tmp_path)
 
 
 def test_models_of_rendered_people_warn_about_photographs(weights, raw, small_dataset, tmp_path, capsys):

@@ -15,6 +15,7 @@ FLOORS = (  # from the bottom to the top; wings of one floor do not know each ot
     {"data", "model", "evaluation", "report"},
     {"checkpoints"},
     {"training", "collection", "retrieval"},
+    {"cluster"},
     {"reproduce", "video", "bench"},
     {"human_study", "attack"},
     {"tasks"},

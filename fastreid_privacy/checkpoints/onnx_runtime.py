@@ -54,6 +54,7 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, content: bytes, path: object, device: str = "auto"):
         super().__init__()
+        self.made_of = content, path, device
         _refuse_loops(content, path)
         self.session = open_session(content, path, device, channels=(3, 6))
         self.channels, *size = self.session.get_inputs()[0].shape[1:]
@@ -66,6 +67,10 @@ class OnnxNetwork(nn.Module):
         black = torch.zeros(1, self.channels, *self.size)
         if _first_run(self.session, black, path).shape != (1, 3, *self.size):
             raise UserError(f"{path} is damaged or no graph of images: what it computes has another shape")
+
+    def __reduce__(self) -> tuple[type[OnnxNetwork], tuple[bytes, object, str]]:
+        """In another process it is opened anew: sessions cannot be sent."""
+        return OnnxNetwork, self.made_of
 
     def forward(self, images: Tensor) -> Tensor:
         if tuple(images.shape[1:]) != (self.channels, *self.size):

@@ -7,9 +7,11 @@ The way of one file::
     pipeline        decoding, the network and encoding side by side, batch by batch
     batch_mapper    the network over a batch of pictures
     stamps          raw files that were replaced under their name are noticed
+    work            what a run is told: its files, what is done with them, and by what
     run             files written whole, continued after a kill, and every one accounted for by name
     protecting      a batch of raw pictures to protected ones
     guard           holds each of them to the thresholds
+    protected_files how one raw file becomes a protected one
     protect         raw → protected
     describing      templates of raw pictures, for who may search
     carrying        where what is sealed travels: beside the protected file, or in it

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..keys.templates import Searchable, packed_template
-from .run import Loaded
+from .work import Loaded
 
 if TYPE_CHECKING:  # of an extra that only sealing needs
     from ..keys.sealing import Sealer

@@ -110,6 +110,10 @@ class Guard:
         self.lock = threading.Lock()
         self.blended: list[tuple[float, float, float, float]] = []
 
+    def __reduce__(self) -> tuple[type[Guard], tuple[()]]:
+        """In another process it counts anew."""
+        return Guard, ()
+
     def count(self, held: Held, wanted: Sequence[int]) -> None:
         """Note the images that were blended.
 
@@ -122,6 +126,12 @@ class Guard:
         figures = torch.stack([*held.before, *held.after], dim=1)[rows].tolist()
         with self.lock:
             self.blended += [(before, ssim, after, other) for before, ssim, after, other in figures]
+
+    def take(self) -> list[tuple[float, float, float, float]]:
+        """The figures that were noted, which are given away: another guard counts them."""
+        with self.lock:
+            taken, self.blended = self.blended, []
+        return taken
 
     def told(self, kept: Sequence[float]) -> str:
         """What the guard did, in a line.

@@ -23,6 +23,7 @@ from ..manifest import (
 )
 from .stamps import STAMP, Stamper, read_stamps
 
+SHARDS, ENDING = ".manifest.shards", ".jsonl"  # a folder in the output of an unfinished run, and its files
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
 
 
@@ -65,7 +66,29 @@ def _earlier(output: Path, header: dict) -> Manifest:
         raise UserError(
             f"--output {output} was made otherwise ({'; '.join(differing)}); choose another folder{remedy}"
         )
+    if found == journal:
+        for file in _shards(output):
+            earlier.entries |= read_manifest(file).entries
     return earlier
+
+
+def _shards(output: Path) -> list[Path]:
+    """The manifests of shards that an unfinished run has left, the latest last."""
+    return sorted((output / SHARDS).glob(f"*{ENDING}"))
+
+
+def forget_shards(output: Path) -> None:
+    """Delete the manifests of shards; what they say is elsewhere."""
+    if (output / SHARDS).is_dir():
+        for file in (output / SHARDS).iterdir():
+            file.unlink()
+        (output / SHARDS).rmdir()
+
+
+def forget(output: Path) -> None:
+    """Delete what was kept for the next run, for the manifest has it all."""
+    (output / JOURNAL).unlink()
+    forget_shards(output)
 
 
 def still_there(output: Path, earlier: Manifest, wanted: set[str]) -> dict[str, dict]:

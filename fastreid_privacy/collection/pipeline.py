@@ -20,6 +20,7 @@ Batch = TypeVar("Batch")
 Done = TypeVar("Done")
 
 AHEAD = 2  # finished batches that wait for an earlier one, beyond one for each thread
+MOST_WORKERS = 256  # threads
 LOOK_SECONDS = 1.0  # how often who waits for a thread looks whether it is still there
 
 
@@ -40,7 +41,7 @@ def side_by_side(
     Yields:
         The results in the order of the batches. An exception of any ends the whole.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
     running: deque[Future[Done]] = deque()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

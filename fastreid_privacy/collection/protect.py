@@ -2,69 +2,27 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from operator import eq
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
-from ..core.files import check_length, read_regular, write_private
-from ..core.pictures import LARGEST_FILE, read_picture, resize
 from ..core.privacy import word_of
 from ..core.projects import about_projects
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
-from ..desensitize.regions import REGION, REGIONS, at_size
-from ..keys.envelope import Original
-from ..manifest import GUARD, KEPT, OPERATOR, SEALED, TEMPLATE, Manifest
+from ..desensitize.regions import REGIONS
+from ..manifest import GUARD, OPERATOR, Manifest
 from ..model.storage import ImageStorage
-from .carrying import BESIDE, same_but_for_the_carried, with_carried, write_beside
-from .describing import Describer
-from .floor import check_changed
-from .guard import Guard
-from .protecting import Protected, ProtectingBatches
-from .run import Job, Loaded, Work, run
+from .carrying import BESIDE
+from .protected_files import LABELS, NOISE_KEY, ProtectedFiles, ProtectionOptions
+from .protecting import ProtectingBatches
+from .run import Threads, run
 from .source import Source, check_apart, targets
 from .stamps import stamper
-
-if TYPE_CHECKING:  # of an extra that only sealing needs
-    from ..keys.sealing import Sealer
-
-NOISE_KEY = ".noise.key"  # in the output folder while a run with noise is unfinished
-NOISE_KEY_BYTES = 32
-
-
-@dataclass(frozen=True)
-class ProtectionOptions:
-    """How images are protected, those of a collection as those of a video.
-
-    Attributes:
-        method: name of the anonymizer in the manifest.
-        batch_size: images, or boxes of a video, at a time.
-        workers: threads, each of which has a batch, or a few frames; None: as many as there are cores.
-        pseudonym_key: rename files by a keyed hash of their path.
-        seal: to the owners' keys; each raw file is stored sealed.
-        search: makes templates of raw pictures, which are stored sealed to search keys.
-        carry: where what is sealed goes, one of :data:`fastreid_privacy.collection.carrying.WAYS`.
-        fit: encode an original anew that does not fit there; else it is written beside.
-        renew: protect raw files that were replaced since anew, and replace what was written of them.
-        guard: holds each image of a trained anonymizer to the thresholds, and counts what that did; None: its
-            images are stored as they are. Conventional operators have none.
-    """
-
-    method: str = "learned"
-    batch_size: int = 32
-    workers: int | None = None
-    pseudonym_key: bytes | None = None
-    seal: Sealer | None = None
-    search: Describer | None = None
-    carry: str = BESIDE
-    fit: bool = False
-    renew: bool = False
-    guard: Guard | None = None
+from .work import Engine, Job
 
 
 class Protection(NamedTuple):
@@ -80,7 +38,12 @@ class Protection(NamedTuple):
 
 
 def protect_collection(
-    source: Source, output: str | Path, image_map: ImageMap, storage: ImageStorage, options: ProtectionOptions
+    source: Source,
+    output: str | Path,
+    image_map: ImageMap,
+    storage: ImageStorage,
+    options: ProtectionOptions,
+    engine: Engine | None = None,
 ) -> Protection:
     """Protect every image of a collection; what was done before is kept, a killed run is continued.
 
@@ -94,68 +57,33 @@ def protect_collection(
         image_map: the anonymizer.
         storage: the format of the files.
         options: how.
+        engine: what does the work; None: threads of this process.
 
     Raises:
         UserError: when two images would share a name, the output folder is no place for them, or the disk is
             full.
     """
-    output, seal, search = Path(output), options.seal, options.search
-    conventional = image_map.network is None
+    output = Path(output)
     check_apart(source.root, output)
     names = targets(source.paths, storage.extension, options.pseudonym_key)
+    known = {path: {LABELS: source.labels[path]} if source.labels else {} for path in names}
     jobs = sorted(
-        (Job(path, source.root / path, target) for path, target in names.items()), key=lambda job: job.path
+        (Job(path, source.root / path, target, known[path]) for path, target in names.items()),
+        key=lambda job: job.path,
     )
-
-    def load(job: Job) -> Loaded:
-        check_length(job.path, TEMPLATE if search else SEALED if seal else "")
-        content = read_regular(job.source, LARGEST_FILE)
-        pixels = read_picture(content)
-        about: dict = {"width": pixels.shape[1], "height": pixels.shape[0]}
-        if source.labels:
-            about["labels"] = source.labels[job.name]
-        region = mapper.finder(job.source, job.name, pixels.shape[:2]) if mapper.finder else None
-        if region:
-            about[REGION] = region.source
-        seen = search.prepare(pixels) if search else None
-        pixels = resize(pixels, image_map.size) if image_map.size else pixels
-        person = source.person(job.name) if mapper.needs_people else None
-        mask = at_size(region.mask, pixels.shape[:2]) if region else None
-        return Loaded(pixels, about, content if seal else b"", person, mask, seen)
-
-    def finish(job: Job, loaded: Loaded, protected: Protected) -> bytes:
-        mapped = protected.picture
-        if protected.kept is not None:
-            loaded.about[KEPT] = protected.kept
-        check_changed(loaded.pixels, mapped, conventional=conventional, region=loaded.region)
-        original = Original(job.name, loaded.content) if seal else None
-        carried = with_carried(
-            mapped, original, loaded.template, storage, seal, way=options.carry, fit=options.fit
-        )
-        loaded.about.update(carried.about)
-        for word, closed in carried.beside.items():
-            loaded.about.update(write_beside(output, job.path, word, closed))
-        return carried.content
 
     def account(entries: Sequence[dict]) -> Mapping[str, object]:
         name_of = {target: path for path, target in names.items()}
         return accounted(image_map, [_person(source, name_of[entry["path"]]) for entry in entries])
 
-    mapper = ProtectingBatches(
-        image_map, options.batch_size, lambda: _noise_key(output), storage, options.guard
-    )
-    header = {**protection_header(mapper, options, storage.name), **source.dataset}
-    work = Work(
-        header,
-        load,
-        mapper,
-        finish,
-        search,
+    # the key of the pseudonyms, which names and stamps are made with, stays here
+    made = ProtectedFiles(output, image_map, storage, replace(options, pseudonym_key=None))
+    work = made.work()
+    work = replace(
+        work,
+        header={**protection_header(made.mapper, options, storage.name), **source.dataset},
         stamp=stamper(options.pseudonym_key),
-        repeatable="noise" not in header and seal is None and search is None,
-        renew=options.renew,
         account=account,
-        same=eq if options.carry == BESIDE else same_but_for_the_carried,
     )
     done = run(
         jobs,
@@ -164,7 +92,7 @@ def protect_collection(
         batch_size=1
         if image_map.size is None
         else options.batch_size,  # each in its own size, large ones too
-        workers=options.workers,
+        engine=engine or Threads(options.workers),
         describe="protecting",
     )
     (output / NOISE_KEY).unlink(missing_ok=True)
@@ -230,16 +158,3 @@ def protection_header(mapper: ProtectingBatches, options: ProtectionOptions, sto
     if mapper.is_random:
         header["noise"] = STREAM  # what an older version began has other noise, and is not continued
     return header
-
-
-def _noise_key(output: Path) -> bytes:
-    """A new one, or that of the killed run that this one continues."""
-    path = output / NOISE_KEY
-    if not path.is_file():
-        write_private(path, secrets.token_bytes(NOISE_KEY_BYTES))
-    key = path.read_bytes()
-    if len(key) != NOISE_KEY_BYTES:
-        raise UserError(
-            f"{path} is damaged: it is no key of {NOISE_KEY_BYTES} bytes; choose another --output"
-        )
-    return key

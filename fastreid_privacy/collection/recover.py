@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,8 +17,11 @@ from ..core.pictures import LARGEST_FILE, read_picture, resize
 from ..core.version import __version__
 from ..manifest import MANIFEST, Manifest, file_hash, read_manifest
 from .batch_mapper import BatchMapper
-from .run import Job, Loaded, Work, run
+from .run import Threads, run
 from .source import check_apart, targets
+from .work import Engine, Job, Loaded, Work
+
+KNOWN = ("sha256", "width", "height")  # of a protected file's line, which its recovery needs
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def recover_collection(
     image_map: ImageMap,
     *,
     batch_size: int = 32,
-    workers: int | None = None,
+    engine: Engine | None = None,
 ) -> Manifest:
     """Recover every image of a protected collection, in its raw size, as PNG; a killed run is continued.
 
@@ -80,7 +83,7 @@ def recover_collection(
         output: folder for the recovered images and a manifest of their own.
         image_map: the recovery decoder that belongs to the collection's anonymizer.
         batch_size: images at a time.
-        workers: threads, each of which has a batch; None: as many as there are cores.
+        engine: what does the work; None: threads of this process, as many as there are cores.
 
     Returns:
         What the manifest of ``output`` holds.
@@ -90,25 +93,53 @@ def recover_collection(
             it.
     """
     output, entries = Path(output), protected.manifest.entries
-    header, size = begin_recovery(protected, output, image_map, batch_size)
+    header, _ = begin_recovery(protected, output, image_map, batch_size)
     jobs = sorted(
-        (Job(path, protected.folder / path, name) for path, name in protected.recovered_names.items()),
+        (
+            Job(path, protected.folder / path, name, {word: entries[path][word] for word in KNOWN})
+            for path, name in protected.recovered_names.items()
+        ),
         key=lambda job: job.path,
     )
+    work = replace(RecoveredFiles(image_map, batch_size).work(), header=header)
+    engine = engine or Threads()
+    return run(jobs, output, work, batch_size=batch_size, engine=engine, describe="recovering")
 
-    def load(job: Job) -> Loaded:
-        content, entry = read_regular(job.source, LARGEST_FILE), entries[job.name]
-        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+
+@dataclass(frozen=True)
+class RecoveredFiles:
+    """How recovered files are made; other processes get it, and make files of the same bytes.
+
+    Attributes:
+        image_map: the recovery decoder.
+        batch_size: images at a time.
+    """
+
+    image_map: ImageMap
+    batch_size: int
+
+    def work(self) -> Work[np.ndarray]:
+        """What is done with each file, without the header."""
+        mapper = BatchMapper(self.image_map, self.batch_size)
+        return Work({}, self.load, mapper, self.finish, again=self.again)
+
+    def again(self, device: str) -> Work[np.ndarray]:
+        """As :meth:`work`, with the network on a device."""
+        self.image_map.to(device)
+        return self.work()
+
+    def load(self, job: Job) -> Loaded:
+        """Read a protected picture, which has to be the one that was written."""
+        assert self.image_map.size is not None  # a recovery decoder is a network
+        content = read_regular(job.source, LARGEST_FILE)
+        if hashlib.sha256(content).hexdigest() != job.known["sha256"]:
             raise UserError("it is not what was written: its SHA-256 differs from the manifest's")
-        return Loaded(
-            resize(read_picture(content), size), {"width": entry["width"], "height": entry["height"]}
-        )
+        pixels = resize(read_picture(content), self.image_map.size)
+        return Loaded(pixels, {"width": job.known["width"], "height": job.known["height"]})
 
-    def finish(job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
+    def finish(self, job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
+        """Scale a recovered picture to the raw one's size, and encode it."""
         return png_bytes(resize(mapped, (loaded.about["height"], loaded.about["width"])))
-
-    work = Work(header, load, BatchMapper(image_map, batch_size), finish)
-    return run(jobs, output, work, batch_size=batch_size, workers=workers, describe="recovering")
 
 
 def begin_recovery(

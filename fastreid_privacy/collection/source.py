@@ -6,7 +6,7 @@ import hmac
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -50,15 +50,28 @@ class Source:
         Raises:
             UserError: saying, without the path, why nothing tells it.
         """
-        if not self.labels:
-            try:
-                return MARKET_FOLDER.read(path)[0]
-            except UserError:
-                raise UserError(f"its name tells no person; wanted is {MARKET_FOLDER.form}") from None
-        people = sorted({identity_number(pid) for _, pid, _ in self.labels[path]})
-        if len(people) > 1:
-            raise UserError(f"the data set has it as several people: {', '.join(map(str, people))}")
-        return people[0]
+        return person_of(path, self.labels[path] if self.labels else None)
+
+
+def person_of(path: str, labels: Sequence[Sequence] | None) -> int:
+    """Who is shown in an image.
+
+    Args:
+        path: of the image in its collection.
+        labels: [part, identity, camera] of each item of its data set; None: the name of the file tells.
+
+    Raises:
+        UserError: saying, without the path, why nothing tells it.
+    """
+    if labels is None:
+        try:
+            return MARKET_FOLDER.read(path)[0]
+        except UserError:
+            raise UserError(f"its name tells no person; wanted is {MARKET_FOLDER.form}") from None
+    people = sorted({identity_number(pid) for _, pid, _ in labels})
+    if len(people) > 1:
+        raise UserError(f"the data set has it as several people: {', '.join(map(str, people))}")
+    return people[0]
 
 
 def folder_source(root: str | Path, option: str = "--input", output: str | Path | None = None) -> Source:

@@ -18,6 +18,7 @@ from ..desensitize.regions import REGION
 from ..manifest import KEPT, MANIFEST
 from ..model.storage import ImageStorage
 from .anonymizer import EMBEDDED, config_of, guard_of, image_map_of, refuse_unread_keys, refuse_unread_regions
+from .engines import add_engine_options, engine_of, refuse_cluster
 from .options import (
     add_not_private_option,
     add_project_option,
@@ -105,6 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_not_private_option(parser)
     add_run_options(parser)
+    add_engine_options(parser)
     add_project_option(parser)
     add_video_options(parser)
     parser.add_argument(
@@ -134,6 +136,7 @@ def _anonymize(options: argparse.Namespace) -> None:
         guard=guard,
     )
     if Path(options.input).is_file():
+        refuse_cluster(options, "a video")
         _warn_of_origin(options, image_map)
         anonymize_video(options, image_map, protection)
         return
@@ -141,7 +144,8 @@ def _anonymize(options: argparse.Namespace) -> None:
     source = _source(options)
     storage = _storage(options)
     _warn(options, image_map, source, storage)
-    done, failed = protect_collection(source, options.output, image_map, storage, protection)
+    engine = engine_of(options)
+    done, failed = protect_collection(source, options.output, image_map, storage, protection, engine)
     say(
         f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}",
         sys.stdout,

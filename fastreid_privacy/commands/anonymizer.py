@@ -17,6 +17,7 @@ from ..core.operators import NAME
 from ..desensitize import Desensitizer
 from ..desensitize.desensitizer import REGIONS_KEY, option_keys
 from ..model.storage import ImageStorage
+from .engines import loading_device
 
 EMBEDDED = "SyntheticPedestrians"
 DATASET_KEYS = {  # that a data set of --input reads
@@ -62,7 +63,7 @@ def image_map_of(options: argparse.Namespace) -> tuple[ImageMap, str]:
             )
         image_map = load_anonymizer(
             options.weights,
-            options.device,
+            loading_device(options),
             runtime=options.runtime,
             precision=options.precision,
             regions=_regions(options),
@@ -83,7 +84,7 @@ def image_map_of(options: argparse.Namespace) -> tuple[ImageMap, str]:
     image_map = ImageMap(
         None, operator, ImageStorage("png"), size, fingerprint=anonymizer_fingerprint({}, about)
     )
-    return image_map.to(image_device(options.device, "--device")), method
+    return image_map.to(image_device(loading_device(options), "--device")), method
 
 
 def _regions(options: argparse.Namespace) -> str | None:

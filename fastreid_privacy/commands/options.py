@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from ..checkpoints.opening import PRECISIONS, RUNTIMES
 from ..collection.guard import Guard
+from ..collection.pipeline import MOST_WORKERS
 from ..config import default_config, flat_keys
 from ..core.errors import UserError, say
 from ..manifest import OPERATOR, Manifest
@@ -24,7 +24,6 @@ INSTEAD = {
 }
 
 LARGEST_BATCH = 4096  # images: each has its place in memory, also where there are fewer
-MOST_WORKERS = 256  # threads
 
 
 def say_guarded(guard: Guard | None, kept: Sequence[float]) -> None:
@@ -88,8 +87,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=at_most(MOST_WORKERS),
-        default=min(os.cpu_count() or 1, MOST_WORKERS),
-        help=f"threads, each of which has a batch (default: cores, at most {MOST_WORKERS})",
+        help=f"threads, each of which has a batch (default: cores, at most {MOST_WORKERS}); with --engine "
+        "ray those of each task (default 1)",
     )
     add_device_option(parser)
     parser.add_argument(

@@ -17,6 +17,7 @@ from ..core.projects import load_projects
 from ..keys.passphrase import read_passphrase
 from ..keys.sealing import IDENTITY
 from ..manifest import MANIFEST, OPERATOR, Manifest
+from .engines import add_engine_options, engine_of, loading_device, refuse_cluster
 from .options import add_passphrase_options, add_project_option, add_run_options
 from .parsers import command_parser
 from .private_key import read_private_key
@@ -77,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_passphrase_options(parser)
     add_run_options(parser)
+    add_engine_options(parser)
     add_project_option(parser)
     return parser
 
@@ -98,12 +100,13 @@ def _recover(options: argparse.Namespace) -> None:
     key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
     image_map = load_recovery(
         options.key,
-        options.device,
+        loading_device(options),
         lambda: read_passphrase(options.passphrase_env, options.passphrase_fd),
         runtime=options.runtime,
         precision=options.precision,
     )
     if "video" in collection.header:
+        refuse_cluster(options, "a video")
         recover_video_of(options, protected, image_map)
         return
     originals: dict[str, Path] = {}
@@ -111,7 +114,7 @@ def _recover(options: argparse.Namespace) -> None:
         key = key if collection.header["pseudonyms"] else None
         originals = raw_files(options.verify, protected.recovered_names.values(), key)
     done = recover_collection(
-        protected, options.output, image_map, batch_size=options.batch_size, workers=options.workers
+        protected, options.output, image_map, batch_size=options.batch_size, engine=engine_of(options)
     )
     not_compared = _verify(options, done, originals) if options.verify else {}
     say(
@@ -152,6 +155,7 @@ def _unseal(options: argparse.Namespace) -> None:
             "--runtime and --precision go with --key: sealed originals are opened without a network"
         )
     identity = read_private_key(options.identity, options, IDENTITY)
+    refuse_cluster(options, "sealed originals")
     opened = unseal_collection(options.input, options.output, identity)
     for name, how in sorted(opened.fitted.items()):
         quality = "without loss" if how.quality is None else f"quality {how.quality}"

@@ -13,6 +13,7 @@ from ..collection.describing import Describer
 from ..core.errors import UserError, say
 from ..keys.sealing import SEARCH, read_sealer
 from ..retrieval.extract import load_extractor
+from .engines import loading_device
 
 
 def add_sealing_options(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +65,7 @@ def sealing(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _describer(options: argparse.Namespace) -> Describer:
-    seal, extract = read_sealer(options.search, SEARCH), load_extractor(options.reid, options.device)
+    seal, extract = read_sealer(options.search, SEARCH), load_extractor(options.reid, loading_device(options))
     return Describer(seal, extract.fingerprint, extract.seen, extract)
 
 

@@ -51,7 +51,12 @@ def load_projects(folders: Iterable[str | Path]) -> None:
 
 def project_words() -> list[str]:
     """The words of a command line that load the same projects in another process."""
-    return [word for project in _imported.values() for word in ("--project", str(project.folder))]
+    return [word for folder in project_folders() for word in ("--project", str(folder))]
+
+
+def project_folders() -> list[Path]:
+    """The folders of the projects that were loaded, absolute."""
+    return [project.folder for project in _imported.values()]
 
 
 def about_projects() -> list[dict[str, str]]:

@@ -235,6 +235,10 @@ class Desensitizer(nn.Module):
             raise UserError(f"the desensitizer {self.name} asks for regions, and has nothing that finds them")
         return make(self.regions_file)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the finder, which another process makes for itself: it may hold open files or locks."""
+        return {name: value for name, value in super().__getstate__().items() if name != "finder"}
+
     def refuse_unlabelled(self, what: str) -> None:
         """Refuse images to an operator that depends on who or what is where in them.
 

@@ -77,6 +77,10 @@ class PublicKey:
     def __bytes__(self) -> bytes:
         return self.content
 
+    def __reduce__(self) -> tuple[type[PublicKey], tuple[str, bytes]]:
+        """In another process it is made anew: what the library holds of it cannot be sent."""
+        return PublicKey, (self.kind, self.content)
+
     @cached_property
     def _native(self) -> Any:
         last = x25519.X25519PublicKey.from_public_bytes(self.content[-32:])

@@ -8,6 +8,7 @@ constraint to meet.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from fastreid.config import CfgNode
@@ -37,7 +38,7 @@ class Constraint(NamedTuple):
 
 def constraint_of(cfg: CfgNode) -> Constraint:
     """The privacy constraint of a model."""
-    return Constraint(lambda: Desensitizer.from_config(cfg), thresholds_of(cfg))
+    return Constraint(partial(Desensitizer.from_config, cfg), thresholds_of(cfg))
 
 
 def verdict(cfg: CfgNode, record: Mapping[str, Any] | None) -> bool | None:

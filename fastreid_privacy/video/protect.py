@@ -12,7 +12,8 @@ import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
 from ..collection.carrying import write_beside
-from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions, accounted, protection_header
+from ..collection.protect import accounted, protection_header
+from ..collection.protected_files import NOISE_KEY_BYTES, ProtectionOptions
 from ..collection.protecting import ProtectingBatches
 from ..collection.source import check_apart, targets
 from ..collection.stamps import stamper

@@ -1,0 +1,134 @@
+"""Shards of a run: batches that one process does together, and the manifest that it leaves of them.
+
+The shards of a run are its batches, sorted as they are, cut between two of them. Their manifests lie in a
+hidden folder of the output while the run is unfinished: journals that are written whole, one for each shard.
+The next run reads them, whatever engine it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from ..core.errors import UserError, some_of
+from ..core.files import write_atomically
+from ..manifest import journal_line, read_manifest
+from .output import ENDING, SHARDS
+from .pipeline import side_by_side
+from .run import whole
+from .stamps import Stamper
+from .work import Job, Left, Results, Work
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Batches that one process does, and what is known of their files.
+
+    Attributes:
+        number: of no other shard of the run.
+        left: of these batches alone.
+        stamps: of their sources, by path, as they were before any was read.
+        tries: how often it was begun, and its process was lost.
+    """
+
+    number: int
+    left: Left
+    stamps: Mapping[str, str | None]
+    tries: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """Of the raw files."""
+        return [job.name for batch in self.left.batches for job in batch]
+
+
+class Cutter:
+    """Cuts what is left of a run into shards, and shards into their batches.
+
+    Args:
+        left: of the run.
+        stamp: of its work. It is used here: its key is not sent to others.
+    """
+
+    def __init__(self, left: Left, stamp: Stamper | None = None):
+        self.left, self.stamp, self.numbers = left, stamp, count()
+
+    def shards(self, images: int) -> Iterator[Shard]:
+        """All batches, a shard at a time.
+
+        Args:
+            images: of a shard at least, but for the last one.
+        """
+        batches: list[Sequence[Job]] = []
+        for batch in self.left.batches:
+            batches.append(batch)
+            if sum(map(len, batches)) >= images:
+                yield self._shard(batches)
+                batches = []
+        if batches:
+            yield self._shard(batches)
+
+    def again(self, shard: Shard) -> list[Shard]:
+        """A shard whose process was lost, batch by batch: so what ends a process is told from the rest."""
+        return [self._shard([batch], shard.tries + 1) for batch in shard.left.batches]
+
+    def _shard(self, batches: Sequence[Sequence[Job]], tries: int = 0) -> Shard:
+        left, sources = self.left, {job.path: job.source for batch in batches for job in batch}
+        done, suspects = (
+            {path: entries[path] for path in sources if path in entries}
+            for entries in (left.done, left.suspects)
+        )
+        stamps = {path: self.stamp(path, sources[path]) for path in sources} if self.stamp else {}
+        mine = Left(left.output, left.header, batches, done, [], suspects)
+        return Shard(next(self.numbers), mine, stamps, tries)
+
+
+def do_shard(shard: Shard, work: Work, threads: int) -> None:
+    """Make the files of a shard, and its manifest.
+
+    Args:
+        shard: what is to be done.
+        work: how.
+        threads: each has a batch.
+
+    Raises:
+        UserError: as :func:`fastreid_privacy.collection.run.run`.
+    """
+    results: Results = []
+    work = replace(work, stamp=lambda path, source: shard.stamps.get(path))
+    for some in side_by_side(shard.left.batches, partial(_told, shard.left, work), threads):
+        results += some
+    lines = [
+        {"path": path, "failed": result} if isinstance(result, str) else result for path, result in results
+    ]
+    folder = shard.left.output / SHARDS
+    folder.mkdir(exist_ok=True)
+    content = b"".join(map(journal_line, [shard.left.header, *lines]))
+    write_atomically(_file(folder, shard.number), lambda file: file.write(content), private=True)
+
+
+def _told(left: Left, work: Work, batch: Sequence[Job]) -> Results:
+    """As :func:`whole`; what nobody expected says at which files it happened."""
+    try:
+        return whole(left, work, batch)
+    except Exception as error:
+        if not isinstance(error, UserError) and not getattr(error, "__notes__", None):
+            error.add_note(f"at {some_of([job.name for job in batch])}")
+        raise
+
+
+def read_shard(output: Path, number: int) -> Results:
+    """What became of the files of a shard.
+
+    Raises:
+        UserError: when its manifest is missing or damaged.
+    """
+    found = read_manifest(_file(output / SHARDS, number))
+    return [*found.entries.items(), *found.failed.items()]
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"{number:08d}{ENDING}"

@@ -1,0 +1,563 @@
+"""A collection on a cluster: the same bytes as on one machine, whatever is lost on the way."""
+
+from __future__ import annotations
+
+# isort: split
+import os
+import pickle
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from ray import exceptions
+from ray.cluster_utils import Cluster
+from ray_in_process import RayInProcess
+
+from fastreid_privacy.checkpoints.image_maps import ImageMap
+from fastreid_privacy.checkpoints.onnx_export import image_graph
+from fastreid_privacy.checkpoints.onnx_runtime import OnnxNetwork
+from fastreid_privacy.cluster import engine as engine_module
+from fastreid_privacy.cluster import nodes as nodes_module
+from fastreid_privacy.cluster import worker as worker_module
+from fastreid_privacy.cluster.engine import RayEngine
+from fastreid_privacy.cluster.parcels import Parcels
+from fastreid_privacy.collection import protected_files
+from fastreid_privacy.collection import run as run_module
+from fastreid_privacy.collection.output import SHARDS
+from fastreid_privacy.collection.shards import Cutter
+from fastreid_privacy.collection.stamps import STAMPS
+from fastreid_privacy.collection.work import Job, Left
+from fastreid_privacy.commands import anonymize as anonymize_command
+from fastreid_privacy.commands import engines as engines_module
+from fastreid_privacy.commands import recover as recover_command
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.keys.sealing import new_identity
+from fastreid_privacy.manifest import MANIFEST, read_manifest
+from fastreid_privacy.networks import UNetGenerator
+
+IMAGES = 14
+
+
+def anonymize(*words) -> int:
+    return anonymize_command.main([str(word) for word in words])
+
+
+def recover(*words) -> int:
+    return recover_command.main([str(word) for word in words])
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """Pictures of several sizes, in two folders; all of their pixels are random."""
+    root, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
+    for number in range(IMAGES):
+        folder = root / ("cam 1" if number % 2 else "保護")
+        folder.mkdir(exist_ok=True)
+        picture = rng.integers(0, 256, (32 + number, 16 + number, 3), np.uint8)
+        Image.fromarray(picture).save(folder / f"pérson {number:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def three_nodes():
+    """A cluster of three nodes on this machine, with a core each; yields it and its folder of sessions."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder,
+    ):
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+        cluster = Cluster(initialize_head=True, head_node_args={**node, "temp_dir": folder})
+        for _ in range(2):
+            cluster.add_node(**node)
+        yield cluster, Path(folder)
+        cluster.shutdown()
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Puts a cluster of this process in Ray's place; shards of at most 4 images."""
+
+    def put(**options):
+        ray = RayInProcess(**options)
+        for module in (engine_module, nodes_module):
+            monkeypatch.setattr(module, "ray", ray)
+
+        @contextmanager
+        def started(address):
+            yield
+
+        monkeypatch.setattr(engine_module, "started", started)
+        monkeypatch.setattr(engine_module, "SHARD", 4)
+        monkeypatch.setattr(
+            engines_module, "RayEngine", lambda *words: RayEngine(*words, shard=engine_module.SHARD)
+        )
+        return ray
+
+    return put
+
+
+# -- shards --------------------------------------------------------------------------------------------------
+
+
+def left_of(output, sizes, done=(), suspects=()):
+    jobs = iter(Job(f"{number}.jpg", output / f"{number}", f"{number}.png") for number in range(sum(sizes)))
+    batches = [[next(jobs) for _ in range(size)] for size in sizes]
+    return Left(
+        output,
+        {"kind": "it"},
+        batches,
+        {path: {"path": path} for path in done},
+        [],
+        {path: {"path": path} for path in suspects},
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "images", "expected"),
+    [
+        ((3, 3, 3, 1), 6, [[3, 3], [3, 1]]),
+        ((3, 3, 3, 1), 4, [[3, 3], [3, 1]]),
+        ((3, 3, 3, 1), 1, [[3], [3], [3], [1]]),
+        ((3, 3, 3, 1), 100, [[3, 3, 3, 1]]),
+        ((1,), 4, [[1]]),
+        ((), 4, []),
+    ],
+)
+def test_shards_are_cut_between_batches(tmp_path, sizes, images, expected):
+    left = left_of(tmp_path, sizes)
+    shards = list(Cutter(left).shards(images))
+    assert [[len(batch) for batch in shard.left.batches] for shard in shards] == expected
+    assert [batch for shard in shards for batch in shard.left.batches] == left.batches
+    assert [shard.number for shard in shards] == list(range(len(shards)))
+
+
+def test_a_shard_knows_its_own_files_alone_and_is_cut_into_its_batches(tmp_path):
+    left = left_of(tmp_path, (2, 2, 2), done=["1.png", "5.png"], suspects=["2.png"])
+    cutter = Cutter(left)
+    first, second = cutter.shards(4)
+    assert (first.left.done.keys(), first.left.suspects.keys()) == ({"1.png"}, {"2.png"})
+    assert (second.left.done.keys(), second.left.suspects.keys()) == ({"5.png"}, set())
+    again = cutter.again(first)
+    assert [shard.names for shard in again] == [["0.jpg", "1.jpg"], ["2.jpg", "3.jpg"]]
+    assert [(shard.number, shard.tries) for shard in again] == [(2, 1), (3, 1)]
+    assert [shard.left.suspects.keys() for shard in again] == [set(), {"2.png"}]
+
+
+# -- parcels -------------------------------------------------------------------------------------------------
+
+
+def test_parcels_tell_nothing_and_open_with_their_key_alone():
+    parcels, secret = Parcels(), b"a secret name" * 20
+    closed = parcels.close([secret, lambda: secret])
+    assert b"secret" not in closed and closed != parcels.close([secret, lambda: secret])
+    opened, function = Parcels(parcels.key).open(closed)
+    assert opened == secret == function()
+    for key, content in ((Parcels().key, closed), (parcels.key, closed[:-1] + bytes([closed[-1] ^ 1]))):
+        with pytest.raises(UserError, match="changed on the way"):
+            Parcels(key).open(content)
+
+
+# -- the same bytes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["learned", "blur", "pseudonyms", "jpg", "labels"])
+def test_the_bytes_are_those_of_one_machine(weights, raw, small_dataset, in_process, tmp_path, kind):
+    in_process()
+    words = ["--input", raw, "--batch-size", 3, "--device", "cpu"]
+    if kind in ("blur", "jpg"):
+        words += ["--method", "blur"]
+    else:
+        words += ["--weights", weights]
+    if kind == "jpg":
+        words += ["--format", "jpg"]
+    if kind == "pseudonyms":
+        (tmp_path / "key").write_bytes(bytes(range(32)))
+        words += ["--pseudonymize", tmp_path / "key"]
+    if kind == "labels":
+        words = ["--weights", weights, "--input", "SyntheticPedestrians", "--batch-size", 8]
+        from conftest import SMALL_DATASET
+
+        for key, value in SMALL_DATASET.items():
+            words += [f"DATASETS.SYNTHETIC.{key.upper()}", value]
+    assert anonymize("--output", tmp_path / "one", *words) == 0
+    assert anonymize("--engine", "ray", "--output", tmp_path / "many", *words) == 0
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    assert len(read_manifest(tmp_path / "many" / MANIFEST).entries) >= IMAGES
+    # and a finished folder is left as it is, by either
+    assert anonymize("--engine", "ray", "--output", tmp_path / "one", *words) == 0
+    assert anonymize("--output", tmp_path / "many", *words) == 0
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+def test_graphs_are_opened_anew_where_they_are_sent():
+    torch.manual_seed(0)
+    network = OnnxNetwork(image_graph(UNetGenerator(width=4, depth=2), "anonymizer", (16, 8)), "graph", "cpu")
+    images = torch.rand(2, 3, 16, 8) * 2 - 1
+    parcels = Parcels()
+    assert torch.equal(parcels.open(parcels.close(network))(images), network(images))
+
+
+def test_recovered_files_are_those_of_one_machine(weights, raw, in_process, tmp_path, capsys):
+    ray = in_process()
+    protected = tmp_path / "protected"
+    assert anonymize("--weights", weights, "--input", raw, "--output", protected) == 0
+    capsys.readouterr()
+    words = ["--key", weights, "--input", protected, "--batch-size", 3, "--verify", raw]
+    assert recover(*words, "--output", tmp_path / "one") == 0
+    one = capsys.readouterr().out
+    assert recover(*words, "--engine", "ray", "--output", tmp_path / "many") == 0
+    assert contents(tmp_path / "many") == contents(tmp_path / "one") and len(ray.results) > 2
+    assert capsys.readouterr().out.replace("many", "one") == one
+
+
+def test_noise_and_what_is_sealed_keep_their_promises(weights, raw, in_process, tmp_path, monkeypatch):
+    """Noise has one key, that lies in the folder until the run ends; sealed originals open."""
+    ray = in_process()
+    drawn = bytes(range(32))
+    monkeypatch.setattr(protected_files, "secrets", SimpleNamespace(token_bytes=lambda count: drawn[:count]))
+    words = ["--method", "noise", "--input", raw]
+    assert anonymize(*words, "--output", tmp_path / "one") == 0
+    assert anonymize(*words, "--engine", "ray", "--output", tmp_path / "many") == 0
+    assert contents(tmp_path / "one") == contents(tmp_path / "many")
+    travelled = pickle.dumps([ray.stored, ray.arguments, ray.results])
+    assert drawn not in travelled
+    monkeypatch.undo()
+    in_process()
+    public, private = new_identity(tmp_path / "keys", None)
+    words = ["--method", "blur", "--input", raw, "--seal", public, "--carry", "pixels"]
+    assert anonymize(*words, "--engine", "ray", "--output", tmp_path / "sealed") == 0
+    assert recover("--identity", private, "--input", tmp_path / "sealed", "--output", tmp_path / "raw") == 0
+    assert contents(tmp_path / "raw") == contents(raw)
+
+
+def test_the_guard_tells_what_it_did_on_all_nodes(weights, raw, in_process, tmp_path, capsys):
+    words = ["--weights", weights, "--input", raw, "--batch-size", 3]
+    in_process()
+    assert anonymize(*words, "--output", tmp_path / "one") == 0
+    one = [line for line in capsys.readouterr().out.splitlines() if line.startswith("guard")]
+    assert anonymize(*words, "--engine", "ray", "--output", tmp_path / "many") == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("guard")] == one != []
+
+
+# -- what travels --------------------------------------------------------------------------------------------
+
+
+def test_no_pixels_names_or_keys_travel_in_the_clear(weights, raw, in_process, tmp_path):
+    """What Ray gets: closed parcels, their key, and figures."""
+    ray = in_process()
+    (tmp_path / "key").write_bytes(secret := os.urandom(32))
+    words = ["--weights", weights, "--pseudonymize", tmp_path / "key", "--input", raw, "--batch-size", 3]
+    assert anonymize(*words, "--engine", "ray", "--output", tmp_path / "out") == 0
+    assert len(ray.stored) == 1 and len(ray.arguments) == len(ray.results) > 2
+    everything = pickle.dumps([ray.stored, ray.arguments, ray.results])
+    tensors = torch.load(weights, weights_only=True)["model"]
+    weight = tensors["anonymizer.up.0.0.weight"].numpy().tobytes()[:64]
+    names = [path.name.encode() for path in raw.rglob("*.png")]
+    names += [path.encode() for path in read_manifest(tmp_path / "out" / MANIFEST).entries]
+    for told in (secret, weight, b".png", *names):
+        assert told not in everything
+    # opened, there are names and lines, and neither a raw pixel nor the key of the pseudonyms
+    key = ray.arguments[0][1]
+    opened = pickle.dumps([Parcels(key).open(shard) for _, _, shard in ray.arguments])
+    task = Parcels(key).open(ray.stored[0])
+    made = Parcels(key).open(task.again)
+    assert names[0] in opened and isinstance(made.__self__.image_map, ImageMap)
+    for path in raw.rglob("*.png"):
+        with Image.open(path) as picture:
+            row = np.asarray(picture)[5].tobytes()
+        assert row not in opened and path.read_bytes()[-64:] not in opened
+    assert secret not in opened and made.__self__.options.pseudonym_key is None
+    assert secret not in pickle.dumps(vars(made.__self__.options))
+    assert all(isinstance(result, worker_module.Done) for result in ray.results)
+    # the recovery decoder is not part of what protects
+    assert tensors["recovery.up.0.0.weight"].numpy().tobytes()[:64] not in task.again
+    assert not [name for name in made.__self__.image_map.state_dict() if "recovery" in name]
+
+
+# -- what is lost, and what is refused -----------------------------------------------------------------------
+
+
+class Lost(exceptions.WorkerCrashedError):
+    """The end of a process."""
+
+
+def test_shards_of_lost_processes_are_done_again_batch_by_batch(weights, raw, in_process, tmp_path):
+    def lose(number):
+        if number in (1, 2):
+            raise Lost
+
+    ray = in_process(before=lose)
+    words = ["--weights", weights, "--input", raw, "--batch-size", 2, "--device", "cpu"]
+    assert anonymize(*words, "--output", tmp_path / "one") == 0
+    assert anonymize(*words, "--engine", "ray", "--output", tmp_path / "many") == 0
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    shards = [Parcels(key).open(shard) for _, key, shard in ray.arguments]
+    assert {shard.tries for shard in shards} == {0, 1}
+    assert all(len(shard.left.batches) == 1 for shard in shards if shard.tries)
+    assert len(ray.results) == len(shards) - 2
+    assert ray.most <= 2 * 2  # a task that runs and one that waits, for each place
+
+
+def test_files_that_end_every_process_are_named_and_the_rest_goes_on_later(
+    raw, in_process, tmp_path, capsys, monkeypatch
+):
+    bad = sorted(raw.rglob("*.png"))[4]
+    work_on = worker_module.work_on
+
+    def deadly(task, key, shard):
+        if bad.relative_to(raw).as_posix() in Parcels(key).open(shard).names:
+            raise Lost
+        return work_on(task, key, shard)
+
+    monkeypatch.setattr(engine_module, "work_on", deadly)
+    ray = in_process()
+    words = ["--method", "blur", "--input", raw, "--engine", "ray", "--output", tmp_path / "out"]
+    assert anonymize(*words) == 2
+    said = capsys.readouterr().err
+    assert f"3 processes ended while they worked on {bad.relative_to(raw).as_posix()} (" in said
+    assert "Traceback" not in said
+    tries = [Parcels(key).open(shard) for _, key, shard in ray.arguments]
+    assert sum(bad.relative_to(raw).as_posix() in shard.names for shard in tries) == 3
+    monkeypatch.setattr(engine_module, "work_on", work_on)
+    assert anonymize(*words) == 0
+    assert anonymize(*words[:4], "--output", tmp_path / "one") == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "one")
+
+
+@pytest.mark.parametrize("continued_by", ["ray", "threads"])
+@pytest.mark.parametrize("method", ["learned", "noise"])
+def test_a_killed_run_is_continued_by_either_engine(
+    weights, raw, in_process, tmp_path, monkeypatch, stream_keys, method, continued_by
+):
+    def interrupt(number):
+        if number == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "many"
+    words = ["--weights", weights] if method == "learned" else ["--method", "noise"]
+    words += ["--input", raw, "--batch-size", 2]
+    in_process(before=interrupt)
+    assert anonymize(*words, "--engine", "ray", "--output", out) == 130
+    shards = list((out / SHARDS).iterdir())
+    made = {path for path in contents(out) if path.endswith(".png")}
+    assert shards and 0 < len(made) < IMAGES and not (out / MANIFEST).exists()
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in shards)  # they have stamps
+    key = (out / protected_files.NOISE_KEY).read_bytes() if method == "noise" else b""
+    times = {path: (out / path).stat().st_mtime_ns for path in made}
+    in_process()
+    assert anonymize(*words, "--engine", continued_by, "--output", out) == 0
+    assert times.items() <= {path: (out / path).stat().st_mtime_ns for path in contents(out)}.items()
+    monkeypatch.setattr(protected_files.secrets, "token_bytes", lambda count: key[:count])
+    assert anonymize(*words, "--output", tmp_path / "one") == 0
+    assert contents(out) == contents(tmp_path / "one")
+    assert not (out / SHARDS).exists()
+
+
+def test_the_rules_of_a_run_hold_on_a_cluster(weights, raw, in_process, tmp_path, capsys):
+    in_process()
+    out = tmp_path / "out"
+    ray = ["--engine", "ray", "--output", out]
+    with run_module.open_output(out, {}):
+        assert anonymize("--method", "blur", "--input", raw, *ray) == 2
+        assert "another run writes to" in capsys.readouterr().err
+    out.rmdir()
+    out.mkdir()
+    (out / "other").write_text("of somebody else")
+    assert anonymize("--method", "blur", "--input", raw, *ray) == 2
+    assert "is not empty, and no earlier run wrote it" in capsys.readouterr().err
+    (out / "other").unlink()
+    assert anonymize("--method", "blur", "--input", raw, *ray) == 0
+    assert anonymize("--method", "pixelate", "--input", raw, *ray) == 2
+    assert "was made otherwise" in capsys.readouterr().err
+
+
+def test_replaced_sources_are_named_or_renewed_and_damaged_ones_named(raw, in_process, tmp_path, capsys):
+    in_process()
+    some = shutil.copytree(raw, tmp_path / "raw")
+    first, second, third, *_ = sorted(some.rglob("*.png"))
+    words = ["--method", "blur", "--input", some, "--engine", "ray", "--output", tmp_path / "out"]
+    damaged = third.read_bytes()
+    third.write_bytes(damaged[:200])
+    assert anonymize(*words) == 2
+    assert third.relative_to(some).as_posix() in capsys.readouterr().err
+    third.write_bytes(damaged)
+    assert anonymize(*words) == 0
+    before = contents(tmp_path / "out")
+    Image.fromarray(np.random.default_rng(9).integers(0, 256, (40, 20, 3), np.uint8)).save(first)
+    os.utime(second, (1, 1))  # of another time, and the same
+    capsys.readouterr()
+    assert anonymize(*words) == 2
+    said = capsys.readouterr().err
+    assert first.name in said and second.name not in said
+    after = contents(tmp_path / "out")
+    assert {path for path in before if before[path] != after[path]} <= {STAMPS}
+    assert anonymize(*words, "--renew") == 0
+    assert anonymize(*words[:4], "--output", tmp_path / "one") == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "one")
+
+
+# -- faults of nodes -----------------------------------------------------------------------------------------
+
+
+def refusal(capsys, *words):
+    assert anonymize(*words) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and said.count("error:") == 1
+    return said
+
+
+def test_faults_of_nodes_are_told_in_one_message(raw, in_process, tmp_path, capsys, monkeypatch):
+    words = ["--method", "blur", "--input", raw, "--engine", "ray", "--output", tmp_path / "out"]
+    ray = in_process()
+
+    def unmounted(number):
+        for file in (tmp_path / "out").glob(".manifest.journal"):
+            file.unlink()
+
+    ray.before = unmounted
+    assert "does not see --output" in refusal(capsys, *words)
+    assert not list((tmp_path / "out").rglob("*.png"))
+    for item in (tmp_path / "out").iterdir():
+        item.unlink()
+    ray = in_process()
+    here = worker_module.versions()
+
+    def others(number):
+        monkeypatch.setattr(worker_module, "versions", lambda: {**here, "torch": "1.0"})
+
+    ray.before = others
+    said = refusal(capsys, *words)
+    assert "has torch 1.0, and the run was started with" in said and here["torch"] in said
+    monkeypatch.setattr(worker_module, "versions", lambda: here)
+
+    def broken(path, largest):
+        if path.name.endswith("05.png"):
+            raise ZeroDivisionError("a fault")
+        return read(path, largest)
+
+    read = protected_files.read_regular
+    monkeypatch.setattr(protected_files, "read_regular", broken)
+    in_process()
+    said = refusal(capsys, *words)
+    assert "ZeroDivisionError: a fault, at cam 1/pérson 05.png (node " in said
+    monkeypatch.setattr(protected_files, "read_regular", read)
+    in_process()
+    assert anonymize(*words) == 0
+
+
+def test_a_node_without_the_input_is_named(raw, in_process, tmp_path, capsys):
+    some = shutil.copytree(raw, tmp_path / "raw")
+    in_process(before=lambda number: shutil.rmtree(some))
+    words = ["--method", "blur", "--input", some, "--engine", "ray", "--output", tmp_path / "out"]
+    assert "sees none of" in refusal(capsys, *words)
+
+
+def test_what_no_node_can_do_is_refused(raw, in_process, tmp_path, capsys, monkeypatch):
+    words = ["--method", "blur", "--input", raw, "--engine", "ray", "--output", tmp_path / "out"]
+    in_process(nodes=[{"CPU": 2.0}, {"CPU": 1.0}])
+    assert "no node of the cluster has 3 cores" in refusal(capsys, *words, "--workers", 3)
+    monkeypatch.setattr(engine_module, "PATIENCE_SECONDS", -1.0)
+    assert "no node of the cluster has 3 cores" in refusal(capsys, *words, "--workers", 3, "--address", "a:1")
+
+
+def test_gpus_are_taken_where_a_network_can_use_them(weights, raw, in_process, tmp_path, capsys):
+    words = ["--input", raw, "--engine", "ray", "--output"]
+    ray = in_process()
+    assert "no node of the cluster has a GPU" in refusal(
+        capsys, "--weights", weights, *words, tmp_path / "a", "--device", "cuda"
+    )
+    assert "chooses the GPU" in refusal(
+        capsys, "--weights", weights, *words, tmp_path / "a", "--device", "cuda:1"
+    )
+    ray = in_process(nodes=[{"CPU": 8.0, "GPU": 2.0}])
+
+    def asked(number):
+        raise Lost
+
+    ray.before = asked
+    assert anonymize("--weights", weights, *words, tmp_path / "b") == 2
+    assert ray.asked == [{"num_cpus": 1, "num_gpus": 1, "max_retries": 0}]
+    ray = in_process(nodes=[{"CPU": 8.0, "GPU": 2.0}])
+    assert anonymize("--weights", weights, *words, tmp_path / "b", "--device", "cpu", "--workers", 2) == 0
+    assert ray.asked == [{"num_cpus": 2, "num_gpus": 0, "max_retries": 0}]
+
+
+def test_options_that_do_not_go_together(weights, raw, tmp_path, capsys):
+    out = ["--output", tmp_path / "out"]
+    words = ["--method", "blur", "--input", raw, *out]
+    assert "--address goes with --engine ray" in refusal(capsys, *words, "--address", "auto")
+    (tmp_path / "video.mkv").write_bytes(b"")
+    words = ["--method", "blur", "--input", tmp_path / "video.mkv", *out, "--engine", "ray"]
+    assert "not a video" in refusal(capsys, *words)
+    _, private = new_identity(tmp_path / "keys", None)
+    assert recover("--identity", private, "--input", raw, *out, "--engine", "ray") == 2
+    assert "not sealed originals" in capsys.readouterr().err
+
+
+# -- three nodes ---------------------------------------------------------------------------------------------
+
+
+def test_a_killed_node_loses_nothing_and_no_disk_of_a_node_tells_anything(
+    weights, raw, three_nodes, tmp_path, monkeypatch, capsys
+):
+    cluster, folder = three_nodes
+    (tmp_path / "key").write_bytes(os.urandom(32))
+    words = ["--weights", weights, "--input", raw, "--pseudonymize", tmp_path / "key", "--batch-size", 2]
+    assert anonymize(*words, "--output", tmp_path / "one") == 0
+    read, again, parcels = engine_module.read_shard, Cutter.again, []
+    lost, finished = [], []
+
+    def kill_a_node(output, number):
+        finished.append(number)
+        if len(finished) == 1:  # the others are at work
+            cluster.remove_node(sorted(cluster.worker_nodes, key=str)[0], allow_graceful=False)
+        return read(output, number)
+
+    class Kept(Parcels):
+        def close(self, content):
+            parcels.append((self.key, content))
+            return super().close(content)
+
+    monkeypatch.setattr(engine_module, "read_shard", kill_a_node)
+    monkeypatch.setattr(engine_module, "Parcels", Kept)
+    monkeypatch.setattr(Cutter, "again", lambda self, shard: lost.append(shard) or again(self, shard))
+    address = ["--engine", "ray", "--address", cluster.address]
+    assert anonymize(*words, *address, "--output", tmp_path / "many") == 0
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    assert lost and len(finished) == 7  # of the node that is gone; batches were shards already
+    assert "Traceback" not in capsys.readouterr().err
+    # neither names nor keys are in logs, sockets or what is spilled, and no raw pixels
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    told = [path.read_bytes() for path in files]
+    assert any(b"raylet" in content for content in told)
+    secrets = [path.name.encode() for path in raw.rglob("*.png")]
+    secrets += [path.encode() for path in contents(tmp_path / "one") if path.endswith(".png")]
+    secrets += [path.read_bytes()[-64:] for path in raw.rglob("*.png")]
+    secrets += [parcels[0][0], parcels[0][0].hex().encode(), (tmp_path / "key").read_bytes()]
+    assert not [secret for secret in secrets for content in told if secret in content]
+
+
+def test_no_cluster_at_an_address_is_one_message(raw, tmp_path, capsys, monkeypatch):
+    def init(address, **options):
+        raise ConnectionError("Could not\nfind any running Ray instance")
+
+    monkeypatch.setattr(nodes_module, "ray", SimpleNamespace(init=init))
+    words = ["--method", "blur", "--input", raw, "--engine", "ray", "--output", tmp_path / "out"]
+    said = refusal(capsys, *words, "--address", "127.0.0.1:1")
+    assert "no cluster answers at --address 127.0.0.1:1 (Could not find any running Ray instance)" in said
+    assert "Ray does not start here" in refusal(capsys, *words)
