@@ -41,6 +41,7 @@ from .core.errors import UserError
 from .core.files import LARGEST_INPUT, read_regular, relative_path, write_atomically
 from .core.images import LARGEST
 from .core.json_text import parse_json
+from .core.remote import Place, RemotePath
 
 MANIFEST = "manifest.jsonl"
 JOURNAL = ".manifest.journal"
@@ -75,7 +76,7 @@ class Manifest:
     account: Mapping[str, object] = field(default_factory=dict)
 
 
-def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
+def read_manifest(path: str | Place, *, torn: bool = False) -> Manifest:
     """Read a manifest or a journal.
 
     Args:
@@ -85,7 +86,7 @@ def read_manifest(path: str | Path, *, torn: bool = False) -> Manifest:
     Raises:
         UserError: when the file is missing, damaged, or something else.
     """
-    path = Path(path)
+    path = Path(path) if isinstance(path, str) else path
     try:
         lines = read_regular(path, LARGEST_INPUT).decode("utf-8", "surrogateescape").split("\n")
     except UserError as error:
@@ -183,7 +184,7 @@ def _sum(record: dict) -> str:
 
 
 def write_manifest(
-    folder: Path,
+    folder: Place,
     header: dict,
     entries: Iterable[dict],
     failed: dict[str, str],
@@ -208,7 +209,7 @@ def write_manifest(
     write_atomically(folder / MANIFEST, lambda file: file.writelines(lines), sync=True)
 
 
-def unchanged(folder: Path, entry: dict) -> bool:
+def unchanged(folder: Place, entry: dict) -> bool:
     """Whether an entry's file, and what lies beside it, are what was written."""
     try:
         if (folder / entry["path"]).stat().st_size != entry["size"]:
@@ -220,7 +221,9 @@ def unchanged(folder: Path, entry: dict) -> bool:
         return False
 
 
-def file_hash(path: Path) -> str:
+def file_hash(path: Place) -> str:
     """SHA-256 of a file, 64 hexadecimal digits."""
+    if isinstance(path, RemotePath):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

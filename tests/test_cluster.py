@@ -18,6 +18,7 @@ from PIL import Image
 from ray import exceptions
 from ray.cluster_utils import Cluster
 from ray_in_process import RayInProcess
+from s3_server import s3_server
 
 from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.checkpoints.onnx_export import image_graph
@@ -37,6 +38,7 @@ from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import engines as engines_module
 from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.remote import place_of
 from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import MANIFEST, read_manifest
 from fastreid_privacy.networks import UNetGenerator
@@ -73,7 +75,14 @@ def raw(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def three_nodes():
+def s3():
+    """The client of a store that speaks S3, which nodes find, too."""
+    with s3_server() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def three_nodes(s3):
     """A cluster of three nodes on this machine, with a core each; yields it and its folder of sessions."""
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -550,6 +559,21 @@ def test_a_killed_node_loses_nothing_and_no_disk_of_a_node_tells_anything(
     secrets += [path.read_bytes()[-64:] for path in raw.rglob("*.png")]
     secrets += [parcels[0][0], parcels[0][0].hex().encode(), (tmp_path / "key").read_bytes()]
     assert not [secret for secret in secrets for content in told if secret in content]
+
+
+def test_the_nodes_that_are_left_work_on_a_store(weights, raw, three_nodes, s3, tmp_path):
+    cluster, _ = three_nodes
+    s3.create_bucket(Bucket="crops")
+    for path, content in contents(raw).items():
+        s3.put_object(Bucket="crops", Key=f"raw/{path}", Body=content)
+    words = ["--weights", weights, "--batch-size", 4, "--device", "cpu"]
+    address = ["--engine", "ray", "--address", cluster.address]
+    assert anonymize(*words, "--input", raw, "--output", tmp_path / "one") == 0
+    assert anonymize(*words, *address, "--input", "s3://crops/raw", "--output", "s3://crops/out") == 0
+    many = {path: file.read_bytes() for path, file in place_of("s3://crops/out").files_below().items()}
+    one = contents(tmp_path / "one")
+    assert many.keys() == one.keys()
+    assert {path for path in one if one[path] != many[path]} == {STAMPS}  # of times, which differ
 
 
 def test_no_cluster_at_an_address_is_one_message(raw, tmp_path, capsys, monkeypatch):

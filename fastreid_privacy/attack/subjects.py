@@ -78,7 +78,7 @@ def read_subjects(raw: str, protected: str) -> Subjects:
             both known and measured, or there are too few people.
     """
     originals, stored = _side(raw, "--raw"), _side(protected, "--protected")
-    files = {str(PurePosixPath(path).with_suffix("")): stored.root / path for path in stored.paths}
+    files = {str(PurePosixPath(path).with_suffix("")): stored.folder / path for path in stored.paths}
     names = {str(PurePosixPath(path).with_suffix("")): path for path in originals.paths}
     partnerless = [name for name in files if name not in names]
     if partnerless:
@@ -117,7 +117,7 @@ def read_foreign(given: str) -> list[Subject]:
         given: a folder of images of any names, or a data set that fastreid knows.
     """
     source = _side(given, "--foreign")
-    return [Subject(path, 0, 0, source.root / path, source.root / path) for path in source.paths]
+    return [Subject(path, 0, 0, source.folder / path, source.folder / path) for path in source.paths]
 
 
 def choose(subjects: Sequence[Subject], count: int, seed: int) -> list[Subject]:
@@ -134,7 +134,7 @@ def _labelled(source: Source, files: Iterable[tuple[str, str, Path]]) -> list[tu
     """Each image with its part, "train", "query" or "gallery"; None where the folders do not tell."""
     found: list[tuple[str | None, Subject]] = []
     for path, name, file in files:
-        raw = source.root / path
+        raw = source.folder / path
         if source.labels:
             for part, pid, camid in source.labels[path]:
                 found.append((part, Subject(name, identity_number(pid), identity_number(camid), raw, file)))

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..collection.output import Journal, forget_shards
-from ..collection.shards import Cutter, Shard, read_shard
+from ..collection.shards import Cutter, Shard, begin_shards, read_shard
 from ..collection.work import Left, Results, Work
 from ..core.errors import UserError, brief, some_of
 from ..core.extras import from_extra, load
 from ..core.projects import project_folders
-from ..manifest import JOURNAL
 from .nodes import has_gpus, places, started
 from .parcels import Parcels
 from .worker import Refused, Task, versions, work_on
@@ -57,8 +55,7 @@ class RayEngine:
         """
         for library in ("ray", "cryptography"):
             load(library)
-        Journal(left.output / JOURNAL, left.header, left.written)
-        forget_shards(left.output)  # the journal has what they say
+        begin_shards(left)
         if left.batches:
             with started(self.address):
                 yield from self._all(left, work)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from ..core.errors import UserError
 from ..core.files import write_atomically
 from ..core.pictures import read_picture
+from ..core.remote import Place
 from ..keys import segments
 from ..keys.envelope import Original
 from ..keys.pixels import MOST_PLANES, carry, room
@@ -115,7 +115,7 @@ def _about(original: Original | None, template: Searchable | None, planes: int) 
     return about
 
 
-def write_beside(output: Path, path: str, word: str, content: bytes) -> dict[str, str]:
+def write_beside(output: Place, path: str, word: str, content: bytes) -> dict[str, str]:
     """Write what lies beside a protected file.
 
     Args:

@@ -10,6 +10,7 @@ import torch
 
 from ..core.errors import UserError
 from ..core.pictures import read_picture
+from ..core.remote import Place
 from ..evaluation.image_quality import SMALLEST_SIDE, ImageQuality, psnr_of_sum
 from .pipeline import side_by_side
 from .source import folder_source, targets
@@ -37,7 +38,7 @@ def raw_files(
 
 
 def compare_collection(
-    folder: str | Path, paths: Iterable[str], originals: dict[str, Path], workers: int | None = None
+    folder: Place, paths: Iterable[str], originals: dict[str, Path], workers: int | None = None
 ) -> Iterator[dict]:
     """Compare recovered images with their raw ones, in raw size.
 
@@ -55,7 +56,7 @@ def compare_collection(
         try:
             if path not in originals:
                 raise UserError("there is no raw image of it")
-            return {"path": path, **compare(read_picture(Path(folder, path)), read_picture(originals[path]))}
+            return {"path": path, **compare(read_picture(folder / path), read_picture(originals[path]))}
         except UserError as error:
             return {"path": path, "failed": str(error)}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..core.errors import UserError
 from ..core.files import is_unfinished, make_folder, read_file, write_atomically
 from ..core.lock import locked
+from ..core.remote import Place
 from ..manifest import (
     BESIDE,
     FORMAT,
@@ -28,7 +29,7 @@ HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be w
 
 
 @contextmanager
-def open_output(output: Path, header: dict) -> Iterator[Manifest]:
+def open_output(output: Place, header: dict) -> Iterator[Manifest]:
     """Make the output folder, or find what an earlier run of the same header has left there.
 
     Inside, no other run may write to it.
@@ -43,7 +44,7 @@ def open_output(output: Path, header: dict) -> Iterator[Manifest]:
         yield _earlier(output, {"kind": FORMAT, "schema": 1, **header})
 
 
-def _earlier(output: Path, header: dict) -> Manifest:
+def _earlier(output: Place, header: dict) -> Manifest:
     """What an earlier run has left in a folder; nothing in a new one."""
     journal, manifest = output / JOURNAL, output / MANIFEST
     found = next((file for file in (journal, manifest) if file.exists()), None)
@@ -72,12 +73,15 @@ def _earlier(output: Path, header: dict) -> Manifest:
     return earlier
 
 
-def _shards(output: Path) -> list[Path]:
+def _shards(output: Place) -> list[Place]:
     """The manifests of shards that an unfinished run has left, the latest last."""
-    return sorted((output / SHARDS).glob(f"*{ENDING}"))
+    folder = output / SHARDS
+    if not folder.is_dir():
+        return []
+    return sorted((file for file in folder.iterdir() if file.name.endswith(ENDING)), key=str)
 
 
-def forget_shards(output: Path) -> None:
+def forget_shards(output: Place) -> None:
     """Delete the manifests of shards; what they say is elsewhere."""
     if (output / SHARDS).is_dir():
         for file in (output / SHARDS).iterdir():
@@ -85,13 +89,13 @@ def forget_shards(output: Path) -> None:
         (output / SHARDS).rmdir()
 
 
-def forget(output: Path) -> None:
+def forget(output: Place) -> None:
     """Delete what was kept for the next run, for the manifest has it all."""
     (output / JOURNAL).unlink()
     forget_shards(output)
 
 
-def still_there(output: Path, earlier: Manifest, wanted: set[str]) -> dict[str, dict]:
+def still_there(output: Place, earlier: Manifest, wanted: set[str]) -> dict[str, dict]:
     """Entries whose files need not be made again, by path.
 
     Raises:
@@ -119,7 +123,7 @@ def still_there(output: Path, earlier: Manifest, wanted: set[str]) -> dict[str, 
 
 
 def replaced(
-    output: Path, done: dict[str, dict], sources: Mapping[str, Path], stamp: Stamper | None
+    output: Place, done: dict[str, dict], sources: Mapping[str, Place], stamp: Stamper | None
 ) -> list[str]:
     """Which files were made from a raw file that is another one now, by its size or time.
 
@@ -142,7 +146,7 @@ def replaced(
     return others
 
 
-def remove(output: Path, entries: Iterable[dict]) -> None:
+def remove(output: Place, entries: Iterable[dict]) -> None:
     """Delete the files of entries."""
     for entry in entries:
         for name in _files(entry):
@@ -152,6 +156,12 @@ def remove(output: Path, entries: Iterable[dict]) -> None:
 def _files(entry: dict) -> list[str]:
     """The paths of an entry's files: the protected one, and what lies beside it."""
     return [entry["path"], *(entry[word] for word in BESIDE if word in entry)]
+
+
+def begin_journal(path: Place, header: dict, entries: Iterable[dict]) -> None:
+    """Write the journal anew, as :class:`Journal` has it."""
+    lines = map(journal_line, [header, *entries])
+    write_atomically(path, lambda file: file.writelines(lines), private=True)
 
 
 class Journal:
@@ -166,8 +176,7 @@ class Journal:
 
     def __init__(self, path: Path, header: dict, entries: Iterable[dict]):
         self.path = path
-        lines = map(journal_line, [header, *entries])
-        write_atomically(path, lambda file: file.writelines(lines), private=True)
+        begin_journal(path, header, entries)
 
     def __enter__(self) -> Journal:
         self.file = self.path.open("ab")

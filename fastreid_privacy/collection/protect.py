@@ -11,6 +11,7 @@ from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
 from ..core.privacy import word_of
 from ..core.projects import about_projects
+from ..core.remote import Place, RemotePath
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
 from ..desensitize.regions import REGIONS
@@ -19,7 +20,8 @@ from ..model.storage import ImageStorage
 from .carrying import BESIDE
 from .protected_files import LABELS, NOISE_KEY, ProtectedFiles, ProtectionOptions
 from .protecting import ProtectingBatches
-from .run import Threads, run
+from .run import run
+from .shards import engine_here
 from .source import Source, check_apart, targets
 from .stamps import stamper
 from .work import Engine, Job
@@ -39,7 +41,7 @@ class Protection(NamedTuple):
 
 def protect_collection(
     source: Source,
-    output: str | Path,
+    output: str | Place,
     image_map: ImageMap,
     storage: ImageStorage,
     options: ProtectionOptions,
@@ -63,12 +65,12 @@ def protect_collection(
         UserError: when two images would share a name, the output folder is no place for them, or the disk is
             full.
     """
-    output = Path(output)
+    output = Path(output) if isinstance(output, str) else output
     check_apart(source.root, output)
     names = targets(source.paths, storage.extension, options.pseudonym_key)
     known = {path: {LABELS: source.labels[path]} if source.labels else {} for path in names}
     jobs = sorted(
-        (Job(path, source.root / path, target, known[path]) for path, target in names.items()),
+        (Job(path, source.place(path), target, known[path]) for path, target in names.items()),
         key=lambda job: job.path,
     )
 
@@ -76,11 +78,15 @@ def protect_collection(
         name_of = {target: path for path, target in names.items()}
         return accounted(image_map, [_person(source, name_of[entry["path"]]) for entry in entries])
 
-    # the key of the pseudonyms, which names and stamps are made with, stays here
+    # the key of the pseudonyms, with which names and stamps are made, stays here
     made = ProtectedFiles(output, image_map, storage, replace(options, pseudonym_key=None))
-    work = made.work()
+    if isinstance(source.root, RemotePath) and made.mapper.finder:
+        raise UserError(
+            f"--input {source.root} is no folder of this machine, and what tells the regions of images reads "
+            "files there: copy the images, or take another operator"
+        )
     work = replace(
-        work,
+        made.work(),
         header={**protection_header(made.mapper, options, storage.name), **source.dataset},
         stamp=stamper(options.pseudonym_key),
         account=account,
@@ -92,7 +98,7 @@ def protect_collection(
         batch_size=1
         if image_map.size is None
         else options.batch_size,  # each in its own size, large ones too
-        engine=engine or Threads(options.workers),
+        engine=engine or engine_here(output, options.workers),
         describe="protecting",
     )
     (output / NOISE_KEY).unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
 from ..core.files import check_length, read_regular, write_private
 from ..core.pictures import LARGEST_FILE, read_picture, resize
+from ..core.remote import Place
 from ..desensitize.regions import REGION, at_size
 from ..keys.envelope import Original
 from ..manifest import KEPT, SEALED, TEMPLATE
@@ -74,7 +75,7 @@ class ProtectedFiles:
         options: how.
     """
 
-    output: Path
+    output: Place
     image_map: ImageMap
     storage: ImageStorage
     options: ProtectionOptions
@@ -117,8 +118,10 @@ class ProtectedFiles:
         pixels = read_picture(content)
         about: dict = {"width": pixels.shape[1], "height": pixels.shape[0], **job.known}
         finder = self.mapper.finder
-        region = finder(job.source, job.name, pixels.shape[:2]) if finder else None
-        if region:
+        region = None
+        if finder:
+            assert isinstance(job.source, Path)  # images of stores are refused before
+            region = finder(job.source, job.name, pixels.shape[:2])
             about[REGION] = region.source
         seen = search.prepare(pixels) if search else None
         pixels = resize(pixels, size) if size else pixels
@@ -153,7 +156,7 @@ class ProtectedFiles:
         return {name: value for name, value in vars(self).items() if name != "mapper"}
 
 
-def noise_key(output: Path) -> bytes:
+def noise_key(output: Place) -> bytes:
     """A new one, or that of the killed run that this one continues."""
     path = output / NOISE_KEY
     if not path.is_file():

@@ -14,10 +14,12 @@ from ..core.errors import UserError
 from ..core.files import read_regular
 from ..core.images import png_bytes
 from ..core.pictures import LARGEST_FILE, read_picture, resize
+from ..core.remote import Place
 from ..core.version import __version__
 from ..manifest import MANIFEST, Manifest, file_hash, read_manifest
 from .batch_mapper import BatchMapper
-from .run import Threads, run
+from .run import run
+from .shards import engine_here
 from .source import check_apart, targets
 from .work import Engine, Job, Loaded, Work
 
@@ -33,7 +35,7 @@ class ProtectedFolder:
         manifest: what its manifest.jsonl holds.
     """
 
-    folder: Path
+    folder: Place
     manifest: Manifest
 
     @cached_property
@@ -46,13 +48,13 @@ class ProtectedFolder:
         return targets(self.manifest.entries, ".png")
 
 
-def read_protected(folder: str | Path) -> ProtectedFolder:
+def read_protected(folder: str | Place) -> ProtectedFolder:
     """Read the manifest of a protected folder.
 
     Raises:
         UserError: when there is none, or its run was not finished.
     """
-    folder = Path(folder)
+    folder = Path(folder) if isinstance(folder, str) else folder
     if not folder.is_dir():
         raise UserError(f"--input {folder} is no folder; give one that tools/anonymize.py wrote")
     manifest = read_manifest(folder / MANIFEST)
@@ -70,7 +72,7 @@ def read_protected(folder: str | Path) -> ProtectedFolder:
 
 def recover_collection(
     protected: ProtectedFolder,
-    output: str | Path,
+    output: str | Place,
     image_map: ImageMap,
     *,
     batch_size: int = 32,
@@ -92,7 +94,8 @@ def recover_collection(
         UserError: when the collection was made by another anonymizer, or the output folder is no place for
             it.
     """
-    output, entries = Path(output), protected.manifest.entries
+    output = Path(output) if isinstance(output, str) else output
+    entries = protected.manifest.entries
     header, _ = begin_recovery(protected, output, image_map, batch_size)
     jobs = sorted(
         (
@@ -102,7 +105,7 @@ def recover_collection(
         key=lambda job: job.path,
     )
     work = replace(RecoveredFiles(image_map, batch_size).work(), header=header)
-    engine = engine or Threads()
+    engine = engine or engine_here(output, None)
     return run(jobs, output, work, batch_size=batch_size, engine=engine, describe="recovering")
 
 
@@ -143,7 +146,7 @@ class RecoveredFiles:
 
 
 def begin_recovery(
-    protected: ProtectedFolder, output: Path, image_map: ImageMap, batch_size: int
+    protected: ProtectedFolder, output: Place, image_map: ImageMap, batch_size: int
 ) -> tuple[dict, tuple[int, int]]:
     """The manifest's first line of what is recovered, and the size, (height, width), of the network.
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ..core.errors import UserError, out_of_memory
 from ..core.files import remove_unfinished, write_atomically
+from ..core.remote import Place
 from ..manifest import JOURNAL, Manifest, write_manifest
 from .output import HOPELESS, Journal, forget, open_output, remove, replaced, still_there
 from .pipeline import side_by_side
@@ -37,6 +38,7 @@ class Threads:
     workers: int | None = None
 
     def __call__(self, left: Left, work: Work) -> Iterator[Results]:
+        assert isinstance(left.output, Path)  # a store's files cannot be continued line by line
         with Journal(left.output / JOURNAL, left.header, left.written) as journal:
             for results in side_by_side(left.batches, partial(whole, left, work), self.workers):
                 made = {path: line for path, line in results if isinstance(line, dict)}
@@ -46,7 +48,7 @@ class Threads:
 
 def run(
     jobs: Sequence[Job],
-    output: Path,
+    output: Place,
     work: Work[Mapped],
     *,
     batch_size: int,

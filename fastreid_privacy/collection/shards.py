@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
-from pathlib import Path
 
 from ..core.errors import UserError, some_of
 from ..core.files import write_atomically
-from ..manifest import journal_line, read_manifest
-from .output import ENDING, SHARDS
+from ..core.remote import Place, RemotePath
+from ..manifest import JOURNAL, journal_line, read_manifest
+from .output import ENDING, SHARDS, begin_journal, forget_shards
 from .pipeline import side_by_side
-from .run import whole
+from .run import Threads, whole
 from .stamps import Stamper
-from .work import Job, Left, Results, Work
+from .work import Engine, Job, Left, Results, Work
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,48 @@ class Cutter:
         return Shard(next(self.numbers), mine, stamps, tries)
 
 
-def do_shard(shard: Shard, work: Work, threads: int) -> None:
+def engine_here(output: Place, threads: int | None) -> Engine:
+    """The engine of this machine for an output.
+
+    Args:
+        output: folder.
+        threads: each has a batch; None: as many as there are cores.
+    """
+    return InShards(threads) if isinstance(output, RemotePath) else Threads(threads)
+
+
+def begin_shards(left: Left) -> None:
+    """Let the journal have all that is known of files, so that shards begin anew."""
+    begin_journal(left.output / JOURNAL, left.header, left.written)
+    forget_shards(left.output)
+
+
+@dataclass(frozen=True)
+class InShards:
+    """The engine of one machine for an output in a store, whose journal cannot be continued line by line.
+
+    Attributes:
+        threads: each has a batch; None: as many as there are cores.
+        images: of a shard at least, but for the last one; a killed run has to look at so many again.
+    """
+
+    threads: int | None = None
+    images: int = 1024
+
+    def __call__(self, left: Left, work: Work) -> Iterator[Results]:
+        begin_shards(left)
+        for shard in Cutter(left, work.stamp).shards(self.images):
+            do_shard(shard, work, self.threads)
+            yield read_shard(left.output, shard.number)
+
+
+def do_shard(shard: Shard, work: Work, threads: int | None) -> None:
     """Make the files of a shard, and its manifest.
 
     Args:
         shard: what is to be done.
         work: how.
-        threads: each has a batch.
+        threads: each has a batch; None: as many as there are cores.
 
     Raises:
         UserError: as :func:`fastreid_privacy.collection.run.run`.
@@ -120,7 +155,7 @@ def _told(left: Left, work: Work, batch: Sequence[Job]) -> Results:
         raise
 
 
-def read_shard(output: Path, number: int) -> Results:
+def read_shard(output: Place, number: int) -> Results:
     """What became of the files of a shard.
 
     Raises:
@@ -130,5 +165,5 @@ def read_shard(output: Path, number: int) -> Results:
     return [*found.entries.items(), *found.failed.items()]
 
 
-def _file(folder: Path, number: int) -> Path:
+def _file(folder: Place, number: int) -> Place:
     return folder / f"{number:08d}{ENDING}"

@@ -16,7 +16,8 @@ from ..compat.labels import MARKET_FOLDER
 from ..config import CfgNode
 from ..core.errors import UserError
 from ..core.files import read_file
-from ..core.folders import images_below
+from ..core.folders import ENDINGS, images_below
+from ..core.remote import Place, RemotePath
 from ..data.datasets import datasets_root, load_dataset
 from ..manifest import PARTS
 
@@ -35,14 +36,26 @@ class Source:
         unread: folders that were not searched, with the reason of each.
         dataset: of a data set by its name, what the manifest's first line says of it.
         labels: by path, of a data set by its name: [part, identity, camera] of each item.
+        listed: by path, of a store: the images, with what its listing told of them.
     """
 
-    root: Path
+    root: Place
     paths: list[str]
     others: list[str] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)
     dataset: dict[str, str] = field(default_factory=dict)
     labels: dict[str, list[list]] = field(default_factory=dict)
+    listed: dict[str, RemotePath] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """``root``, of images that lie on this machine."""
+        assert isinstance(self.root, Path)
+        return self.root
+
+    def place(self, path: str) -> Place:
+        """Of an image; of a store with what its listing told."""
+        return self.listed.get(path) or self.root / path
 
     def person(self, path: str) -> int:
         """Who is shown in an image: by the data set's label, or by the name of the file.
@@ -88,6 +101,25 @@ def folder_source(root: str | Path, option: str = "--input", output: str | Path 
     root = Path(root)
     nor = ", nor a data set that fastreid knows, nor a video" if option == "--input" else ""
     return Source(root, *images_below(root, f"{option} {root}", nor, output))
+
+
+def remote_source(root: RemotePath) -> Source:
+    """The images of a folder in a store at any depth, in one listing.
+
+    Raises:
+        UserError: when it cannot be listed, or holds no image.
+    """
+    try:
+        found = root.files_below()
+    except OSError as error:
+        raise UserError(f"--input {root} cannot be listed: {error.strerror}") from None
+    hidden = {path for path in found if any(part.startswith(".") for part in path.split("/"))}
+    listed = {
+        path: found[path] for path in sorted(found) if path.lower().endswith(ENDINGS) and path not in hidden
+    }
+    if not listed:
+        raise UserError(f"--input {root} holds no image ({', '.join(ENDINGS)}), at any depth")
+    return Source(root, list(listed), sorted(found.keys() - listed.keys()), listed=listed)
 
 
 def dataset_source(cfg: CfgNode, name: str) -> Source:
@@ -193,7 +225,7 @@ def read_pseudonym_key(path: str | Path) -> bytes:
     return key
 
 
-def check_apart(source: Path, output: Path) -> None:
+def check_apart(source: Place, output: Place) -> None:
     """Refuse an output folder inside the input, or the other way round.
 
     A second run would take one for the other.
@@ -201,8 +233,13 @@ def check_apart(source: Path, output: Path) -> None:
     Raises:
         UserError: naming both.
     """
-    inside, outside = output.resolve(), source.resolve()
-    if inside == outside or outside in inside.parents or inside in outside.parents:
+    if isinstance(source, RemotePath) or isinstance(output, RemotePath):
+        one, other = f"{source}/", f"{output}/"
+        together = one.startswith(other) or other.startswith(one)
+    else:
+        inside, outside = output.resolve(), source.resolve()
+        together = inside == outside or outside in inside.parents or inside in outside.parents
+    if together:
         raise UserError(
             f"--output {output} and --input {source} lie in each other; choose an output folder beside the "
             "input"

@@ -8,13 +8,12 @@ manifest: the journal has it while a run is unfinished, then a hidden file that 
 from __future__ import annotations
 
 import hmac
-import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from ..core.errors import UserError
 from ..core.files import read_file, write_private
 from ..core.json_text import parse_json
+from ..core.remote import Place, there
 from ..manifest import line
 
 STAMPS = ".sources.jsonl"  # in the output folder of a finished run; not to be given out with it
@@ -22,7 +21,7 @@ STAMP = "stamp"  # of a file's line in the journal; lines of older versions have
 KIND = {"kind": "fastreid_privacy sources", "schema": 1}
 DIGITS = 8  # hexadecimal; 32 bits
 
-Stamper = Callable[[str, Path], str | None]
+Stamper = Callable[[str, Place], str | None]
 """The path of a protected file and that of its raw file to the stamp; None where there is no raw file."""
 
 
@@ -33,7 +32,7 @@ def stamper(key: bytes | None) -> Stamper:
         key: of the pseudonyms, where there are any: without it nobody can tell a file by its stamp.
     """
 
-    def stamp(path: str, source: Path) -> str | None:
+    def stamp(path: str, source: Place) -> str | None:
         try:
             about = source.stat()
         except OSError:
@@ -44,14 +43,14 @@ def stamper(key: bytes | None) -> Stamper:
     return stamp
 
 
-def read_stamps(folder: Path) -> dict[str, str]:
+def read_stamps(folder: Place) -> dict[str, str]:
     """The stamps that a finished run has left, by path; none in a folder of an older version.
 
     Raises:
         UserError: when the file is damaged or cannot be read.
     """
     path = folder / STAMPS
-    if not os.path.lexists(path):
+    if not there(path):
         return {}
     try:
         first, *rest = map(parse_json, read_file(path).splitlines())
@@ -65,7 +64,7 @@ def read_stamps(folder: Path) -> dict[str, str]:
         ) from None
 
 
-def write_stamps(folder: Path, entries: Iterable[dict]) -> None:
+def write_stamps(folder: Place, entries: Iterable[dict]) -> None:
     """Keep the stamps of a run that ends, and take them out of the entries, which go into the manifest.
 
     Args:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import eq
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
 
+from ..core.remote import Place
 from ..keys.templates import Searchable
 from .guard import Guard
 from .stamps import Stamper
@@ -30,7 +30,7 @@ class Job:
     """
 
     name: str
-    source: Path
+    source: Place
     path: str
     known: Mapping[str, Any] = field(default_factory=dict)
 
@@ -115,7 +115,7 @@ class Left:
         suspects: lines of files whose source may be another one: made again, and compared.
     """
 
-    output: Path
+    output: Place
     header: dict
     batches: Sequence[Sequence[Job]]
     done: Mapping[str, dict]

@@ -10,9 +10,17 @@ from pathlib import Path
 
 from ..checkpoints.image_maps import ImageMap
 from ..collection.protect import ProtectionOptions, protect_collection
-from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
+from ..collection.source import (
+    Source,
+    dataset_source,
+    folder_source,
+    is_dataset,
+    read_pseudonym_key,
+    remote_source,
+)
 from ..core.errors import UserError, exit_code, one_line, say
 from ..core.projects import load_projects
+from ..core.remote import RemotePath, place_of
 from ..desensitize import DESENSITIZER_REGISTRY
 from ..desensitize.regions import REGION
 from ..manifest import KEPT, MANIFEST
@@ -27,7 +35,7 @@ from .options import (
     say_accounted,
     say_guarded,
 )
-from .parsers import command_parser
+from .parsers import command_parser, place, refuse_stores
 from .sealing import add_sealing_options, refuse_sealing_options, say_carried, sealing
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
 from .written import NAMED, report_failed
@@ -66,13 +74,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--input",
         required=True,
-        help="folder of images, at any depth, name of a data set under FASTREID_DATASETS, or a video",
+        help="folder of images, at any depth, or s3://… and what else fsspec opens; name of a data set under "
+        "FASTREID_DATASETS; or a video",
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=place,
         required=True,
-        help="folder for the protected files and manifest.jsonl: new, empty or continued",
+        help="folder for the protected files and manifest.jsonl: new, empty or continued; or s3://… and what "
+        "else fsspec opens",
     )
     parser.add_argument(
         "--method",
@@ -137,6 +147,7 @@ def _anonymize(options: argparse.Namespace) -> None:
     )
     if Path(options.input).is_file():
         refuse_cluster(options, "a video")
+        refuse_stores(options, "a video")
         _warn_of_origin(options, image_map)
         anonymize_video(options, image_map, protection)
         return
@@ -161,9 +172,12 @@ def _anonymize(options: argparse.Namespace) -> None:
 
 
 def _source(options: argparse.Namespace) -> Source:
-    if not Path(options.input).is_dir() and is_dataset(options.input):
+    if isinstance(root := place_of(options.input), RemotePath):
+        return remote_source(root)
+    if not root.is_dir() and is_dataset(options.input):
         return dataset_source(config_of(options), options.input)
-    return folder_source(options.input, output=options.output)
+    here = None if isinstance(options.output, RemotePath) else options.output
+    return folder_source(root, output=here)
 
 
 def _storage(options: argparse.Namespace) -> ImageStorage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..cluster import RayEngine
-from ..collection.run import Threads
+from ..collection.shards import engine_here
 from ..collection.work import Engine
 from ..core.errors import UserError
 
@@ -18,8 +18,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=(THREADS, RAY),
         default=THREADS,
-        help="threads of this process (default), or ray: the machines of a cluster, which share --input and "
-        "--output",
+        help="threads of this process (default), or ray: the machines of a cluster, which all see "
+        "--input and --output",
     )
     parser.add_argument(
         "--address",
@@ -52,7 +52,7 @@ def engine_of(options: argparse.Namespace) -> Engine:
     """What does the work."""
     if on_cluster(options):
         return RayEngine(options.address, options.workers or 1, options.device)
-    return Threads(options.workers)
+    return engine_here(options.output, options.workers)
 
 
 def refuse_cluster(options: argparse.Namespace, what: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from .parsers import PROGRAM, add_version
+from .parsers import PROGRAM, add_version, place
 
 SHELLS = ("bash", "zsh", "tcsh")  # for which shtab writes completion
 MORE = (
@@ -125,5 +125,5 @@ def _complete_files(parser: argparse.ArgumentParser) -> None:
         if isinstance(action, argparse._SubParsersAction):
             for sub in action.choices.values():
                 _complete_files(sub)
-        elif action.nargs != 0 and not action.choices and action.type in (None, Path):
+        elif action.nargs != 0 and not action.choices and action.type in (None, Path, place):
             action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab asks for it there

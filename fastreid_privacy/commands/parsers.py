@@ -8,6 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+from ..core.errors import UserError
+from ..core.remote import Place, RemotePath, place_of
 from ..core.version import __version__
 
 PROGRAM = "fastreid-privacy"
@@ -38,6 +40,29 @@ def command_parser(
     parser.formatter_class = argparse.RawDescriptionHelpFormatter  # an example is a line, not a paragraph
     add_version(parser)
     return parser
+
+
+def place(text: str) -> Place:
+    """A folder of this machine, or a place that fsspec opens, for argparse."""
+    try:
+        return place_of(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def refuse_stores(options: argparse.Namespace, what: str) -> None:
+    """Refuse places of stores for what is done with files of this machine alone.
+
+    Args:
+        options: parsed, with ``input`` and ``output``.
+        what: this is.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for name in ("input", "output"):
+        if isinstance(getattr(options, name), RemotePath):
+            raise UserError(f"--{name} {getattr(options, name)}: {what} needs a folder of this machine")
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:

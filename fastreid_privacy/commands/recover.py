@@ -19,7 +19,7 @@ from ..keys.sealing import IDENTITY
 from ..manifest import MANIFEST, OPERATOR, Manifest
 from .engines import add_engine_options, engine_of, loading_device, refuse_cluster
 from .options import add_passphrase_options, add_project_option, add_run_options
-from .parsers import command_parser
+from .parsers import command_parser, place, refuse_stores
 from .private_key import read_private_key
 from .video import recover_video_of
 from .written import report_failed
@@ -53,16 +53,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--input",
-        type=Path,
+        type=place,
         required=True,
         help="folder that anonymize.py wrote; with --identity also a folder of any files that carry their "
         "originals, or one of them",
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=place,
         required=True,
-        help="folder for the recovered images (png): new, empty or continued",
+        help="folder for the recovered images (png): new, empty or continued; of --key, both folders may be "
+        "s3://… and what else fsspec opens",
     )
     parser.add_argument(
         "--verify",
@@ -107,6 +108,7 @@ def _recover(options: argparse.Namespace) -> None:
     )
     if "video" in collection.header:
         refuse_cluster(options, "a video")
+        refuse_stores(options, "a video")
         recover_video_of(options, protected, image_map)
         return
     originals: dict[str, Path] = {}
@@ -156,6 +158,7 @@ def _unseal(options: argparse.Namespace) -> None:
         )
     identity = read_private_key(options.identity, options, IDENTITY)
     refuse_cluster(options, "sealed originals")
+    refuse_stores(options, "opening sealed originals")
     opened = unseal_collection(options.input, options.output, identity)
     for name, how in sorted(opened.fitted.items()):
         quality = "without loss" if how.quality is None else f"quality {how.quality}"

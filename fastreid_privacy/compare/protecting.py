@@ -98,7 +98,7 @@ def _sealed(source: Source, folder: Path, entries: Mapping[str, Any]) -> dict[st
     opened = unseal_collection(folder / PROTECTED, folder / OPENED, identity)
     same = sum(
         (folder / OPENED / path).is_file()
-        and (folder / OPENED / path).read_bytes() == (source.root / path).read_bytes()
+        and (folder / OPENED / path).read_bytes() == (source.folder / path).read_bytes()
         for path in source.paths
     )
     if same != len(source.paths):
@@ -117,7 +117,7 @@ def sizes(data: str) -> dict[str, Any]:
     source = raw_source(data)
     return {
         "images": len(source.paths),
-        "bytes_per_image": _mean_size(source.root, source.paths),
+        "bytes_per_image": _mean_size(source.folder, source.paths),
         "images_per_second": None,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import stat
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from .errors import UserError
 from .lock import locked
+from .remote import Place, RemotePath
 
 UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
 LONGEST_NAME, LONGEST_STEM = 255, 200  # bytes that systems allow, and that leave room for more
@@ -25,18 +27,23 @@ Read = TypeVar("Read")
 
 
 def write_atomically(
-    path: Path, write: Callable[[BinaryIO], Any], *, sync: bool = False, private: bool = False
+    path: Place, write: Callable[[BinaryIO], Any], *, sync: bool = False, private: bool = False
 ) -> None:
     """Let ``write`` fill a file beside ``path`` and move it there when it is whole.
 
     An exception or the end of this process at any moment leaves ``path`` either as it was or complete.
 
     Args:
-        path: of the file; its folder exists.
+        path: of the file; its folder exists. What a store gets is whole in memory first.
         write: gets the open binary file.
         sync: wait until the disk has it, so that a power cut leaves ``path`` whole too.
-        private: only its owner may read it, from its first byte on.
+        private: only its owner may read it, from its first byte on. Of a store, its owner sees to that.
     """
+    if isinstance(path, RemotePath):
+        content = io.BytesIO()
+        write(content)
+        path.write_bytes(content.getvalue())
+        return
     unfinished = _unfinished(path)
     try:
         with _create(unfinished, private) as file:
@@ -73,7 +80,7 @@ def _create(path: Path, private: bool) -> BinaryIO:
     return open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode))
 
 
-def make_folder(folder: Path, option: str = "--output") -> None:
+def make_folder(folder: Place, option: str = "--output") -> None:
     """Make the folder that an option names, where it is missing.
 
     Raises:
@@ -85,6 +92,8 @@ def make_folder(folder: Path, option: str = "--output") -> None:
         raise UserError(
             f"{option} {folder} cannot be made: {error.strerror}; choose another folder"
         ) from None
+    if isinstance(folder, RemotePath):  # what it takes is found out when it is written to
+        return
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{option} {folder} cannot be written to; choose another folder")
 
@@ -136,7 +145,7 @@ def refuse_existing(folder: Path, names: Iterable[str]) -> None:
         raise UserError(f"{', '.join(there)}: there already; choose another --output folder")
 
 
-def read_regular(path: str | Path, largest: int | None = None) -> bytes:
+def read_regular(path: str | Place, largest: int | None = None) -> bytes:
     """The content of a regular file: reading a pipe would wait, and some devices never end.
 
     Args:
@@ -146,6 +155,8 @@ def read_regular(path: str | Path, largest: int | None = None) -> bytes:
     Raises:
         UserError: the reason, without the path, when it is no such file or cannot be read.
     """
+    if isinstance(path, RemotePath):
+        return _read_remote(path, largest)
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAITING)) as file:
             about = os.fstat(file.fileno())
@@ -160,7 +171,19 @@ def read_regular(path: str | Path, largest: int | None = None) -> bytes:
         raise UserError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def read_file(path: str | Path, largest: int = LARGEST_INPUT) -> bytes:
+def _read_remote(path: RemotePath, largest: int | None) -> bytes:
+    """As :func:`read_regular`, of a store."""
+    try:
+        if largest is not None and (size := path.stat().st_size) > largest:
+            raise UserError(f"it has {size:,} bytes, more than {largest:,}")
+        return path.read_bytes()
+    except MemoryError:
+        raise UserError("there is not enough memory to read it") from None
+    except OSError as error:
+        raise UserError(f"it cannot be read: {error.strerror}") from None
+
+
+def read_file(path: str | Place, largest: int = LARGEST_INPUT) -> bytes:
     """The content of a file that the user named.
 
     Args:
@@ -228,9 +251,9 @@ def relative_path(text: object) -> str:
     return text
 
 
-def remove_unfinished(folder: Path) -> None:
+def remove_unfinished(folder: Place) -> None:
     """Delete what interrupted ``write_atomically`` calls have left in a folder."""
-    for leftover in folder.glob(f".*{UNFINISHED}"):
+    for leftover in folder.iterdir() if isinstance(folder, RemotePath) else folder.glob(f".*{UNFINISHED}"):
         if is_unfinished(leftover.name):
             leftover.unlink()
 
@@ -240,6 +263,6 @@ def is_unfinished(name: str) -> bool:
     return re.fullmatch(rf"\..+\.\d+{re.escape(UNFINISHED)}", name) is not None
 
 
-def write_private(path: Path, content: bytes) -> None:
+def write_private(path: Place, content: bytes) -> None:
     """Write a file that only its owner may read."""
     write_atomically(path, lambda file: file.write(content), private=True)

@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from .errors import UserError
+from .remote import Place, RemotePath
 
 POLL_SECONDS = 0.1
 _held: set[int] = set()  # descriptors of this process
@@ -26,7 +26,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def locked(folder: Path, in_use: str, *, patience: float = 0.0) -> Iterator[int | None]:
+def locked(folder: Place, in_use: str, *, patience: float = 0.0) -> Iterator[int | None]:
     """Hold a folder for this process, and those that get the descriptor from it, until the last of them ends.
 
     Processes that it forks do not hold it.
@@ -37,13 +37,13 @@ def locked(folder: Path, in_use: str, *, patience: float = 0.0) -> Iterator[int 
         patience: seconds to wait for that one: a killed process takes a moment to be gone.
 
     Yields:
-        The descriptor, for ``pass_fds`` of a process that is to hold the folder too; None on systems without
-        such locks.
+        The descriptor, for ``pass_fds`` of a process that is to hold the folder too; None on systems, and of
+        stores, without such locks.
 
     Raises:
         UserError: ``in_use``.
     """
-    if os.name != "posix":  # Windows opens no folders
+    if isinstance(folder, RemotePath) or os.name != "posix":  # Windows opens no folders
         yield None
         return
     import fcntl  # not on every system

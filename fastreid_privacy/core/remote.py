@@ -1,0 +1,216 @@
+"""Places that fsspec opens, ``s3://bucket/folder`` for one, with the few things of a path that runs ask for.
+
+Credentials and endpoints are those of fsspec's own configuration and of its libraries: environment variables
+such as ``AWS_ENDPOINT_URL``, or files in ``~/.config/fsspec``. None of them are read or kept here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import UserError, brief, typed
+from .extras import from_extra, load
+
+if TYPE_CHECKING:
+    from fsspec import core as fsspec_core
+else:
+    fsspec_core = from_extra("fsspec.core")
+
+LOCAL = "file://"
+OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory")
+"""Where what is put is there whole or not at all."""
+
+
+class About(NamedTuple):
+    """Of a file: its size in bytes, and the time of its last change, in nanoseconds; 0: not known."""
+
+    st_size: int
+    st_mtime_ns: int
+
+
+@dataclass(frozen=True, order=True)
+class RemotePath:
+    """A file or folder of a store. Methods are those of :class:`pathlib.Path`, as far as a store has them.
+
+    Attributes:
+        url: without a slash at its end.
+        listed: what the listing of its folder said of it; None: it was not listed.
+    """
+
+    url: str
+    listed: About | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __fspath__(self) -> str:
+        raise TypeError(f"{self.url} is no path of this machine")
+
+    def __truediv__(self, name: str | Path) -> RemotePath:
+        return self if str(name) == "." else RemotePath(f"{self.url}/{name}")
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def parent(self) -> RemotePath:
+        """The folder."""
+        return RemotePath(self.url.rpartition("/")[0])
+
+    def _ask(self, question: Callable[[Any, str], Any]) -> Any:
+        """What its file system says.
+
+        Raises:
+            OSError: naming it, whatever the library of the store raises.
+        """
+        with _os_errors(self):
+            # lists of what was there a while ago would hide what others have written since
+            system, path = fsspec_core.url_to_fs(self.url, use_listings_cache=False)
+            return question(system, path)
+
+    def exists(self) -> bool:
+        """Whether there is a file, or a folder with files."""
+        return bool(self._ask(lambda system, path: system.exists(path)))
+
+    def is_file(self) -> bool:
+        """Whether it is a file."""
+        return bool(self._ask(lambda system, path: system.isfile(path)))
+
+    def is_dir(self) -> bool:
+        """Whether it is a folder with files."""
+        return bool(self._ask(lambda system, path: system.isdir(path)))
+
+    def is_symlink(self) -> bool:
+        """Stores have no links."""
+        return False
+
+    def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
+        """Make the folder, where the store has folders."""
+        if not self._is_object_store:
+            self._ask(lambda system, path: system.makedirs(path, exist_ok=True))
+
+    def rmdir(self) -> None:
+        """Remove an empty folder, where the store has folders."""
+        if not self._is_object_store:
+            self._ask(lambda system, path: system.rmdir(path))
+
+    def iterdir(self) -> Iterator[RemotePath]:
+        """What is in the folder."""
+        names = self._ask(lambda system, path: system.ls(path, detail=False) if system.isdir(path) else [])
+        for name in names:
+            last = name.rstrip("/").rpartition("/")[2]
+            if last and last != self.name:  # some stores have an empty file that stands for the folder
+                yield self / last
+
+    def stat(self) -> About:
+        """Size and time of the last change: as listed, where it was."""
+        return self.listed or _about(self._ask(lambda system, path: system.info(path)))
+
+    def read_bytes(self) -> bytes:
+        """The content of the file."""
+        return self._ask(lambda system, path: system.cat_file(path))
+
+    def write_bytes(self, content: bytes) -> None:
+        """Write the file, whole or not at all."""
+        if self._is_object_store:
+            self._ask(lambda system, path: system.pipe_file(path, content))
+            return
+
+        def write(system: Any, path: str) -> None:
+            folder, _, name = path.rpartition("/")
+            unfinished = f"{folder}/.{name}.{os.getpid()}.unfinished"
+            system.pipe_file(unfinished, content)
+            system.mv(unfinished, path)
+
+        self._ask(write)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Delete the file."""
+        if missing_ok and not self.exists():
+            return
+        self._ask(lambda system, path: system.rm_file(path))
+
+    def files_below(self) -> dict[str, RemotePath]:
+        """All files at any depth, by their paths below the folder, in one listing."""
+
+        def find(system: Any, path: str) -> dict[str, RemotePath]:
+            start = len(path.rstrip("/")) + 1
+            found = system.find(path, detail=True).items()
+            return {
+                name[start:]: RemotePath(f"{self.url}/{name[start:]}", _about(info))
+                for name, info in found
+                if name[start:]
+            }
+
+        return self._ask(find)
+
+    @property
+    def _is_object_store(self) -> bool:
+        return self.url.partition("://")[0] in OBJECT_STORES
+
+
+Place = Path | RemotePath
+"""A path of this machine, or one of a store."""
+
+
+def _about(info: dict[str, Any]) -> About:
+    changed = next((info[key] for key in ("LastModified", "mtime", "created", "updated") if info.get(key)), 0)
+    seconds = changed.timestamp() if hasattr(changed, "timestamp") else changed
+    return About(int(info.get("size") or 0), int(float(seconds) * 1e9) if _is_number(seconds) else 0)
+
+
+def _is_number(text: object) -> bool:
+    try:
+        float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def there(place: Place) -> bool:
+    """Whether something is at a place, also a link that leads nowhere."""
+    return place.exists() if isinstance(place, RemotePath) else os.path.lexists(place)
+
+
+def is_url(text: object) -> bool:
+    """Whether a word of a command line names a place of a store."""
+    return "://" in str(text) and not str(text).startswith(LOCAL)
+
+
+def place_of(text: str) -> Place:
+    """The place that a word of a command line names: ``file://`` and all without ``://`` are of this machine.
+
+    Raises:
+        UserError: when fsspec, or its library for such a store, is not installed, or there is no such store.
+    """
+    if not is_url(text):
+        return Path(text.removeprefix(LOCAL))
+    load("fsspec")
+    url = text.rstrip("/")
+    try:
+        fsspec_core.url_to_fs(url, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{text} cannot be opened: {brief(error)}") from None
+    return RemotePath(url)
+
+
+@contextmanager
+def _os_errors(place: RemotePath) -> Iterator[None]:
+    """Errors of libraries of stores have no base of their own; the system's are passed on, with the place."""
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        reason = error.strerror or brief(error)
+        raise type(error)(error.errno or errno.EIO, reason, str(place)) from None
+    except Exception as error:
+        raise OSError(errno.EIO, typed(error), str(place)) from None
