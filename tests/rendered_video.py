@@ -142,15 +142,19 @@ def people_of(folder: Path) -> list[list[Path]]:
     return [[file for file in files if file.name.startswith(pid)] for pid in pids]
 
 
-def main(folder: Path) -> None:
-    """Write video.mkv and boxes.txt: 60 frames of six people from 64 to 220 pixels high, of the demo's test
-    identities."""
+def demo_walk() -> tuple[list[np.ndarray], list[str]]:
+    """60 frames of six people from 64 to 220 pixels high, of the demo's test identities, and their boxes."""
     from fastreid_privacy.data import SyntheticPedestrians
     from fastreid_privacy.data.datasets import datasets_root
 
     people = people_of(SyntheticPedestrians(datasets_root(), verbose=False).folder / "bounding_box_test")[:6]
     heights = (64, 96, 128, 160, 192, 220)
-    pictures, lines = render(walkers(people, heights, 60, (480, 720)), 60, (480, 720))
+    return render(walkers(people, heights, 60, (480, 720)), 60, (480, 720))
+
+
+def main(folder: Path) -> None:
+    """Write video.mkv and boxes.txt of :func:`demo_walk`."""
+    pictures, lines = demo_walk()
     folder.mkdir(parents=True, exist_ok=True)
     write_video(folder / "video.mkv", pictures)
     (folder / "boxes.txt").write_text("\n".join(lines) + "\n")

@@ -31,9 +31,10 @@ from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
 from fastreid_privacy.video import protect as video_protect
 from fastreid_privacy.video.boxes import MOST_BOXES, ManifestBoxes, MotBoxes
+from fastreid_privacy.video.people import Person
 from fastreid_privacy.video.regions import protect_regions
 from fastreid_privacy.video.run import _chunks, chunk_and_workers
-from fastreid_privacy.video.stream import Frame
+from fastreid_privacy.video.stream import Frame, read_frames
 
 
 def anonymize(*words) -> int:
@@ -279,7 +280,8 @@ def test_chunks_of_large_frames_are_bounded():
 def test_frames_come_in_chunks_of_that_size(tmp_path):
     frames = [np.full((16, 16, 3), 10 * number, np.uint8) for number in range(7)]
     video = write_video(tmp_path / "video.mkv", frames)
-    assert [[frame.number for frame in chunk] for chunk in _chunks(video, 3)] == [[1, 2, 3], [4, 5, 6], [7]]
+    chunks = _chunks(read_frames(video), 3)
+    assert [[frame.number for frame in chunk] for chunk in chunks] == [[1, 2, 3], [4, 5, 6], [7]]
 
 
 @pytest.mark.parametrize("seal", [False, True])
@@ -438,7 +440,8 @@ def test_boxes_of_a_frame_are_bounded(tmp_path):
 
 def test_an_operator_gets_one_box_of_a_frame_at_a_time():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
-    frame = Frame(1, 0, pixels.copy(), [(0, 0, 20, 40), (20, 0, 40, 40), (10, 10, 30, 30)])
+    boxes = [(0, 0, 20, 40), (20, 0, 40, 40), (10, 10, 30, 30)]
+    frame = Frame(1, 0, pixels.copy(), [Person(box) for box in boxes])
     taken = []
 
     def inverted(pictures):

@@ -986,6 +986,10 @@ def test_detected_boxes_are_protected_and_kept(
         "ssdlite320_mobilenet_v3_large",
         "--min-score",
         "0.6",
+        "--keep-frames",
+        "0",
+        "--margin",
+        "0",
     ]
     short = write_video(tmp_path / "short.mkv", raw_frames[:3])
     assert anonymize("--weights", weights, "--input", short, "--output", tmp_path / "out", *words) == 0

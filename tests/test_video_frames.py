@@ -23,6 +23,7 @@ from test_video_detection import graph
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.video import PersonDetector, protect
+from fastreid_privacy.video.people import Person
 from fastreid_privacy.video.recover import compare_videos
 from fastreid_privacy.video.regions import protect_regions, recover_regions
 from fastreid_privacy.video.stream import Frame, count_frames, read_frames
@@ -38,13 +39,18 @@ def picture():
     return np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
 
 
+def people(boxes):
+    """Somebody in each box."""
+    return [Person(box) for box in boxes]
+
+
 # -- boxes ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
 def test_boxes_are_cut_from_the_raw_frame_whatever_the_batch(picture, batch_size):
     """Of a box that was cut from what is protected already, the pixels would be inverted twice."""
-    frames, seen = [Frame(1, 0, picture, CHAIN), Frame(2, 1, picture[::-1], CHAIN[:3])], []
+    frames, seen = [Frame(1, 0, picture, people(CHAIN)), Frame(2, 1, picture[::-1], people(CHAIN[:3]))], []
 
     def inverted(pictures):
         seen.append(len(pictures))
@@ -61,10 +67,10 @@ def test_boxes_are_cut_from_the_raw_frame_whatever_the_batch(picture, batch_size
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_boxes_are_recovered_from_the_protected_frame_whatever_the_batch(picture, batch_size):
-    frame = Frame(1, 0, picture, CHAIN)
+    frame = Frame(1, 0, picture, people(CHAIN))
     recover_regions([frame], lambda pictures: [255 - each for each in pictures], (8, 8), batch_size)
     for number, (left, top, right, bottom) in enumerate(CHAIN):
-        alone = Frame(1, 0, picture, [CHAIN[number]])
+        alone = Frame(1, 0, picture, people([CHAIN[number]]))
         recover_regions([alone], lambda pictures: [255 - each for each in pictures], (8, 8), 1)
         on_top = np.ones((96, 96), bool)
         for other in CHAIN[number + 1 :]:
@@ -103,7 +109,7 @@ def test_the_surest_box_lies_on_top(picture, tmp_path):
     video = write_video(tmp_path / "video.mkv", [picture])
     words = ["--method", "pixelate", "--input", video]
     detector = graph(tmp_path / "d.onnx", outputs, (96, 96))
-    assert anonymize(*words, "--detector", detector, "--output", tmp_path / "out") == 0
+    assert anonymize(*words, "--detector", detector, "--margin", 0, "--output", tmp_path / "out") == 0
     (entry,) = read_manifest(tmp_path / "out" / "manifest.jsonl").entries.values()
     assert entry["boxes"] == [[1, 10, 10, 40, 80], [1, 30, 5, 40, 80], [1, 20, 12, 40, 80]]
     alone = mot(tmp_path / "alone.txt", [(1, (20, 12, 60, 92))])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
@@ -26,7 +26,7 @@ LOOK_SECONDS = 1.0  # how often who waits for a thread looks whether it is still
 
 def side_by_side(
     batches: Iterable[Batch], work: Callable[[Batch], Done], workers: int | None
-) -> Iterator[Done]:
+) -> Generator[Done]:
     """Do the whole work of each batch in one of several threads.
 
     Image codecs and torch let other threads run meanwhile. Torch itself uses one thread in each: several that

@@ -12,35 +12,24 @@ from ..collection.compare import figures_text, in_all
 from ..collection.protect import ProtectionOptions
 from ..collection.recover import ProtectedFolder
 from ..collection.source import is_dataset
-from ..config import image_device
 from ..core.errors import UserError, say
 from ..core.folders import ENDINGS as IMAGE_ENDINGS
 from ..core.remote import is_url
 from ..manifest import KEPT, MANIFEST
-from ..video.boxes import UNITS, MotBoxes, named_lines
+from ..video.boxes import named_lines
 from ..video.detection import OVERLAP, measure_detection
-from ..video.detector import DEFAULT_MODEL, PersonDetector, detector_names
 from ..video.hog import HogDetector
-from ..video.onnx_detector import OnnxDetector
+from ..video.placing import Detector
 from ..video.protect import protect_video
 from ..video.recover import compare_videos, recover_video
 from ..video.stream import count_frames, video_format
 from ..video.writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY
+from .box_options import BOX_OPTIONS, WEAK, add_box_options, boxes_of, placing_of
 from .options import say_accounted, say_guarded
 
 FORMATS = {ending.removeprefix("."): codec for codec, ending in ENDINGS.items()}
 """mkv and mp4, and the codec of each."""
-NEEDS_BOXES = "needs either --boxes, a MOT file, or --detector: weights of torchvision, or an .onnx graph"
-Detector = PersonDetector | OnnxDetector
-VIDEO_OPTIONS = (
-    "boxes",
-    "box_units",
-    "detector",
-    "detector_model",
-    "min_score",
-    "measure_detection",
-    "crf",
-)
+VIDEO_OPTIONS = (*BOX_OPTIONS, "measure_detection", "crf")
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
@@ -48,34 +37,7 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "videos", "people in boxes are protected; sound and subtitles are left out"
     )
-    group.add_argument(
-        "--boxes",
-        type=Path,
-        metavar="MOT",
-        help="file of boxes: frame, identity, left, top, width, height in each line",
-    )
-    group.add_argument(
-        "--box-units",
-        choices=UNITS,
-        help="of --boxes: pixel (default), or fraction (0 to 1) or percent of the picture's sides",
-    )
-    group.add_argument(
-        "--detector",
-        type=Path,
-        metavar="WEIGHTS",
-        help="find people with a detector instead: the weights of a torchvision model, or an .onnx graph",
-    )
-    group.add_argument(
-        "--detector-model",
-        metavar="NAME",
-        help=f"what they are the weights of (default {DEFAULT_MODEL}): {', '.join(detector_names())}",
-    )
-    group.add_argument(
-        "--min-score",
-        type=float,
-        metavar="SCORE",
-        help="lowest score of a detected person, 0 to 1 (default 0.5)",
-    )
+    add_box_options(group)
     group.add_argument(
         "--measure-detection",
         action="store_const",
@@ -130,7 +92,10 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
     if not 0 <= crf <= 51:
         raise UserError(f"--crf is {crf}; it lies between 0 and 51")
     left_out = video_format(options.input).others
-    boxes, detector = _boxes(options)
+    placing = placing_of(options)
+    boxes, detector = boxes_of(options)
+    if isinstance(boxes, HogDetector):
+        say(WEAK)
     if image_map.is_random:
         say(
             "warning: noise differs from frame to frame; whoever averages the frames of somebody who "
@@ -138,7 +103,9 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         )
     if left_out:
         say(f"left out: {', '.join(left_out)}")
-    done = protect_video(options.input, options.output, image_map, boxes, protection, codec=codec, crf=crf)
+    done = protect_video(
+        options.input, options.output, image_map, boxes, protection, placing=placing, codec=codec, crf=crf
+    )
     (entry,) = done.entries.values()
     protected, frames = entry["boxes"], {row[0] for row in entry["boxes"]}
     where = options.output / entry["path"]
@@ -164,39 +131,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         _say_detection(options, entry, detector or HogDetector())
 
 
-def _boxes(options: argparse.Namespace) -> tuple[MotBoxes | Detector, Detector | None]:
-    """Where the people are, and the detector of --detector: which may be the same."""
-    if options.boxes is None and options.detector is None:
-        raise UserError(f"a video {NEEDS_BOXES}")
-    if options.boxes is None and options.box_units is not None:
-        raise UserError("--box-units goes with --boxes: a detector's boxes are in pixels")
-    if options.boxes is not None and options.detector is not None and not options.measure_detection:
-        raise UserError(f"a video {NEEDS_BOXES}; both go with --measure-detection")
-    detector = _detector(options)
-    boxes = detector if options.boxes is None else MotBoxes(options.boxes, options.box_units)
-    assert boxes is not None  # one of the two is given
-    return boxes, detector
-
-
-def _detector(options: argparse.Namespace) -> Detector | None:
-    """The detector of --detector, if it is given."""
-    if options.detector is None:
-        if options.detector_model is not None or options.min_score is not None:
-            raise UserError(
-                "--detector-model and --min-score go with --detector: every line of --boxes counts"
-            )
-        return None
-    score = 0.5 if options.min_score is None else options.min_score
-    device = image_device(options.device, "--device")
-    if options.detector.suffix.lower() != ".onnx":
-        model = options.detector_model or DEFAULT_MODEL
-        return PersonDetector(options.detector, model, score, device)
-    if options.detector_model is not None:
-        raise UserError("--detector-model is for the weights of torchvision; an .onnx file holds its model")
-    return OnnxDetector(options.detector, score, device)
-
-
-def _say_detection(options: argparse.Namespace, entry: dict, detector: Detector | HogDetector) -> None:
+def _say_detection(options: argparse.Namespace, entry: dict, detector: Detector) -> None:
     path = options.output / entry["path"]
     counts = measure_detection(options.input, path, entry, detector, options.workers)
     people = counts["people"]

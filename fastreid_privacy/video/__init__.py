@@ -7,10 +7,13 @@ The way of one frame::
     stream          the frames as upright RGB frames with their times
     writer          frames as a video file: FFV1 or H.264
     matroska        the shape of pixels, in a Matroska file
+    people          who is where in a frame
     boxes           where people are: a MOT file, or the boxes that a protected video's manifest keeps
     detector        where people are: a torchvision detector with the user's weights
     onnx_detector   where people are: a detector of any library, as an ONNX graph
-    hog             where people are: OpenCV's own detector, to measure with
+    hog             where people are: OpenCV's own detector, which needs no weights and is weak
+    tracker         a detector's boxes over time: smoothed, carried over missed frames, numbered
+    placing         frames get their people, of a file or of a detector and the tracker
     regions         boxes cut out, sent through a network at its own size, and put back
     run             the three together: a video that appears whole, and its manifest
     protect         raw → protected
@@ -25,6 +28,7 @@ from .detection import measure_detection
 from .detector import PersonDetector
 from .hog import HogDetector
 from .onnx_detector import OnnxDetector
+from .placing import Placing
 from .protect import protect_video
 from .recover import recover_video
 
@@ -33,6 +37,7 @@ __all__ = [
     "MotBoxes",
     "OnnxDetector",
     "PersonDetector",
+    "Placing",
     "measure_detection",
     "protect_video",
     "recover_video",

@@ -13,9 +13,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.files import read_regular
-
-Box = tuple[int, int, int, int]
-"""(left, top, right, bottom) in pixels from 0; right and bottom are not inside."""
+from .people import Box, Person
 
 
 def whole_pixels(left: float, top: float, right: float, bottom: float, width: int, height: int) -> Box | None:
@@ -38,14 +36,17 @@ OUTSIDE = 0.25  # share of boxes outside of the picture from which they are anot
 NAMED = 20  # lines that a message lists
 LARGEST_FILE = 2**28  # bytes of a file of boxes
 MOST_BOXES = 10_000  # of a frame
+LARGEST_IDENTITY = 2**53  # up to which a float tells whole numbers apart
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A box as its file has it: left, top, right and bottom in the file's unit, and the line's number."""
+    """A box as its file has it: the line's number, left, top, right and bottom in the file's unit, and whose
+    it is, 0 where no whole number from 1 says so."""
 
     number: int
     edges: tuple[float, float, float, float]
+    identity: int
 
 
 class MotBoxes:
@@ -79,8 +80,8 @@ class MotBoxes:
         self.of_frame: dict[int, list[_Line]] = defaultdict(list)
         for number, text in enumerate(content.decode("utf-8-sig", "replace").splitlines(), start=1):
             if text.strip():
-                frame, edges = self._line(number, text)
-                self.of_frame[frame].append(_Line(number, edges))
+                frame, line = self._line(number, text)
+                self.of_frame[frame].append(line)
         if not self.of_frame:
             raise UserError(f"{self.named} holds no box")
         frame = max(self.of_frame, key=lambda number: len(self.of_frame[number]))
@@ -92,11 +93,11 @@ class MotBoxes:
         if units in (FRACTION, PERCENT):
             self.about["box_units"] = units
 
-    def _line(self, number: int, text: str) -> tuple[int, tuple[float, float, float, float]]:
-        """The frame and the box, left, top, right, bottom, of a line."""
+    def _line(self, number: int, text: str) -> tuple[int, _Line]:
+        """The frame and the box of a line."""
         words = text.replace(",", " ").split()
         try:
-            frame, _, left, top, width, height = (float(word) for word in words[:6])
+            frame, whose, left, top, width, height = (float(word) for word in words[:6])
             finite = all(map(math.isfinite, (frame, left + width, top + height)))
             if not finite or frame < 1 or frame % 1 or width <= 0 or height <= 0:
                 raise ValueError
@@ -105,13 +106,19 @@ class MotBoxes:
                 f"line {number} of {self.named} is {text.strip()[:80]!r}; a MOT line is frame, "
                 "identity, left, top, width, height in pixels, with frames from 1 and sides above 0"
             ) from None
-        return int(frame), (left, top, left + width, top + height)
+        identity = int(whose) if 1 <= whose < LARGEST_IDENTITY and whose % 1 == 0 else 0
+        return int(frame), _Line(number, (left, top, left + width, top + height), identity)
+
+    def people(self, number: int, pixels: np.ndarray) -> list[Person]:
+        """Who is in a frame, in boxes of whole pixels inside it, in the file's order."""
+        height, width = pixels.shape[:2]
+        lines = self.of_frame.get(number, ())
+        boxes = ((line, self._pixels(line, width, height)) for line in lines)
+        return [Person(box, line.identity) for line, box in boxes if box]
 
     def __call__(self, number: int, pixels: np.ndarray) -> list[Box]:
-        """The boxes of a frame, as whole pixels inside it, in the file's order."""
-        height, width = pixels.shape[:2]
-        boxes = (self._pixels(line, width, height) for line in self.of_frame.get(number, ()))
-        return [box for box in boxes if box]
+        """The boxes of a frame, as those of :meth:`people`."""
+        return [person.box for person in self.people(number, pixels)]
 
     def _pixels(self, line: _Line, width: int, height: int) -> Box | None:
         whole = {FRACTION: 1, PERCENT: 100}.get(self.units or PIXEL)

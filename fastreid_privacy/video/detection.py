@@ -10,7 +10,8 @@ import numpy as np
 
 from ..collection.pipeline import side_by_side
 from ..core.errors import UserError
-from .boxes import Box, ManifestBoxes
+from .boxes import ManifestBoxes
+from .people import Box
 from .stream import Frame, read_frames
 
 OVERLAP = 0.5  # intersection over union from which a found box is that of a person
@@ -33,8 +34,8 @@ def count_found(people: Sequence[Box], found: Sequence[Box]) -> int:
     return len(people) - len(left)
 
 
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes, 0 to 1."""
+def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Intersection over union of two boxes (left, top, right, bottom), 0 to 1."""
     across = min(one[2], other[2]) - max(one[0], other[0])
     down = min(one[3], other[3]) - max(one[1], other[1])
     inside = max(0, across) * max(0, down)

@@ -11,7 +11,8 @@ import torchvision
 
 from ..compat.checkpoints import load_safely
 from ..core.errors import UserError, brief
-from .boxes import Box, whole_pixels
+from .boxes import whole_pixels
+from .people import Box
 
 PERSON = 1  # its class in COCO, which torchvision's detectors are trained on
 DEFAULT_MODEL = "fasterrcnn_resnet50_fpn_v2"

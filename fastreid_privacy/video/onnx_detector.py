@@ -12,7 +12,8 @@ from ..core.errors import UserError, brief
 from ..core.files import read_file
 from ..core.images import LARGEST
 from ..core.pictures import resize
-from .boxes import Box, whole_pixels
+from .boxes import whole_pixels
+from .people import Box
 
 PERSON, FIRST_CLASS = 1, 0  # a person among COCO's labels, and where classes are counted without a background
 BORDER = 114  # grey level beside a frame of another shape, as most detectors learned it

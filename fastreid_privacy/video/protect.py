@@ -21,22 +21,25 @@ from ..core.errors import UserError
 from ..core.files import check_length, read_regular
 from ..manifest import KEPT, SEALED, Manifest, file_hash
 from ..model.storage import ImageStorage
-from .boxes import Box, MotBoxes, manifest_rows
-from .detector import PersonDetector
-from .onnx_detector import OnnxDetector
+from .boxes import manifest_rows
+from .people import Person
+from .placing import Boxes, Placing, placed
 from .regions import protect_regions
 from .run import VideoWork, make_video
-from .stream import Frame, count_frames, video_format
+from .stream import Frame, count_frames, read_frames, video_format
 from .writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, VideoWriter
+
+AS_THEY_ARE = Placing()
 
 
 def protect_video(
     source: str | Path,
     output: str | Path,
     image_map: ImageMap,
-    boxes: MotBoxes | PersonDetector | OnnxDetector,
+    boxes: Boxes,
     options: ProtectionOptions,
     *,
+    placing: Placing = AS_THEY_ARE,
     codec: str = LOSSLESS,
     crf: int = DEFAULT_CRF,
 ) -> Manifest:
@@ -50,8 +53,9 @@ def protect_video(
         output: folder for the protected video and ``manifest.jsonl``, whose line keeps the boxes for
             recovery.
         image_map: the anonymizer; a box is protected at the network's size.
-        boxes: a frame's number and pixels to the boxes.
+        boxes: a file of boxes, or a detector.
         options: how.
+        placing: what is made of the boxes.
         codec: "ffv1", lossless, or "h264".
         crf: quality of "h264", 0 to 51, larger is smaller and worse.
 
@@ -59,7 +63,8 @@ def protect_video(
         What the manifest holds. Its one entry has "frames", "boxes" ([frame, left, top, width, height] each),
         and for "h264" "stored": PSNR in dB of the stored frames against those before compression, inside the
         "boxes" and of whole "frames". With a guard "kept" has the share of the anonymizer's image in each
-        box. Where boxes of a file lie outside of the picture, "boxes_outside" has their line numbers.
+        box. Where boxes are numbered, by their file or by the tracker, "identities" has whose each is, or 0.
+        Where boxes of a file lie outside of the picture, "boxes_outside" has their line numbers.
 
     Raises:
         UserError: when the method depends on the person, the video cannot be read, boxes and frames do not
@@ -90,14 +95,13 @@ def protect_video(
         raise UserError(f"{source}: {error}") from None
     conventional = image_map.network is None
     storage = codec if codec == LOSSLESS else f"{codec} crf {crf}"
-    header = {**protection_header(mapper, options, storage), "video": True, **boxes.about}
-    found: dict[int, list[Box]] = {}
+    header = {**protection_header(mapper, options, storage), "video": True, **placing.about(boxes)}
+    found: dict[int, list[Person]] = {}
     kept: dict[int, list[float]] = {}  # by frame: of the guard
     any_changed: list[bool] = []  # by several threads
 
     def work(frames: list[Frame]) -> list[Frame]:
-        for frame in frames:
-            frame.boxes = found[frame.number] = boxes(frame.number, frame.pixels)
+        found.update({frame.number: frame.people for frame in frames})
         raw = [frame.pixels for frame in frames]
         shares: list[float] = []  # of the boxes of these frames, in order
 
@@ -122,7 +126,11 @@ def protect_video(
                 f"{source} is damaged: {announced:,} frames are announced, {entry['frames']:,} could be "
                 "decoded; boxes would lie on the wrong ones. Encode it anew, and find the boxes of that"
             )
-        entry["boxes"] = manifest_rows(sorted(found.items()))
+        people = sorted(found.items())
+        entry["boxes"] = manifest_rows((number, [person.box for person in here]) for number, here in people)
+        identities = [person.identity for _, here in people for person in here]
+        if any(identities):
+            entry["identities"] = identities
         if not entry["boxes"]:
             raise UserError(f"no box lies in any frame of {source}: nothing would be protected")
         if not any_changed:
@@ -157,6 +165,7 @@ def protect_video(
         header,
         source_format,
         announced,
+        lambda: placed(read_frames(source), boxes, placing, options.workers),
         work,
         finish,
         codec,

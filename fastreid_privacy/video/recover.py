@@ -15,6 +15,7 @@ from ..collection.source import targets
 from ..core.errors import UserError
 from ..manifest import Manifest, unchanged
 from .boxes import ManifestBoxes
+from .people import Person
 from .regions import recover_regions, region
 from .run import VideoWork, make_video
 from .stream import Frame, read_frames, video_format
@@ -62,7 +63,7 @@ def recover_video(
 
     def work(frames: list[Frame]) -> list[Frame]:
         for frame in frames:
-            frame.boxes = boxes(frame.number, frame.pixels)
+            frame.people = [Person(box) for box in boxes(frame.number, frame.pixels)]
         recover_regions(frames, mapper, size, batch_size)
         return frames
 
@@ -73,7 +74,16 @@ def recover_video(
             )
 
     path = targets([entry["path"]], ENDINGS[LOSSLESS])[entry["path"]]
-    video = VideoWork(source, path, {**header, "video": True}, source_format, entry["frames"], work, finish)
+    video = VideoWork(
+        source,
+        path,
+        {**header, "video": True},
+        source_format,
+        entry["frames"],
+        lambda: read_frames(source),
+        work,
+        finish,
+    )
     return make_video(video, output, workers=workers, describe="recovering")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..collection.floor import check_changed
 from ..core.errors import UserError
 from ..core.pictures import resize
-from .boxes import Box
+from .people import Box
 from .stream import Frame
 
 SMALLEST = 64  # pixels; how high conventional operators take a box to be at least

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +19,7 @@ from ..core.errors import UserError
 from ..core.files import remove_unfinished, write_atomically
 from ..core.images import LARGEST
 from ..manifest import JOURNAL, Manifest, file_hash, write_manifest
-from .stream import Frame, VideoFormat, read_frames
+from .stream import Frame, VideoFormat
 from .writer import DEFAULT_CRF, LOSSLESS, VideoWriter
 
 FRAMES_AT_ONCE = 8  # of a chunk at most; of frames larger than full HD fewer
@@ -35,7 +37,8 @@ class VideoWork:
         header: what it is made by; a run continues only what has the same.
         format: size and times of both.
         frames: how many the source should have.
-        work: gives each frame of a chunk its boxes and changes what is in them.
+        read: gives the frames of the source, in order.
+        work: changes what is in the boxes of each frame of a chunk.
         finish: gets the line of the manifest, and the writer, when all frames are written; adds to the line,
             and raises UserError when the video must not appear.
         codec, crf: of the video to write.
@@ -49,6 +52,7 @@ class VideoWork:
     header: dict
     format: VideoFormat
     frames: int
+    read: Callable[[], Generator[Frame]]
     work: Callable[[list[Frame]], list[Frame]]
     finish: Callable[[dict, VideoWriter], None]
     codec: str = LOSSLESS
@@ -124,11 +128,15 @@ def _write(
     writer = VideoWriter(file, video.format, video.codec, video.crf)
     with tqdm(total=video.frames, unit=" frames", desc=describe, disable=None) as progress:
         some, workers = chunk_and_workers(video.format.width * video.format.height, workers)
-        for frames in side_by_side(_chunks(video.source, some), video.work, workers):
-            for frame in frames:
-                writer.write(frame)
-            entry["frames"] += len(frames)
-            progress.update(len(frames))
+        # reading may have threads of its own: they begin before these, and end after them
+        with closing(_chunks(video.read(), some)) as chunks:
+            begun = chain(list(islice(chunks, 1)), chunks)
+            with closing(side_by_side(begun, video.work, workers)) as done:
+                for frames in done:
+                    for frame in frames:
+                        writer.write(frame)
+                    entry["frames"] += len(frames)
+                    progress.update(len(frames))
     writer.close()
     video.finish(entry, writer)
     file.flush()
@@ -147,12 +155,7 @@ def chunk_and_workers(pixels: int, workers: int | None) -> tuple[int, int]:
     return some, max(1, min(workers or os.cpu_count() or 1, PIXELS_IN_WORK // (some * pixels)))
 
 
-def _chunks(source: Path, some: int) -> Iterator[list[Frame]]:
-    chunk: list[Frame] = []
-    for frame in read_frames(source):
-        chunk.append(frame)
-        if len(chunk) == some:
+def _chunks(frames: Generator[Frame], some: int) -> Generator[list[Frame]]:
+    with closing(frames):
+        while chunk := list(islice(frames, some)):
             yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

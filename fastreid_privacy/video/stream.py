@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -13,8 +13,8 @@ import numpy as np
 from ..core.errors import UserError, say
 from ..core.extras import from_extra
 from ..core.images import LARGEST
-from .boxes import Box
 from .decoding import decoded, libav_said, open_video, start_of
+from .people import Box, Person
 from .pixels import UNKNOWN, lies_on_its_side, upright
 
 if TYPE_CHECKING:
@@ -33,13 +33,18 @@ class Frame:
         number: from 1, as in MOT files.
         time: in units of the video's ``time_base``, from 0 for the first frame.
         pixels: uint8 H×W×3, RGB.
-        boxes: where people are.
+        people: who is where.
     """
 
     number: int
     time: int
     pixels: np.ndarray
-    boxes: list[Box] = field(default_factory=list)
+    people: list[Person] = field(default_factory=list)
+
+    @property
+    def boxes(self) -> list[Box]:
+        """Where people are."""
+        return [person.box for person in self.people]
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def _count_packets(container: av.container.InputContainer, stream: av.VideoStrea
     return packets, shown
 
 
-def read_frames(path: str | Path) -> Iterator[Frame]:
+def read_frames(path: str | Path) -> Generator[Frame]:
     """The frames of a video's first video stream, turned upright as players turn them.
 
     Damage beside the pictures, as in what a camera tells of itself, is a warning on standard error.
