@@ -18,6 +18,8 @@ it, or ``template_carried``, where in the file it is.
 Where the guard held each image to the thresholds, line 1 has ``guard``, both, and a file's line ``kept``: the
 share of the anonymizer's image that is in it, 0 to 1; of a video a list, one for each of its boxes.
 
+A video's line also has what ``video.records`` says, and ``audit`` with ``audit_sha256``, the log beside it.
+
 Of an operator that describes itself (``desensitize.description``), line 1 has ``operator``, what its images
 depend on, and the last line ``account``, what it accounts for over all files.
 
@@ -47,7 +49,8 @@ MANIFEST = "manifest.jsonl"
 JOURNAL = ".manifest.journal"
 SEALED = ".sealed"  # end of the name of a sealed original, after the protected file's name
 TEMPLATE = ".template"  # likewise of a sealed template
-BESIDE = {"sealed": SEALED, "template": TEMPLATE}  # by the word for it in a file's line
+AUDIT = ".audit.jsonl"  # likewise of a video's audit log
+BESIDE = {"sealed": SEALED, "template": TEMPLATE, "audit": AUDIT}  # by the word for it in a file's line
 FORMAT = "fastreid_privacy collection"
 SUM = "sum"  # of a journal's line
 GUARD = "guard"  # of line 1: the thresholds that each image holds

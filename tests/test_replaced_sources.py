@@ -195,5 +195,10 @@ def test_a_replaced_video_is_named_and_protected_anew_when_asked(tmp_path, capsy
     assert contents(out) == before
     assert anonymize(*words, "--renew") == 0
     after = contents(out)
-    assert after["video.mkv"] != before["video.mkv"] and set(after) == {MANIFEST, STAMPS, "video.mkv"}
+    assert after["video.mkv"] != before["video.mkv"] and set(after) == {
+        MANIFEST,
+        STAMPS,
+        "video.mkv",
+        "video.mkv.audit.jsonl",
+    }
     assert anonymize(*words) == 0 and contents(out) == after

@@ -121,8 +121,8 @@ def write_beside(output: Place, path: str, word: str, content: bytes) -> dict[st
     Args:
         output: folder.
         path: of the protected file in it.
-        word: "sealed" or "template".
-        content: what is sealed.
+        word: of :data:`fastreid_privacy.manifest.BESIDE`.
+        content: of the file.
 
     Returns:
         What the manifest says of it.

@@ -117,7 +117,7 @@ def still_there(output: Place, earlier: Manifest, wanted: set[str]) -> dict[str,
         if not unchanged(output, entry):
             raise UserError(
                 f"{output / path} was changed since it was written, or what lies beside it (.sealed, "
-                ".template); delete it to have it made again"
+                ".template, .audit.jsonl); delete it to have it made again"
             )
     return done
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ..config import image_device
 from ..core.errors import UserError
 from ..video.boxes import UNITS, MotBoxes
+from ..video.chosen import Chosen, people, region, span
 from ..video.detector import DEFAULT_MODEL, PersonDetector, detector_names
 from ..video.hog import HogDetector
 from ..video.onnx_detector import OnnxDetector
@@ -22,6 +24,13 @@ WEAK = (
     "warning: hog is a weak detector: of boxes of rendered people it finds 57 %; whoever it misses is not "
     "protected"
 )
+CHOSEN = {  # option: (what reads a word, where the words go, an example)
+    "only_between": (span, "only_between", "00:10-00:20"),
+    "only_region": (region, "only_regions", "10,20,300,400 or 0,0.5,1,0.5"),
+    "leave_region": (region, "leave_regions", "10,20,300,400 or 0,0.5,1,0.5"),
+    "only_people": (people, "only_people", "3,7"),
+    "leave_people": (people, "leave_people", "3,7"),
+}
 BOX_OPTIONS = (
     "boxes",
     "box_units",
@@ -31,6 +40,7 @@ BOX_OPTIONS = (
     "detect_every",
     "keep_frames",
     "margin",
+    *CHOSEN,
 )
 
 
@@ -84,6 +94,37 @@ def add_box_options(group: argparse._ArgumentGroup) -> None:
         help="by how much boxes grow on each side, as a share of their width or height (default "
         f"{MARGIN} with --detector, 0 with --boxes)",
     )
+    helps = {
+        "only_between": "protect people only between these times from the first frame",
+        "only_region": "protect only people whose boxes touch this part of the picture: left,top,width,"
+        "height in pixels or, all up to 1, in fractions of its sides",
+        "leave_region": "leave people whose boxes lie wholly in this part as they are",
+        "only_people": "protect only people of these numbers, the second ones of the lines of --boxes",
+        "leave_people": "leave people of these numbers as they are",
+    }
+    for name, text in helps.items():
+        group.add_argument(
+            f"--{name.replace('_', '-')}", action="append", metavar=CHOSEN[name][2].split()[0], help=text
+        )
+
+
+def chosen_of(options: argparse.Namespace) -> Chosen:
+    """Who is protected.
+
+    Raises:
+        UserError: naming the option that cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for name, (read, field, example) in CHOSEN.items():
+        words = getattr(options, name) or ()
+        try:
+            values = [read(word) for word in words]
+        except (ValueError, OverflowError):
+            raise UserError(
+                f"--{name.replace('_', '-')} {' '.join(words)} cannot be read; it is written like {example}"
+            ) from None
+        found[field] = frozenset[int]().union(*values) if read is people else tuple(values)
+    return Chosen(**found)
 
 
 def placing_of(options: argparse.Namespace) -> Placing:

@@ -21,10 +21,11 @@ from ..video.detection import OVERLAP, measure_detection
 from ..video.hog import HogDetector
 from ..video.placing import Detector
 from ..video.protect import protect_video
+from ..video.records import BOXES, LEFT
 from ..video.recover import compare_videos, recover_video
 from ..video.stream import count_frames, video_format
 from ..video.writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY
-from .box_options import BOX_OPTIONS, WEAK, add_box_options, boxes_of, placing_of
+from .box_options import BOX_OPTIONS, WEAK, add_box_options, boxes_of, chosen_of, placing_of
 from .options import say_accounted, say_guarded
 
 FORMATS = {ending.removeprefix("."): codec for codec, ending in ENDINGS.items()}
@@ -92,7 +93,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
     if not 0 <= crf <= 51:
         raise UserError(f"--crf is {crf}; it lies between 0 and 51")
     left_out = video_format(options.input).others
-    placing = placing_of(options)
+    placing, chosen = placing_of(options), chosen_of(options)
     boxes, detector = boxes_of(options)
     if isinstance(boxes, HogDetector):
         say(WEAK)
@@ -104,7 +105,15 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
     if left_out:
         say(f"left out: {', '.join(left_out)}")
     done = protect_video(
-        options.input, options.output, image_map, boxes, protection, placing=placing, codec=codec, crf=crf
+        options.input,
+        options.output,
+        image_map,
+        boxes,
+        protection,
+        placing=placing,
+        chosen=chosen,
+        codec=codec,
+        crf=crf,
     )
     (entry,) = done.entries.values()
     protected, frames = entry["boxes"], {row[0] for row in entry["boxes"]}
@@ -113,6 +122,17 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         f"{len(protected):,} boxes in {len(frames):,} of {entry['frames']:,} frames protected: {where}",
         sys.stdout,
     )
+    if left := entry.get(LEFT):
+        why = ", ".join(f"by {word} {count:,}" for word, count in left["why"].items())
+        say(
+            f"warning: {left['boxes']:,} boxes in {left['frames']:,} frames were left as they are, as was "
+            f"asked for ({why}): whoever is in them is not protected, and neither is whoever has no box"
+        )
+    if (corrected := where.with_name(where.name + BOXES)).exists():
+        say(
+            f"the boxes are in {corrected}: correct them, and protect the video again with --boxes and "
+            "another --output"
+        )
     say_guarded(protection.guard, entry.get(KEPT, []))
     say_accounted(done)
     if outside := entry.get("boxes_outside"):

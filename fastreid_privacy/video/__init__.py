@@ -14,8 +14,11 @@ The way of one frame::
     hog             where people are: OpenCV's own detector, which needs no weights and is weak
     tracker         a detector's boxes over time: smoothed, carried over missed frames, numbered
     placing         frames get their people, of a file or of a detector and the tracker
+    chosen          who of them is protected: by time, part of the picture, number
     regions         boxes cut out, sent through a network at its own size, and put back
     run             the three together: a video that appears whole, and its manifest
+    protecting      frames → protected frames, with a record of each
+    records         the line of the manifest, boxes for a person to correct, the audit log
     protect         raw → protected
     recover         protected → recovered, compared with the raw video if it is there
     detection       how many of the people a detector finds, before and after protection
@@ -24,6 +27,7 @@ A protected video is a collection of one file: its folder has a manifest, whose 
 """
 
 from .boxes import MotBoxes
+from .chosen import Chosen
 from .detection import measure_detection
 from .detector import PersonDetector
 from .hog import HogDetector
@@ -33,6 +37,7 @@ from .protect import protect_video
 from .recover import recover_video
 
 __all__ = [
+    "Chosen",
     "HogDetector",
     "MotBoxes",
     "OnnxDetector",

@@ -23,3 +23,15 @@ class Person(NamedTuple):
     box: Box
     identity: int = 0
     how: str = GIVEN
+
+
+class Left(NamedTuple):
+    """Somebody who was left as they are.
+
+    Attributes:
+        person: who.
+        why: "time", "region" or "person", of the option that says so.
+    """
+
+    person: Person
+    why: str

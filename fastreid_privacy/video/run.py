@@ -45,6 +45,7 @@ class VideoWork:
         stamp: tells whether the source was replaced since; None: it is not looked at.
         renew: replace what was made of a source that was replaced since; else it is refused.
         account: as of :class:`..collection.run.Work`.
+        forget: gets the line of the manifest of a video that is replaced, to delete what else was made of it.
     """
 
     source: Path
@@ -60,6 +61,7 @@ class VideoWork:
     stamp: Stamper | None = None
     renew: bool = False
     account: Callable[[Sequence[dict]], Mapping[str, object]] | None = None
+    forget: Callable[[dict], None] | None = None
 
 
 def make_video(video: VideoWork, output: Path, *, workers: int | None, describe: str) -> Manifest:
@@ -93,6 +95,9 @@ def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int | None
                 f"{video.source} was replaced since {target} was made from it (size or time differ); --renew "
                 "protects it anew, and replaces what was written"
             )
+        for entry in done.values():
+            if video.forget:
+                video.forget(entry)
         remove(output, done.values())
         done = {}
     if not done and (target.is_symlink() or target.exists()):

@@ -14,7 +14,7 @@ from ..core.errors import UserError, say
 from ..core.extras import from_extra
 from ..core.images import LARGEST
 from .decoding import decoded, libav_said, open_video, start_of
-from .people import Box, Person
+from .people import Box, Left, Person
 from .pixels import UNKNOWN, lies_on_its_side, upright
 
 if TYPE_CHECKING:
@@ -33,13 +33,15 @@ class Frame:
         number: from 1, as in MOT files.
         time: in units of the video's ``time_base``, from 0 for the first frame.
         pixels: uint8 H×W×3, RGB.
-        people: who is where.
+        people: who is where, and is to be protected.
+        left: who is to be left as they are.
     """
 
     number: int
     time: int
     pixels: np.ndarray
     people: list[Person] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
 
     @property
     def boxes(self) -> list[Box]:
