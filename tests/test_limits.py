@@ -460,14 +460,14 @@ def test_a_sealed_original_that_the_memory_does_not_hold_is_named(raw, words, tm
     public, private = new_identity(tmp_path / "keys", None)
     assert anonymize(*words, "--seal", public) == 0
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").glob("*.sealed")}
-    opened = unseal.open_sealed
+    opened = unseal.open_sealed_file
 
-    def short(sealed, key):
-        if len(sealed) == sizes["large.png.sealed"]:
+    def short(path, key):
+        if path.stat().st_size == sizes["large.png.sealed"]:
             raise MemoryError
-        return opened(sealed, key)
+        return opened(path, key)
 
-    monkeypatch.setattr(unseal, "open_sealed", short)
+    monkeypatch.setattr(unseal, "open_sealed_file", short)
     line = ["--identity", private, "--input", tmp_path / "out", "--output", tmp_path / "again"]
     assert recover_command.main([str(word) for word in line]) == 2
     told = capsys.readouterr()
@@ -477,16 +477,16 @@ def test_a_sealed_original_that_the_memory_does_not_hold_is_named(raw, words, tm
     assert os.listdir(tmp_path / "again") == ["good.png"]
 
 
-def test_a_video_that_the_memory_does_not_hold_is_named_when_it_is_sealed(tmp_path, monkeypatch, capsys):
+def test_a_video_that_cannot_be_read_is_named_when_it_is_sealed(tmp_path, monkeypatch, capsys):
     frames = [np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8) for number in range(2)]
     source = write_video(tmp_path / "video.mkv", frames)
     (tmp_path / "boxes.txt").write_text("1,1,8,8,20,30\n")
     public, _ = new_identity(tmp_path / "keys", None)
 
     def short(*_):
-        raise UserError("there is not enough memory to read it")
+        raise UserError("it cannot be read: Input/output error")
 
-    monkeypatch.setattr(video_protect, "read_regular", short)
+    monkeypatch.setattr(video_protect, "open_regular", short)
     words = ["--method", "blur", "--input", source, "--boxes", tmp_path / "boxes.txt", "--seal", public]
     assert anonymize(*words, "--output", tmp_path / "out") == 2
-    assert f"error: {source}: there is not enough memory to read it" in capsys.readouterr().err
+    assert f"error: {source}: it cannot be read: Input/output error" in capsys.readouterr().err

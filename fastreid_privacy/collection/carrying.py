@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..keys.envelope import Original
 from ..keys.pixels import MOST_PLANES, carry, room
 from ..keys.templates import Searchable, seal_beside
 from ..manifest import BESIDE as BESIDE_FILES
+from ..manifest import file_hash
 from ..model.storage import ImageStorage
 from .fitting import fitted
 
@@ -115,22 +116,26 @@ def _about(original: Original | None, template: Searchable | None, planes: int) 
     return about
 
 
-def write_beside(output: Place, path: str, word: str, content: bytes) -> dict[str, str]:
+def write_beside(
+    output: Place, path: str, word: str, content: bytes | Callable[[BinaryIO], object]
+) -> dict[str, str]:
     """Write what lies beside a protected file.
 
     Args:
         output: folder.
         path: of the protected file in it.
         word: of :data:`fastreid_privacy.manifest.BESIDE`.
-        content: of the file.
+        content: of the file, or what writes it to an open one.
 
     Returns:
         What the manifest says of it.
     """
     beside = output / (path + BESIDE_FILES[word])
     beside.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(beside, lambda file: file.write(content))
-    return {word: path + BESIDE_FILES[word], f"{word}_sha256": hashlib.sha256(content).hexdigest()}
+    write = content if callable(content) else lambda file: file.write(content)
+    write_atomically(beside, write)
+    digest = file_hash(beside) if callable(content) else hashlib.sha256(content).hexdigest()
+    return {word: path + BESIDE_FILES[word], f"{word}_sha256": digest}
 
 
 def same_but_for_the_carried(before: bytes, after: bytes) -> bool:

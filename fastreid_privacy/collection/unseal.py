@@ -10,11 +10,12 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.files import make_folder, read_regular, write_private
+from ..core.files import make_folder, open_regular, write_atomically
 from ..core.folders import ENDINGS, images_below
-from ..keys.envelope import Fitted, Original, open_sealed
+from ..keys.envelope import Fitted, Original
 from ..keys.pairs import PrivateKey, recipient
-from ..manifest import MANIFEST, SEALED
+from ..keys.streaming import SealedFile, open_sealed_file
+from ..manifest import MANIFEST, SEALED, file_hash
 from .carriers import ARRAY, originals_in
 from .recover import ProtectedFolder, read_protected
 from .source import check_apart, targets
@@ -41,7 +42,7 @@ class _Found(NamedTuple):
     """
 
     path: str
-    original: Original | UserError
+    original: Original | SealedFile | UserError
     listed: bool
 
 
@@ -84,7 +85,7 @@ def unseal_collection(folder: str | Path, output: str | Path, identity: PrivateK
             first = found.setdefault(original.name, path)
             if first != path and listed:
                 raise UserError(f"it holds {original.name}, and so does {first}")
-            _write(output / original.name, original.content)
+            _write(output / original.name, original)
             opened[original.name] = original.fitted
         except UserError as error:
             failed[path] = str(error)
@@ -141,15 +142,19 @@ def _looked_at(
             yield _Found(path, original, False)
 
 
-def _beside(protected: ProtectedFolder, entry: dict, identity: PrivateKey) -> Original | UserError:
+def _beside(
+    protected: ProtectedFolder, entry: dict, identity: PrivateKey
+) -> Original | SealedFile | UserError:
     """The raw file in an entry's sealed one, or why it is not the one that was written or does not open."""
+    sealed = protected.folder / entry["sealed"]
     try:
-        sealed = read_regular(protected.folder / entry["sealed"])
-        if hashlib.sha256(sealed).hexdigest() != entry["sealed_sha256"]:
-            raise UserError(
-                "it does not open: it is not what was written, for its SHA-256 differs from the manifest's"
-            )
-        original = open_sealed(sealed, identity)
+        with open_regular(sealed) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != entry["sealed_sha256"]:
+                raise UserError(
+                    "it does not open: it is not what was written, for its SHA-256 differs from the "
+                    "manifest's"
+                )
+        original = open_sealed_file(sealed, identity)
         name, path = original.name, PurePosixPath(entry["path"])
         # without the key of the pseudonyms, nobody can tell the name behind one
         if not protected.manifest.header["pseudonyms"] and targets([name], path.suffix)[name] != str(path):
@@ -157,8 +162,10 @@ def _beside(protected: ProtectedFolder, entry: dict, identity: PrivateKey) -> Or
         return original
     except UserError as error:
         return error
-    except MemoryError:
+    except MemoryError:  # of version 1, which opens as a whole
         return UserError("there is not enough memory for it (about three times its size)")
+    except OSError as error:
+        return UserError(f"it cannot be read: {error.strerror}")
 
 
 def _missing(protected: ProtectedFolder, found: dict[str, str]) -> dict[str, str]:
@@ -180,7 +187,7 @@ def _missing(protected: ProtectedFolder, found: dict[str, str]) -> dict[str, str
     return {path: reason for path in carried if path not in there}
 
 
-def _write(target: Path, content: bytes) -> None:
+def _write(target: Path, original: Original | SealedFile) -> None:
     """Write a raw file.
 
     Raises:
@@ -188,10 +195,18 @@ def _write(target: Path, content: bytes) -> None:
     """
     try:
         if target.exists():
-            if target.read_bytes() != content:
+            if file_hash(target) != _hash(original):
                 raise UserError(f"{target} is there already, and is another file")
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_private(target, content)
+        write_atomically(target, lambda file: file.writelines(original.pieces()), private=True)
     except OSError as error:
         raise UserError(f"it cannot be opened: {error.strerror}") from None
+
+
+def _hash(original: Original | SealedFile) -> str:
+    """SHA-256 of a raw file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for piece in original.pieces():
+        digest.update(piece)
+    return digest.hexdigest()

@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
@@ -145,8 +146,25 @@ def refuse_existing(folder: Path, names: Iterable[str]) -> None:
         raise UserError(f"{', '.join(there)}: there already; choose another --output folder")
 
 
+def open_regular(path: str | Path) -> BufferedReader:
+    """Open a regular file to read: a pipe would wait, and some devices never end.
+
+    Raises:
+        UserError: the reason, without the path, when it is no such file or cannot be read.
+    """
+    try:
+        # who asked for it closes it
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAITING))  # noqa: SIM115
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        raise UserError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UserError("it is no regular file")
+    return file
+
+
 def read_regular(path: str | Place, largest: int | None = None) -> bytes:
-    """The content of a regular file: reading a pipe would wait, and some devices never end.
+    """The content of a regular file.
 
     Args:
         path: of the file.
@@ -158,17 +176,15 @@ def read_regular(path: str | Place, largest: int | None = None) -> bytes:
     if isinstance(path, RemotePath):
         return _read_remote(path, largest)
     try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAITING)) as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise UserError("it is no regular file")
-            if largest is not None and about.st_size > largest:
-                raise UserError(f"it has {about.st_size:,} bytes, more than {largest:,}")
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if largest is not None and size > largest:
+                raise UserError(f"it has {size:,} bytes, more than {largest:,}")
             return file.read()
     except MemoryError:
         raise UserError("there is not enough memory to read it") from None
-    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
-        raise UserError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise UserError(f"it cannot be read: {error.strerror or error}") from None
 
 
 def _read_remote(path: RemotePath, largest: int | None) -> bytes:

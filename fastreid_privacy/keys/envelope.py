@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.errors import UserError
@@ -65,7 +65,8 @@ BESIDE = b"beside"  # bound to a sealed file that stands alone
 MOST_RECIPIENTS = 16
 _KEY, _TAG, _LENGTH = 32, 16, 4  # bytes of the fresh key, of what authenticates, and of a length
 _NONCE = bytes(12)  # each key encrypts once
-_DAMAGED = "it is no file that tools/anonymize.py has sealed"
+DAMAGED = "it is no file that tools/anonymize.py has sealed"
+UNOPENED = "it does not open: it was sealed to another key, or changed"
 
 
 class Fitted(NamedTuple):
@@ -95,6 +96,24 @@ class Original(NamedTuple):
     content: bytes
     fitted: Fitted | None = None
 
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes."""
+        yield self.content
+
+
+class Secret(NamedTuple):
+    """What a recipient's slot holds.
+
+    Attributes:
+        key: the fresh key.
+        begin: where what it encrypts begins, behind the slots.
+        length: of that; None: all that follows.
+    """
+
+    key: bytes
+    begin: int
+    length: int | None
+
 
 def overhead(keys: Sequence[PublicKey], purpose: Purpose = ORIGINAL) -> int:
     """Bytes that sealing to these keys adds to the content."""
@@ -108,10 +127,45 @@ def _slot(kind: str, purpose: Purpose) -> int:
 
 def packed(original: Original) -> bytes:
     """The line of JSON and the raw file, to be encrypted."""
-    about: dict = {"name": original.name, "length": len(original.content)}
-    if original.fitted:
-        about["fitted"] = original.fitted._asdict()
-    return json.dumps(about).encode() + b"\n" + original.content
+    return line_of(original.name, len(original.content), original.fitted) + original.content
+
+
+def line_of(name: str, length: int, fitted: Fitted | None = None) -> bytes:
+    """The line of JSON before a raw file."""
+    about: dict = {"name": name, "length": length}
+    if fitted:
+        about["fitted"] = fitted._asdict()
+    return json.dumps(about).encode() + b"\n"
+
+
+def new_slots(
+    key: bytes, keys: Sequence[PublicKey], bound: bytes, purpose: Purpose = ORIGINAL, length: bytes = b""
+) -> bytes:
+    """The slots of all recipients: a fresh key, sealed to each.
+
+    Args:
+        key: the fresh key.
+        keys: of whom may open it.
+        bound, purpose: as of :func:`close`.
+        length: of what is encrypted, where the purpose has it.
+    """
+    return b"".join(one.seal(key + bytes([len(keys)]) + length, purpose.name + bound) for one in keys)
+
+
+def secret_in(closed: bytes, key: PrivateKey, bound: bytes, purpose: Purpose = ORIGINAL) -> Secret | None:
+    """What the slot of a recipient holds, None where there is none for this key.
+
+    Args:
+        closed: what :func:`close` gave, or a beginning of it that holds all slots.
+        key, bound, purpose: as of :func:`disclose`.
+    """
+    size = _slot(key.kind, purpose)
+    for start in range(0, min(MOST_RECIPIENTS * size, len(closed) - size - _TAG + 1), size):
+        secret = key.open(closed[start : start + size], purpose.name + bound)
+        if secret is not None:
+            length = int.from_bytes(secret[_KEY + 1 :], "big") if purpose.measured else None
+            return Secret(secret[:_KEY], secret[_KEY] * size, length)
+    return None
 
 
 def close(
@@ -135,7 +189,7 @@ def close(
     """
     key = os.urandom(_KEY)
     length = (len(plain) + _TAG).to_bytes(_LENGTH, "big") if purpose.measured else b""
-    slots = b"".join(one.seal(key + bytes([len(keys)]) + length, purpose.name + bound) for one in keys)
+    slots = new_slots(key, keys, bound, purpose, length)
     return slots + aead.ChaCha20Poly1305(key).encrypt(_NONCE, plain, slots + rest)
 
 
@@ -146,20 +200,16 @@ def disclose(closed: bytes, key: PrivateKey, bound: bytes, purpose: Purpose = OR
         The plain bytes; None where it was closed to another key or for another purpose, bound to something
         else, or changed. These cannot be told apart.
     """
-    size = _slot(key.kind, purpose)
-    for start in range(0, min(MOST_RECIPIENTS * size, len(closed) - size - _TAG + 1), size):
-        secret = key.open(closed[start : start + size], purpose.name + bound)
-        if secret is None:
-            continue
-        begin = secret[_KEY] * size
-        end = begin + int.from_bytes(secret[_KEY + 1 :], "big") if purpose.measured else len(closed)
-        rest = closed[end:] if purpose.holds_rest else b""
-        try:
-            cipher = aead.ChaCha20Poly1305(secret[:_KEY])
-            return cipher.decrypt(_NONCE, closed[begin:end], closed[:begin] + rest)
-        except (exceptions.InvalidTag, ValueError):
-            return None
-    return None
+    if (secret := secret_in(closed, key, bound, purpose)) is None:
+        return None
+    begin = secret.begin
+    end = len(closed) if secret.length is None else begin + secret.length
+    rest = closed[end:] if purpose.holds_rest else b""
+    try:
+        cipher = aead.ChaCha20Poly1305(secret.key)
+        return cipher.decrypt(_NONCE, closed[begin:end], closed[:begin] + rest)
+    except (exceptions.InvalidTag, ValueError):
+        return None
 
 
 def unpacked(plain: bytes) -> Original:
@@ -169,14 +219,30 @@ def unpacked(plain: bytes) -> Original:
         UserError: the reason, without the path, when no run seals such bytes.
     """
     first, _, rest = plain.partition(b"\n")
+    name, length, fitted = read_line(first, len(rest))
+    if any(rest[length:]):
+        raise UserError(f"{DAMAGED} (it announces {length} bytes, and {len(rest)} are there)")
+    return Original(name, rest[:length], fitted)
+
+
+def read_line(first: bytes, most: int) -> tuple[str, int, Fitted | None]:
+    """Name, length and encoding of a raw file, of the line before it.
+
+    Args:
+        first: the line.
+        most: bytes that follow it.
+
+    Raises:
+        UserError: as of :func:`unpacked`.
+    """
     try:
         about = parse_json(first)
         name, length, fitted = relative_path(about["name"]), about["length"], about.get("fitted")
-        if type(length) is not int or not 0 <= length <= len(rest) or any(rest[length:]):
-            raise ValueError(f"it announces {length!r} bytes, and {len(rest)} are there")
-        return Original(name, rest[:length], None if fitted is None else _fitted(fitted))
+        if type(length) is not int or not 0 <= length <= most:
+            raise ValueError(f"it announces {length!r} bytes, and {most} are there")
+        return name, length, None if fitted is None else _fitted(fitted)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{_DAMAGED} ({error})") from None
+        raise UserError(f"{DAMAGED} ({error})") from None
 
 
 def _fitted(about: dict) -> Fitted:
@@ -216,14 +282,14 @@ def open_sealed(sealed: bytes, key: PrivateKey) -> Original:
     else:
         raise UserError("it is no sealed file of this version")
     if plain is None:
-        raise UserError("it does not open: it was sealed to another key, or changed")
+        raise UserError(UNOPENED)
     if sealed.startswith(MAGIC):
         return unpacked(plain)
     name, _, content = plain.partition(b"\n")
     try:
         return Original(relative_path(parse_json(name)), content)
     except ValueError as error:
-        raise UserError(f"{_DAMAGED} ({error})") from None
+        raise UserError(f"{DAMAGED} ({error})") from None
 
 
 def _open_box(box: bytes, key: PrivateKey) -> bytes | None:

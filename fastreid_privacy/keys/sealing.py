@@ -7,16 +7,17 @@ SHA-256 of all before that, so that a wrong digit is noticed before anything is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from ..core.errors import UserError, say
 from ..core.files import read_file, write_new
 from .encryption import decrypt, encrypt, is_encrypted, told
 from .envelope import MOST_RECIPIENTS, open_sealed, seal
 from .pairs import HYBRID, KINDS, X25519, PrivateKey, PublicKey, check_recipients, recipient
+from .streaming import seal_stream
 
 
 class Holder(NamedTuple):
@@ -82,6 +83,10 @@ class Sealer:
     def __call__(self, name: str, content: bytes) -> bytes:
         """As :func:`fastreid_privacy.keys.envelope.seal`."""
         return seal(name, content, self.keys)
+
+    def seal_into(self, target: BinaryIO, name: str, content: Iterable[bytes], length: int) -> None:
+        """As :func:`fastreid_privacy.keys.streaming.seal_stream`."""
+        seal_stream(target, name, content, length, self.keys)
 
     @property
     def recipient(self) -> str:

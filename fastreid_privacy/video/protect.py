@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
+import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..checkpoints.image_maps import ImageMap
 from ..collection.carrying import write_beside
@@ -13,7 +15,8 @@ from ..collection.protected_files import ProtectionOptions
 from ..collection.source import check_apart, targets
 from ..collection.stamps import stamper
 from ..core.errors import UserError
-from ..core.files import check_length, read_regular
+from ..core.files import check_length, open_regular
+from ..keys.streaming import pieces
 from ..manifest import AUDIT, SEALED, Manifest, file_hash
 from .boxes import MotBoxes
 from .chosen import Chosen, choose
@@ -23,6 +26,9 @@ from .records import BOXES, LEFT, audit_log, line_of, remove_boxes, write_boxes
 from .run import VideoWork, make_video
 from .stream import Frame, count_frames, read_frames, video_format
 from .writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, VideoWriter
+
+if TYPE_CHECKING:  # of an extra that only sealing needs
+    from ..keys.sealing import Sealer
 
 AS_THEY_ARE, EVERYBODY = Placing(), Chosen()
 
@@ -123,16 +129,9 @@ def protect_video(
         if codec == LOSSY:
             entry["stored"] = writer.quality.figures()
         if seal is not None:
-            try:
-                content = read_regular(source)
-            except UserError as error:
-                raise UserError(f"{source}: {error}") from None
-            if hashlib.sha256(content).hexdigest() != read_hash:
-                raise UserError(
-                    f"{source} was changed while it was protected, so that another video would be sealed; "
-                    "run the same command again"
-                )
-            entry.update(write_beside(output, path, "sealed", seal(source.name, content)))
+            entry.update(
+                write_beside(output, path, "sealed", lambda file: _seal(file, source, seal, read_hash))
+            )
         log = audit_log(header, entry, records, source_format.time_base)
         entry.update(write_beside(output, path, "audit", log))
         if not isinstance(boxes, MotBoxes):
@@ -158,6 +157,27 @@ def protect_video(
         lambda entry: remove_boxes(output / (path + BOXES), entry),
     )
     return make_video(video, output, workers=options.workers, describe="protecting")
+
+
+def _seal(file: BinaryIO, source: Path, seal: Sealer, read_hash: str) -> None:
+    """Seal a video, piece by piece, as long as it is the one that was read."""
+    digest = hashlib.sha256()
+
+    def read(raw: BinaryIO) -> Iterator[bytes]:
+        for piece in pieces(raw):
+            digest.update(piece)
+            yield piece
+
+    try:
+        with open_regular(source) as raw:
+            seal.seal_into(file, source.name, read(raw), os.fstat(raw.fileno()).st_size)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    if digest.hexdigest() != read_hash:
+        raise UserError(
+            f"{source} was changed while it was protected, so that another video would be sealed; run the "
+            "same command again"
+        )
 
 
 def _hash(source: Path) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
-from ..collection.protect import NOISE_KEY_BYTES, ProtectionOptions
+from ..collection.protected_files import NOISE_KEY_BYTES, ProtectionOptions
 from ..collection.protecting import ProtectingBatches
 from ..model.storage import ImageStorage
 from .people import Left, Person
