@@ -20,9 +20,11 @@ from ..video.boxes import named_lines
 from ..video.detection import OVERLAP, measure_detection
 from ..video.hog import HogDetector
 from ..video.placing import Detector
+from ..video.preview import write_preview
 from ..video.protect import protect_video
 from ..video.records import BOXES, LEFT
 from ..video.recover import compare_videos, recover_video
+from ..video.sound import AUDIO
 from ..video.stream import count_frames, video_format
 from ..video.writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY
 from .box_options import BOX_OPTIONS, WEAK, add_box_options, boxes_of, chosen_of, placing_of
@@ -30,13 +32,14 @@ from .options import say_accounted, say_guarded
 
 FORMATS = {ending.removeprefix("."): codec for codec, ending in ENDINGS.items()}
 """mkv and mp4, and the codec of each."""
-VIDEO_OPTIONS = (*BOX_OPTIONS, "measure_detection", "crf")
+VOICES = "warning: the sound is copied as it is: voices, names and what is said identify people"
+VIDEO_OPTIONS = (*BOX_OPTIONS, "measure_detection", "preview", "keep_audio", "crf")
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
     """The options of a video, to protect."""
     group = parser.add_argument_group(
-        "videos", "people in boxes are protected; sound and subtitles are left out"
+        "videos", "people in boxes are protected; subtitles are left out, and sound without --keep-audio"
     )
     add_box_options(group)
     group.add_argument(
@@ -45,6 +48,18 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         const=True,
         help="print how many of the boxes a detector finds in the raw and in the protected video, at an IoU "
         "of 0.5: OpenCV's HOG, or that of --detector, which may then stand beside --boxes",
+    )
+    group.add_argument(
+        "--preview",
+        action="store_const",
+        const=True,
+        help="write a sheet of protected frames beside the video, to look at before a release",
+    )
+    group.add_argument(
+        "--keep-audio",
+        action="store_const",
+        const=True,
+        help="copy the sound as it is: voices identify people",
     )
     group.add_argument(
         "--crf",
@@ -92,7 +107,12 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
     crf = DEFAULT_CRF if options.crf is None else options.crf
     if not 0 <= crf <= 51:
         raise UserError(f"--crf is {crf}; it lies between 0 and 51")
-    left_out = video_format(options.input).others
+    left_out = list(video_format(options.input).others)
+    if options.keep_audio:
+        if AUDIO not in left_out:
+            raise UserError(f"--keep-audio: {options.input} has no sound; leave the option out")
+        left_out = [kind for kind in left_out if kind != AUDIO]
+        say(VOICES)
     placing, chosen = placing_of(options), chosen_of(options)
     boxes, detector = boxes_of(options)
     if isinstance(boxes, HogDetector):
@@ -114,6 +134,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         chosen=chosen,
         codec=codec,
         crf=crf,
+        keep_audio=bool(options.keep_audio),
     )
     (entry,) = done.entries.values()
     protected, frames = entry["boxes"], {row[0] for row in entry["boxes"]}
@@ -147,6 +168,8 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         )
     if codec == LOSSY and image_map.network is not None:
         say("warning: recovery from a lossy video is worse than from mkv, which is lossless")
+    if options.preview:
+        say(f"look at {write_preview(options.output, entry)} before you give the video away")
     if options.measure_detection:
         _say_detection(options, entry, detector or HogDetector())
 

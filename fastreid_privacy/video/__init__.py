@@ -16,10 +16,12 @@ The way of one frame::
     placing         frames get their people, of a file or of a detector and the tracker
     chosen          who of them is protected: by time, part of the picture, number
     regions         boxes cut out, sent through a network at its own size, and put back
+    sound           the sound of the raw video, copied
     run             the three together: a video that appears whole, and its manifest
     protecting      frames → protected frames, with a record of each
     records         the line of the manifest, boxes for a person to correct, the audit log
     protect         raw → protected
+    preview         a sheet of protected frames, to look at
     recover         protected → recovered, compared with the raw video if it is there
     detection       how many of the people a detector finds, before and after protection
 

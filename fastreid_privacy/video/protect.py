@@ -44,11 +44,13 @@ def protect_video(
     chosen: Chosen = EVERYBODY,
     codec: str = LOSSLESS,
     crf: int = DEFAULT_CRF,
+    keep_audio: bool = False,
 ) -> Manifest:
     """Protect the people in the boxes of a video.
 
-    Sound, subtitles and whatever the file says of itself are left out. A video is read frame by frame, so
-    what is sealed is read once more: its hash must be that of the file before the first frame was read.
+    Subtitles and whatever the file says of itself are left out, and sound unless it is asked for. A video is
+    read frame by frame, so what is sealed is read once more: its hash must be that of the file before the
+    first frame was read.
 
     Args:
         source: the raw video.
@@ -61,6 +63,7 @@ def protect_video(
         chosen: who is protected.
         codec: "ffv1", lossless, or "h264".
         crf: quality of "h264", 0 to 51, larger is smaller and worse.
+        keep_audio: copy the sound as it is.
 
     Returns:
         What the manifest holds. Its one entry has "frames", what :func:`.records.line_of` says, and for
@@ -98,6 +101,7 @@ def protect_video(
         "video": True,
         **placing.about(boxes),
         **chosen.about,
+        **({"audio": "kept"} if keep_audio else {}),
     }
 
     def read() -> Generator[Frame]:
@@ -155,6 +159,7 @@ def protect_video(
         options.renew,
         account,
         lambda entry: remove_boxes(output / (path + BOXES), entry),
+        keep_audio,
     )
     return make_video(video, output, workers=options.workers, describe="protecting")
 

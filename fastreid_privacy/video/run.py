@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..core.errors import UserError
 from ..core.files import remove_unfinished, write_atomically
 from ..core.images import LARGEST
 from ..manifest import JOURNAL, Manifest, file_hash, write_manifest
+from .sound import Sound
 from .stream import Frame, VideoFormat
 from .writer import DEFAULT_CRF, LOSSLESS, VideoWriter
 
@@ -46,6 +47,7 @@ class VideoWork:
         renew: replace what was made of a source that was replaced since; else it is refused.
         account: as of :class:`..collection.run.Work`.
         forget: gets the line of the manifest of a video that is replaced, to delete what else was made of it.
+        keep_audio: whether the sound of the source is copied.
     """
 
     source: Path
@@ -62,6 +64,7 @@ class VideoWork:
     renew: bool = False
     account: Callable[[Sequence[dict]], Mapping[str, object]] | None = None
     forget: Callable[[dict], None] | None = None
+    keep_audio: bool = False
 
 
 def make_video(video: VideoWork, output: Path, *, workers: int | None, describe: str) -> Manifest:
@@ -130,19 +133,20 @@ def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int | None
 def _write(
     file: BinaryIO, video: VideoWork, entry: dict, journal: Journal, workers: int | None, describe: str
 ) -> None:
-    writer = VideoWriter(file, video.format, video.codec, video.crf)
-    with tqdm(total=video.frames, unit=" frames", desc=describe, disable=None) as progress:
-        some, workers = chunk_and_workers(video.format.width * video.format.height, workers)
+    some, workers = chunk_and_workers(video.format.width * video.format.height, workers)
+    with ExitStack() as opened:
+        sound = opened.enter_context(closing(Sound(video.source))) if video.keep_audio else None
+        writer = VideoWriter(file, video.format, video.codec, video.crf, sound)
+        progress = opened.enter_context(tqdm(total=video.frames, unit=" frames", desc=describe, disable=None))
         # reading may have threads of its own: they begin before these, and end after them
-        with closing(_chunks(video.read(), some)) as chunks:
-            begun = chain(list(islice(chunks, 1)), chunks)
-            with closing(side_by_side(begun, video.work, workers)) as done:
-                for frames in done:
-                    for frame in frames:
-                        writer.write(frame)
-                    entry["frames"] += len(frames)
-                    progress.update(len(frames))
-    writer.close()
+        chunks = opened.enter_context(closing(_chunks(video.read(), some)))
+        begun = chain(list(islice(chunks, 1)), chunks)
+        for frames in opened.enter_context(closing(side_by_side(begun, video.work, workers))):
+            for frame in frames:
+                writer.write(frame)
+            entry["frames"] += len(frames)
+            progress.update(len(frames))
+        writer.close()
     video.finish(entry, writer)
     file.flush()
     entry.update(size=Path(file.name).stat().st_size, sha256=file_hash(Path(file.name)))

@@ -14,6 +14,7 @@ from ..core.extras import from_extra
 from ..evaluation.image_quality import psnr_of_sum
 from .matroska import PLACEHOLDER, write_aspect
 from .pixels import LIMITED, guessed_matrix, stored, upright
+from .sound import Sound
 from .stream import Frame, VideoFormat
 
 if TYPE_CHECKING:
@@ -29,16 +30,24 @@ DEFAULT_CRF = 18  # of H.264: 0 to 51, larger is smaller and worse
 
 
 class VideoWriter:
-    """Frames to a video without sound, text or anything else of the raw file but how it is to be shown.
+    """Frames to a video without text or anything else of the raw file but how it is to be shown.
 
     Args:
         file: to write to, which can be sought in.
         format: size, rate and unit of times, the shape of its pixels and the meaning of its colours.
         codec: "ffv1", which keeps RGB exactly, in a Matroska file, or "h264" in an MP4 file.
         crf: quality of "h264".
+        sound: to be copied into it; None: it has none.
     """
 
-    def __init__(self, file: BinaryIO, format: VideoFormat, codec: str = LOSSLESS, crf: int = DEFAULT_CRF):
+    def __init__(
+        self,
+        file: BinaryIO,
+        format: VideoFormat,
+        codec: str = LOSSLESS,
+        crf: int = DEFAULT_CRF,
+        sound: Sound | None = None,
+    ):
         self.lossless = codec == LOSSLESS
         bitexact = {"fflags": "+bitexact"}  # no random identifiers: the same frames give the same file
         self.container = av.open(file, "w", format="matroska" if self.lossless else "mp4", options=bitexact)
@@ -66,7 +75,9 @@ class VideoWriter:
         context.time_base, context.thread_count = format.time_base, THREADS
         context.flags |= av.codec.context.Flags.bitexact | av.codec.context.Flags.global_header
         self.time_base = format.time_base
-        self.quality = StoredQuality()
+        self.quality, self.sound = StoredQuality(), sound
+        if sound:
+            sound.join(self.container)
 
     def write(self, frame: Frame) -> None:
         """Add a frame; times must rise."""
@@ -75,15 +86,23 @@ class VideoWriter:
         if not self.lossless:
             self.quality.expect(frame)
         self._encode(picture, f"frame {frame.number}")
+        if self.sound:
+            self._mux(self.sound.until(frame.time * self.time_base))
 
     def close(self) -> None:
         """Write what is left."""
         self._encode(None, "the last frame")
+        if self.sound:
+            self._mux(self.sound.until(None))
         if not self.lossless:
             self.quality.finish()
         self.container.close()
         if self.lossless and self.format.aspect:
             write_aspect(self.file, (self.format.width, self.format.height), self.format.aspect)
+
+    def _mux(self, packets: Iterable[av.Packet]) -> None:
+        for packet in packets:
+            self.container.mux(packet)
 
     def _encode(self, picture: av.VideoFrame | None, name: str) -> None:
         try:
