@@ -56,7 +56,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["fastreid_privacy", "fastreid_privacy.*"]),
-    package_data={"": ["*.html", "*.css"]},
+    package_data={"": ["*.html", "*.css", "*.js"]},
     entry_points={"console_scripts": ["fastreid-privacy = fastreid_privacy.commands.main:main"]},
     install_requires=ALWAYS,
     extras_require={**EXTRAS, "all": [library for extra in EXTRAS.values() for library in extra]},

@@ -29,6 +29,8 @@ The house, from the ground up. Imports run one way, down; ``tests/test_house.py`
     compare         methods beside each other: privacy, utility, recovery, size and speed
     bench           how fast: ranking, training steps, protecting files, beside their peers
 
+    app             a page in the browser: what a picture becomes, and whether a folder may be given out
+
     commands        every command line: fastreid-privacy, and tools/
 
 The way of one image: data → desensitize → supervision → anonymizer (networks) → storage → recovery (networks)

@@ -20,6 +20,7 @@ FLOORS = (  # from the bottom to the top; wings of one floor do not know each ot
     {"human_study", "attack"},
     {"tasks"},
     {"compare"},
+    {"app"},
     {"commands"},
     {"__init__", "__main__", "command_line"},  # doors: what scripts and users come in by
 )

@@ -45,6 +45,7 @@ COMMANDS = {
     "retrieve": Command("retrieve", "index a folder of pictures, find people in it"),
     "attack": Command("attack", "attack protected files of any tool: what others get back"),
     "compare": Command("compare", "compare methods: privacy, utility, recovery, size and speed"),
+    "app": Command("app", "see in the browser what a picture becomes, and check a release"),
     "reproduce": Command("reproduce", "make the paper's tables and figures"),
     "human-study": Command("human_study", "make and score the paper's verification by people"),
     "report": Command("report", "write a run's report.html again, print its tables"),

@@ -1,0 +1,14 @@
+"""A page in the browser of this computer, for who decides about a release and does not read tables.
+
+The way of what is shown, and the file of each stage::
+
+    methods       what an image can go through: trained anonymizers, conventional operators
+    trying        one picture through all of them, with PSNR and SSIM against the raw one
+    showing       what was found as a piece of a page
+    page          the pages themselves, of Gradio
+    door          who may come in: this computer's browser, with the address that the command printed
+    server        all of it behind one address of 127.0.0.1
+
+Only ``page`` and ``server`` know Gradio. Pictures come and go inside JSON messages and lie in memory alone:
+Gradio's own uploads, which are files, are shut off by the door.
+"""

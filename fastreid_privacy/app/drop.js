@@ -1,0 +1,21 @@
+// Reads what was chosen or dropped here, in the browser, and hands it on inside a message: no file is made of it.
+const input = element.querySelector('input[type=file]');
+const zone = element.querySelector('.drop');
+const take = (file) => {
+  if (!file) return;
+  if (file.size > props.most) {
+    trigger('chosen', { name: file.name, size: file.size, content: '' });
+    return;
+  }
+  const reader = new FileReader();
+  reader.onload = () => trigger('chosen', { name: file.name, size: file.size, content: reader.result.split(',')[1] || '' });
+  reader.readAsDataURL(file);
+};
+input.addEventListener('change', () => { take(input.files[0]); input.value = ''; });
+zone.addEventListener('dragover', (event) => { event.preventDefault(); zone.classList.add('over'); });
+zone.addEventListener('dragleave', () => zone.classList.remove('over'));
+zone.addEventListener('drop', (event) => {
+  event.preventDefault();
+  zone.classList.remove('over');
+  take(event.dataTransfer.files[0]);
+});

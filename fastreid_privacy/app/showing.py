@@ -1,0 +1,83 @@
+"""What was found, as a piece of a page: words, figures, and pictures inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import one_line
+from ..core.images import png_bytes
+from ..report.page import data_uri, render
+from .trying import PROTECTED, Tried
+
+FOLDER = Path(__file__).parent
+RAW = "raw"
+CONVENTIONAL = "conventional operators"
+
+
+def tried_html(found: Sequence[Tried]) -> str:
+    """What every method makes of a picture, and two pictures under one slider.
+
+    Each trained anonymizer has a row of its own, the conventional operators share one.
+
+    Args:
+        found: of :func:`.trying.try_methods`.
+    """
+    common = next((each.raw for each in found if not each.learned), found[0].raw)
+    rows = [_row(each.method, [each], common) for each in found if each.learned]
+    others = [each for each in found if not each.learned]
+    rows += [_row(CONVENTIONAL, others, common)] if others else []
+    tiles = {tile["key"]: tile for row in rows for tile in row["tiles"]}
+    left, right = rows[0]["tiles"][0]["key"], rows[0]["shown"]
+    return render("tried.html", FOLDER, rows=rows, tiles=tiles, left=left, right=right)
+
+
+def _row(title: str, found: Sequence[Tried], common: np.ndarray) -> dict[str, Any]:
+    """A row of the page: the raw picture, then what was made of it."""
+    first = found[0]
+    size = f"{first.raw.shape[1]}×{first.raw.shape[0]} pixels"
+    raw = RAW if first.raw.shape == common.shape else f"{first.method}: {RAW}"
+    tiles = [{"key": raw, "title": RAW, "figures": size, "picture": picture_uri(first.raw)}]
+    for each in found:
+        for stage in each.stages:
+            name = stage.name if each.learned else each.method
+            tiles.append(
+                {
+                    "key": f"{each.method}: {stage.name}" if each.learned else each.method,
+                    "title": name,
+                    "figures": figures_text(stage.psnr, stage.ssim),
+                    "picture": picture_uri(stage.picture),
+                }
+            )
+    notes = [note if each.learned else f"{each.method}: {note}" for each in found for note in each.notes]
+    protected = [tile["key"] for tile in tiles if tile["title"] == PROTECTED]
+    return {"title": title, "tiles": tiles, "notes": notes, "shown": (protected or [tiles[-1]["key"]])[0]}
+
+
+def picture_uri(picture: np.ndarray) -> str:
+    """A uint8 H×W×3 picture as the source of an image."""
+    return data_uri(png_bytes(picture))
+
+
+def figures_text(psnr: float | None, ssim: float | None) -> str:
+    """PSNR and SSIM in words; None: no pixel differs, and there is no SSIM of so small a picture."""
+    told = "same as raw" if psnr is None else f"{psnr:.1f} dB"
+    return told if ssim is None else f"{told}, SSIM {ssim:.2f}"
+
+
+def message_html(text: str, *, alarm: bool = False) -> str:
+    """A line for the reader, which screen readers speak.
+
+    Args:
+        text: the line; "" leaves an empty place.
+        alarm: whether something went wrong.
+    """
+    return render("message.html", FOLDER, text=one_line(text), alarm=alarm)
+
+
+def piece(name: str) -> str:
+    """A file of this folder that goes into the page as it is: its look, and what runs in the browser."""
+    return (FOLDER / name).read_text(encoding="utf-8")

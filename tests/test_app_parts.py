@@ -1,0 +1,322 @@
+"""What stands behind the page in the browser, without it: methods, what is tried, the door."""
+
+from __future__ import annotations
+
+import fastreid_privacy  # noqa: F401, before fastreid
+
+# isort: split
+import asyncio
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from fastreid_privacy.app.door import LARGEST_BODY, Door
+from fastreid_privacy.app.methods import CONVENTIONAL, load_methods
+from fastreid_privacy.app.showing import figures_text, message_html, tried_html
+from fastreid_privacy.app.trying import DESENSITIZED, LARGEST_SIDE, PROTECTED, RECOVERED, try_methods
+from fastreid_privacy.checkpoints.opening import load_recovery
+from fastreid_privacy.commands import anonymize as anonymize_command
+from fastreid_privacy.commands import app as command
+from fastreid_privacy.commands import recover as recover_command
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.pictures import read_picture, resize
+
+
+@pytest.fixture(scope="session")
+def photo(small_dataset):
+    """The file of a rendered person, 64×32."""
+    return sorted(small_dataset.glob("*/query/*"))[0]
+
+
+@pytest.fixture(scope="module")
+def methods(weights):
+    return load_methods([("ours", weights)], device="cpu")
+
+
+def by_name(found):
+    return {each.method: each for each in found}
+
+
+# -- what is tried -------------------------------------------------------------------------------------------
+
+
+def test_a_picture_becomes_what_anonymize_and_recover_write(methods, weights, photo, tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / photo.name).write_bytes(photo.read_bytes())
+    options = ["--device", "cpu", "--batch-size", "1"]
+    protected, recovered = tmp_path / "protected", tmp_path / "recovered"
+    words = ["--weights", weights, "--input", raw, "--output", protected, *options]
+    assert anonymize_command.main([str(word) for word in words]) == 0
+    words = ["--key", weights, "--input", protected, "--output", recovered, *options]
+    assert recover_command.main([str(word) for word in words]) == 0
+
+    found = by_name(try_methods(read_picture(photo), methods, load_recovery(weights, "cpu")))["ours"]
+    assert [stage.name for stage in found.stages] == [DESENSITIZED, PROTECTED, RECOVERED]
+    for name, folder in ((PROTECTED, protected), (RECOVERED, recovered)):
+        written = read_picture(folder / f"{photo.stem}.png")
+        assert np.array_equal(found.stage(name).picture, written), name
+
+
+@pytest.mark.parametrize("name", ["blur", "pixelate", "mask"])
+def test_operators_give_what_anonymize_writes(name, methods, photo, tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / photo.name).write_bytes(photo.read_bytes())
+    words = ["--method", name, "--input", raw, "--output", tmp_path / "out", "--device", "cpu"]
+    assert anonymize_command.main([str(word) for word in words]) == 0
+    found = by_name(try_methods(read_picture(photo), methods))[name]
+    assert np.array_equal(found.stages[0].picture, read_picture(tmp_path / "out" / f"{photo.stem}.png"))
+    assert found.stage(PROTECTED) is None and not found.notes
+
+
+def test_figures_are_those_of_the_pictures(methods, photo):
+    for found in try_methods(read_picture(photo), methods):
+        for stage in found.stages:
+            assert stage.psnr == pytest.approx(peak_signal_noise_ratio(found.raw, stage.picture), abs=1e-6)
+            assert -1 <= stage.ssim <= 1
+
+
+def test_without_a_network_large_pictures_are_made_smaller_and_keep_their_shape():
+    picture = np.random.default_rng(0).integers(0, 256, (1024, 600, 3), np.uint8)
+    found = try_methods(picture, load_methods([], device="cpu"))
+    assert {each.raw.shape for each in found} == {(LARGEST_SIDE, 300, 3)}
+    assert [each.method for each in found] == list(CONVENTIONAL)
+
+
+def test_the_size_of_the_network_is_that_of_all(methods, photo):
+    large = np.array(Image.open(photo).resize((90, 200)))
+    found = try_methods(large, methods)
+    assert all(np.array_equal(each.raw, resize(large, (64, 32))) for each in found)
+
+
+def test_another_models_key_recovers_nothing_and_says_so(methods, noise_weights, photo):
+    found = by_name(try_methods(read_picture(photo), methods, load_recovery(noise_weights, "cpu")))["ours"]
+    assert found.stage(RECOVERED) is None
+    assert any("belongs to another anonymizer" in note for note in found.notes)
+
+
+def test_the_noise_of_a_network_that_sees_it_is_new_each_time(noise_weights, photo):
+    methods = load_methods([("noisy", noise_weights)], device="cpu")
+    once, again = (by_name(try_methods(read_picture(photo), methods))["noisy"] for _ in range(2))
+    assert not np.array_equal(once.stage(DESENSITIZED).picture, again.stage(DESENSITIZED).picture)
+
+
+def test_what_anonymize_would_refuse_is_said(photo):
+    weak = load_methods([], ["PRIVACY.DESENSITIZER.BLUR_SIGMA", "0.01"], "cpu")
+    found = by_name(try_methods(read_picture(photo), weak))["blur"]
+    assert not found.stages and "too weak" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs", "said"),
+    [
+        (["a", "a"], [], "two methods are called a"),
+        (["blur"], [], "two methods are called blur"),
+        ([], ["SOLVER.MAX_EPOCH", "3"], "SOLVER.MAX_EPOCH is read by none of blur"),
+    ],
+)
+def test_methods_that_cannot_stand_beside_each_other(names, pairs, said, weights):
+    with pytest.raises(UserError, match=said):
+        load_methods([(name, weights) for name in names], pairs, "cpu")
+
+
+def test_the_piece_of_the_page_has_every_picture_and_escapes_names(weights, photo):
+    methods = load_methods([("<b>", weights)], device="cpu")
+    found = try_methods(read_picture(photo), methods)
+    html = tried_html(found)
+    assert "<b>:" not in html and "&lt;b&gt;: protected" in html
+    keys = re.findall(r'data-key="([^"]+)"', html)
+    assert keys == [
+        "raw",
+        "&lt;b&gt;: desensitized",
+        "&lt;b&gt;: protected",
+        "raw",
+        *CONVENTIONAL,
+    ]
+    options = re.findall(r"<option[^>]*>([^<]+)</option>", html)
+    assert options == list(dict.fromkeys(keys)) * 2
+    assert 'src="http' not in html
+
+
+def test_words_of_figures():
+    assert figures_text(20.44, 0.456) == "20.4 dB, SSIM 0.46"
+    assert figures_text(None, None) == "same as raw"
+    assert 'role="alert"' in message_html("<x>", alarm=True) and "&lt;x&gt;" in message_html("<x>")
+
+
+# -- the door ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def door():
+    async def inside(scope, receive, send):
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"cache-control", b"max-age=9")]}
+        )
+        await send({"type": "http.response.body", "body": b"inside"})
+
+    return Door(inside, 8000)
+
+
+def ask(door, path="/", method="GET", query="", **headers):
+    """(status, headers, body) of a request; headers=None takes one out."""
+    given = {"host": "127.0.0.1:8000", "cookie": f"{door.cookie}={door.secret}", **headers}
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [
+            (name.replace("_", "-").encode(), str(value).encode())
+            for name, value in given.items()
+            if value is not None
+        ],
+    }
+    asyncio.run(door(scope, None, send))
+    start, body = sent
+    return start["status"], dict(start["headers"]), body["body"]
+
+
+JSON = {"content_type": "application/json", "content_length": 2}
+
+
+def test_the_door_lets_its_visitor_in(door):
+    status, headers, body = ask(door)
+    assert (status, body) == (200, b"inside")
+    assert (
+        headers[b"cache-control"] == b"no-store"
+        and b"default-src 'none'" in headers[b"content-security-policy"]
+    )
+    assert ask(door, "/gradio_api/queue/join", "POST", **JSON)[0] == 200
+    assert ask(door, origin="http://127.0.0.1:8000", sec_fetch_site="same-origin")[0] == 200
+    assert ask(door, host="localhost:8000")[0] == 200
+    assert ask(door, "/assets/index.js")[1][b"cache-control"] == b"max-age=9"
+
+
+def test_the_secret_of_the_address_becomes_a_cookie(door):
+    query = door.address.partition("?")[2]
+    status, headers, _ = ask(door, query=query, cookie=None)
+    assert status == 303 and headers[b"location"] == b"/"
+    cookie = headers[b"set-cookie"].decode()
+    assert (
+        cookie.startswith(f"{door.cookie}={door.secret};")
+        and "HttpOnly" in cookie
+        and "SameSite=Strict" in cookie
+    )
+    assert Door(door.inside, 8000).secret != door.secret
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"host": "evil.example:8000"}, 403),
+        ({"host": None}, 403),
+        ({"host": "127.0.0.1:9000"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "http://127.0.0.1:9000"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec_fetch_site": "cross-site"}, 403),
+        ({"sec_fetch_site": "same-site"}, 403),
+        ({"cookie": None}, 403),
+        ({"cookie": "fastreid_privacy_8000=guessed"}, 403),
+        ({"cookie": "fastreid_privacy_8000=gu\xe9ssed"}, 403),
+        ({"cookie": None, "query": "secret=guessed"}, 403),
+        ({"path": "/gradio_api/upload", "method": "POST", **JSON}, 404),
+        ({"path": "/gradio_api/file=/etc/passwd"}, 404),
+        ({"path": "/gradio_api/proxy=http://example.org"}, 404),
+        ({"path": "/gradio_api/info"}, 404),
+        ({"path": "/gradio_api/runs"}, 404),
+        ({"path": "/", "method": "POST", **JSON}, 404),
+        ({"path": "/", "method": "PUT", **JSON}, 404),
+        (
+            {
+                "path": "/gradio_api/queue/join",
+                "method": "POST",
+                "content_type": "text/plain",
+                "content_length": 2,
+            },
+            415,
+        ),
+        (
+            {
+                "path": "/gradio_api/queue/join",
+                "method": "POST",
+                "content_type": "multipart/form-data",
+                "content_length": 2,
+            },
+            415,
+        ),
+        ({"path": "/gradio_api/queue/join", "method": "POST", "content_type": "application/json"}, 411),
+        (
+            {
+                "path": "/gradio_api/queue/join",
+                "method": "POST",
+                "content_type": "application/json",
+                "content_length": LARGEST_BODY + 1,
+            },
+            413,
+        ),
+    ],
+)
+def test_the_door_refuses_others(asked, status, door):
+    got, headers, body = ask(door, **asked)
+    assert got == status and b"inside" not in body
+    assert b"access-control-allow-origin" not in headers
+
+
+def test_what_is_open_to_all_is_the_name_of_the_page(door):
+    assert ask(door, "/manifest.json", cookie=None)[0] == 200
+    assert ask(door, "/manifest.json", cookie=None, host="evil.example")[0] == 403
+
+
+def test_there_is_no_way_in_by_a_web_socket(door):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(door({"type": "websocket", "headers": []}, None, send))
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+# -- the command ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--weights", "absent.pth"], "absent.pth"),
+        (["SOLVER.MAX_EPOCH", "3"], "SOLVER.MAX_EPOCH is read by none of"),
+        (["blurry"], "neither a flag"),
+    ],
+)
+def test_a_mistake_is_one_message(words, said, capsys):
+    assert command.main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "words", [["--port", "70000"], ["--port", "-1"], ["--weights", "=x"], ["--weights", "a="]]
+)
+def test_words_that_are_none(words, capsys):
+    with pytest.raises(SystemExit) as left:
+        command.main(words)
+    assert left.value.code == 2
+
+
+def test_a_file_has_its_own_name_unless_one_is_given():
+    assert [command.named_file(text)[0] for text in ("a=b/c.pth", "b/c.pth", "b/d=e/c.pth")] == [
+        "a",
+        "c.pth",
+        "c.pth",
+    ]
