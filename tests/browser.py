@@ -24,10 +24,11 @@ FLAGS = (
 
 
 class Browser:
-    """A Chromium that sees local files only.
+    """A Chromium that sees local files only, and pages of this computer.
 
     Attributes:
         driver: selenium's.
+        profile: the folder of what it keeps.
         downloads: the folder of what pages save.
     """
 
@@ -41,17 +42,18 @@ class Browser:
         )
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-        self.downloads = downloads
+        self.profile, self.downloads = profile, downloads
 
-    def open(self, page: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Open a file as a phone or a desktop would show it; what was logged before is forgotten."""
+    def open(self, page: Path | str, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Open a file or an address as a phone or a desktop would show it; what was logged before is
+        forgotten."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
         for kind in ("browser", "performance"):
             self.driver.get_log(kind)
-        self.driver.get(page.resolve().as_uri())
+        self.driver.get(page if isinstance(page, str) else page.resolve().as_uri())
 
     def script(self, code: str) -> object:
         """The value of a JavaScript expression."""

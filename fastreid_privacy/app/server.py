@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import closing
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
@@ -50,7 +51,11 @@ class Server:
 
     def __init__(self, desk: Desk, port: int = 0):
         os.environ.update(SILENT)
-        load("gradio")  # before the port is taken
+        with TemporaryDirectory(prefix="fastreid_privacy_app_") as folder:
+            # Gradio makes a folder in it, and is then left without a place to write to
+            os.environ["GRADIO_TEMP_DIR"] = folder
+            load("gradio")
+            application = _application(desk)
         try:
             self.socket = socket.create_server((HOST, port))
         except OSError as error:
@@ -58,7 +63,7 @@ class Server:
                 f"port {port} of {HOST} cannot be had ({error.strerror or error}): choose another --port, or "
                 "leave it out for a free one"
             ) from None
-        door = Door(_application(desk), self.socket.getsockname()[1])
+        door = Door(application, self.socket.getsockname()[1])
         self.address = door.address
         # lines about requests would have the secret in them
         config = uvicorn.Config(

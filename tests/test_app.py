@@ -1,0 +1,253 @@
+"""The page in the browser, driven in Chromium: what it shows and fetches, and that nothing is written."""
+
+from __future__ import annotations
+
+import fastreid_privacy  # noqa: F401, before fastreid
+
+# isort: split
+import base64
+import json
+import os
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from fastreid_privacy.app import page as pages
+from fastreid_privacy.commands import app as command
+
+SECONDS = 60  # for the page to show something, on a busy machine
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+watched: list[str] | None = None  # the files that this process opens for writing, while a test looks
+
+
+def _watch(event, about):
+    if watched is not None and event == "open":
+        path, mode, flags = about
+        if (isinstance(mode, str) and set(mode) & set("wax+")) or (
+            isinstance(flags, int) and flags & WRITING
+        ):
+            watched.append(str(path))
+
+
+sys.addaudithook(_watch)  # no hook can be taken away again; this one rests between tests
+
+
+@pytest.fixture
+def written():
+    """The files that are opened for writing during a test, by this process, in which the server runs."""
+    global watched
+    watched = []
+    yield watched
+    watched = None
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """A picture whose bytes are nowhere else on this computer."""
+    levels = np.random.default_rng().integers(0, 256, (64, 32, 3), np.uint8)
+    path = tmp_path_factory.mktemp("chosen") / "someone.png"
+    Image.fromarray(levels).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(weights):
+    """Of the server, which runs in a thread until the end of this file."""
+    words = ["--weights", f"ours={weights}", "--device", "cpu"]
+    server = command.make_server(command.build_parser().parse_args(words))
+    ready = threading.Event()
+    thread = threading.Thread(target=server.run, args=(lambda _: ready.set(),))
+    thread.start()
+    assert ready.wait(SECONDS)
+    yield server.address
+    server.stop()
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+    assert not Path(os.environ["GRADIO_TEMP_DIR"]).exists()
+
+
+class Page:
+    """The page as its reader has it."""
+
+    def __init__(self, browser, address):
+        self.browser, self.driver, self.address = browser, browser.driver, address
+
+    def open(self, **look):
+        self.browser.open(self.address, **look)
+        self.wait("#picture")
+
+    def all(self, selector):
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def wait(self, selector, text=""):
+        """The first element of a selector whose text has some words, when it is shown."""
+
+        def shown(_):
+            return next((each for each in self.all(selector) if text in each.text), None)
+
+        ignored = [StaleElementReferenceException]  # the page was just filled anew
+        return WebDriverWait(self.driver, SECONDS, ignored_exceptions=ignored).until(shown)
+
+    def press(self, text):
+        next(each for each in self.all("button") if each.text == text and each.is_displayed()).click()
+
+    def choose(self, path, place="picture"):
+        self.driver.find_element(By.ID, place).send_keys(str(path))
+
+    def source(self, key):
+        return self.driver.find_element(By.CSS_SELECTOR, f'img[data-key="{key}"]').get_attribute("src")
+
+    def said(self):
+        return " ".join(each.text for each in self.all(".said"))
+
+
+@pytest.fixture
+def page(chromium, address):
+    return Page(chromium, address)
+
+
+def fetched(browser):
+    """The addresses of all requests since the page was opened."""
+    logged = (json.loads(entry["message"])["message"] for entry in browser.driver.get_log("performance"))
+    urls = [
+        each["params"]["request"]["url"] for each in logged if each["method"] == "Network.requestWillBeSent"
+    ]
+    return [url for url in urls if not url.startswith(("data:", "chrome:", "blob:"))]
+
+
+# -- Try -----------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_is_shown_under_every_method_and_nothing_comes_from_outside(page, photo):
+    page.open()
+    page.choose(photo)
+    page.wait(".method h3", "conventional")
+    assert [each.text for each in page.all(".method h3")] == ["ours", "conventional operators"]
+    assert [each.text for each in page.all(".tiles b")] == [
+        *("raw", "desensitized", "protected"),
+        *("raw", "blur", "pixelate", "noise", "mask"),
+    ]
+    assert all("dB" in each.text for each in page.all(".tiles li") if "pixels" not in each.text)
+    with Image.open(photo) as raw:
+        shown = base64.b64decode(page.source("raw").partition(",")[2])
+        assert shown.startswith(b"\x89PNG")
+        assert page.browser.script("document.querySelector('img[data-key=raw]').naturalWidth") == raw.width
+    assert page.browser.broken_images() == 0
+    urls = fetched(page.browser)
+    home = page.address.partition("?")[0]
+    assert urls and not [url for url in urls if not url.startswith(home)]
+    assert not page.browser.errors()
+
+
+def test_two_pictures_under_the_slider(page, photo):
+    page.open()
+    page.choose(photo)
+    divider = page.wait("[data-divider]")
+    assert page.all("[data-shown=left]")[0].get_attribute("src") == page.source("raw")
+    assert page.all("[data-shown=right]")[0].get_attribute("src") == page.source("ours: protected")
+    divider.send_keys(Keys.HOME)  # by keyboard alone
+    divider.send_keys(Keys.ARROW_RIGHT)
+    style = "getComputedStyle(document.querySelector('[data-shown=right]')).clipPath"
+    assert page.browser.script(style) == "inset(0px 0px 0px 1%)"
+    page.all("select[data-side=left]")[0].send_keys("pixelate")
+    left = page.all("[data-shown=left]")[0]
+    assert left.get_attribute("src") == page.source("pixelate") and left.get_attribute("alt") == "pixelate"
+
+
+def test_no_file_is_made_of_what_is_shown(page, photo, written, tmp_path):
+    (tmp_path / "noticed").write_text("x")
+    assert written == [str(tmp_path / "noticed")]  # the watch sees what is written
+    written.clear()
+    page.open()
+    page.choose(photo)
+    page.wait(".method")
+    page.press("Forget the picture")
+    page.wait(".said", "forgotten")
+    assert not page.all(".method")
+    assert not written
+    content = photo.read_bytes()
+    raw = content[60:120]  # a whole number of three bytes from the start: also whole as base64
+    parts = (raw, base64.b64encode(raw))
+    for path in (path for path in page.browser.profile.rglob("*") if path.is_file()):
+        kept = path.read_bytes()
+        assert not any(part in kept for part in parts), path
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "the file is empty"), (b"no picture", "no image file"), (None, "take a smaller one")],
+)
+def test_a_file_that_is_none_is_one_message(page, photo, tmp_path, content, said):
+    page.open()
+    page.choose(photo)
+    page.wait(".method")
+    file = tmp_path / "<i>odd.png"
+    file.write_bytes(bytes(pages.LARGEST_PICTURE + 1) if content is None else content)
+    page.choose(file)
+    assert "<i>odd.png" in page.wait(".said.alarm", said).text
+    assert page.all(".method")  # what was shown stays
+
+
+# -- for whom ------------------------------------------------------------------------------------------------
+
+
+def test_who_has_not_the_secret_sees_nothing(address):
+    for url in (address.partition("?")[0], f"{address}x"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(url)
+        assert refused.value.code == 403
+
+
+UNNAMED = """[...document.querySelectorAll('input, select, button, textarea')].filter(each =>
+    each.offsetParent && !each.ariaLabel && !each.labels?.length && !each.innerText.trim())
+    .map(each => each.outerHTML)"""
+SMALL = """[...document.querySelectorAll('input, select, button:not([tabindex="-1"])')].filter(each =>
+    each.offsetParent && each.getBoundingClientRect().height < 24).map(each => each.outerHTML)"""
+
+
+def test_by_keyboard(page, photo):
+    """Every control has a name, and the tab key comes to all of them in the order of the page."""
+    page.open()
+    page.choose(photo)
+    page.wait(".method")
+    assert not page.browser.script(UNNAMED)
+    page.browser.script("document.activeElement.blur() || 0")
+    seen = []
+    for _ in range(12):
+        ActionChains(page.driver).send_keys(Keys.TAB).perform()
+        active = page.driver.switch_to.active_element
+        if active.tag_name == "body":
+            break
+        outline = active.value_of_css_property("outline-style")
+        assert outline != "none" or active.tag_name == "body", active.get_attribute("outerHTML")
+        data = "document.activeElement.dataset"
+        seen.append(
+            active.get_attribute("id")
+            if active.get_attribute("id") == "picture"
+            else page.browser.script(f"{data}.side || ({data}.divider !== undefined ? 'divider' : '')")
+            or active.text
+        )
+    wanted = ["Try", "picture", "Forget the picture", "left", "right", "divider"]
+    assert [each for each in seen if each in wanted] == wanted
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_on_a_phone_and_in_the_dark(page, photo, dark):
+    page.open(width=390, dark=dark)
+    page.choose(photo)
+    page.wait(".method")
+    assert page.browser.overflow() == 0
+    assert (max(page.browser.background()) < 64) == dark
+    assert not page.browser.script(SMALL)
