@@ -24,6 +24,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from fastreid_privacy.app import page as pages
+from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.commands import app as command
 
 SECONDS = 60  # for the page to show something, on a busy machine
@@ -63,10 +64,19 @@ def photo(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(weights):
+def key(weights, tmp_path_factory):
+    """The recovery key, under the passphrase "öpen"."""
+    folder = tmp_path_factory.mktemp("release")
+    split_checkpoint(weights, folder, passphrase=lambda: "öpen")
+    return folder / "recovery.key"
+
+
+@pytest.fixture(scope="module")
+def address(weights, key, small_dataset):
     """Of the server, which runs in a thread until the end of this file."""
-    words = ["--weights", f"ours={weights}", "--device", "cpu"]
-    server = command.make_server(command.build_parser().parse_args(words))
+    gallery = next(small_dataset.glob("*/query"))
+    words = ["--weights", f"ours={weights}", "--key", key, "--gallery", gallery, "--reid", weights]
+    server = command.make_server(command.build_parser().parse_args([*map(str, words), "--device", "cpu"]))
     ready = threading.Event()
     thread = threading.Thread(target=server.run, args=(lambda _: ready.set(),))
     thread.start()
@@ -200,6 +210,35 @@ def test_a_file_that_is_none_is_one_message(page, photo, tmp_path, content, said
     assert page.all(".method")  # what was shown stays
 
 
+def test_the_key_recovers_while_it_is_open_and_its_passphrase_is_gone_at_once(page, photo, key):
+    page.open()
+    page.choose(photo)
+    page.wait(".method")
+    assert page.all("input[type=password]")[0].get_attribute("autocomplete") == "off"
+    for words, said in (("wröng", "the passphrase is wrong"), ("öpen", "The key is open")):
+        page.all("input[type=password]")[0].send_keys(words)
+        page.press("Open the key")
+        page.wait(".said", said)
+        assert page.all("input[type=password]")[0].get_attribute("value") == ""
+        assert words not in page.driver.page_source
+        assert bool(page.all("img[data-key='ours: recovered']")) == (words == "öpen")
+    assert "dB" in page.wait(".tiles li", "recovered").text
+    page.choose(photo)  # another picture, with the same key
+    page.wait(".tiles li", "recovered")
+    page.press("Close the key")
+    page.wait(".said", "The key is closed")
+    assert not page.all("img[data-key='ours: recovered']")
+
+
+def test_who_is_found_for_raw_and_protected(page, photo):
+    page.open()
+    page.choose(photo)
+    (strip,) = (page.wait(".strip"),)
+    assert strip.text == "Gallery query"
+    rows = page.all(".strip img")[0].get_attribute("alt").split("; ")
+    assert [row.partition(": 1 ")[0] for row in rows] == ["raw", "ours: protected"]
+
+
 # -- for whom ------------------------------------------------------------------------------------------------
 
 
@@ -225,7 +264,7 @@ def test_by_keyboard(page, photo):
     assert not page.browser.script(UNNAMED)
     page.browser.script("document.activeElement.blur() || 0")
     seen = []
-    for _ in range(12):
+    for _ in range(16):
         ActionChains(page.driver).send_keys(Keys.TAB).perform()
         active = page.driver.switch_to.active_element
         if active.tag_name == "body":
@@ -239,7 +278,7 @@ def test_by_keyboard(page, photo):
             else page.browser.script(f"{data}.side || ({data}.divider !== undefined ? 'divider' : '')")
             or active.text
         )
-    wanted = ["Try", "picture", "Forget the picture", "left", "right", "divider"]
+    wanted = ["Try", "picture", "Forget the picture", "left", "right", "divider", "Open the key"]
     assert [each for each in seen if each in wanted] == wanted
 
 

@@ -7,6 +7,8 @@ import fastreid_privacy  # noqa: F401, before fastreid
 # isort: split
 import asyncio
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,15 +16,18 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from fastreid_privacy.app.door import LARGEST_BODY, Door
-from fastreid_privacy.app.methods import CONVENTIONAL, load_methods
-from fastreid_privacy.app.showing import figures_text, message_html, tried_html
+from fastreid_privacy.app.galleries import TOP, load_galleries, strips
+from fastreid_privacy.app.methods import CONVENTIONAL, load_methods, open_key
+from fastreid_privacy.app.showing import figures_text, message_html, strips_html, tried_html
 from fastreid_privacy.app.trying import DESENSITIZED, LARGEST_SIDE, PROTECTED, RECOVERED, try_methods
 from fastreid_privacy.checkpoints.opening import load_recovery
+from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import app as command
 from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.pictures import read_picture, resize
+from fastreid_privacy.retrieval import answers_strip, ask, build_index, load_extractor, write_index
 
 
 @pytest.fixture(scope="session")
@@ -148,6 +153,105 @@ def test_words_of_figures():
     assert 'role="alert"' in message_html("<x>", alarm=True) and "&lt;x&gt;" in message_html("<x>")
 
 
+# -- the key -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def parts(weights, tmp_path_factory):
+    """The release of a model, its key under the passphrase "öpen"."""
+    folder = tmp_path_factory.mktemp("release")
+    split_checkpoint(weights, folder, passphrase=lambda: "öpen")
+    return folder
+
+
+def test_a_key_is_opened_by_its_passphrase_and_recovers(parts, methods, weights, photo):
+    key = open_key(f" {parts / 'recovery.key'} ", "öpen", methods, "cpu")
+    found = by_name(try_methods(read_picture(photo), methods, key))["ours"]
+    plain = by_name(try_methods(read_picture(photo), methods, load_recovery(weights, "cpu")))["ours"]
+    assert np.array_equal(found.stage(RECOVERED).picture, plain.stage(RECOVERED).picture)
+
+
+@pytest.mark.parametrize(
+    ("file", "passphrase", "said"),
+    [
+        ("", "öpen", "name the key file"),
+        ("recovery.key", "", "type its passphrase"),
+        ("recovery.key", "wröng", "the passphrase is wrong"),
+        ("absent.key", "öpen", "absent.key"),
+        ("anonymizer.safetensors", "öpen", "anonymizer.safetensors"),
+    ],
+)
+def test_a_key_that_does_not_open_is_one_message(parts, methods, file, passphrase, said):
+    with pytest.raises(UserError, match=said) as error:
+        open_key(str(parts / file) if file else " ", passphrase, methods, "cpu")
+    assert not passphrase or passphrase not in str(error.value).removeprefix(str(parts))
+
+
+def test_a_key_of_another_anonymizer_is_not_opened(methods, noise_weights):
+    with pytest.raises(UserError, match="what another anonymizer has made"):
+        open_key(str(noise_weights), "", methods, "cpu")
+
+
+# -- who is found --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def galleries(small_dataset, weights, tmp_path_factory):
+    """A folder of raw pictures, and the index of the same protected first."""
+    root = next(small_dataset.glob("*/bounding_box_test"))
+    extract = load_extractor(weights, "cpu")
+    index = tmp_path_factory.mktemp("indexes") / "protected.index"
+    write_index(build_index(root, extract, protect=True), index)
+    return load_galleries([root, index], weights, "cpu")
+
+
+def test_strips_have_what_retrieve_finds(galleries, photo):
+    found = strips(galleries, photo.name, {"raw": read_picture(photo)})
+    assert [each.gallery for each in found] == ["bounding_box_test", "bounding_box_test, protected first"]
+    for strip, gallery in zip(found, galleries.each, strict=True):
+        (answer,) = ask(gallery.index, galleries.extract, [photo], top=TOP)
+        ranked = zip(range(1, TOP + 1), answer.scores, answer.paths, strict=True)
+        told = ", ".join(f"{place}   {score:.3f} {Path(path).stem}" for place, score, path in ranked)
+        assert strip.words == [f"raw: {told}"] and not strip.missing
+        picture, _ = answers_strip([answer], gallery.index, galleries.extract, gallery.index.root)
+        assert picture.size == strip.picture.size
+        differing = (np.array(picture) != np.array(strip.picture)).any(2)
+        assert not differing[:, 200:].any()  # but for the words below the query
+    html = strips_html(found)
+    assert html.count("<img") == 2 and "✓" in html
+
+
+def test_each_query_has_a_row_and_images_that_are_gone_are_counted(small_dataset, weights, photo, tmp_path):
+    root = tmp_path / "gallery"
+    shutil.copytree(next(small_dataset.glob("*/query")), root)
+    galleries = load_galleries([root], weights, "cpu")
+    pixels = read_picture(photo)
+    (one,), (two,) = (
+        strips(galleries, photo.name, queries)
+        for queries in ({"raw": pixels}, {"raw": pixels, "ours: protected": 255 - pixels})
+    )
+    assert two.picture.height > one.picture.height and two.words[0] == one.words[0]
+    for path in root.iterdir():
+        path.unlink()
+    (gone,) = strips(galleries, photo.name, {"raw": pixels})
+    assert len(gone.missing) == TOP and "5 of its images are gone" in strips_html([gone])
+
+
+def test_galleries_that_cannot_be_searched(weights, noise_weights, parts, galleries, small_dataset, tmp_path):
+    assert load_galleries([], None) is None and strips_html([]).strip() == ""
+    root = next(small_dataset.glob("*/query"))
+    with pytest.raises(UserError, match="name it with --reid"):
+        load_galleries([root], None)
+    with pytest.raises(UserError, match="does not exist"):
+        load_galleries([tmp_path / "absent"], weights, "cpu")
+    index = tmp_path / "protected.index"
+    write_index(galleries.each[1].index, index)
+    with pytest.raises(UserError, match="another Re-ID model"):
+        load_galleries([index], noise_weights, "cpu")
+    with pytest.raises(UserError, match="name the whole checkpoint"):
+        load_galleries([index], parts / "reid.pth", "cpu")
+
+
 # -- the door ------------------------------------------------------------------------------------------------
 
 
@@ -162,7 +266,7 @@ def door():
     return Door(inside, 8000)
 
 
-def ask(door, path="/", method="GET", query="", **headers):
+def knock(door, path="/", method="GET", query="", **headers):
     """(status, headers, body) of a request; headers=None takes one out."""
     given = {"host": "127.0.0.1:8000", "cookie": f"{door.cookie}={door.secret}", **headers}
     sent = []
@@ -190,21 +294,21 @@ JSON = {"content_type": "application/json", "content_length": 2}
 
 
 def test_the_door_lets_its_visitor_in(door):
-    status, headers, body = ask(door)
+    status, headers, body = knock(door)
     assert (status, body) == (200, b"inside")
     assert (
         headers[b"cache-control"] == b"no-store"
         and b"default-src 'none'" in headers[b"content-security-policy"]
     )
-    assert ask(door, "/gradio_api/queue/join", "POST", **JSON)[0] == 200
-    assert ask(door, origin="http://127.0.0.1:8000", sec_fetch_site="same-origin")[0] == 200
-    assert ask(door, host="localhost:8000")[0] == 200
-    assert ask(door, "/assets/index.js")[1][b"cache-control"] == b"max-age=9"
+    assert knock(door, "/gradio_api/queue/join", "POST", **JSON)[0] == 200
+    assert knock(door, origin="http://127.0.0.1:8000", sec_fetch_site="same-origin")[0] == 200
+    assert knock(door, host="localhost:8000")[0] == 200
+    assert knock(door, "/assets/index.js")[1][b"cache-control"] == b"max-age=9"
 
 
 def test_the_secret_of_the_address_becomes_a_cookie(door):
     query = door.address.partition("?")[2]
-    status, headers, _ = ask(door, query=query, cookie=None)
+    status, headers, _ = knock(door, query=query, cookie=None)
     assert status == 303 and headers[b"location"] == b"/"
     cookie = headers[b"set-cookie"].decode()
     assert (
@@ -268,14 +372,14 @@ def test_the_secret_of_the_address_becomes_a_cookie(door):
     ],
 )
 def test_the_door_refuses_others(asked, status, door):
-    got, headers, body = ask(door, **asked)
+    got, headers, body = knock(door, **asked)
     assert got == status and b"inside" not in body
     assert b"access-control-allow-origin" not in headers
 
 
 def test_what_is_open_to_all_is_the_name_of_the_page(door):
-    assert ask(door, "/manifest.json", cookie=None)[0] == 200
-    assert ask(door, "/manifest.json", cookie=None, host="evil.example")[0] == 403
+    assert knock(door, "/manifest.json", cookie=None)[0] == 200
+    assert knock(door, "/manifest.json", cookie=None, host="evil.example")[0] == 403
 
 
 def test_there_is_no_way_in_by_a_web_socket(door):
@@ -297,6 +401,8 @@ def test_there_is_no_way_in_by_a_web_socket(door):
         (["--weights", "absent.pth"], "absent.pth"),
         (["SOLVER.MAX_EPOCH", "3"], "SOLVER.MAX_EPOCH is read by none of"),
         (["blurry"], "neither a flag"),
+        (["--gallery", "."], "name it with --reid"),
+        (["--reid", "reid.pth"], "--reid looks for people in a --gallery"),
     ],
 )
 def test_a_mistake_is_one_message(words, said, capsys):

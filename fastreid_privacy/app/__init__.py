@@ -2,8 +2,9 @@
 
 The way of what is shown, and the file of each stage::
 
-    methods       what an image can go through: trained anonymizers, conventional operators
+    methods       what an image can go through: trained anonymizers, conventional operators; the key
     trying        one picture through all of them, with PSNR and SSIM against the raw one
+    galleries     who is found, in galleries of raw and of protected images
     showing       what was found as a piece of a page
     page          the pages themselves, of Gradio
     door          who may come in: this computer's browser, with the address that the command printed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..checkpoints.image_maps import ImageMap
-from ..checkpoints.opening import load_anonymizer
+from ..checkpoints.opening import load_anonymizer, load_recovery
 from ..config import image_device, load_config
 from ..core.errors import UserError
 from ..core.operators import NAME
@@ -64,6 +64,34 @@ def load_methods(
         if names.count(name) > 1:
             raise UserError(f"two methods are called {name}: give each a name of its own with NAME=FILE")
     return methods
+
+
+def open_key(path: str, passphrase: str, methods: Sequence[Method], device: str = "auto") -> ImageMap:
+    """The recovery decoder of a key file.
+
+    Args:
+        path: of a ``recovery.key`` or ``.onnx.key`` on this computer, or of a checkpoint, which has no
+            passphrase.
+        passphrase: of the file; "" where it has none.
+        methods: one of which it has to recover.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+
+    Raises:
+        UserError: when the file is no key, the passphrase is wrong or missing, or the key belongs to none of
+            the methods.
+    """
+    if not path.strip():
+        raise UserError("name the key file: its path on this computer")
+
+    def typed() -> str:
+        if not passphrase:
+            raise UserError(f"{path} is encrypted: type its passphrase")
+        return passphrase
+
+    recovery = load_recovery(path.strip(), device, typed)
+    if recovery.fingerprint not in {each.image_map.fingerprint for each in methods if each.learned}:
+        raise UserError(f"{path} recovers what another anonymizer has made, and nothing of these methods")
+    return recovery
 
 
 def _learned(name: str, path: Path, device: str) -> Method:

@@ -7,7 +7,7 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from ..core.errors import UserError, user_message
 from ..core.extras import from_extra
 from ..core.pictures import read_picture
 from ..report.page import render
-from .methods import Method
-from .showing import FOLDER, message_html, piece, tried_html
-from .trying import try_methods
+from .galleries import Galleries, strips
+from .methods import Method, open_key
+from .showing import FOLDER, message_html, piece, strips_html, tried_html
+from .trying import PROTECTED, Tried, try_methods
 
 if TYPE_CHECKING:
     import gradio
@@ -29,6 +30,10 @@ TITLE = "fastreid_privacy"
 MIB = 2**20
 LARGEST_PICTURE = 32 * MIB  # bytes of a file that is dropped in
 PICTURES = "image/*"
+# Gradio gives this to other fields only; browsers offer to keep what is typed into a password field
+NOT_KEPT = """() => {
+  for (const field of document.querySelectorAll('input[type=password]')) field.autocomplete = 'off';
+}"""
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,27 @@ class Desk:
 
     Attributes:
         methods: of :func:`.methods.load_methods`.
+        galleries: of :func:`.galleries.load_galleries`.
+        key: file of the recovery key that the page names first; "": none.
+        device: where networks run.
     """
 
     methods: Sequence[Method]
+    galleries: Galleries | None = None
+    key: str = ""
+    device: str = "auto"
+
+
+class Dropped(NamedTuple):
+    """A picture that was dropped into the page.
+
+    Attributes:
+        name: of its file.
+        pixels: uint8 H×W×3.
+    """
+
+    name: str
+    pixels: np.ndarray
 
 
 def build_page(desk: Desk) -> gradio.Blocks:
@@ -52,11 +75,12 @@ def build_page(desk: Desk) -> gradio.Blocks:
         gradio.HTML("<h1>What others will see</h1>")
         with gradio.Tab("Try"):
             _try_tab(desk)
+        blocks.load(None, js=NOT_KEPT)
     return blocks
 
 
 def _try_tab(desk: Desk) -> None:
-    picture = gradio.State()
+    picture, recovery = gradio.State(), gradio.State()
     drop = _drop(
         "picture",
         "A picture of one person",
@@ -67,25 +91,73 @@ def _try_tab(desk: Desk) -> None:
     forget = gradio.Button("Forget the picture", interactive=False, size="sm")
     said = gradio.HTML(message_html(""))
     shown = gradio.HTML("", js_on_load=piece("page.js"))
+    found = gradio.HTML("")
 
-    def look(event: gradio.EventData) -> tuple[Any, ...]:
-        pixels = dropped(event, LARGEST_PICTURE)
-        return pixels, message_html(""), _tried(pixels, desk, None), gradio.Button(interactive=True)
+    def look(held: ImageMap | None, event: gradio.EventData) -> tuple[Any, ...]:
+        new = dropped(event, LARGEST_PICTURE)
+        return new, message_html(""), *_views(new, desk, held), gradio.Button(interactive=True)
 
     def clear() -> tuple[Any, ...]:
-        return None, message_html("The picture is forgotten."), "", gradio.Button(interactive=False)
+        return None, message_html("The picture is forgotten."), "", "", gradio.Button(interactive=False)
 
-    outputs = [picture, said, shown, forget]
-    _on(drop.chosen, look, [], outputs, said)
+    outputs = [picture, said, shown, found, forget]
+    _on(drop.chosen, look, [recovery], outputs, said)
     _on(forget.click, clear, [], outputs, said)
+    if any(method.learned for method in desk.methods):
+        _key(desk, picture, recovery, shown)
 
 
-def _tried(picture: np.ndarray | None, desk: Desk, recovery: ImageMap | None) -> str:
-    return "" if picture is None else tried_html(try_methods(picture, desk.methods, recovery))
+def _key(desk: Desk, picture: gradio.State, recovery: gradio.State, shown: gradio.HTML) -> None:
+    """The recovery key: opened by its passphrase, for as long as the page is."""
+    with gradio.Group():
+        gradio.HTML("<h3>Recover with the key</h3>", padding=True)
+        path = gradio.Textbox(desk.key, label="Key file (its path on this computer)", max_lines=1)
+        passphrase = gradio.Textbox(
+            label="Passphrase",
+            type="password",
+            max_lines=1,
+        )
+        with gradio.Row():
+            opening = gradio.Button("Open the key")
+            closing = gradio.Button("Close the key", interactive=False)
+        said = gradio.HTML(message_html(""))
+
+    def open_(held: Dropped | None, file: str, words: str) -> tuple[Any, ...]:
+        key = open_key(file, words, desk.methods, desk.device)
+        told = message_html("The key is open until you close it or leave the page.")
+        return key, "", told, _tried_html(held, desk, key), gradio.Button(interactive=True)
+
+    def close(held: Dropped | None) -> tuple[Any, ...]:
+        told = message_html("The key is closed.")
+        return None, "", told, _tried_html(held, desk, None), gradio.Button(interactive=False)
+
+    outputs = [recovery, passphrase, said, shown, closing]
+    for event in (opening.click, passphrase.submit):
+        _on(event, open_, [picture, path, passphrase], outputs, said, emptied=passphrase)
+    _on(closing.click, close, [picture], outputs, said)
 
 
-def dropped(event: gradio.EventData, most: int) -> np.ndarray:
-    """The pixels of a file that was dropped in: uint8 H×W×3.
+def _views(new: Dropped, desk: Desk, recovery: ImageMap | None) -> tuple[str, str]:
+    """What becomes of a picture, and who is found by it."""
+    tried = try_methods(new.pixels, desk.methods, recovery)
+    found = strips(desk.galleries, new.name, _queries(new, tried)) if desk.galleries else []
+    return tried_html(tried), strips_html(found)
+
+
+def _queries(new: Dropped, tried: Sequence[Tried]) -> dict[str, np.ndarray]:
+    """The raw picture, and each protected one."""
+    protected = {each.method: each.stage(PROTECTED) for each in tried}
+    return {"raw": new.pixels} | {
+        f"{name}: {PROTECTED}": stage.picture for name, stage in protected.items() if stage
+    }
+
+
+def _tried_html(held: Dropped | None, desk: Desk, recovery: ImageMap | None) -> str:
+    return "" if held is None else tried_html(try_methods(held.pixels, desk.methods, recovery))
+
+
+def dropped(event: gradio.EventData, most: int) -> Dropped:
+    """A picture that was dropped into the page.
 
     Raises:
         UserError: naming the file, when it is too large or no picture.
@@ -94,7 +166,7 @@ def dropped(event: gradio.EventData, most: int) -> np.ndarray:
     if event.size > most:
         raise UserError(f"{name} has {event.size:,} bytes; {most:,} are the most: take a smaller one")
     try:
-        return read_picture(base64.b64decode(event.content, validate=True))
+        return Dropped(name, read_picture(base64.b64decode(event.content, validate=True)))
     except UserError as error:
         raise UserError(f"{name} is not shown: {error}") from None
 
@@ -111,14 +183,24 @@ def _on(
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     said: Any,
+    emptied: Any = None,
 ) -> None:
-    """Let an event call a function; a mistake of the user is said in the page, and nothing else changes."""
+    """Let an event call a function; a mistake of the user is said in the page, and nothing else changes.
+
+    Args:
+        event: of a component.
+        act: takes the values of ``inputs`` and gives those of ``outputs``.
+        inputs, outputs: components.
+        said: the one that says what is wrong.
+        emptied: one whose text is taken away then, too; None: there is none.
+    """
 
     @wraps(act)  # Gradio reads the annotations of its arguments
     def guarded(*values: Any) -> Any:
         try:
             return act(*values)
         except UserError as error:
-            return {said: message_html(user_message(error), alarm=True)}
+            told = {said: message_html(user_message(error), alarm=True)}
+            return told if emptied is None else {**told, emptied: ""}
 
     event(guarded, list(inputs), list(outputs), api_visibility="private", show_progress="minimal")

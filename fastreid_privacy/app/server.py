@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -77,9 +78,18 @@ class Server:
         Args:
             ready: is called with the address, which can be opened from then on.
         """
-        with closing(self.socket):
-            ready(self.address)
-            self.server.run(sockets=[self.socket])
+        logger = logging.getLogger("uvicorn.error")
+        logger.addFilter(self._is_news)
+        try:
+            with closing(self.socket):
+                ready(self.address)
+                self.server.run(sockets=[self.socket])
+        finally:
+            logger.removeFilter(self._is_news)
+
+    def _is_news(self, record: logging.LogRecord) -> bool:
+        """Whether a line is worth saying: pages that are cut off when the server ends are no error."""
+        return not self.server.should_exit
 
     def stop(self) -> None:
         """Let :meth:`run` end; from any thread."""

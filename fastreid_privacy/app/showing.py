@@ -11,6 +11,7 @@ import numpy as np
 from ..core.errors import one_line
 from ..core.images import png_bytes
 from ..report.page import data_uri, render
+from .galleries import Strip
 from .trying import PROTECTED, Tried
 
 FOLDER = Path(__file__).parent
@@ -66,6 +67,24 @@ def figures_text(psnr: float | None, ssim: float | None) -> str:
     """PSNR and SSIM in words; None: no pixel differs, and there is no SSIM of so small a picture."""
     told = "same as raw" if psnr is None else f"{psnr:.1f} dB"
     return told if ssim is None else f"{told}, SSIM {ssim:.2f}"
+
+
+def strips_html(found: Sequence[Strip]) -> str:
+    """Who is found in each gallery.
+
+    Args:
+        found: of :func:`.galleries.strips`.
+    """
+    shown = [
+        {
+            "name": strip.gallery,
+            "picture": data_uri(png_bytes(strip.picture)),
+            "words": strip.words,
+            "missing": len(strip.missing),
+        }
+        for strip in found
+    ]
+    return render("strips.html", FOLDER, strips=shown)
 
 
 def message_html(text: str, *, alarm: bool = False) -> str:

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..app.galleries import load_galleries
 from ..app.methods import load_methods
 from ..app.page import Desk
 from ..app.server import Server
-from ..core.errors import exit_code, say
+from ..core.errors import UserError, exit_code, say
 from ..core.projects import load_projects
 from .options import PAIRS, add_device_option, add_project_option, check_pairs
 from .parsers import command_parser
@@ -37,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "app",
         "A page in the browser of this computer: what a picture becomes under each method.",
-        "--weights learned=release/anonymizer.safetensors",
+        "--weights learned=release/anonymizer.safetensors --key release/recovery.key",
+        "--weights release/anonymizer.safetensors --reid release/reid.pth --gallery RAW --gallery PROTECTED",
     )
     parser.add_argument(
         "--weights",
@@ -47,6 +49,27 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME=FILE",
         help="a trained anonymizer, as of anonymize, and what it is to be called; may be repeated. The "
         "conventional operators are always there",
+    )
+    parser.add_argument(
+        "--key",
+        default="",
+        metavar="FILE",
+        help="recovery key that the page names first; its passphrase is typed there",
+    )
+    parser.add_argument(
+        "--gallery",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="where people are looked for: an index of retrieve build, or a folder of pictures; may be "
+        "repeated, for raw and for protected images",
+    )
+    parser.add_argument(
+        "--reid",
+        type=Path,
+        metavar="FILE",
+        help="the Re-ID model that looks: a checkpoint, or reid.pth of tools/export.py",
     )
     parser.add_argument(
         "--port", type=port, default=0, help="of the address, 127.0.0.1 (default: any that is free)"
@@ -69,7 +92,14 @@ def make_server(options: argparse.Namespace) -> Server:
         UserError: when something that it names cannot be used.
     """
     load_projects(options.project)
-    desk = Desk(load_methods(options.weights, options.options, options.device))
+    if options.reid and not options.gallery:
+        raise UserError("--reid looks for people in a --gallery: name one, or leave it out")
+    desk = Desk(
+        load_methods(options.weights, options.options, options.device),
+        load_galleries(options.gallery, options.reid, options.device),
+        options.key,
+        options.device,
+    )
     return Server(desk, options.port)
 
 

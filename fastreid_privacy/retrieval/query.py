@@ -59,19 +59,50 @@ def ask(
     Raises:
         UserError: for another model than the index's, or a query that cannot be read.
     """
+    check_model(index, extract)  # before anything is read
+    files = [Path(image) for image in images]
+    seen = [_as_seen(path, extract, protect) for path in files]
+    return rank(index, extract, list(zip(files, seen, strict=True)), top=top, effort=effort)
+
+
+def check_model(index: GalleryIndex, extract: Extractor) -> None:
+    """Refuse an index of another model's features.
+
+    Raises:
+        UserError: saying what to do.
+    """
     if extract.fingerprint != index.fingerprint:
         raise UserError(
             "the index was built with another Re-ID model than this checkpoint's, so features cannot be "
             f"compared: name the checkpoint that built it, or build the index of {index.root} again"
         )
-    files = [Path(image) for image in images]
-    features = np.concatenate([extract(_as_seen(path, extract, protect)).numpy() for path in files])
+
+
+def rank(
+    index: GalleryIndex,
+    extract: Extractor,
+    queries: Sequence[tuple[Path, Tensor]],
+    *,
+    top: int = 10,
+    effort: int | None = None,
+) -> list[Answer]:
+    """Rank the gallery for pictures as the model sees them.
+
+    Args:
+        index, extract, top, effort: as of :func:`ask`.
+        queries: what each is called, and 1×3×H×W, 0–255, of :meth:`.extract.Extractor.seen` or ``protect``.
+
+    Raises:
+        UserError: for another model than the index's.
+    """
+    check_model(index, extract)
+    features = np.concatenate([extract(images).numpy() for _, images in queries])
     if not np.isfinite(features).all():
         raise UserError("the features of the query are not finite: the checkpoint's weights are broken")
     answers = index.search(features, top, effort)
     return [
         Answer(path, scores.tolist(), [index.paths[place] for place in places])
-        for path, (scores, places) in zip(files, answers, strict=True)
+        for (path, _), (scores, places) in zip(queries, answers, strict=True)
     ]
 
 
@@ -96,19 +127,33 @@ def answers_strip(
         the RGB picture, and the gallery images that are missing in it because ``root`` has no readable file
         of that name.
     """
-    root, missing, rows = Path(root), [], []
+    missing: list[str] = []
+    rows = []
     for answer in answers:
-        tiles = []
-        found = zip(answer.scores, answer.paths, answer.same_person, strict=True)
-        for rank, (score, path, same) in enumerate(list(found)[:MOST], start=1):
-            try:
-                picture = _to_show(root / path, extract, index.protected)
-            except UserError:
-                picture = None
-                missing.append(path)
-            tiles.append(Tile(picture, f"{rank}   {score:.3f}", Path(path).stem, same))
+        tiles = found_tiles(answer, index, extract, Path(root), missing)
         rows.append((Tile(_to_show(answer.query, extract, protect), "query", answer.query.stem), tiles))
     return draw_strip(rows), list(dict.fromkeys(missing))
+
+
+def found_tiles(
+    answer: Answer, index: GalleryIndex, extract: Extractor, root: Path, missing: list[str]
+) -> list[Tile]:
+    """The ranked images of an answer, for a strip.
+
+    Args:
+        answer, index, extract, root: as of :func:`answers_strip`.
+        missing: gets the paths of those that ``root`` has no more.
+    """
+    tiles = []
+    found = zip(answer.scores, answer.paths, answer.same_person, strict=True)
+    for place, (score, path, same) in enumerate(list(found)[:MOST], start=1):
+        try:
+            picture = _to_show(root / path, extract, index.protected)
+        except UserError:
+            picture = None
+            missing.append(path)
+        tiles.append(Tile(picture, f"{place}   {score:.3f}", Path(path).stem, same))
+    return tiles
 
 
 def _as_seen(path: Path, extract: Extractor, protect: bool) -> Tensor:
