@@ -7,6 +7,7 @@ The way of one file::
     pipeline        decoding, the network and encoding side by side, batch by batch
     batch_mapper    the network over a batch of pictures
     stamps          raw files that were replaced under their name are noticed
+    review          what a person said of protected images
     work            what a run is told: its files, what is done with them, and by what
     run             files written whole, continued after a kill, and every one accounted for by name
     protecting      a batch of raw pictures to protected ones

@@ -20,6 +20,7 @@ from ..model.storage import ImageStorage
 from .carrying import BESIDE
 from .protected_files import LABELS, NOISE_KEY, ProtectedFiles, ProtectionOptions
 from .protecting import ProtectingBatches
+from .review import Review
 from .run import run
 from .shards import engine_here
 from .source import Source, check_apart, targets
@@ -46,6 +47,7 @@ def protect_collection(
     storage: ImageStorage,
     options: ProtectionOptions,
     engine: Engine | None = None,
+    review: Review | None = None,
 ) -> Protection:
     """Protect every image of a collection; what was done before is kept, a killed run is continued.
 
@@ -60,10 +62,11 @@ def protect_collection(
         storage: the format of the files.
         options: how.
         engine: what does the work; None: threads of this process.
+        review: what a person said of these images; those of a no are withheld. None: nobody looked.
 
     Raises:
-        UserError: when two images would share a name, the output folder is no place for them, or the disk is
-            full.
+        UserError: when two images would share a name, the output folder is no place for them, the disk is
+            full, or the review is of others.
     """
     output = Path(output) if isinstance(output, str) else output
     check_apart(source.root, output)
@@ -100,6 +103,7 @@ def protect_collection(
         else options.batch_size,  # each in its own size, large ones too
         engine=engine or engine_here(output, options.workers),
         describe="protecting",
+        rulings=review.rulings(work.header, list(names.values())) if review else None,
     )
     (output / NOISE_KEY).unlink(missing_ok=True)
     return Protection(done, {job.name: done.failed[job.path] for job in jobs if job.path in done.failed})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from ..core.remote import Place
 from ..manifest import JOURNAL, Manifest, write_manifest
 from .output import HOPELESS, Journal, forget, open_output, remove, replaced, still_there
 from .pipeline import side_by_side
+from .review import WITHHELD, refuse_forgetting
 from .stamps import STAMP, write_stamps
 from .work import Engine, Job, Left, Loaded, Mapped, Results, Work
 
@@ -54,6 +55,7 @@ def run(
     batch_size: int,
     engine: Engine,
     describe: str,
+    rulings: Mapping[str, bool] | None = None,
 ) -> Manifest:
     """Make every file that is not there yet, and the manifest.
 
@@ -67,6 +69,8 @@ def run(
         batch_size: images at a time.
         engine: what does it.
         describe: of the progress bar.
+        rulings: whether files may be given out, by path, where a person said so: those that may not are
+            removed, and named in the manifest; None: there is no review.
 
     Returns:
         What manifest.jsonl holds now; but files whose source was replaced are among the failed.
@@ -77,12 +81,17 @@ def run(
     """
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
     with open_output(output, work.header) as earlier:
+        refuse_forgetting(earlier, rulings or {}, output)
         done = still_there(output, earlier, {job.path for job in jobs})
+        withheld = [path for path, given in (rulings or {}).items() if not given]
+        remove(output, [done.pop(path) for path in withheld if path in done])
         others = replaced(output, done, {job.path: job.source for job in jobs}, work.stamp)
         if work.renew:
             remove(output, [done.pop(path) for path in others])
         suspects = {path: done[path] for path in others if path in done}
         refused = {} if work.repeatable else dict.fromkeys(suspects, REPLACED)
+        # they count as done, so that nothing is written for them and others' batches stay as they are
+        done |= {path: {"path": path, "failed": WITHHELD} for path in withheld}
         written = [*done.values()]
         for path in suspects if work.repeatable else ():
             del done[path]  # made again, to be compared
@@ -104,6 +113,7 @@ def run(
                     else:
                         (refused if path in suspects else failed)[path] = result
                 progress.update(len(results))
+        failed |= {path: done.pop(path)["failed"] for path in withheld}
         entries = {**done, **{path: suspects[path] for path in refused}}
         write_stamps(output, entries.values())
         account = work.account([entries[path] for path in sorted(entries)]) if work.account else {}

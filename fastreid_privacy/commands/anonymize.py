@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..checkpoints.image_maps import ImageMap
 from ..collection.protect import ProtectionOptions, protect_collection
+from ..collection.review import WITHHELD, read_review
 from ..collection.source import (
     Source,
     dataset_source,
@@ -38,7 +39,7 @@ from .options import (
 from .parsers import command_parser, place, refuse_stores
 from .sealing import add_sealing_options, refuse_sealing_options, say_carried, sealing
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
-from .written import NAMED, report_failed
+from .written import NAMED, report_failed, say_some
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,6 +115,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="of trained anonymizers (default: on): an image that shows more of the raw one, in PSNR or "
         "SSIM, than its desensitized image and the model's thresholds allow is blended towards that one",
     )
+    parser.add_argument(
+        "--review",
+        type=Path,
+        metavar="FILE",
+        help="decisions of the app: images of which a person said no are withheld: removed where they are "
+        "there, and named in the manifest",
+    )
     add_not_private_option(parser)
     add_run_options(parser)
     add_engine_options(parser)
@@ -145,9 +153,12 @@ def _anonymize(options: argparse.Namespace) -> None:
         renew=options.renew,
         guard=guard,
     )
+    review = read_review(options.review) if options.review else None
     if Path(options.input).is_file():
         refuse_cluster(options, "a video")
         refuse_stores(options, "a video")
+        if review:
+            raise UserError("--review is of images, and --input is a video: leave it out")
         _warn_of_origin(options, image_map)
         anonymize_video(options, image_map, protection)
         return
@@ -156,7 +167,8 @@ def _anonymize(options: argparse.Namespace) -> None:
     storage = _storage(options)
     _warn(options, image_map, source, storage)
     engine = engine_of(options)
-    done, failed = protect_collection(source, options.output, image_map, storage, protection, engine)
+    done, failed = protect_collection(source, options.output, image_map, storage, protection, engine, review)
+    withheld = [path for path, reason in failed.items() if reason == WITHHELD]
     say(
         f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}",
         sys.stdout,
@@ -168,7 +180,11 @@ def _anonymize(options: argparse.Namespace) -> None:
     say_guarded(protection.guard, [entry[KEPT] for entry in done.entries.values() if KEPT in entry])
     say_carried(options, done.entries.values())
     say_accounted(done)
-    report_failed({**source.unread, **failed}, "protected")
+    if withheld:
+        say(f"{len(withheld):,} images withheld, as {options.review} says:")
+        say_some(sorted(withheld))
+    others = {path: reason for path, reason in failed.items() if reason != WITHHELD}
+    report_failed({**source.unread, **others}, "protected")
 
 
 def _source(options: argparse.Namespace) -> Source:
