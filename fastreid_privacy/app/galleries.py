@@ -112,7 +112,8 @@ def strips(galleries: Galleries, name: str, queries: Mapping[str, np.ndarray]) -
     found = []
     for gallery in galleries.each:
         answers = rank(gallery.index, extract, seen, top=TOP)
-        rows, missing, words = [], [], []
+        rows, words = [], []
+        missing: list[str] = []
         for (what, picture), answer in zip(queries.items(), answers, strict=True):
             tiles = found_tiles(answer, gallery.index, extract, gallery.index.root, missing)
             rows.append((Tile(Image.fromarray(picture), what, name), tiles))
