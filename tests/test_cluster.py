@@ -107,7 +107,7 @@ def in_process(monkeypatch):
             monkeypatch.setattr(module, "ray", ray)
 
         @contextmanager
-        def started(address):
+        def started(address, cores):
             yield
 
         monkeypatch.setattr(engine_module, "started", started)

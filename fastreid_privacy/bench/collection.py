@@ -41,16 +41,13 @@ def bench_collection(images: int) -> None:
     """
     workers = os.cpu_count() or 1
     print(f"\nProtecting {images:,} images of 128×64, U-Net of width 24, {workers} cores")
-    torch.manual_seed(0)
-    generator = UNetGenerator(width=24, depth=6)
-    constraint = Constraint(lambda: Desensitizer("blur"), Thresholds())
-    image_map = ImageMap(
-        generator, None, ImageStorage("png"), SIZE, fingerprint="bench", constraint=constraint
-    )
+    image_map = demo_map()
+    generator, constraint = image_map.network, image_map.constraint
+    assert isinstance(generator, UNetGenerator) and constraint is not None
     with tempfile.TemporaryDirectory() as folder:
         raw, files = Path(folder, "raw"), ImageStorage("png")
         raw.mkdir()
-        _write_images(raw, images)
+        write_images(raw, images)
         source = folder_source(raw)
         few = [raw / path for path in source.paths[:1000]]
         pictures = [read_picture(path) for path in few]
@@ -95,6 +92,19 @@ def bench_collection(images: int) -> None:
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         above = f"above that of a run of 500 images, {grown * 1024 / images:.1f} KiB an image"
         print(f"  {'peak memory':24}{grown:8.0f} MiB {above}")
+
+
+def demo_map() -> ImageMap:
+    """The demo's anonymizer, untrained."""
+    torch.manual_seed(0)
+    return ImageMap(
+        UNetGenerator(width=24, depth=6),
+        None,
+        ImageStorage("png"),
+        SIZE,
+        fingerprint="bench",
+        constraint=Constraint(partial(Desensitizer, "blur"), Thresholds()),
+    )
 
 
 def _bench_runtimes(generator: UNetGenerator, storage: ImageStorage, pictures: Sequence[np.ndarray]) -> None:
@@ -146,7 +156,8 @@ def _kept(folder: Path) -> list[float]:
     return [entry[KEPT] for entry in read_manifest(folder / MANIFEST).entries.values()]
 
 
-def _write_images(folder: Path, count: int) -> None:
+def write_images(folder: Path, count: int) -> None:
+    """JPEG files of rendered people's size, all of them different."""
     rng = np.random.default_rng(0)
     for number in range(count):
         coarse = rng.integers(0, 256, (16, 8, 3), np.uint8)

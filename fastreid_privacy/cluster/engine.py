@@ -39,12 +39,14 @@ class RayEngine:
         threads: of each task, which takes as many cores.
         device: "auto" (GPUs where the cluster has them), "cpu" or "cuda": a task takes one.
         shard: images of a shard at most, but for what fills its last batch.
+        cores: of a cluster that is started; None: all of this machine.
     """
 
     address: str | None = None
     threads: int = 1
     device: str = "auto"
     shard: int = SHARD
+    cores: int | None = None
 
     def __call__(self, left: Left, work: Work) -> Iterator[Results]:
         """As :class:`fastreid_privacy.collection.work.Engine`.
@@ -57,7 +59,7 @@ class RayEngine:
             load(library)
         begin_shards(left)
         if left.batches:
-            with started(self.address):
+            with started(self.address, self.cores):
                 yield from self._all(left, work)
 
     def _all(self, left: Left, work: Work) -> Iterator[Results]:

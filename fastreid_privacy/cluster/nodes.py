@@ -18,12 +18,13 @@ else:
 
 
 @contextmanager
-def started(address: str | None) -> Iterator[None]:
+def started(address: str | None, cores: int | None = None) -> Iterator[None]:
     """Be connected with a cluster.
 
     Args:
         address: of one that runs: "HOST:PORT", or "auto" on one of its machines; None: one is started on this
             machine, and ended again.
+        cores: that one which is started gives to tasks; None: all.
 
     Raises:
         UserError: when this process has a cluster already, or none is at the address.
@@ -32,7 +33,13 @@ def started(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         if address is None:
-            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                "local",
+                num_cpus=cores,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         else:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:

@@ -16,6 +16,7 @@ import torch
 from ..collection.shards import Shard, do_shard
 from ..collection.work import Work
 from ..core.errors import UserError, one_line, out_of_memory, some_of, typed, user_message
+from ..core.members import container
 from ..core.projects import load_projects
 from ..core.remote import there
 from ..core.version import __version__
@@ -102,7 +103,7 @@ def work_on(task: bytes, key: bytes, shard: bytes) -> Done | Refused:
                 f"node {node} does not see --output {output}: on a cluster it has to lie on storage that all "
                 "nodes share, under the same path"
             )
-        if not any(there(job.source) for batch in mine.left.batches for job in batch):
+        if not any(there(container(job.source)) for batch in mine.left.batches for job in batch):
             raise UserError(
                 f"node {node} sees none of {some_of(mine.names)} of --input: on a cluster it has to lie on "
                 "storage that all nodes share, under the same path"

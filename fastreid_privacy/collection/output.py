@@ -10,6 +10,7 @@ from pathlib import Path
 from ..core.errors import UserError
 from ..core.files import is_unfinished, make_folder, read_file, write_atomically
 from ..core.lock import locked
+from ..core.members import Readable
 from ..core.remote import Place
 from ..manifest import (
     BESIDE,
@@ -123,7 +124,7 @@ def still_there(output: Place, earlier: Manifest, wanted: set[str]) -> dict[str,
 
 
 def replaced(
-    output: Place, done: dict[str, dict], sources: Mapping[str, Place], stamp: Stamper | None
+    output: Place, done: dict[str, dict], sources: Mapping[str, Readable], stamp: Stamper | None
 ) -> list[str]:
     """Which files were made from a raw file that is another one now, by its size or time.
 

@@ -11,7 +11,7 @@ from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
 from ..core.privacy import word_of
 from ..core.projects import about_projects
-from ..core.remote import Place, RemotePath
+from ..core.remote import Place
 from ..core.version import __version__
 from ..desensitize.noise_stream import STREAM
 from ..desensitize.regions import REGIONS
@@ -83,10 +83,10 @@ def protect_collection(
 
     # the key of the pseudonyms, with which names and stamps are made, stays here
     made = ProtectedFiles(output, image_map, storage, replace(options, pseudonym_key=None))
-    if isinstance(source.root, RemotePath) and made.mapper.finder:
+    if source.listed and made.mapper.finder:
         raise UserError(
-            f"--input {source.root} is no folder of this machine, and what tells the regions of images reads "
-            "files there: copy the images, or take another operator"
+            f"--input {source.root} has its images in a store or in tar files, and what tells their regions "
+            "reads files of this machine: copy the images, or take another operator"
         )
     work = replace(
         made.work(),

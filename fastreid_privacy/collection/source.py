@@ -17,7 +17,9 @@ from ..config import CfgNode
 from ..core.errors import UserError
 from ..core.files import read_file
 from ..core.folders import ENDINGS, images_below
+from ..core.members import Readable, TarMember
 from ..core.remote import Place, RemotePath
+from ..core.tars import TAR, files_of_tar
 from ..data.datasets import datasets_root, load_dataset
 from ..manifest import PARTS
 
@@ -36,7 +38,7 @@ class Source:
         unread: folders that were not searched, with the reason of each.
         dataset: of a data set by its name, what the manifest's first line says of it.
         labels: by path, of a data set by its name: [part, identity, camera] of each item.
-        listed: by path, of a store: the images, with what its listing told of them.
+        listed: by path, of a store or of tar files: the images, with what the listing told of them.
     """
 
     root: Place
@@ -45,7 +47,7 @@ class Source:
     unread: dict[str, str] = field(default_factory=dict)
     dataset: dict[str, str] = field(default_factory=dict)
     labels: dict[str, list[list]] = field(default_factory=dict)
-    listed: dict[str, RemotePath] = field(default_factory=dict)
+    listed: dict[str, RemotePath | TarMember] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -53,8 +55,8 @@ class Source:
         assert isinstance(self.root, Path)
         return self.root
 
-    def place(self, path: str) -> Place:
-        """Of an image; of a store with what its listing told."""
+    def place(self, path: str) -> Readable:
+        """Of an image; of a store, and of a tar, with what its listing told."""
         return self.listed.get(path) or self.root / path
 
     def person(self, path: str) -> int:
@@ -114,12 +116,53 @@ def remote_source(root: RemotePath) -> Source:
     except OSError as error:
         raise UserError(f"--input {root} cannot be listed: {error.strerror}") from None
     hidden = {path for path in found if any(part.startswith(".") for part in path.split("/"))}
-    listed = {
+    listed: dict[str, RemotePath | TarMember] = {
         path: found[path] for path in sorted(found) if path.lower().endswith(ENDINGS) and path not in hidden
     }
     if not listed:
         raise UserError(f"--input {root} holds no image ({', '.join(ENDINGS)}), at any depth")
     return Source(root, list(listed), sorted(found.keys() - listed.keys()), listed=listed)
+
+
+def holds_images(folder: Place) -> bool:
+    """Whether a folder of this machine or of a store holds an image, at any depth."""
+    try:
+        source = remote_source(folder) if isinstance(folder, RemotePath) else folder_source(folder)
+    except UserError:
+        return False
+    return bool(source.paths)
+
+
+def tar_source(root: Place, tars: Sequence[Place]) -> Source:
+    """The images of tar files; each has the folder of its tar, which is called as it without ``.tar``.
+
+    Args:
+        root: folder of all of them, or how they were named.
+        tars: the files.
+
+    Raises:
+        UserError: when none of them holds an image.
+    """
+    listed: dict[str, RemotePath | TarMember] = {}
+    others, unread = [], {}
+    for tar in tars:
+        folder = tar.name[: -len(TAR)]
+        try:
+            found = files_of_tar(tar)
+        except UserError as error:
+            unread[tar.name] = str(error)
+            continue
+        unread |= {f"{tar.name}/{name}": reason for name, reason in found.others.items()}
+        for name, member in found.members.items():
+            hidden = any(part.startswith(".") for part in name.split("/"))
+            if name.lower().endswith(ENDINGS) and not hidden:
+                listed[f"{folder}/{name}"] = member
+            else:
+                others.append(f"{tar.name}/{name}")
+    if not listed:
+        why = "".join(f"; {name}: {reason}" for name, reason in list(unread.items())[:1])
+        raise UserError(f"--input {root}: no tar file holds an image ({', '.join(ENDINGS)}){why}")
+    return Source(root, sorted(listed), others, unread, listed=listed)
 
 
 def dataset_source(cfg: CfgNode, name: str) -> Source:

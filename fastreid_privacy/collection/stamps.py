@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from ..core.errors import UserError
 from ..core.files import read_file, write_private
 from ..core.json_text import parse_json
+from ..core.members import Readable
 from ..core.remote import Place, there
 from ..manifest import line
 
@@ -21,7 +22,7 @@ STAMP = "stamp"  # of a file's line in the journal; lines of older versions have
 KIND = {"kind": "fastreid_privacy sources", "schema": 1}
 DIGITS = 8  # hexadecimal; 32 bits
 
-Stamper = Callable[[str, Place], str | None]
+Stamper = Callable[[str, Readable], str | None]
 """The path of a protected file and that of its raw file to the stamp; None where there is no raw file."""
 
 
@@ -32,7 +33,7 @@ def stamper(key: bytes | None) -> Stamper:
         key: of the pseudonyms, where there are any: without it nobody can tell a file by its stamp.
     """
 
-    def stamp(path: str, source: Place) -> str | None:
+    def stamp(path: str, source: Readable) -> str | None:
         try:
             about = source.stat()
         except OSError:

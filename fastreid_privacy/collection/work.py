@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from torch import Tensor
 
+from ..core.members import Readable
 from ..core.remote import Place
 from ..keys.templates import Searchable
 from .guard import Guard
@@ -30,7 +31,7 @@ class Job:
     """
 
     name: str
-    source: Place
+    source: Readable
     path: str
     known: Mapping[str, Any] = field(default_factory=dict)
 

@@ -15,13 +15,16 @@ from ..collection.source import (
     Source,
     dataset_source,
     folder_source,
+    holds_images,
     is_dataset,
     read_pseudonym_key,
     remote_source,
+    tar_source,
 )
 from ..core.errors import UserError, exit_code, one_line, say
 from ..core.projects import load_projects
 from ..core.remote import RemotePath, place_of
+from ..core.tars import is_tars, named_tars, tars_in
 from ..desensitize import DESENSITIZER_REGISTRY
 from ..desensitize.regions import REGION
 from ..manifest import KEPT, MANIFEST
@@ -75,8 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--input",
         required=True,
-        help="folder of images, at any depth, or s3://… and what else fsspec opens; name of a data set under "
-        "FASTREID_DATASETS; or a video",
+        help="folder of images, at any depth, or s3://… and what else fsspec opens; tar files, of a folder "
+        "or as shards-{000..009}.tar; name of a data set under FASTREID_DATASETS; or a video",
     )
     parser.add_argument(
         "--output",
@@ -154,7 +157,7 @@ def _anonymize(options: argparse.Namespace) -> None:
         guard=guard,
     )
     review = read_review(options.review) if options.review else None
-    if Path(options.input).is_file():
+    if Path(options.input).is_file() and not is_tars(options.input):
         refuse_cluster(options, "a video")
         refuse_stores(options, "a video")
         if review:
@@ -188,7 +191,12 @@ def _anonymize(options: argparse.Namespace) -> None:
 
 
 def _source(options: argparse.Namespace) -> Source:
-    if isinstance(root := place_of(options.input), RemotePath):
+    if is_tars(options.input):
+        return tar_source(place_of(options.input), named_tars(options.input))
+    root = place_of(options.input)
+    if not is_dataset(options.input) and (tars := tars_in(root)) and not holds_images(root):
+        return tar_source(root, tars)
+    if isinstance(root, RemotePath):
         return remote_source(root)
     if not root.is_dir() and is_dataset(options.input):
         return dataset_source(config_of(options), options.input)

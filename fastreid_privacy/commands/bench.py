@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from ..bench.cluster import bench_cluster
 from ..bench.collection import bench_collection
 from ..bench.ranking import bench_ranking
 from ..bench.steps import bench_steps, check_config
 from ..core.errors import exit_code
 from .parsers import command_parser
 
-PARTS = ("market", "msmt17", "million", "steps", "collection")
+PARTS = ("market", "msmt17", "million", "steps", "collection", "cluster")
 COLLECTION = 10_000  # images to protect at --scale 1
 
 
@@ -32,9 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "bench",
         "Benchmarks, peers beside us in one run: ranking against fastreid's evaluator, a training step "
-        "against plain AGW's, and protecting a collection against its stages alone. Ranking: the fastest of "
-        "several calls, larger galleries one call; steps: the fastest of several. To be read as ratios; "
-        "memory is the peak above what the inputs need.",
+        "against plain AGW's, and protecting a collection against its stages alone, and by tasks of Ray "
+        "against threads. Ranking: the fastest of several calls, larger galleries one call; steps: the "
+        "fastest of several. To be read as ratios; memory is the peak above what the inputs need.",
         "--parts market,steps --scale 0.3",
     )
     parser.add_argument(
@@ -70,3 +71,5 @@ def bench(parts: Sequence[str], scale: float, runs: int) -> None:
         bench_steps(runs)
     if "collection" in parts:
         bench_collection(max(100, round(COLLECTION * scale)))
+    if "cluster" in parts:
+        bench_cluster(max(1024, round(COLLECTION * scale)))

@@ -15,6 +15,7 @@ from ..collection.source import is_dataset
 from ..core.errors import UserError, say
 from ..core.folders import ENDINGS as IMAGE_ENDINGS
 from ..core.remote import is_url
+from ..core.tars import is_tars
 from ..manifest import KEPT, MANIFEST
 from ..video.boxes import named_lines
 from ..video.detection import OVERLAP, measure_detection
@@ -74,7 +75,8 @@ def refuse_video_options(options: argparse.Namespace) -> None:
     Raises:
         UserError: naming the option.
     """
-    if not is_url(options.input) and not Path(options.input).exists() and not is_dataset(options.input):
+    elsewhere = is_url(options.input) or is_tars(options.input)
+    if not elsewhere and not Path(options.input).exists() and not is_dataset(options.input):
         raise UserError(f"--input {options.input} does not exist, nor is it a data set that fastreid knows")
     given = [name for name in VIDEO_OPTIONS if getattr(options, name) is not None]
     if given or options.format in FORMATS:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from .errors import UserError
 from .lock import locked
+from .members import Readable, TarMember
 from .remote import Place, RemotePath
 
 UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
@@ -163,7 +164,7 @@ def open_regular(path: str | Path) -> BufferedReader:
     return file
 
 
-def read_regular(path: str | Place, largest: int | None = None) -> bytes:
+def read_regular(path: str | Readable, largest: int | None = None) -> bytes:
     """The content of a regular file.
 
     Args:
@@ -173,8 +174,8 @@ def read_regular(path: str | Place, largest: int | None = None) -> bytes:
     Raises:
         UserError: the reason, without the path, when it is no such file or cannot be read.
     """
-    if isinstance(path, RemotePath):
-        return _read_remote(path, largest)
+    if isinstance(path, RemotePath | TarMember):
+        return _read_elsewhere(path, largest)
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -187,8 +188,8 @@ def read_regular(path: str | Place, largest: int | None = None) -> bytes:
         raise UserError(f"it cannot be read: {error.strerror or error}") from None
 
 
-def _read_remote(path: RemotePath, largest: int | None) -> bytes:
-    """As :func:`read_regular`, of a store."""
+def _read_elsewhere(path: RemotePath | TarMember, largest: int | None) -> bytes:
+    """As :func:`read_regular`, of a store or a tar."""
     try:
         if largest is not None and (size := path.stat().st_size) > largest:
             raise UserError(f"it has {size:,} bytes, more than {largest:,}")
@@ -199,7 +200,7 @@ def _read_remote(path: RemotePath, largest: int | None) -> bytes:
         raise UserError(f"it cannot be read: {error.strerror}") from None
 
 
-def read_file(path: str | Place, largest: int = LARGEST_INPUT) -> bytes:
+def read_file(path: str | Readable, largest: int = LARGEST_INPUT) -> bytes:
     """The content of a file that the user named.
 
     Args:

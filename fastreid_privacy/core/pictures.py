@@ -12,13 +12,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .errors import UserError, out_of_memory
 from .files import read_regular
 from .images import LARGEST
-from .remote import Place
+from .members import Readable
 
 LARGEST_FILE = 2**30  # bytes: as many pixels as there may be, with 16 bits and transparency, uncompressed
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # MPO, a phone's JPEG with previews behind it, is its first picture
 
 
-def read_picture(source: str | Place | bytes) -> np.ndarray:
+def read_picture(source: str | Readable | bytes) -> np.ndarray:
     """Pixels as a viewer shows them.
 
     EXIF rotation is applied, transparency lies over white, 16 bits are scaled to 8; colour profiles are not

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from .errors import UserError, brief, typed
 from .extras import from_extra, load
@@ -117,6 +117,16 @@ class RemotePath:
     def read_bytes(self) -> bytes:
         """The content of the file."""
         return self._ask(lambda system, path: system.cat_file(path))
+
+    def read_part(self, start: int, end: int) -> bytes:
+        """The bytes from one place to another."""
+        return self._ask(lambda system, path: system.cat_file(path, start=start, end=end))
+
+    @contextmanager
+    def open_bytes(self) -> Iterator[BinaryIO]:
+        """The open file; it is read ahead."""
+        with self._ask(lambda system, path: system.open(path, "rb")) as file, _os_errors(self):
+            yield file
 
     def write_bytes(self, content: bytes) -> None:
         """Write the file, whole or not at all."""

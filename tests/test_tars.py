@@ -1,0 +1,182 @@
+"""Tar files as an input: the bytes of the same files in folders."""
+
+from __future__ import annotations
+
+# isort: split
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastreid_privacy.collection.stamps import STAMPS
+from fastreid_privacy.commands.anonymize import main
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.files import read_regular
+from fastreid_privacy.core.remote import place_of
+from fastreid_privacy.core.tars import files_of_tar, named_tars, tars_in
+from fastreid_privacy.manifest import MANIFEST, read_manifest
+
+
+def anonymize(*words) -> int:
+    return main([str(word) for word in words])
+
+
+def contents(folder):
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def picture(number):
+    content = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 256, (40 + number, 20, 3), np.uint8)
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def write_tar(path, files, kind=tarfile.GNU_FORMAT):
+    """A tar of files by name; None makes a link, () a folder."""
+    with tarfile.open(path, "w", format=kind) as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            if content is None:
+                info.type, info.linkname = tarfile.SYMTYPE, "elsewhere"
+            elif content == ():
+                info.type, content = tarfile.DIRTYPE, None
+            else:
+                info.size = len(content)
+            archive.addfile(info, io.BytesIO(content or b""))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two shards as WebDataset has them, packed and unpacked: the folders of both."""
+    packed, unpacked = tmp_path_factory.mktemp("packed"), tmp_path_factory.mktemp("unpacked")
+    for shard in range(2):
+        files = {f"{number:04d}.png": picture(number) for number in range(5 * shard, 5 * shard + 5)}
+        files |= {f"{name[:4]}.cls": b"7" for name in files} | {"sub/pérson.png": picture(20 + shard)}
+        write_tar(packed / f"crops-{shard:03d}.tar", files, (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)[shard])
+        for name, content in files.items():
+            target = unpacked / f"crops-{shard:03d}" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+    return packed, unpacked
+
+
+@pytest.mark.parametrize("form", ["folder", "range", "single", "store"])
+@pytest.mark.parametrize("method", ["learned", "blur"])
+def test_tars_give_the_bytes_of_folders(weights, folders, tmp_path, capsys, form, method):
+    packed, unpacked = folders
+    words = ["--weights", weights] if method == "learned" else ["--method", "blur"]
+    given = {"folder": packed, "range": packed / "crops-{000..001}.tar", "single": packed / "crops-001.tar"}
+    given["store"] = f"local://{packed}"
+    assert anonymize(*words, "--input", given[form], "--output", tmp_path / "tars", "--batch-size", 4) == 0
+    said = capsys.readouterr().err
+    assert "left out, for they are no images" in said and "crops-001.tar/0005.cls" in said
+    wanted = unpacked
+    if form == "single":
+        import shutil
+
+        wanted = tmp_path / "single"
+        shutil.copytree(unpacked / "crops-001", wanted / "crops-001")
+    assert anonymize(*words, "--input", wanted, "--output", tmp_path / "files", "--batch-size", 4) == 0
+    tars, files = contents(tmp_path / "tars"), contents(tmp_path / "files")
+    assert tars.keys() == files.keys() and "crops-001/sub/pérson.png" in tars
+    assert {path for path in tars if tars[path] != files[path]} == {STAMPS}
+
+
+def test_replaced_tars_are_compared_file_by_file(tmp_path, capsys):
+    files = {f"{number}.png": picture(number) for number in range(3)}
+    write_tar(tmp_path / "a.tar", files)
+    words = ["--method", "blur", "--input", tmp_path / "a.tar", "--output", tmp_path / "out"]
+    assert anonymize(*words) == 0
+    write_tar(tmp_path / "a.tar", {**files, "1.png": picture(9)})
+    capsys.readouterr()
+    assert anonymize(*words) == 2
+    said = capsys.readouterr().err
+    assert "a/1.png" in said and "a/0.png" not in said and "a/2.png" not in said
+    assert anonymize(*words, "--renew") == 0
+    write_tar(tmp_path / "b.tar", {**files, "1.png": picture(9)})
+    assert anonymize(*words[:2], "--input", tmp_path / "b.tar", "--output", tmp_path / "b") == 0
+    renewed = contents(tmp_path / "out" / "a")
+    assert renewed == contents(tmp_path / "b" / "b")
+
+
+def test_what_is_wrong_with_tars_is_named_and_the_rest_goes_on(folders, tmp_path, capsys):
+    packed, _ = folders
+    whole = (packed / "crops-000.tar").read_bytes()
+    root = tmp_path / "tars"
+    root.mkdir()
+    (root / "good.tar").write_bytes(whole)
+    (root / "cut.tar").write_bytes(whole[:5000])
+    (root / "none.tar").write_bytes(b"no tar at all" * 100)
+    (root / "empty.tar").write_bytes(b"")
+    write_tar(
+        root / "odd.tar",
+        {
+            "../out.png": picture(1),
+            "link.png": None,
+            "folder.png": (),
+            "broken.png": b"GIF",
+            "fine.png": picture(2),
+        },
+    )
+    assert anonymize("--method", "blur", "--input", root, "--output", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    for name in ("cut.tar", "none.tar", "empty.tar"):
+        assert f"{name}: it is damaged, compressed or no tar file" in said
+    assert "odd.tar/../out.png: the path '../out.png' leads out of its folder" in said
+    assert "odd.tar/link.png: it is no regular file" in said and "odd/broken.png" in said
+    entries = read_manifest(tmp_path / "out" / MANIFEST).entries
+    assert sorted(path for path in entries if not path.startswith("good/")) == ["odd/fine.png"]
+    assert sum(path.startswith("good/") for path in entries) == 6
+
+
+def test_a_folder_with_images_beside_its_tars_is_one_of_images(folders, tmp_path, capsys):
+    packed, _ = folders
+    root = tmp_path / "both"
+    root.mkdir()
+    (root / "a.png").write_bytes(picture(0))
+    (root / "crops.tar").write_bytes((packed / "crops-000.tar").read_bytes())
+    assert anonymize("--method", "blur", "--input", root, "--output", tmp_path / "out") == 0
+    assert "left out, for they are no images: crops.tar" in capsys.readouterr().err
+    assert list(read_manifest(tmp_path / "out" / MANIFEST).entries) == ["a.png"]
+
+
+def test_ranges_name_tars(tmp_path):
+    for name in ("a-08-0.tar", "a-09-0.tar", "a-10-0.tar", "a-08-1.tar", "a-09-1.tar", "a-10-1.tar"):
+        write_tar(tmp_path / name, {})
+    found = named_tars(f"{tmp_path}/a-{{08..10}}-{{0..1}}.tar")
+    assert [tar.name for tar in found] == [
+        f"a-{first}-{last}.tar" for first in ("08", "09", "10") for last in (0, 1)
+    ]
+    assert tars_in(tmp_path) == sorted(found) and tars_in(tmp_path / "absent") == []
+    for words, said in (
+        ("a-{08..11}-0.tar", "a-11-0.tar does not exist"),
+        ("a-{10..08}-0.tar", "must go up"),
+        ("a-{8..10}-0.tar", "as many digits"),
+    ):
+        with pytest.raises(UserError, match=said):
+            named_tars(f"{tmp_path}/{words}")
+
+
+def test_a_member_is_read_alone_and_a_tar_that_shrank_is_noticed(tmp_path):
+    write_tar(tmp_path / "a.tar", {"1": b"first", "2": b"second" * 500, "2b": b""})
+    for tar in (tmp_path / "a.tar", place_of(f"local://{tmp_path}/a.tar")):
+        members = files_of_tar(tar).members
+        assert {name: read_regular(member) for name, member in members.items()} == {
+            "1": b"first",
+            "2": b"second" * 500,
+            "2b": b"",
+        }
+        with pytest.raises(UserError, match="it has 3,000 bytes, more than 10"):
+            read_regular(members["2"], 10)
+        whole = (tmp_path / "a.tar").read_bytes()
+        (tmp_path / "a.tar").write_bytes(whole[:2000])
+        with pytest.raises(UserError, match="it cannot be read: its tar ends before it"):
+            read_regular(members["2"])
+        (tmp_path / "a.tar").unlink()
+        with pytest.raises(UserError, match="it cannot be read"):
+            read_regular(members["1"])
+        (tmp_path / "a.tar").write_bytes(whole)
