@@ -8,6 +8,7 @@ import fastreid_privacy  # noqa: F401, before fastreid
 import base64
 import json
 import os
+import shutil
 import sys
 import threading
 import urllib.error
@@ -25,6 +26,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from fastreid_privacy.app import page as pages
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
+from fastreid_privacy.collection.review import NO, read_review
+from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import app as command
 
 SECONDS = 60  # for the page to show something, on a busy machine
@@ -72,10 +75,23 @@ def key(weights, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(weights, key, small_dataset):
+def release(small_dataset, tmp_path_factory):
+    """A folder of three protected pictures, beside their raw ones."""
+    folder = tmp_path_factory.mktemp("release check")
+    (folder / "raw").mkdir()
+    for file in sorted(small_dataset.glob("*/query/*"))[:3]:
+        shutil.copy(file, folder / "raw")
+    words = ["--method", "blur", "--input", folder / "raw", "--output", folder / "given out"]
+    assert anonymize_command.main([str(word) for word in words]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(weights, key, small_dataset, release):
     """Of the server, which runs in a thread until the end of this file."""
     gallery = next(small_dataset.glob("*/query"))
     words = ["--weights", f"ours={weights}", "--key", key, "--gallery", gallery, "--reid", weights]
+    words += ["--release", release / "given out", "--raw", release / "raw"]
     server = command.make_server(command.build_parser().parse_args([*map(str, words), "--device", "cpu"]))
     ready = threading.Event()
     thread = threading.Thread(target=server.run, args=(lambda _: ready.set(),))
@@ -237,6 +253,37 @@ def test_who_is_found_for_raw_and_protected(page, photo):
     assert strip.text == "Gallery query"
     rows = page.all(".strip img")[0].get_attribute("alt").split("; ")
     assert [row.partition(": 1 ")[0] for row in rows] == ["raw", "ours: protected"]
+
+
+# -- Release check -------------------------------------------------------------------------------------------
+
+
+def test_a_person_decides_and_anonymize_withholds(page, release):
+    file = release / "given out.review.jsonl"
+    page.open()
+    page.press("Release check")
+    page.wait(".judged h3", "Image 1 of 3")
+    findings = [each.text for each in page.all(".findings > li")]
+    assert findings[0].startswith("✓ Good") and "All 3 files are there" in findings[1]
+    assert [each.text for each in page.all(".judged .tiles b")] == ["raw", "protected"]
+    page.press("No, withhold it")
+    page.wait(".said.alarm", "type your name first")
+    assert not file.exists()
+    field = next(each for each in page.all("textarea, input") if each.accessible_name.startswith("Your name"))
+    field.send_keys("Ada")
+    page.press("No, withhold it")
+    page.wait(".judged h3", "Image 2 of 3")
+    page.press("Yes, give it out")
+    page.wait(".judged h3", "Image 3 of 3")
+    page.press("Image before")
+    page.wait(".decided", "Yes, it may be given out: Ada, ")
+    page.wait(".findings > li", "looked at 2 of the 3 images below. 1 are a no")
+    (out,) = [path for path, each in read_review(file).latest.items() if each.decision == NO]
+    folder = release / "given out"
+    words = ["--method", "blur", "--input", release / "raw", "--output", folder, "--review", file]
+    assert anonymize_command.main([str(word) for word in words]) == 0
+    assert not (folder / out).exists() and len([*folder.glob("*.png")]) == 2
+    assert page.browser.overflow() == 0 and not page.browser.script(UNNAMED)
 
 
 # -- for whom ------------------------------------------------------------------------------------------------

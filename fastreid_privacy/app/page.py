@@ -4,21 +4,22 @@ is shown."""
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
-from ..core.errors import UserError, user_message
+from ..core.errors import UserError
 from ..core.extras import from_extra
 from ..core.pictures import read_picture
-from ..report.page import render
+from .events import on, place_for_a_file
 from .galleries import Galleries, strips
+from .judging import Judging
 from .methods import Method, open_key
-from .showing import FOLDER, message_html, piece, strips_html, tried_html
+from .release_page import release_tab
+from .showing import message_html, piece, strips_html, tried_html
 from .trying import PROTECTED, Tried, try_methods
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ class Desk:
         galleries: of :func:`.galleries.load_galleries`.
         key: file of the recovery key that the page names first; "": none.
         device: where networks run.
+        judging: a protected folder to look at; None: none is named.
     """
 
     methods: Sequence[Method]
     galleries: Galleries | None = None
     key: str = ""
     device: str = "auto"
+    judging: Judging | None = None
 
 
 class Dropped(NamedTuple):
@@ -75,13 +78,16 @@ def build_page(desk: Desk) -> gradio.Blocks:
         gradio.HTML("<h1>What others will see</h1>")
         with gradio.Tab("Try"):
             _try_tab(desk)
+        if desk.judging is not None:
+            with gradio.Tab("Release check"):
+                release_tab(desk.judging)
         blocks.load(None, js=NOT_KEPT)
     return blocks
 
 
 def _try_tab(desk: Desk) -> None:
     picture, recovery = gradio.State(), gradio.State()
-    drop = _drop(
+    drop = place_for_a_file(
         "picture",
         "A picture of one person",
         f"JPEG, PNG or the like, {LARGEST_PICTURE // MIB} MiB at most. It stays in this computer's memory.",
@@ -101,8 +107,8 @@ def _try_tab(desk: Desk) -> None:
         return None, message_html("The picture is forgotten."), "", "", gradio.Button(interactive=False)
 
     outputs = [picture, said, shown, found, forget]
-    _on(drop.chosen, look, [recovery], outputs, said)
-    _on(forget.click, clear, [], outputs, said)
+    on(drop.chosen, look, [recovery], outputs, said)
+    on(forget.click, clear, [], outputs, said)
     if any(method.learned for method in desk.methods):
         _key(desk, picture, recovery, shown)
 
@@ -133,8 +139,8 @@ def _key(desk: Desk, picture: gradio.State, recovery: gradio.State, shown: gradi
 
     outputs = [recovery, passphrase, said, shown, closing]
     for event in (opening.click, passphrase.submit):
-        _on(event, open_, [picture, path, passphrase], outputs, said, emptied=passphrase)
-    _on(closing.click, close, [picture], outputs, said)
+        on(event, open_, [picture, path, passphrase], outputs, said, emptied=passphrase)
+    on(closing.click, close, [picture], outputs, said)
 
 
 def _views(new: Dropped, desk: Desk, recovery: ImageMap | None) -> tuple[str, str]:
@@ -169,38 +175,3 @@ def dropped(event: gradio.EventData, most: int) -> Dropped:
         return Dropped(name, read_picture(base64.b64decode(event.content, validate=True)))
     except UserError as error:
         raise UserError(f"{name} is not shown: {error}") from None
-
-
-def _drop(name: str, label: str, about: str, accept: str, most: int) -> gradio.HTML:
-    """A place for a file."""
-    template = render("drop.html", FOLDER, name=name, label=label, about=about, accept=accept)
-    return gradio.HTML("", html_template=template, js_on_load=piece("drop.js"), most=most)
-
-
-def _on(
-    event: Callable[..., Any],
-    act: Callable[..., tuple[Any, ...]],
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
-    said: Any,
-    emptied: Any = None,
-) -> None:
-    """Let an event call a function; a mistake of the user is said in the page, and nothing else changes.
-
-    Args:
-        event: of a component.
-        act: takes the values of ``inputs`` and gives those of ``outputs``.
-        inputs, outputs: components.
-        said: the one that says what is wrong.
-        emptied: one whose text is taken away then, too; None: there is none.
-    """
-
-    @wraps(act)  # Gradio reads the annotations of its arguments
-    def guarded(*values: Any) -> Any:
-        try:
-            return act(*values)
-        except UserError as error:
-            told = {said: message_html(user_message(error), alarm=True)}
-            return told if emptied is None else {**told, emptied: ""}
-
-    event(guarded, list(inputs), list(outputs), api_visibility="private", show_progress="minimal")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..core.errors import one_line
 from ..core.images import png_bytes
 from ..report.page import data_uri, render
 from .galleries import Strip
+from .release import Finding
 from .trying import PROTECTED, Tried
 
 FOLDER = Path(__file__).parent
@@ -85,6 +86,50 @@ def strips_html(found: Sequence[Strip]) -> str:
         for strip in found
     ]
     return render("strips.html", FOLDER, strips=shown)
+
+
+def release_html(name: str, findings: Sequence[Finding], recovered: np.ndarray | None) -> str:
+    """The list of a release.
+
+    Args:
+        name: of the folder.
+        findings: of :func:`.release.check_release`, and how far a person has come.
+        recovered: what an attack recovered, uint8 H×W×3; None: there is no picture of it.
+    """
+    attack = None if recovered is None else picture_uri(recovered)
+    return render("release.html", FOLDER, name=one_line(name), findings=findings, attack=attack)
+
+
+def judged_html(
+    place: int,
+    count: int,
+    chosen: str,
+    path: str,
+    pictures: Mapping[str, np.ndarray],
+    figures: str,
+    decided: str,
+) -> str:
+    """An image for a yes or no.
+
+    Args:
+        place, count: which one, from 0, of how many.
+        chosen: by what they were chosen.
+        path: of the protected file.
+        pictures: by what they are.
+        figures: in words.
+        decided: what was decided, or is to be.
+    """
+    return render(
+        "judged.html",
+        FOLDER,
+        place=place + 1,
+        count=count,
+        chosen=chosen,
+        path=one_line(path),
+        pictures=[(title, picture_uri(picture)) for title, picture in pictures.items()],
+        figures=figures,
+        decided=decided,
+    )
 
 
 def message_html(text: str, *, alarm: bool = False) -> str:

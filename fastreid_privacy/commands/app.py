@@ -7,16 +7,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..app.attacks import find_attack
 from ..app.galleries import load_galleries
+from ..app.judging import Judging
 from ..app.methods import load_methods
 from ..app.page import Desk
+from ..app.release import check_release, open_release
 from ..app.server import Server
+from ..app.worst import find_suspects
+from ..collection.source import read_pseudonym_key
 from ..core.errors import UserError, exit_code, say
 from ..core.projects import load_projects
-from .options import PAIRS, add_device_option, add_project_option, check_pairs
+from .options import PAIRS, add_device_option, add_project_option, at_most, check_pairs
 from .parsers import command_parser
 
 LARGEST_PORT = 2**16 - 1
+MOST_SHOWN = 10_000  # images to decide about
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,9 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = command_parser(
         "app",
-        "A page in the browser of this computer: what a picture becomes under each method.",
+        "A page in the browser of this computer: what a picture becomes under each method, and whether a "
+        "protected folder may be given out.",
         "--weights learned=release/anonymizer.safetensors --key release/recovery.key",
         "--weights release/anonymizer.safetensors --reid release/reid.pth --gallery RAW --gallery PROTECTED",
+        "--release PROTECTED --raw RAW",
     )
     parser.add_argument(
         "--weights",
@@ -72,6 +80,36 @@ def build_parser() -> argparse.ArgumentParser:
         help="the Re-ID model that looks: a checkpoint, or reid.pth of tools/export.py",
     )
     parser.add_argument(
+        "--release", type=Path, metavar="FOLDER", help="a folder that anonymize wrote: may it be given out?"
+    )
+    parser.add_argument(
+        "--raw", type=Path, metavar="FOLDER", help="of --release: its raw images; the worst are told by them"
+    )
+    parser.add_argument(
+        "--pseudonymize",
+        type=Path,
+        metavar="KEYFILE",
+        help="of --raw: key of the names, where they are pseudonyms",
+    )
+    parser.add_argument(
+        "--attack",
+        type=Path,
+        metavar="FILE",
+        help="attack.json of an attack on --release (default: looked for beside it)",
+    )
+    parser.add_argument(
+        "--review",
+        type=Path,
+        metavar="FILE",
+        help="of --release: where decisions are written (default: FOLDER.review.jsonl beside it)",
+    )
+    parser.add_argument(
+        "--worst",
+        type=at_most(MOST_SHOWN),
+        default=20,
+        help="of --release: how many images to decide about (default 20)",
+    )
+    parser.add_argument(
         "--port", type=port, default=0, help="of the address, 127.0.0.1 (default: any that is free)"
     )
     add_device_option(parser)
@@ -99,8 +137,25 @@ def make_server(options: argparse.Namespace) -> Server:
         load_galleries(options.gallery, options.reid, options.device),
         options.key,
         options.device,
+        _judging(options),
     )
     return Server(desk, options.port)
+
+
+def _judging(options: argparse.Namespace) -> Judging | None:
+    """The folder of ``--release``, looked at."""
+    if options.release is None:
+        for name in ("raw", "pseudonymize", "attack", "review"):
+            if getattr(options, name) is not None:
+                raise UserError(f"--{name} goes with --release: name the protected folder, or leave it out")
+        return None
+    if options.pseudonymize and not options.raw:
+        raise UserError("--pseudonymize only finds the raw images of --raw: leave it out")
+    attack = find_attack(options.attack, options.release)
+    release = open_release(options.release, options.review, attack)
+    key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
+    suspects, chosen = find_suspects(release, options.worst, options.raw, key)
+    return Judging(release, suspects, chosen, check_release(release))
 
 
 def named_file(text: str) -> tuple[str, Path]:

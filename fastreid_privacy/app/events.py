@@ -1,0 +1,60 @@
+"""How Gradio's parts are tied to functions: a mistake of the user becomes a message in the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import UserError, user_message
+from ..core.extras import from_extra
+from ..report.page import render
+from .showing import FOLDER, message_html, piece
+
+if TYPE_CHECKING:
+    import gradio
+else:
+    gradio = from_extra("gradio")
+
+
+def place_for_a_file(name: str, label: str, about: str, accept: str, most: int) -> gradio.HTML:
+    """Where a file is dropped or chosen; its event ``chosen`` brings name, size and content (base64).
+
+    Args:
+        name: of the input, for its label.
+        label: in words.
+        about: small print.
+        accept: the kinds of files that are offered, as HTML has it.
+        most: bytes; of a larger one the content is left out.
+    """
+    template = render("drop.html", FOLDER, name=name, label=label, about=about, accept=accept)
+    return gradio.HTML("", html_template=template, js_on_load=piece("drop.js"), most=most)
+
+
+def on(
+    event: Callable[..., Any],
+    act: Callable[..., tuple[Any, ...]],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    said: Any,
+    emptied: Any = None,
+) -> None:
+    """Let an event call a function; a mistake of the user is said in the page, and nothing else changes.
+
+    Args:
+        event: of a component.
+        act: takes the values of ``inputs`` and gives those of ``outputs``.
+        inputs, outputs: components.
+        said: the one that says what is wrong.
+        emptied: one whose text is taken away then, too; None: there is none.
+    """
+
+    @wraps(act)  # Gradio reads the annotations of its arguments
+    def guarded(*values: Any) -> Any:
+        try:
+            return act(*values)
+        except UserError as error:
+            told = {said: message_html(user_message(error), alarm=True)}
+            return told if emptied is None else {**told, emptied: ""}
+
+    event(guarded, list(inputs), list(outputs), api_visibility="private", show_progress="minimal")

@@ -1,0 +1,128 @@
+"""The images of a protected folder that show most, for a person's yes or no."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..collection.compare import compare
+from ..collection.pipeline import side_by_side
+from ..collection.source import folder_source, targets
+from ..core.errors import UserError
+from ..core.pictures import read_picture, resize
+from ..manifest import KEPT
+from .release import Release
+
+PSNR, SSIM = "PSNR", "SSIM"
+IDENTICAL = 100.0  # dB, of a picture of which no pixel differs: higher than any other
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An image that a person should look at.
+
+    Attributes:
+        path: of the protected file in its folder.
+        figures: what is known of it: "PSNR" in dB and "SSIM" against the raw one, or "kept", the share that
+            the guard left of the anonymizer's image.
+        raw: the raw file; None: not at hand.
+    """
+
+    path: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+    raw: Path | None = None
+
+    def pictures(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """The protected picture, and the raw one in its size; None where that is not at hand.
+
+        Raises:
+            UserError: when one cannot be read.
+        """
+        protected = read_picture(folder / self.path)
+        if self.raw is None:
+            return protected, None
+        return protected, resize(read_picture(self.raw), protected.shape[:2])
+
+
+def find_suspects(
+    release: Release,
+    most: int,
+    raw: Path | None = None,
+    pseudonym_key: bytes | None = None,
+    workers: int | None = None,
+) -> tuple[list[Suspect], str]:
+    """The images that show most, the worst first.
+
+    With the raw images at hand, these are the ones that come nearest to them: an image stands as high as the
+    worse of its places by PSNR and by SSIM. Without, it is the share that the guard kept: an anonymizer that
+    had to be held back showed too much. Where there is no guard either, nothing tells, and the first in the
+    order of their names are given.
+
+    Args:
+        release: of :func:`.release.open_release`.
+        most: how many.
+        raw: folder of the raw images; None: not at hand.
+        pseudonym_key: the key of the names, where they are pseudonyms.
+        workers: threads; None: as many as there are cores.
+
+    Returns:
+        The images, and by what they were chosen, in a sentence.
+
+    Raises:
+        UserError: when it is a video, or the raw folder holds no image of these.
+    """
+    if "video" in release.manifest.header:
+        raise UserError(f"{release.folder} holds a video; single images are judged of folders of images")
+    entries = release.manifest.entries
+    if raw is not None:
+        found = _compared(release, raw, pseudonym_key, workers)
+        kind = "They come nearest to their raw images, by PSNR or SSIM."
+        missing = len(entries) - len(found)
+        if missing:
+            kind += (
+                f" {missing:,} others could not be compared, for their files or raw images cannot be read."
+            )
+        return nearest_first(found)[:most], kind
+    held = [Suspect(path, {KEPT: entry[KEPT]}) for path, entry in entries.items() if KEPT in entry]
+    if held:
+        held.sort(key=lambda each: (each.figures[KEPT], each.path))
+        return held[:most], "The guard had to hold them back most. With --raw they are measured."
+    first = [Suspect(path) for path in sorted(entries)]
+    unknown = "Nothing tells which show most: they are the first by name. Give --raw to have them told."
+    return first[:most], unknown
+
+
+def _compared(release: Release, raw: Path, pseudonym_key: bytes | None, workers: int | None) -> list[Suspect]:
+    entries = release.manifest.entries
+    ending = next((Path(path).suffix for path in entries), ".png")
+    names = targets(folder_source(raw, "--raw").paths, ending, pseudonym_key)
+    raws = {name: raw / path for path, name in names.items() if name in entries}
+    if not raws:
+        key = "" if pseudonym_key else "; where names are pseudonyms, give their key with --pseudonymize"
+        raise UserError(f"--raw {raw} holds no image of {release.folder}{key}")
+
+    def measure(path: str) -> Suspect | None:
+        suspect = Suspect(path, {}, raws[path])
+        try:
+            protected, original = suspect.pictures(release.folder)
+            assert original is not None  # it has a raw file
+            figures = compare(protected, original)
+        except UserError:
+            return None
+        psnr = IDENTICAL if figures[PSNR] is None else figures[PSNR]
+        ssim = {} if figures[SSIM] is None else {SSIM: round(figures[SSIM], 4)}
+        return Suspect(path, {PSNR: round(psnr, 2), **ssim}, raws[path])
+
+    return [found for found in side_by_side(sorted(raws), measure, workers) if found]
+
+
+def nearest_first(found: Sequence[Suspect]) -> list[Suspect]:
+    """Sorted by the worse of their places by PSNR and by SSIM."""
+    places = []
+    for figure in (PSNR, SSIM):
+        order = sorted(found, key=lambda each: (-each.figures.get(figure, -1.0), each.path))
+        places.append({each.path: place for place, each in enumerate(order)})
+    return sorted(found, key=lambda each: (min(place[each.path] for place in places), each.path))

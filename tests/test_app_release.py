@@ -1,0 +1,326 @@
+"""The list of a release and its worst images, without the page: against files that were tampered with."""
+
+from __future__ import annotations
+
+import fastreid_privacy  # noqa: F401, before fastreid
+
+# isort: split
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from fastreid_privacy.app.attacks import find_attack
+from fastreid_privacy.app.judging import Judging
+from fastreid_privacy.app.release import check_release, count_decisions, open_release
+from fastreid_privacy.app.worst import KEPT, PSNR, Suspect, find_suspects, nearest_first
+from fastreid_privacy.collection.review import WITHHELD, decide
+from fastreid_privacy.commands import anonymize as anonymize_command
+from fastreid_privacy.commands import app as command
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest, write_manifest
+
+
+def anonymize(*words):
+    assert anonymize_command.main([str(word) for word in words]) == 0
+
+
+@pytest.fixture(scope="module")
+def made(small_dataset, tmp_path_factory):
+    """raw and protected of five people, by blur."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "raw").mkdir()
+    for file in sorted(small_dataset.glob("*/query/*"))[:5]:
+        shutil.copy(file, folder / "raw")
+    anonymize("--method", "blur", "--input", folder / "raw", "--output", folder / "protected")
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    """A copy that may be spoilt."""
+    shutil.copytree(made, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def findings(folder, **options):
+    return check_release(open_release(folder / "protected", **options), workers=1)
+
+
+def worst_of(found):
+    return [each.title for each in found if each.good is False]
+
+
+# -- the list ------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_folder(made):
+    found = findings(made)
+    assert [each.good for each in found] == [True, True, True, None, None, False]
+    assert "All 5 files are there" in found[1].title
+    assert found[3].details == [".sources.jsonl: it links protected files to raw ones"]
+    assert "Protected by blur" in found[4].title
+    assert found[5].title == "No attack on it is known."
+
+
+def test_a_file_that_is_missing_or_another_is_named(folder):
+    first, second, *_ = sorted((folder / "protected").glob("*.png"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1] + b"x")
+    bad = findings(folder)[1]
+    assert bad.good is False and "2 of 5 files" in bad.title and bad.details == [first.name, second.name]
+
+
+def test_what_no_manifest_names_may_be_raw(folder):
+    shutil.copy(next((folder / "raw").iterdir()), folder / "protected" / "left over.jpg")
+    (folder / "protected" / "more").mkdir()
+    (folder / "protected" / "more" / ".hidden").write_bytes(b"x")
+    bad = findings(folder)[3]
+    assert bad.good is False and "2 other files" in bad.title
+    assert bad.details[:2] == ["left over.jpg", "more/.hidden"]
+
+
+def test_a_run_that_is_not_finished(folder):
+    (folder / "protected" / JOURNAL).write_bytes(b"")
+    assert f"{JOURNAL}: a run is not finished" in findings(folder)[3].details
+    manifest = folder / "protected" / MANIFEST
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(lines[:-1]))
+    assert worst_of(findings(folder))[0] == "The run did not come to its end."
+
+
+def test_failed_and_withheld_are_told_apart(folder):
+    manifest = read_manifest(folder / "protected" / MANIFEST)
+    failed = {"a.png": "it is damaged", "b.png": WITHHELD}
+    write_manifest(folder / "protected", manifest.header, manifest.entries.values(), failed)
+    found = findings(folder)
+    assert found[2].good is None and found[2].details == ["a.png: it is damaged"]
+    assert (
+        found[3].good is True and found[3].details == ["b.png"] and "1 images are withheld" in found[3].title
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "good", "said"),
+    [
+        ({"method": "learned", "guard": {"psnr": 1, "ssim": 1}}, [True], "2 of 5 had shown too much"),
+        ({"method": "learned"}, [False], "--no-guard"),
+        ({"method": "learned", "privacy": "not private"}, [False, False], "NOT PRIVATE"),
+    ],
+)
+def test_what_the_anonymizer_is(folder, header, good, said):
+    manifest = read_manifest(folder / "protected" / MANIFEST)
+    entries = [
+        {**each, KEPT: 1 if number < 3 else 0.5} for number, each in enumerate(manifest.entries.values())
+    ]
+    write_manifest(folder / "protected", {**manifest.header, **header}, entries, {})
+    found = findings(folder)[4:-1]
+    assert [each.good for each in found] == good and said in found[0].title
+
+
+def test_folders_that_are_no_release(tmp_path, folder):
+    with pytest.raises(UserError, match="is no folder"):
+        open_release(tmp_path / "absent")
+    with pytest.raises(UserError, match=r"manifest.jsonl cannot be read"):
+        open_release(folder / "raw")
+    review = tmp_path / "review.jsonl"
+    decide(review, {"method": "mask"}, {"path": "a.png", "sha256": ""}, True, "Ada", {})
+    with pytest.raises(UserError, match="made otherwise"):
+        open_release(folder / "protected", review)
+
+
+# -- the attack ----------------------------------------------------------------------------------------------
+
+
+def result_of(protected, rows):
+    return {"schema": 1, "protected": str(protected), "seeds": [3], "rows": rows}
+
+
+RECOVERY = {"PSNR": 22.5, "SSIM": 0.5, "rank1": 40.0, "mAP": 20.0}
+ROWS = {
+    "A0": {"linkage": {"rank1": 9.0}},
+    "A1": {"recovery": {**RECOVERY, "PSNR": 21.0}, "attacker": {"operator": "blur", "network": "Wiener"}},
+    "A3": {"16": {"recovery": {**RECOVERY, "PSNR": 20.0}}, "64": {"recovery": RECOVERY}},
+    "A6": {"recovery": {**RECOVERY, "PSNR": 40.0}},
+}
+
+
+def attacked(folder, rows=ROWS, protected=None):
+    """An attack.json beside the folder, newer than that."""
+    (folder / "attack").mkdir(exist_ok=True)
+    file = folder / "attack" / "attack.json"
+    file.write_text(json.dumps(result_of(protected or folder / "protected", rows)))
+    return file
+
+
+def test_the_strongest_attack_without_the_key_is_told(folder):
+    file = attacked(folder)
+    (folder / "attack" / "cells").mkdir()
+    Image.new("RGB", (64, 64), "red").save(folder / "attack" / "cells" / "protected_A3_64_seed3.png")
+    attack = find_attack(None, folder / "protected")
+    assert (attack.file, attack.row, attack.pairs, attack.psnr, attack.rank1) == (
+        file,
+        "A3",
+        "64",
+        22.5,
+        40.0,
+    )
+    assert attack.picture().shape == (64, 64, 3)
+    found = findings(folder, attack=attack)[-1]
+    assert found.good is None and "A3" in found.title and "22.5 dB" in found.title and "40.0 %" in found.title
+
+
+def test_an_attack_on_another_folder_or_an_older_one_is_doubted(folder):
+    file = attacked(folder, protected="/elsewhere")
+    os.utime(file, (1, 1))
+    found = findings(folder, attack=find_attack(file, None))[-1]
+    assert found.good is False and "/elsewhere" in found.details[0] and "since" in found.details[1]
+
+
+def test_the_ways_of_an_attack(folder, tmp_path):
+    assert find_attack(None, folder / "protected") is None and find_attack(None, None) is None
+    with pytest.raises(UserError, match=r"no attack.json"):
+        find_attack(tmp_path / "absent", None)
+    undone = find_attack(attacked(folder, {"A1": ROWS["A1"]}).parent, None)
+    assert (undone.row, undone.operator, undone.way, undone.picture()) == ("A1", "blur", "Wiener", None)
+    assert "No attack of it recovers" in find_attack(attacked(folder, {"A0": ROWS["A0"]}), None).told
+    everything = {"A1": {"recovery": {**RECOVERY, "PSNR": None}}}
+    assert "every pixel" in find_attack(attacked(folder, everything), None).told
+    per_seed = {"A3": {"all": {"recovery": RECOVERY, "per_seed": {"0": 20.0, "7": 22.5}}}}
+    assert find_attack(attacked(folder, per_seed), None).seed == 7
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "protected": "a", "rows": {"A1": 3}}']
+)
+def test_a_damaged_attack_is_one_message(content, tmp_path):
+    (tmp_path / "attack.json").write_text(content)
+    with pytest.raises(UserError, match="damaged"):
+        find_attack(tmp_path, None)
+
+
+# -- the worst images ----------------------------------------------------------------------------------------
+
+
+def test_the_nearest_to_raw_come_first(folder):
+    """One protected file is next to raw: it is the first, with the figures of an independent reference."""
+    protected = sorted((folder / "protected").glob("*.png"))[3]
+    raw = np.array(Image.open(folder / "raw" / f"{protected.stem}.jpg"))
+    near = np.clip(raw.astype(int) + 1, 0, 255).astype(np.uint8)
+    Image.fromarray(near).save(protected)
+    suspects, chosen = find_suspects(open_release(folder / "protected"), 3, folder / "raw", workers=1)
+    assert len(suspects) == 3 and suspects[0].path == protected.name and "nearest" in chosen
+    reference = peak_signal_noise_ratio(raw, near)
+    assert suspects[0].figures[PSNR] == pytest.approx(reference, abs=0.005)
+    assert suspects[0].figures["SSIM"] > 0.99 > suspects[1].figures["SSIM"]
+    shown, original = suspects[0].pictures(folder / "protected")
+    assert np.array_equal(shown, near) and np.array_equal(original, raw)
+
+
+def test_an_image_stands_as_high_as_the_worse_of_its_places():
+    found = [
+        Suspect(name, {"PSNR": psnr, "SSIM": ssim})
+        for name, psnr, ssim in (("a", 10, 0.1), ("b", 30, 0.2), ("c", 20, 0.9), ("d", 29, 0.8))
+    ]
+    assert [each.path for each in nearest_first(found)] == ["b", "c", "d", "a"]
+
+
+def test_what_cannot_be_compared_is_counted(folder):
+    first, second, *_ = sorted((folder / "protected").glob("*.png"))
+    first.write_bytes(b"")
+    (folder / "raw" / f"{second.stem}.jpg").unlink()
+    suspects, chosen = find_suspects(open_release(folder / "protected"), 9, folder / "raw", workers=1)
+    assert len(suspects) == 3 and "2 others could not be compared" in chosen
+    with pytest.raises(UserError, match="holds no image of"):
+        find_suspects(open_release(folder / "protected"), 9, folder / "raw", b"k" * 16, workers=1)
+
+
+def test_pseudonyms_are_found_with_their_key(made, tmp_path):
+    key = tmp_path / "names.key"
+    key.write_bytes(b"k" * 32)
+    out = tmp_path / "protected"
+    anonymize("--method", "blur", "--input", made / "raw", "--output", out, "--pseudonymize", key)
+    suspects, _ = find_suspects(open_release(out), 9, made / "raw", b"k" * 32, workers=1)
+    assert len(suspects) == 5
+
+
+def test_without_raw_images_the_guard_tells_and_without_that_the_names(folder):
+    manifest = read_manifest(folder / "protected" / MANIFEST)
+    suspects, chosen = find_suspects(open_release(folder / "protected"), 2)
+    assert [each.path for each in suspects] == sorted(manifest.entries)[:2] and "Nothing tells" in chosen
+    shares = dict(zip(sorted(manifest.entries), (1, 0.4, 1, 0.2, 1), strict=True))
+    entries = [{**each, KEPT: shares[path]} for path, each in manifest.entries.items()]
+    write_manifest(folder / "protected", manifest.header, entries, {})
+    suspects, chosen = find_suspects(open_release(folder / "protected"), 2)
+    assert [each.figures[KEPT] for each in suspects] == [0.2, 0.4] and "guard" in chosen
+
+
+# -- decisions -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judging(folder):
+    release = open_release(folder / "protected")
+    suspects, chosen = find_suspects(release, 3, folder / "raw", workers=1)
+    return Judging(release, suspects, chosen, check_release(release, 1), 1)
+
+
+def test_decisions_are_written_and_counted(judging, folder):
+    paths = [each.path for each in judging.suspects]
+    assert "0 of the 3" in count_decisions(judging.release, paths).title
+    assert judging.decide(0, True, "Ada") == 1 and judging.decide(2, False, "Bo") == 1
+    review = folder / "protected.review.jsonl"
+    assert [json.loads(text)["by"] for text in review.read_text().splitlines()[1:]] == ["Ada", "Bo"]
+    counted = count_decisions(judging.release, paths)
+    assert counted.good is False and "2 of the 3" in counted.title and counted.details[0] == paths[2]
+    assert str(review) in counted.details[1]
+    assert judging.decide(2, True, "Bo") == 1 and judging.decide(1, True, "Ada") == 1
+    assert count_decisions(judging.release, paths).good is True
+    assert "Yes, it may be given out: Bo, " in judging.image_html(
+        2
+    ) and "data:image/png" in judging.image_html(2)
+    assert json.loads(review.read_text().splitlines()[-1])["figures"].keys() == {"PSNR", "SSIM"}
+
+
+def test_a_yes_is_for_the_bytes_that_were_looked_at(judging, folder):
+    judging.decide(0, True, "Ada")
+    manifest = read_manifest(folder / "protected" / MANIFEST)
+    entries = [{**each, "sha256": "0" * 64} for each in manifest.entries.values()]
+    write_manifest(folder / "protected", manifest.header, entries, {})
+    new = Judging(open_release(folder / "protected"), judging.suspects, "", [], 1)
+    assert "Ada decided about an earlier file" in new.image_html(0)
+    assert "0 of the 3" in count_decisions(new.release, [each.path for each in new.suspects]).title
+
+
+def test_who_looks_sees_names_as_text_and_a_message_for_a_broken_file(judging, folder):
+    (folder / "protected" / judging.suspects[1].path).write_bytes(b"")
+    assert "the file is empty" in judging.image_html(1)
+    judging.decide(0, True, "<b>Ada")
+    assert "&lt;b&gt;Ada" in judging.image_html(0) and "<b>Ada" not in judging.image_html(0)
+    Path(judging.release.folder, judging.suspects[0].path).unlink()
+    judging.look_again()
+    assert "2 of 5 files are missing" in judging.list_html()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--raw", "raw"], "--raw goes with --release"),
+        (["--review", "r.jsonl"], "--review goes with --release"),
+        (["--attack", "a.json"], "--attack goes with --release"),
+        (["--release", "absent"], "absent is no folder"),
+        (["--release", "protected", "--pseudonymize", "k"], "only finds the raw images"),
+        (["--release", "protected", "--attack", "raw"], "no attack.json"),
+        (["--release", "protected", "--raw", "absent"], "--raw absent"),
+    ],
+)
+def test_words_of_the_command_that_do_not_go_together(made, words, said, capsys, monkeypatch):
+    monkeypatch.chdir(made)
+    assert command.main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
