@@ -15,14 +15,18 @@ import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from fastreid_privacy.app.attacks import find_attack
+from fastreid_privacy.app.attacks import find_attack, undo
 from fastreid_privacy.app.judging import Judging
+from fastreid_privacy.app.methods import load_methods
 from fastreid_privacy.app.release import check_release, count_decisions, open_release
+from fastreid_privacy.app.showing import attack_html
+from fastreid_privacy.app.trying import try_methods
 from fastreid_privacy.app.worst import KEPT, PSNR, Suspect, find_suspects, nearest_first
 from fastreid_privacy.collection.review import WITHHELD, decide
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import app as command
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest, write_manifest
 
 
@@ -204,6 +208,34 @@ def test_a_damaged_attack_is_one_message(content, tmp_path):
         find_attack(tmp_path, None)
 
 
+@pytest.fixture(scope="module")
+def tried(small_dataset):
+    picture = read_picture(sorted(small_dataset.glob("*/query/*"))[0])
+    return try_methods(picture, load_methods([], device="cpu"))
+
+
+def test_a_known_operator_is_undone_on_the_picture_itself(folder, tried):
+    attack = find_attack(attacked(folder, {"A1": ROWS["A1"]}), None)
+    assert undo(attack, tried) == []  # a way that this version does not know
+    told = {**ROWS["A1"], "attacker": {"operator": "blur", "network": "Wiener, balance 0.003"}}
+    attack = find_attack(attacked(folder, {"A1": told}), None)
+    (undone,) = undo(attack, tried)
+    blurred = tried[0].stages[0]
+    assert undone.method == "blur" and undone.psnr > blurred.psnr + 0.5
+    assert undone.psnr == pytest.approx(peak_signal_noise_ratio(tried[0].raw, undone.picture))
+    html = attack_html(attack, [undone])
+    assert "Tried on this picture just now: Wiener, balance 0.003" in html and "other people" not in html
+
+
+def test_an_attack_that_learned_is_shown_on_others_and_says_so(folder, tried):
+    attack = find_attack(attacked(folder), None)
+    assert undo(attack, tried) == []
+    assert "neither were pictures of it" in attack_html(attack, [])
+    (folder / "attack" / "cells").mkdir()
+    Image.new("RGB", (64, 64), "red").save(folder / "attack" / "cells" / "protected_A3_64_seed3.png")
+    assert "Not this picture:" in attack_html(attack, [])
+
+
 # -- the worst images ----------------------------------------------------------------------------------------
 
 
@@ -312,7 +344,7 @@ def test_who_looks_sees_names_as_text_and_a_message_for_a_broken_file(judging, f
     [
         (["--raw", "raw"], "--raw goes with --release"),
         (["--review", "r.jsonl"], "--review goes with --release"),
-        (["--attack", "a.json"], "--attack goes with --release"),
+        (["--attack", "a.json"], "no attack.json"),
         (["--release", "absent"], "absent is no folder"),
         (["--release", "protected", "--pseudonymize", "k"], "only finds the raw images"),
         (["--release", "protected", "--attack", "raw"], "no attack.json"),

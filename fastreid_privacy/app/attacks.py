@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from ..attack.cells import HOLDS, Cell
+from ..attack.inversion import way_back
 from ..attack.stored import RESULT, SCHEMA, strongest
 from ..attack.targets import PROTECTED
+from ..collection.compare import compare
 from ..core.errors import UserError
+from ..core.images import to_pictures
 from ..core.kept import read_kept
 from ..core.pictures import read_picture
+from .trying import DESENSITIZED, Tried
 
 WAY = "recovery"  # of the pictures of a cell
 
@@ -64,6 +71,48 @@ class KnownAttack:
             return read_picture(file)
         except UserError:
             return None
+
+
+class Undone(NamedTuple):
+    """What the strongest attack makes of a protected picture.
+
+    Attributes:
+        method: that protected it.
+        picture: uint8 H×W×3.
+        psnr, ssim: against the raw one, as of :class:`.trying.Stage`.
+    """
+
+    method: str
+    picture: np.ndarray
+    psnr: float | None
+    ssim: float | None
+
+
+def undo(attack: KnownAttack, tried: Sequence[Tried]) -> list[Undone]:
+    """Try the strongest attack on a picture, where nothing else is needed for it.
+
+    That is row A1, which undoes an operator without learning: on the operator's own image, and on that of
+    each trained anonymizer. Of other rows the trained networks are not kept.
+
+    Args:
+        attack: of :func:`find_attack`.
+        tried: of :func:`.trying.try_methods`.
+
+    Raises:
+        UserError: where scikit-image is not installed.
+    """
+    found = []
+    for each in tried:
+        seen = each.stage(PROTECTED if each.learned else DESENSITIZED)
+        if seen is None or not (each.learned or each.method == attack.operator):
+            continue
+        way = way_back(attack.operator, attack.way, seen.picture.shape[:2]) if attack.row == "A1" else None
+        if way is not None:
+            images = torch.from_numpy(seen.picture).permute(2, 0, 1)[None].float()
+            picture = to_pictures(way(images))[0]
+            figures = compare(picture, each.raw)
+            found.append(Undone(each.method, picture, figures["PSNR"], figures["SSIM"]))
+    return found
 
 
 def find_attack(named: Path | None, release: Path | None) -> KnownAttack | None:

@@ -14,12 +14,13 @@ from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
 from ..core.extras import from_extra
 from ..core.pictures import read_picture
+from .attacks import KnownAttack, undo
 from .events import on, place_for_a_file
 from .galleries import Galleries, strips
 from .judging import Judging
 from .methods import Method, open_key
 from .release_page import release_tab
-from .showing import message_html, piece, strips_html, tried_html
+from .showing import attack_html, message_html, piece, strips_html, tried_html
 from .trying import PROTECTED, Tried, try_methods
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Desk:
         key: file of the recovery key that the page names first; "": none.
         device: where networks run.
         judging: a protected folder to look at; None: none is named.
+        attack: whose strongest way is shown; None: none is known.
     """
 
     methods: Sequence[Method]
@@ -54,6 +56,7 @@ class Desk:
     key: str = ""
     device: str = "auto"
     judging: Judging | None = None
+    attack: KnownAttack | None = None
 
 
 class Dropped(NamedTuple):
@@ -96,21 +99,23 @@ def _try_tab(desk: Desk) -> None:
     )
     forget = gradio.Button("Forget the picture", interactive=False, size="sm")
     said = gradio.HTML(message_html(""))
-    shown = gradio.HTML("", js_on_load=piece("page.js"))
-    found = gradio.HTML("")
+    shown = gradio.HTML("", js_on_load=piece("page.js"), render=False)
+    if any(method.learned for method in desk.methods):
+        _key(desk, picture, recovery, shown)
+    shown.render()
+    undone, found = gradio.HTML(""), gradio.HTML("")
 
     def look(held: ImageMap | None, event: gradio.EventData) -> tuple[Any, ...]:
         new = dropped(event, LARGEST_PICTURE)
         return new, message_html(""), *_views(new, desk, held), gradio.Button(interactive=True)
 
     def clear() -> tuple[Any, ...]:
-        return None, message_html("The picture is forgotten."), "", "", gradio.Button(interactive=False)
+        told = message_html("The picture is forgotten.")
+        return None, told, "", "", "", gradio.Button(interactive=False)
 
-    outputs = [picture, said, shown, found, forget]
+    outputs = [picture, said, shown, undone, found, forget]
     on(drop.chosen, look, [recovery], outputs, said)
     on(forget.click, clear, [], outputs, said)
-    if any(method.learned for method in desk.methods):
-        _key(desk, picture, recovery, shown)
 
 
 def _key(desk: Desk, picture: gradio.State, recovery: gradio.State, shown: gradio.HTML) -> None:
@@ -143,11 +148,12 @@ def _key(desk: Desk, picture: gradio.State, recovery: gradio.State, shown: gradi
     on(closing.click, close, [picture], outputs, said)
 
 
-def _views(new: Dropped, desk: Desk, recovery: ImageMap | None) -> tuple[str, str]:
-    """What becomes of a picture, and who is found by it."""
+def _views(new: Dropped, desk: Desk, recovery: ImageMap | None) -> tuple[str, str, str]:
+    """What becomes of a picture, what the strongest attack makes of that, and who is found by it."""
     tried = try_methods(new.pixels, desk.methods, recovery)
     found = strips(desk.galleries, new.name, _queries(new, tried)) if desk.galleries else []
-    return tried_html(tried), strips_html(found)
+    undone = attack_html(desk.attack, undo(desk.attack, tried)) if desk.attack else ""
+    return tried_html(tried), undone, strips_html(found)
 
 
 def _queries(new: Dropped, tried: Sequence[Tried]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.errors import one_line
 from ..core.images import png_bytes
 from ..report.page import data_uri, render
+from .attacks import KnownAttack, Undone
 from .galleries import Strip
 from .release import Finding
 from .trying import PROTECTED, Tried
@@ -86,6 +87,26 @@ def strips_html(found: Sequence[Strip]) -> str:
         for strip in found
     ]
     return render("strips.html", FOLDER, strips=shown)
+
+
+def attack_html(attack: KnownAttack, undone: Sequence[Undone]) -> str:
+    """What the strongest attack makes of a picture, or has made of others: it says which.
+
+    Args:
+        attack: of :func:`.attacks.find_attack`.
+        undone: of :func:`.attacks.undo`.
+    """
+    others = None if undone else attack.picture()
+    tiles = [
+        {
+            "title": each.method,
+            "figures": figures_text(each.psnr, each.ssim),
+            "picture": picture_uri(each.picture),
+        }
+        for each in undone
+    ]
+    picture = None if others is None else picture_uri(others)
+    return render("attack.html", FOLDER, told=attack.told, way=attack.way, tiles=tiles, others=picture)
 
 
 def release_html(name: str, findings: Sequence[Finding], recovered: np.ndarray | None) -> str:

@@ -112,9 +112,9 @@ def _compared(release: Release, raw: Path, pseudonym_key: bytes | None, workers:
             figures = compare(protected, original)
         except UserError:
             return None
-        psnr = IDENTICAL if figures[PSNR] is None else figures[PSNR]
-        ssim = {} if figures[SSIM] is None else {SSIM: round(figures[SSIM], 4)}
-        return Suspect(path, {PSNR: round(psnr, 2), **ssim}, raws[path])
+        psnr, ssim = figures[PSNR], figures[SSIM]
+        known = {PSNR: IDENTICAL if psnr is None else round(psnr, 2)}
+        return Suspect(path, known if ssim is None else {**known, SSIM: round(ssim, 4)}, raws[path])
 
     return [found for found in side_by_side(sorted(raws), measure, workers) if found]
 

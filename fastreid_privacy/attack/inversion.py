@@ -59,6 +59,20 @@ def best_inversion(name: str, raw: View, own: Sequence[Subject]) -> tuple[str, U
     return best, ways[best]
 
 
+def way_back(name: str, way: str, size: Sequence[int]) -> Undo | None:
+    """The way back from an operator that :func:`best_inversion` has named.
+
+    Args:
+        name: of the operator.
+        way: in its words.
+        size: (height, width) of the images.
+
+    Returns:
+        None where there is no such way.
+    """
+    return _ways(name, size).get(way) if name in OPERATORS else None
+
+
 def _ways(name: str, size: Sequence[int]) -> dict[str, Undo]:
     ways: dict[str, Undo] = {}
     if name == "blur":

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..app.attacks import find_attack
+from ..app.attacks import KnownAttack, find_attack
 from ..app.galleries import load_galleries
 from ..app.judging import Judging
 from ..app.methods import load_methods
@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--attack",
         type=Path,
         metavar="FILE",
-        help="attack.json of an attack on --release (default: looked for beside it)",
+        help="attack.json, whose strongest attack is shown (default: looked for beside --release)",
     )
     parser.add_argument(
         "--review",
@@ -132,26 +132,27 @@ def make_server(options: argparse.Namespace) -> Server:
     load_projects(options.project)
     if options.reid and not options.gallery:
         raise UserError("--reid looks for people in a --gallery: name one, or leave it out")
+    attack = find_attack(options.attack, options.release)
     desk = Desk(
         load_methods(options.weights, options.options, options.device),
         load_galleries(options.gallery, options.reid, options.device),
         options.key,
         options.device,
-        _judging(options),
+        _judging(options, attack),
+        attack,
     )
     return Server(desk, options.port)
 
 
-def _judging(options: argparse.Namespace) -> Judging | None:
+def _judging(options: argparse.Namespace, attack: KnownAttack | None) -> Judging | None:
     """The folder of ``--release``, looked at."""
     if options.release is None:
-        for name in ("raw", "pseudonymize", "attack", "review"):
+        for name in ("raw", "pseudonymize", "review"):
             if getattr(options, name) is not None:
                 raise UserError(f"--{name} goes with --release: name the protected folder, or leave it out")
         return None
     if options.pseudonymize and not options.raw:
         raise UserError("--pseudonymize only finds the raw images of --raw: leave it out")
-    attack = find_attack(options.attack, options.release)
     release = open_release(options.release, options.review, attack)
     key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
     suspects, chosen = find_suspects(release, options.worst, options.raw, key)
