@@ -57,6 +57,7 @@ GUARD = "guard"  # of line 1: the thresholds that each image holds
 OPERATOR = "operator"  # of line 1: what the images of an operator that describes itself depend on
 ACCOUNT = "account"  # of the last line: what it accounts for over all files
 KEPT = "kept"  # of a file's line: the share of the anonymizer's image that the guard left
+LIVE = "live"  # of line 1: the videos are parts of a live input
 PARTS = ("train", "query", "gallery")  # of a data set
 
 

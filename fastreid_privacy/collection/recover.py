@@ -16,7 +16,7 @@ from ..core.images import png_bytes
 from ..core.pictures import LARGEST_FILE, read_picture, resize
 from ..core.remote import Place
 from ..core.version import __version__
-from ..manifest import MANIFEST, Manifest, file_hash, read_manifest
+from ..manifest import LIVE, MANIFEST, Manifest, file_hash, read_manifest
 from .batch_mapper import BatchMapper
 from .run import run
 from .shards import engine_here
@@ -65,7 +65,7 @@ def read_protected(folder: str | Place) -> ProtectedFolder:
             "finish it"
         )
     texts = isinstance(header["anonymizer"], str) and isinstance(header.get("recipient"), str | None)
-    if not texts or ("video" in header and len(manifest.entries) != 1):
+    if not texts or ("video" in header and LIVE not in header and len(manifest.entries) != 1):
         raise UserError(f"{folder / MANIFEST} is damaged: no run writes such a manifest")
     return ProtectedFolder(folder, manifest)
 

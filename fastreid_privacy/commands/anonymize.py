@@ -29,8 +29,10 @@ from ..desensitize import DESENSITIZER_REGISTRY
 from ..desensitize.regions import REGION
 from ..manifest import KEPT, MANIFEST
 from ..model.storage import ImageStorage
+from ..video.live_input import is_live
 from .anonymizer import EMBEDDED, config_of, guard_of, image_map_of, refuse_unread_keys, refuse_unread_regions
 from .engines import add_engine_options, engine_of, refuse_cluster
+from .live import add_live_options, anonymize_live
 from .options import (
     add_not_private_option,
     add_project_option,
@@ -79,7 +81,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--input",
         required=True,
         help="folder of images, at any depth, or s3://… and what else fsspec opens; tar files, of a folder "
-        "or as shards-{000..009}.tar; name of a data set under FASTREID_DATASETS; or a video",
+        "or as shards-{000..009}.tar; name of a data set under FASTREID_DATASETS; a video; or a live input "
+        "(camera:0, rtsp://…)",
     )
     parser.add_argument(
         "--output",
@@ -130,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_engine_options(parser)
     add_project_option(parser)
     add_video_options(parser)
+    add_live_options(parser)
     parser.add_argument(
         "options",
         nargs="*",
@@ -157,13 +161,14 @@ def _anonymize(options: argparse.Namespace) -> None:
         guard=guard,
     )
     review = read_review(options.review) if options.review else None
-    if Path(options.input).is_file() and not is_tars(options.input):
+    live = is_live(options.input)
+    if live or (Path(options.input).is_file() and not is_tars(options.input)):
         refuse_cluster(options, "a video")
         refuse_stores(options, "a video")
         if review:
             raise UserError("--review is of images, and --input is a video: leave it out")
         _warn_of_origin(options, image_map)
-        anonymize_video(options, image_map, protection)
+        (anonymize_live if live else anonymize_video)(options, image_map, protection)
         return
     refuse_video_options(options)
     source = _source(options)

@@ -16,7 +16,7 @@ from ..core.errors import UserError, say
 from ..core.folders import ENDINGS as IMAGE_ENDINGS
 from ..core.remote import is_url
 from ..core.tars import is_tars
-from ..manifest import KEPT, MANIFEST
+from ..manifest import KEPT, LIVE, MANIFEST
 from ..video.boxes import named_lines
 from ..video.detection import OVERLAP, measure_detection
 from ..video.hog import HogDetector
@@ -78,10 +78,20 @@ def refuse_video_options(options: argparse.Namespace) -> None:
     elsewhere = is_url(options.input) or is_tars(options.input)
     if not elsewhere and not Path(options.input).exists() and not is_dataset(options.input):
         raise UserError(f"--input {options.input} does not exist, nor is it a data set that fastreid knows")
+    refuse_live_options(options)
     given = [name for name in VIDEO_OPTIONS if getattr(options, name) is not None]
     if given or options.format in FORMATS:
         name = f"--{given[0].replace('_', '-')}" if given else f"--format {options.format}"
         raise UserError(f"{name} is for a video, which --input {options.input} is not")
+
+
+def refuse_live_options(options: argparse.Namespace) -> None:
+    """Refuse what only a live input has."""
+    for name in ("duration", "segment"):
+        if getattr(options, name) is not None:
+            raise UserError(
+                f"--{name} is for a camera or the address of a stream, not --input {options.input}"
+            )
 
 
 def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection: ProtectionOptions) -> None:
@@ -94,21 +104,13 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
     """
     if options.input.lower().endswith(tuple(ending for ending in IMAGE_ENDINGS if ending != ".gif")):
         raise UserError(f"--input {options.input} is an image: give its folder")
-    if options.format not in (None, *FORMATS):
-        raise UserError(f"--format {options.format} is for images; a video becomes {' or '.join(FORMATS)}")
+    refuse_live_options(options)
+    codec, crf = codec_of(options)
     if options.carry not in (None, BESIDE):
         raise UserError(
             f"--carry {options.carry} is for images: the sealed original of a video lies beside it, for its "
             "boxes have no room for all of it"
         )
-    if options.quality is not None:
-        raise UserError("--quality is for jpg files; the quality of mp4 files is --crf")
-    codec = FORMATS[options.format or "mkv"]
-    if codec == LOSSLESS and options.crf is not None:
-        raise UserError("--crf is for --format mp4; mkv is lossless")
-    crf = DEFAULT_CRF if options.crf is None else options.crf
-    if not 0 <= crf <= 51:
-        raise UserError(f"--crf is {crf}; it lies between 0 and 51")
     left_out = list(video_format(options.input).others)
     if options.keep_audio:
         if AUDIO not in left_out:
@@ -119,11 +121,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
     boxes, detector = boxes_of(options)
     if isinstance(boxes, HogDetector):
         say(WEAK)
-    if image_map.is_random:
-        say(
-            "warning: noise differs from frame to frame; whoever averages the frames of somebody who "
-            "stands still sees them"
-        )
+    warn_of_noise(image_map)
     if left_out:
         say(f"left out: {', '.join(left_out)}")
     done = protect_video(
@@ -145,12 +143,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         f"{len(protected):,} boxes in {len(frames):,} of {entry['frames']:,} frames protected: {where}",
         sys.stdout,
     )
-    if left := entry.get(LEFT):
-        why = ", ".join(f"by {word} {count:,}" for word, count in left["why"].items())
-        say(
-            f"warning: {left['boxes']:,} boxes in {left['frames']:,} frames were left as they are, as was "
-            f"asked for ({why}): whoever is in them is not protected, and neither is whoever has no box"
-        )
+    say_left(entry)
     if (corrected := where.with_name(where.name + BOXES)).exists():
         say(
             f"the boxes are in {corrected}: correct them, and protect the video again with --boxes and "
@@ -176,6 +169,44 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         _say_detection(options, entry, detector or HogDetector())
 
 
+def warn_of_noise(image_map: ImageMap) -> None:
+    """Warn of what an average of frames shows."""
+    if image_map.is_random:
+        say(
+            "warning: noise differs from frame to frame; whoever averages the frames of somebody who "
+            "stands still sees them"
+        )
+
+
+def say_left(entry: dict) -> None:
+    """Say how many boxes of a video's line were left as they are."""
+    if left := entry.get(LEFT):
+        why = ", ".join(f"by {word} {count:,}" for word, count in left["why"].items())
+        say(
+            f"warning: {left['boxes']:,} boxes in {left['frames']:,} frames were left as they are, as was "
+            f"asked for ({why}): whoever is in them is not protected, and neither is whoever has no box"
+        )
+
+
+def codec_of(options: argparse.Namespace) -> tuple[str, int]:
+    """The codec of --format, and the quality of a lossy one.
+
+    Raises:
+        UserError: for formats and qualities that a video does not have.
+    """
+    if options.format not in (None, *FORMATS):
+        raise UserError(f"--format {options.format} is for images; a video becomes {' or '.join(FORMATS)}")
+    if options.quality is not None:
+        raise UserError("--quality is for jpg files; the quality of mp4 files is --crf")
+    codec = FORMATS[options.format or "mkv"]
+    if codec == LOSSLESS and options.crf is not None:
+        raise UserError("--crf is for --format mp4; mkv is lossless")
+    crf = DEFAULT_CRF if options.crf is None else options.crf
+    if not 0 <= crf <= 51:
+        raise UserError(f"--crf is {crf}; it lies between 0 and 51")
+    return codec, crf
+
+
 def _say_detection(options: argparse.Namespace, entry: dict, detector: Detector) -> None:
     path = options.output / entry["path"]
     counts = measure_detection(options.input, path, entry, detector, options.workers)
@@ -190,30 +221,30 @@ def recover_video_of(options: argparse.Namespace, protected: ProtectedFolder, im
         raise UserError(
             "--pseudonymize finds raw images; of a video, --verify is the file itself: leave it out"
         )
-    (entry,) = protected.manifest.entries.values()
+    entries = list(protected.manifest.entries.values())
+    if options.verify and LIVE in protected.manifest.header:
+        raise UserError("--verify: the raw frames of a live input were never stored; leave it out")
     # before anything is recovered
-    if options.verify and (frames := count_frames(options.verify)) != entry["frames"]:
+    if options.verify and (frames := count_frames(options.verify)) != entries[0]["frames"]:
         raise UserError(
             f"--verify {options.verify} has {frames:,} frames, the video that was protected "
-            f"{entry['frames']:,}"
+            f"{entries[0]['frames']:,}"
         )
     done = recover_video(
         protected, options.output, image_map, batch_size=options.batch_size, workers=options.workers
     )
-    (made,) = done.entries.values()
-    path = options.output / made["path"]
+    paths = sorted(done.entries)
     if options.verify:
         compared = []
-        for figures in compare_videos(path, options.verify, entry, options.workers):
+        for figures in compare_videos(options.output / paths[0], options.verify, entries[0], options.workers):
             box = ", ".join(map(str, figures["box"]))
             say(f"{figures_text(figures)}  frame {figures['frame']}, box {box}", sys.stdout)
             compared.append(figures)
         say(f"{figures_text(in_all(compared))}  in all, {len(compared):,} boxes", sys.stdout)
-    say(
-        f"{len(entry['boxes']):,} boxes in {made['frames']:,} frames recovered: {path}, "
-        f"{options.output / MANIFEST}",
-        sys.stdout,
-    )
+    boxes = sum(len(entry["boxes"]) for entry in entries)
+    count = sum(entry["frames"] for entry in done.entries.values())
+    where = options.output / paths[0] if len(paths) == 1 else f"{len(paths):,} videos in {options.output}"
+    say(f"{boxes:,} boxes in {count:,} frames recovered: {where}, {options.output / MANIFEST}", sys.stdout)
 
 
 def _psnr(value: float | None) -> str:

@@ -21,6 +21,8 @@ The way of one frame::
     protecting      frames → protected frames, with a record of each
     records         the line of the manifest, boxes for a person to correct, the audit log
     protect         raw → protected
+    live_input      a camera or an address: frames, never far behind
+    live            a live input → protected videos, as it comes
     preview         a sheet of protected frames, to look at
     recover         protected → recovered, compared with the raw video if it is there
     detection       how many of the people a detector finds, before and after protection

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -88,7 +88,14 @@ def placed(frames: Generator[Frame], boxes: Boxes, placing: Placing, workers: in
                 yield frame
             return
         with closing(side_by_side(frames, _finder(boxes, placing), workers)) as found:
-            yield from followed(found, placing) if placing.keep_frames else _alone(found, placing)
+            yield from followed(found, placing)
+
+
+def found_in(
+    frames: Iterable[Frame], detector: Detector, placing: Placing
+) -> Iterator[tuple[Frame, Sequence[Box] | None]]:
+    """Frames with what a detector finds in each, one after the other; None where it is not asked."""
+    return map(_finder(detector, placing), frames)
 
 
 def _finder(detector: Detector, placing: Placing) -> Callable[[Frame], tuple[Frame, Sequence[Box] | None]]:
@@ -101,20 +108,19 @@ def _finder(detector: Detector, placing: Placing) -> Callable[[Frame], tuple[Fra
     return find
 
 
-def _alone(found: Iterable[tuple[Frame, Sequence[Box] | None]], placing: Placing) -> Generator[Frame]:
-    for frame, boxes in found:
-        people = [Person(box, how=DETECTED) for box in boxes or ()]
-        frame.people = _grown(people, frame.pixels, placing.margin)
-        yield frame
-
-
 def followed(found: Iterable[tuple[Frame, Sequence[Box] | None]], placing: Placing) -> Generator[Frame]:
-    """Frames with the boxes of a tracker.
+    """Frames with the boxes of a tracker, or each by itself where there is to be none.
 
     Args:
         found: frames, from number 1, with what the detector found in each.
         placing: what is made of it.
     """
+    if not placing.keep_frames:
+        for frame, boxes in found:
+            people = [Person(box, how=DETECTED) for box in boxes or ()]
+            frame.people = _grown(people, frame.pixels, placing.margin)
+            yield frame
+        return
     tracker, waiting = Tracker(placing.keep_frames, placing.ahead), deque[Frame]()
     for frame, boxes in found:
         waiting.append(frame)

@@ -23,7 +23,7 @@ from .chosen import Chosen, choose
 from .placing import Boxes, Placing, placed
 from .protecting import FrameProtector
 from .records import BOXES, LEFT, audit_log, line_of, remove_boxes, write_boxes
-from .run import VideoWork, make_video
+from .run import VideoWork, make_videos
 from .stream import Frame, count_frames, read_frames, video_format
 from .writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, VideoWriter
 
@@ -161,7 +161,7 @@ def protect_video(
         lambda entry: remove_boxes(output / (path + BOXES), entry),
         keep_audio,
     )
-    return make_video(video, output, workers=options.workers, describe="protecting")
+    return make_videos([video], output, workers=options.workers, describe="protecting")
 
 
 def _seal(file: BinaryIO, source: Path, seal: Sealer, read_hash: str) -> None:

@@ -13,11 +13,11 @@ from ..collection.pipeline import side_by_side
 from ..collection.recover import ProtectedFolder, begin_recovery
 from ..collection.source import targets
 from ..core.errors import UserError
-from ..manifest import Manifest, unchanged
+from ..manifest import LIVE, Manifest, unchanged
 from .boxes import ManifestBoxes
 from .people import Person
 from .regions import recover_regions, region
-from .run import VideoWork, make_video
+from .run import VideoWork, make_videos
 from .stream import Frame, read_frames, video_format
 from .writer import ENDINGS, LOSSLESS, VideoWriter
 
@@ -30,11 +30,11 @@ def recover_video(
     batch_size: int = 32,
     workers: int | None = None,
 ) -> Manifest:
-    """Recover what is in the boxes of a protected video; it is written without loss.
+    """Recover what is in the boxes of a protected video, or of those of a live input, without loss.
 
     Args:
         protected: what :func:`fastreid_privacy.video.protect_video` wrote.
-        output: folder for the recovered video and a manifest of its own.
+        output: folder for the recovered videos and a manifest of their own.
         image_map: the recovery decoder that belongs to the video's anonymizer.
         batch_size: boxes at a time.
         workers: threads, each of which has a few frames; None: as many as there are cores.
@@ -47,9 +47,23 @@ def recover_video(
     """
     output = Path(output)
     header, size = begin_recovery(protected, output, image_map, batch_size)
-    (entry,) = protected.manifest.entries.values()
-    source, boxes = protected.folder / entry["path"], ManifestBoxes(entry)
-    if not unchanged(protected.folder, entry):
+    header, names = {**header, "video": True}, targets(protected.manifest.entries, ENDINGS[LOSSLESS])
+    if LIVE in protected.manifest.header:
+        header[LIVE] = True
+    mapper = BatchMapper(image_map, batch_size)
+    videos = [
+        _work(protected.folder, entry, names[path], header, mapper, size)
+        for path, entry in protected.manifest.entries.items()
+    ]
+    return make_videos(videos, output, workers=workers, describe="recovering")
+
+
+def _work(
+    folder: Path, entry: dict, path: str, header: dict, mapper: BatchMapper, size: tuple[int, int]
+) -> VideoWork:
+    """What is done with a protected video, which is looked at first."""
+    source, boxes = folder / entry["path"], ManifestBoxes(entry)
+    if not unchanged(folder, {word: entry[word] for word in ("path", "size", "sha256")}):
         raise UserError(
             f"{source} is not what was written: it is missing, or its SHA-256 differs from the manifest's"
         )
@@ -59,12 +73,11 @@ def recover_video(
             f"{source} is {source_format.width}×{source_format.height}, but its manifest says "
             f"{entry['width']}×{entry['height']}"
         )
-    mapper = BatchMapper(image_map, batch_size)
 
     def work(frames: list[Frame]) -> list[Frame]:
         for frame in frames:
             frame.people = [Person(box) for box in boxes(frame.number, frame.pixels)]
-        recover_regions(frames, mapper, size, batch_size)
+        recover_regions(frames, mapper, size, mapper.batch_size)
         return frames
 
     def finish(made: dict, writer: VideoWriter) -> None:
@@ -73,18 +86,8 @@ def recover_video(
                 f"{source} has {made['frames']:,} frames, but its manifest says {entry['frames']:,}"
             )
 
-    path = targets([entry["path"]], ENDINGS[LOSSLESS])[entry["path"]]
-    video = VideoWork(
-        source,
-        path,
-        {**header, "video": True},
-        source_format,
-        entry["frames"],
-        lambda: read_frames(source),
-        work,
-        finish,
-    )
-    return make_video(video, output, workers=workers, describe="recovering")
+    frames = entry["frames"]
+    return VideoWork(source, path, header, source_format, frames, lambda: read_frames(source), work, finish)
 
 
 def compare_videos(

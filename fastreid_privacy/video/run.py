@@ -1,4 +1,4 @@
-"""A run over one video: a file that appears whole, with its manifest, or not at all."""
+"""A run over videos: files that appear whole, with their manifest, or not at all."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ class VideoWork:
     keep_audio: bool = False
 
 
-def make_video(video: VideoWork, output: Path, *, workers: int | None, describe: str) -> Manifest:
-    """Make a video from another, unless it is there already.
+def make_videos(videos: Sequence[VideoWork], output: Path, *, workers: int | None, describe: str) -> Manifest:
+    """Make videos from others, unless they are there already.
 
-    A killed run begins again and ends with the same bytes.
+    A killed run begins again with the video that it was at, and ends with the same bytes.
 
     Args:
-        video: what is done.
-        output: folder for it and its manifest: new, empty, or of an earlier run of the same header.
+        videos: what is done with each; all by the same header.
+        output: folder for them and their manifest: new, empty, or of an earlier run of the same header.
         workers: threads, each of which has a chunk of frames; None: as many as there are cores.
         describe: of the progress bar.
 
@@ -82,52 +82,81 @@ def make_video(video: VideoWork, output: Path, *, workers: int | None, describe:
         What manifest.jsonl holds now.
 
     Raises:
-        UserError: as :func:`open_output`, when the source is damaged or was replaced since, or when a full or
+        UserError: as :func:`open_output`, when a source is damaged or was replaced since, or when a full or
             read-only disk ends the run.
     """
-    with open_output(output, video.header) as earlier:
-        return _make(video, output, earlier, workers, describe)
+    account = videos[0].account
+    with open_output(output, videos[0].header) as earlier:
+        done = still_there(output, earlier, {video.path for video in videos})
+        for video in videos:
+            _refuse_others(video, output, done)
+        remove_unfinished(output)
+        with Journal(output / JOURNAL, earlier.header, done.values()) as journal:
+            for video in videos:
+                if video.path not in done:
+                    done[video.path] = _make(video, output, journal, workers, describe)
+            write_stamps(output, done.values())
+            told = account(list(done.values())) if account else {}
+            write_manifest(output, earlier.header, done.values(), {}, told)
+        (output / JOURNAL).unlink()
+        return Manifest(earlier.header, done, {}, True, told)
 
 
-def _make(video: VideoWork, output: Path, earlier: Manifest, workers: int | None, describe: str) -> Manifest:
-    done = still_there(output, earlier, {video.path})
-    target = output / video.path
-    if replaced(output, done, {video.path: video.source}, video.stamp):
+def _refuse_others(video: VideoWork, output: Path, done: dict[str, dict]) -> None:
+    """Refuse to write over a file of somebody else; take one that is to be replaced out of those done."""
+    target, mine = output / video.path, {path: done[path] for path in (video.path,) if path in done}
+    if replaced(output, mine, {video.path: video.source}, video.stamp):
         if not video.renew:
             raise UserError(
                 f"{video.source} was replaced since {target} was made from it (size or time differ); --renew "
                 "protects it anew, and replaces what was written"
             )
-        for entry in done.values():
-            if video.forget:
-                video.forget(entry)
-        remove(output, done.values())
-        done = {}
-    if not done and (target.is_symlink() or target.exists()):
+        entry = done.pop(video.path)
+        if video.forget:
+            video.forget(entry)
+        remove(output, [entry])
+    if video.path not in done and (target.is_symlink() or target.exists()):
         raise UserError(
             f"{target} is there already, and no run of this command wrote it; choose another --output"
         )
-    remove_unfinished(output)
-    with Journal(output / JOURNAL, earlier.header, done.values()) as journal:
-        if not done:
-            size = {"width": video.format.width, "height": video.format.height}
-            entry = {"path": video.path, **size, "frames": 0}
-            if video.stamp and (stamp := video.stamp(video.path, video.source)):
-                entry[STAMP] = stamp
-            try:
-                write_atomically(target, lambda file: _write(file, video, entry, journal, workers, describe))
-            except OSError as error:
-                if error.errno in HOPELESS:
-                    raise UserError(
-                        f"{target} cannot be written: {error.strerror}; run the same command again"
-                    ) from None
-                raise
-            done = {video.path: entry}
-        write_stamps(output, done.values())
-        account = video.account(list(done.values())) if video.account else {}
-        write_manifest(output, earlier.header, done.values(), {}, account)
-    (output / JOURNAL).unlink()
-    return Manifest(earlier.header, done, {}, True, account)
+
+
+def _make(video: VideoWork, output: Path, journal: Journal, workers: int | None, describe: str) -> dict:
+    """Write a video; returns its line of the manifest."""
+    entry = {
+        "path": video.path,
+        "width": video.format.width,
+        "height": video.format.height,
+        "frames": 0,
+    }
+    if video.stamp and (stamp := video.stamp(video.path, video.source)):
+        entry[STAMP] = stamp
+    write_whole(output / video.path, lambda file: _write(file, video, entry, journal, workers, describe))
+    return entry
+
+
+def write_whole(target: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Let a video appear whole or not at all.
+
+    Raises:
+        UserError: when a full or read-only disk ends it.
+    """
+    try:
+        write_atomically(target, write)
+    except OSError as error:
+        if error.errno in HOPELESS:
+            raise UserError(
+                f"{target} cannot be written: {error.strerror}; run the same command again"
+            ) from None
+        raise
+
+
+def enter(file: BinaryIO, entry: dict, journal: Journal) -> None:
+    """Enter a video that is written into the journal, before it gets its name: a run that is killed in
+    between knows it again."""
+    file.flush()
+    entry.update(size=Path(file.name).stat().st_size, sha256=file_hash(Path(file.name)))
+    journal.add([entry])
 
 
 def _write(
@@ -148,9 +177,7 @@ def _write(
             progress.update(len(frames))
         writer.close()
     video.finish(entry, writer)
-    file.flush()
-    entry.update(size=Path(file.name).stat().st_size, sha256=file_hash(Path(file.name)))
-    journal.add([entry])  # before the file gets its name: a run that is killed in between knows it again
+    enter(file, entry, journal)
 
 
 def chunk_and_workers(pixels: int, workers: int | None) -> tuple[int, int]:

@@ -1,0 +1,279 @@
+"""Live input: a stream of MPEG-TS over TCP on this machine, protected as it comes."""
+
+from __future__ import annotations
+
+import fastreid_privacy  # before fastreid
+
+# isort: split
+import json
+import signal
+import socket
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from rendered_video import RATE, number_of, numbered, write_video
+from test_collection import anonymize, contents, recover
+
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.manifest import read_manifest
+from fastreid_privacy.video import HogDetector, live_input
+from fastreid_privacy.video.live import LiveOptions
+from fastreid_privacy.video.live_input import LiveInput, is_live, shown
+from fastreid_privacy.video.stream import read_frames
+from fastreid_privacy.video.writer import VideoWriter
+
+assert fastreid_privacy
+
+FRAMES = 40  # 3.2 seconds
+BOX = (8, 40, 24, 47)  # below the bars that show a frame's number
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory):
+    """The bytes of a stream of frames that show their numbers from 0, over noise."""
+    draw = np.random.default_rng(0)
+    pictures = [
+        np.maximum(picture, draw.integers(0, 60, picture.shape, np.uint8)) for picture in numbered(FRAMES)
+    ]
+    path = tmp_path_factory.mktemp("sent") / "stream.ts"
+    write_video(path, pictures, codec="libx264", options={"crf": "10", "g": "10", "bf": "0"})
+    return path.read_bytes()
+
+
+@contextmanager
+def served(content):
+    """The address of a camera that sends bytes to the first who asks, and ends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            taker, _ = server.accept()
+            with taker:
+                try:
+                    taker.sendall(content)
+                except OSError:  # who takes them has had enough
+                    return
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        thread.join(10)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The detector finds somebody in every frame but each third; the numbers of frames that it saw.
+
+    Nothing is dropped, however slow this machine is."""
+    numbers: list[int] = []
+
+    def find(self, number, pixels):
+        numbers.append(number)
+        return [] if number % 3 == 0 else [BOX]
+
+    monkeypatch.setattr(HogDetector, "__call__", find)
+    monkeypatch.setattr(live_input, "WAITING", 1000)
+    return numbers
+
+
+def protect(address, out, *words, method=("--method", "mask")):
+    return anonymize(*method, "--detector", "hog", "--input", address, "--output", out, *words)
+
+
+def entries(out):
+    return list(read_manifest(out / "manifest.jsonl").entries.values())
+
+
+def assert_protected(out, numbers):
+    """Files hold frames of these numbers, in which nothing of the box is left."""
+    found = []
+    for entry in entries(out):
+        frames = list(read_frames(out / entry["path"]))
+        assert len(frames) == entry["frames"]
+        assert [row[0] for row in entry["boxes"]] == list(range(1, entry["frames"] + 1))
+        assert frames[0].time == 0
+        for frame in frames:
+            found.append(number_of(frame.pixels))
+            assert (frame.pixels[BOX[1] : BOX[3], BOX[0] : BOX[2]] == 128).all()
+    assert found == list(numbers)
+
+
+def test_a_stream_becomes_whole_files_with_a_manifest(sent, seen, tmp_path, capsys):
+    with served(sent) as address:
+        assert protect(address, tmp_path / "out", "--segment", 1.2) == 0
+    assert_protected(tmp_path / "out", range(FRAMES))
+    assert [entry["frames"] for entry in entries(tmp_path / "out")] == [15, 15, 10]  # of 12.5 a second
+    manifest = read_manifest(tmp_path / "out" / "manifest.jsonl")
+    assert manifest.complete and manifest.header["live"] and manifest.header["boxes"] == "hog"
+    for entry in manifest.entries.values():
+        assert (entry["dropped"], entry["damaged"]) == (0, 0)
+        *_, last = (tmp_path / "out" / entry["audit"]).read_text().splitlines()
+        assert json.loads(last) == {"frames": entry["frames"], "boxes": entry["frames"], "left": 0}
+    told = capsys.readouterr()
+    assert "live-00002.mkv: 15 boxes in 15 frames protected" in told.out and "3 files in" in told.out
+    assert "hog is a weak detector" in told.err and "dropped" not in told.err
+    assert not [name for name in contents(tmp_path / "out") if "unfinished" in name or "journal" in name]
+
+
+def test_it_ends_when_its_time_is_over(sent, seen, tmp_path):
+    with served(sent) as address:
+        assert protect(address, tmp_path / "out", "--duration", 1.2) == 0
+    assert_protected(tmp_path / "out", range(15))
+
+
+def test_the_first_ctrl_c_ends_it_with_a_whole_manifest(sent, seen, tmp_path, monkeypatch):
+    find = HogDetector.__call__
+
+    def pressed(self, number, pixels):
+        if number == 5:
+            signal.raise_signal(signal.SIGINT)
+        return find(self, number, pixels)
+
+    monkeypatch.setattr(HogDetector, "__call__", pressed)
+    before = signal.getsignal(signal.SIGINT)
+    with served(sent) as address:
+        assert protect(address, tmp_path / "out") == 0
+    assert signal.getsignal(signal.SIGINT) is before
+    (entry,) = entries(tmp_path / "out")
+    assert entry["frames"] >= 5
+    assert_protected(tmp_path / "out", range(entry["frames"]))
+
+
+def test_frames_that_nobody_takes_in_time_are_dropped_and_counted(sent, tmp_path, monkeypatch, capsys):
+    """The detector waits until all has been read: the queue has room for four."""
+    monkeypatch.setattr(live_input, "WAITING", 4)
+    sources, begin = [], LiveInput.__init__
+
+    def remembered(self, address):
+        sources.append(self)
+        begin(self, address)
+
+    monkeypatch.setattr(LiveInput, "__init__", remembered)
+
+    def slow(self, number, pixels):
+        sources[0].thread.join(60)
+        return [BOX]
+
+    monkeypatch.setattr(HogDetector, "__call__", slow)
+    with served(sent) as address:
+        assert protect(address, tmp_path / "out") == 0
+    (entry,) = entries(tmp_path / "out")
+    assert 4 <= entry["frames"] <= 5 and entry["frames"] + entry["dropped"] == FRAMES
+    assert f"of {FRAMES} frames {entry['dropped']} were dropped" in capsys.readouterr().err
+    times = [frame.time for frame in read_frames(tmp_path / "out" / entry["path"])]
+    assert times == sorted(set(times))
+
+
+def test_a_full_disk_leaves_whole_files_and_the_next_run_goes_on_behind_them(
+    sent, seen, tmp_path, monkeypatch, capsys
+):
+    write, out = VideoWriter.write, tmp_path / "out"
+    written = []
+
+    def full(self, frame):
+        written.append(frame)
+        if len(written) == 20:
+            raise OSError(28, "No space left on device")
+        write(self, frame)
+
+    with monkeypatch.context() as patch, served(sent) as address:
+        patch.setattr(VideoWriter, "write", full)
+        assert protect(address, out, "--segment", 1.2) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert [path.name for path in sorted(out.glob("live-*.mkv"))] == ["live-00001.mkv"]
+    assert not list(out.glob(".*unfinished"))
+    first = (out / "live-00001.mkv").read_bytes()
+    with served(sent) as address:
+        assert protect(address, out, "--segment", 1.2, "--duration", 1) == 0
+    assert [entry["path"] for entry in entries(out)] == ["live-00001.mkv", "live-00002.mkv"]
+    assert (out / "live-00001.mkv").read_bytes() == first
+    assert_protected(out, [*range(15), *range(13)])
+
+
+def test_what_is_lost_on_the_way_is_counted_and_never_shown(sent, seen, tmp_path, capsys):
+    """Packets of 188 bytes from the middle of the stream are gone."""
+    broken = sent[: 188 * (len(sent) // 188 // 2)] + sent[188 * (len(sent) // 188 // 2 + 25) :]
+    with served(broken) as address:
+        assert protect(address, tmp_path / "out") == 0
+    (entry,) = entries(tmp_path / "out")
+    assert entry["damaged"] >= 1 and entry["frames"] >= 20
+    assert f"{entry['damaged']} came damaged" in capsys.readouterr().err
+    for frame in read_frames(tmp_path / "out" / entry["path"]):
+        assert (frame.pixels[BOX[1] : BOX[3], BOX[0] : BOX[2]] == 128).all()
+
+
+def test_what_a_live_input_left_is_recovered_file_by_file(sent, seen, weights, tmp_path, capsys):
+    with served(sent) as address:
+        words = ("--segment", 1.2, "--duration", 2, "--no-guard")
+        assert protect(address, tmp_path / "out", *words, method=("--weights", weights)) == 0
+    for entry in entries(tmp_path / "out"):  # the logs need not go with the videos
+        (tmp_path / "out" / entry["audit"]).unlink()
+    words = ["--key", weights, "--input", tmp_path / "out", "--output", tmp_path / "again"]
+    assert recover(*words) == 0
+    assert f"25 boxes in 25 frames recovered: 2 videos in {tmp_path / 'again'}" in capsys.readouterr().out
+    for name in ("live-00001.mkv", "live-00002.mkv"):
+        protected, recovered = (list(read_frames(tmp_path / folder / name)) for folder in ("out", "again"))
+        assert len(protected) == len(recovered) > 5
+        assert not np.array_equal(protected[0].pixels, recovered[0].pixels)
+        assert np.array_equal(protected[0].pixels[:30], recovered[0].pixels[:30])
+    assert recover(*words, "--verify", tmp_path / "out" / "live-00001.mkv") == 2
+    assert "the raw frames of a live input were never stored" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--boxes", "x"], "--boxes is not for a live input"),
+        (["--seal", "x"], "--seal is not for a live input: the raw frames are not kept"),
+        (["--keep-audio"], "its sound is left out"),
+        (["--measure-detection"], "--measure-detection is not for a live input"),
+        (["--renew"], "it cannot be read again"),
+        (["--duration", 0], "--duration is 0.0; it is a number of seconds above 0"),
+        (["--segment", "nan"], "--segment is nan"),
+        (["--only-people", "3"], "go with --boxes"),
+        ([], "cannot be read: Connection refused"),
+    ],
+)
+def test_what_a_live_input_cannot_have_is_refused(tmp_path, capsys, monkeypatch, words, message):
+    monkeypatch.setattr("fastreid_privacy.commands.anonymize.sealing", lambda options: {})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # nobody listens any more
+    assert protect(f"tcp://127.0.0.1:{port}", tmp_path / "out", *words) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_live_input_needs_a_detector(tmp_path, capsys):
+    words = ["--method", "mask", "--input", "camera:0", "--output", tmp_path / "out"]
+    assert anonymize(*words) == 2
+    assert "a live input needs --detector" in capsys.readouterr().err
+
+
+def test_bytes_that_are_no_video_are_named(tmp_path, capsys):
+    with served(b"no video" * 1000) as address:
+        assert protect(address, tmp_path / "out") == 2
+    assert f"--input {address} " in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_options_of_live_inputs_are_refused_for_files(tmp_path, capsys):
+    write_video(tmp_path / "v.mkv", numbered(2))
+    assert protect(tmp_path / "v.mkv", tmp_path / "out", "--duration", 3) == 2
+    assert "--duration is for a camera or the address of a stream" in capsys.readouterr().err
+    assert protect(tmp_path, tmp_path / "out", "--segment", 3) == 2
+    assert "--segment is for a camera" in capsys.readouterr().err
+
+
+def test_addresses_are_told_from_files_and_their_secrets_are_not_shown(tmp_path):
+    assert all(map(is_live, ("camera:0", "rtsp://a/b", "RTSPS://a", "udp://127.0.0.1:99")))
+    assert not any(
+        map(is_live, ("camera:x", "camera", "a/b.mp4", "file:///etc/passwd", "C:/a.mp4", "concat:a"))
+    )
+    assert shown("rtsp://name:word@host:554/a?token=secret") == "rtsp://host:554/a"
+    with pytest.raises(UserError, match=r"--input camera:99: there is no /dev/video99"):
+        LiveInput("camera:99")
+    with pytest.raises(UserError) as error:
+        LiveInput("rtsp://name:word@127.0.0.1:1/a?token=secret")
+    assert "word" not in str(error.value) and "secret" not in str(error.value)
+    with pytest.raises(UserError, match="--segment is 0"):
+        LiveOptions(seconds=0)
+    assert RATE == 12.5
