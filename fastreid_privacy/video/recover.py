@@ -50,9 +50,10 @@ def recover_video(
     header, names = {**header, "video": True}, targets(protected.manifest.entries, ENDINGS[LOSSLESS])
     if LIVE in protected.manifest.header:
         header[LIVE] = True
-    mapper = BatchMapper(image_map, batch_size)
+    folder, mapper = protected.folder, BatchMapper(image_map, batch_size)
+    assert isinstance(folder, Path)  # stores are refused before
     videos = [
-        _work(protected.folder, entry, names[path], header, mapper, size)
+        _work(folder, entry, names[path], header, mapper, size)
         for path, entry in protected.manifest.entries.items()
     ]
     return make_videos(videos, output, workers=workers, describe="recovering")
