@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rendered_video import people_of, render, walkers, write_video
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -228,6 +229,24 @@ def test_a_file_that_is_none_is_one_message(page, photo, tmp_path, content, said
     page.choose(file)
     assert "<i>odd.png" in page.wait(".said.alarm", said).text
     assert page.all(".method")  # what was shown stays
+
+
+def test_people_of_a_video_are_chosen(page, small_dataset, tmp_path, written):
+    people = people_of(next(small_dataset.glob("*/bounding_box_test")))[:2]
+    video = write_video(tmp_path / "street.mkv", render(walkers(people, (160, 190), 9), 2)[0])
+    written.clear()
+    page.open()
+    page.choose(video)
+    page.wait(".method")
+    names = [each.text for each in page.all(".people b")]
+    assert names and names[0] == "person 1, frame 1"
+    assert [each.text for each in page.all("fieldset label")] == names
+    before = page.source("raw")
+    page.all("fieldset input")[-1].click()
+    page.wait_until(lambda: (page.source("raw") != before) == (len(names) > 1))
+    assert not [path for path in written if path.startswith("/") and "/fd/" not in path]
+    page.press("Forget the picture")
+    page.wait_until(lambda: not page.all(".people"))
 
 
 def test_the_key_recovers_while_it_is_open_and_its_passphrase_is_gone_at_once(page, photo, key):

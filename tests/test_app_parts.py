@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rendered_video import number_of, numbered, people_of, render, walkers, write_video
 from skimage.metrics import peak_signal_noise_ratio
 
+from fastreid_privacy.app import film
 from fastreid_privacy.app.door import LARGEST_BODY, Door
+from fastreid_privacy.app.film import look_through
 from fastreid_privacy.app.galleries import TOP, load_galleries, strips
 from fastreid_privacy.app.methods import CONVENTIONAL, load_methods, open_key
 from fastreid_privacy.app.showing import figures_text, message_html, strips_html, tried_html
@@ -28,6 +31,8 @@ from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.pictures import read_picture, resize
 from fastreid_privacy.retrieval import answers_strip, ask, build_index, load_extractor, write_index
+from fastreid_privacy.video.hog import HogDetector
+from fastreid_privacy.video.stream import read_frames
 
 
 @pytest.fixture(scope="session")
@@ -426,3 +431,59 @@ def test_a_file_has_its_own_name_unless_one_is_given():
         "c.pth",
         "c.pth",
     ]
+
+
+# -- a short video -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def street(small_dataset, tmp_path_factory):
+    """Two rendered people of 160 and 190 pixels who walk, in 30 frames."""
+    people = people_of(next(small_dataset.glob("*/bounding_box_test")))[:2]
+    pictures, _ = render(walkers(people, (160, 190), 40), 30)
+    return write_video(tmp_path_factory.mktemp("street") / "video.mkv", pictures)
+
+
+def test_people_are_found_in_the_first_frames(street):
+    found = look_through(street.read_bytes(), "street.mkv")
+    frames = {frame.number: frame.pixels for frame in read_frames(street)}
+    assert found and {each.name.partition(", ")[2] for each in found} <= {"frame 1", "frame 26"}
+    assert [each.name.partition(",")[0] for each in found] == [
+        f"person {number}" for number in range(1, len(found) + 1)
+    ]
+    wanted = {(number, box) for number in (1, 26) for box in HogDetector()(number, frames[number])}
+    for each in found:
+        number = int(each.name.rpartition(" ")[2])
+        assert any(
+            number == of and np.array_equal(each.pixels, frames[of][top:bottom, left:right])
+            for of, (left, top, right, bottom) in wanted
+        )
+
+
+def test_where_nobody_is_found_frames_are_shown_and_not_all_is_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(film, "LAST", 12)
+    monkeypatch.setattr(film, "STEP", 5)
+    content = write_video(tmp_path / "numbers.mkv", numbered(20)).read_bytes()
+    found = look_through(content, "numbers.mkv")
+    assert [each.name for each in found] == ["frame 1", "frame 6", "frame 11"]
+    assert [number_of(each.pixels) for each in found] == [0, 5, 10]
+
+
+def test_of_many_people_some_are_shown_each_once(street, monkeypatch):
+    boxes = [(10 * at, 0, 10 * at + 9, 30) for at in range(20)]
+    monkeypatch.setattr(film.HogDetector, "__call__", lambda self, number, pixels: [*boxes, boxes[0]])
+    found = look_through(street.read_bytes(), "street.mkv")
+    assert len(found) == film.MOST and found[1].name == "person 2, frame 1"
+    first = next(read_frames(street)).pixels
+    surest = [boxes[0], *boxes[:0:-1]][: film.MOST]
+    for each, (left, top, right, bottom) in zip(found, surest, strict=True):
+        assert np.array_equal(each.pixels, first[top:bottom, left:right])
+
+
+def test_a_video_that_is_none_is_one_message_with_its_own_name(monkeypatch):
+    with pytest.raises(UserError, match=r"^odd\.mp4 is no video that can be read") as error:
+        look_through(b"no video", "odd.mp4")
+    assert "/proc" not in str(error.value)
+    monkeypatch.delattr(film.os, "memfd_create")
+    with pytest.raises(UserError, match="no files in memory"):
+        look_through(b"no video", "odd.mp4")

@@ -3,6 +3,7 @@
 The way of what is shown, and the file of each stage::
 
     methods       what an image can go through: trained anonymizers, conventional operators; the key
+    film          the people in the first frames of a short video, which lies in memory too
     trying        one picture through all of them, with PSNR and SSIM against the raw one
     galleries     who is found, in galleries of raw and of protected images
     attacks       what an attack on the protected files has found

@@ -3,12 +3,13 @@ const input = element.querySelector('input[type=file]');
 const zone = element.querySelector('.drop');
 const take = (file) => {
   if (!file) return;
-  if (file.size > props.most) {
-    trigger('chosen', { name: file.name, size: file.size, content: '' });
+  const about = { name: file.name, size: file.size, moving: file.type.startsWith('video/') };
+  if (file.size > (about.moving ? props.most_of_video : props.most)) {
+    trigger('chosen', { ...about, content: '' });
     return;
   }
   const reader = new FileReader();
-  reader.onload = () => trigger('chosen', { name: file.name, size: file.size, content: reader.result.split(',')[1] || '' });
+  reader.onload = () => trigger('chosen', { ...about, content: reader.result.split(',')[1] || '' });
   reader.readAsDataURL(file);
 };
 input.addEventListener('change', () => { take(input.files[0]); input.value = ''; });

@@ -17,18 +17,24 @@ else:
     gradio = from_extra("gradio")
 
 
-def place_for_a_file(name: str, label: str, about: str, accept: str, most: int) -> gradio.HTML:
-    """Where a file is dropped or chosen; its event ``chosen`` brings name, size and content (base64).
+def place_for_a_file(
+    name: str, label: str, about: str, accept: str, most: int, most_of_video: int
+) -> gradio.HTML:
+    """Where a file is dropped or chosen.
+
+    Its event ``chosen`` brings name, size, whether it is a moving picture, and content (base64).
 
     Args:
         name: of the input, for its label.
         label: in words.
         about: small print.
         accept: the kinds of files that are offered, as HTML has it.
-        most: bytes; of a larger one the content is left out.
+        most, most_of_video: bytes; of a larger file the content is left out.
     """
     template = render("drop.html", FOLDER, name=name, label=label, about=about, accept=accept)
-    return gradio.HTML("", html_template=template, js_on_load=piece("drop.js"), most=most)
+    return gradio.HTML(
+        "", html_template=template, js_on_load=piece("drop.js"), most=most, most_of_video=most_of_video
+    )
 
 
 def on(

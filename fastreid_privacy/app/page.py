@@ -16,11 +16,12 @@ from ..core.extras import from_extra
 from ..core.pictures import read_picture
 from .attacks import KnownAttack, undo
 from .events import on, place_for_a_file
+from .film import LAST, look_through
 from .galleries import Galleries, strips
 from .judging import Judging
 from .methods import Method, open_key
 from .release_page import release_tab
-from .showing import attack_html, message_html, piece, strips_html, tried_html
+from .showing import attack_html, message_html, people_html, piece, strips_html, tried_html
 from .trying import PROTECTED, Tried, try_methods
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ else:
 TITLE = "fastreid_privacy"
 MIB = 2**20
 LARGEST_PICTURE = 32 * MIB  # bytes of a file that is dropped in
-PICTURES = "image/*"
+LARGEST_VIDEO = 64 * MIB  # likewise, of a video
+KINDS = "image/*,video/*"
 # Gradio gives this to other fields only; browsers offer to keep what is typed into a password field
 NOT_KEPT = """() => {
   for (const field of document.querySelectorAll('input[type=password]')) field.autocomplete = 'off';
@@ -63,7 +65,7 @@ class Dropped(NamedTuple):
     """A picture that was dropped into the page.
 
     Attributes:
-        name: of its file.
+        name: of its file, or of what it is in a video.
         pixels: uint8 H×W×3.
     """
 
@@ -89,14 +91,18 @@ def build_page(desk: Desk) -> gradio.Blocks:
 
 
 def _try_tab(desk: Desk) -> None:
-    picture, recovery = gradio.State(), gradio.State()
+    picture, recovery, film = gradio.State(), gradio.State(), gradio.State()
     drop = place_for_a_file(
         "picture",
-        "A picture of one person",
-        f"JPEG, PNG or the like, {LARGEST_PICTURE // MIB} MiB at most. It stays in this computer's memory.",
-        PICTURES,
+        "A picture of one person, or a short video",
+        f"A picture of {LARGEST_PICTURE // MIB} MiB at most, or a video of {LARGEST_VIDEO // MIB} MiB, whose "
+        f"first {LAST} frames are looked at. It stays in this computer's memory.",
+        KINDS,
         LARGEST_PICTURE,
+        LARGEST_VIDEO,
     )
+    people = gradio.Radio(label="Found in the video (by a weak detector)", visible=False)
+    shown_people = gradio.HTML("")
     forget = gradio.Button("Forget the picture", interactive=False, size="sm")
     said = gradio.HTML(message_html(""))
     shown = gradio.HTML("", js_on_load=piece("page.js"), render=False)
@@ -106,15 +112,25 @@ def _try_tab(desk: Desk) -> None:
     undone, found = gradio.HTML(""), gradio.HTML("")
 
     def look(held: ImageMap | None, event: gradio.EventData) -> tuple[Any, ...]:
-        new = dropped(event, LARGEST_PICTURE)
-        return new, message_html(""), *_views(new, desk, held), gradio.Button(interactive=True)
+        seen = dropped(event)
+        named = {each.name: each for each in seen} if event.moving else {}
+        choice = gradio.Radio([*named], value=seen[0].name if named else None, visible=bool(named))
+        views = _views(seen[0], desk, held)
+        told = message_html("")
+        return seen[0], told, *views, gradio.Button(interactive=True), named, choice, people_html(named)
+
+    def choose(held: ImageMap | None, named: dict[str, Dropped], name: str) -> tuple[Any, ...]:
+        return named[name], message_html(""), *_views(named[name], desk, held)
 
     def clear() -> tuple[Any, ...]:
         told = message_html("The picture is forgotten.")
-        return None, told, "", "", "", gradio.Button(interactive=False)
+        none = gradio.Radio([], value=None, visible=False)
+        return None, told, "", "", "", gradio.Button(interactive=False), {}, none, ""
 
-    outputs = [picture, said, shown, undone, found, forget]
+    views = [picture, said, shown, undone, found]
+    outputs = [*views, forget, film, people, shown_people]
     on(drop.chosen, look, [recovery], outputs, said)
+    on(people.input, choose, [recovery, film, people], views, said)
     on(forget.click, clear, [], outputs, said)
 
 
@@ -168,16 +184,19 @@ def _tried_html(held: Dropped | None, desk: Desk, recovery: ImageMap | None) -> 
     return "" if held is None else tried_html(try_methods(held.pixels, desk.methods, recovery))
 
 
-def dropped(event: gradio.EventData, most: int) -> Dropped:
-    """A picture that was dropped into the page.
+def dropped(event: gradio.EventData) -> list[Dropped]:
+    """The picture that was dropped into the page, or what is found in a video.
 
     Raises:
-        UserError: naming the file, when it is too large or no picture.
+        UserError: naming the file, when it is too large, or neither.
     """
-    name = str(event.name)
+    name, most = str(event.name), LARGEST_VIDEO if event.moving else LARGEST_PICTURE
     if event.size > most:
         raise UserError(f"{name} has {event.size:,} bytes; {most:,} are the most: take a smaller one")
+    content = base64.b64decode(event.content, validate=True)
+    if event.moving:
+        return [Dropped(*each) for each in look_through(content, name)]
     try:
-        return Dropped(name, read_picture(base64.b64decode(event.content, validate=True)))
+        return [Dropped(name, read_picture(content))]
     except UserError as error:
         raise UserError(f"{name} is not shown: {error}") from None

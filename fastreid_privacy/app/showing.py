@@ -71,6 +71,16 @@ def figures_text(psnr: float | None, ssim: float | None) -> str:
     return told if ssim is None else f"{told}, SSIM {ssim:.2f}"
 
 
+def people_html(found: Mapping[str, Any]) -> str:
+    """What was found in a video, small: "" of nothing.
+
+    Args:
+        found: by name, with ``pixels`` of each, uint8 H×W×3.
+    """
+    people = [(name, picture_uri(each.pixels)) for name, each in found.items()]
+    return render("people.html", FOLDER, people=people)
+
+
 def strips_html(found: Sequence[Strip]) -> str:
     """Who is found in each gallery.
 
