@@ -13,6 +13,7 @@ import torch
 from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
 from PIL import Image
+from rendered_video import write_video
 
 from fastreid_privacy import UserError, load_config
 from fastreid_privacy.attack import targets
@@ -25,9 +26,12 @@ from fastreid_privacy.collection.protect import ProtectionOptions
 from fastreid_privacy.collection.source import Source, folder_source
 from fastreid_privacy.commands import anonymize as command
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Desensitizer
+from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.model.storage import ImageStorage
+from fastreid_privacy.video import HogDetector
 from fastreid_privacy.video.boxes import MotBoxes
 from fastreid_privacy.video.protect import protect_video
+from fastreid_privacy.video.stream import read_frames
 
 
 @pytest.fixture
@@ -145,7 +149,7 @@ def test_places_without_a_picture_in_a_batch_are_nobodys(badge):
 
 def test_a_video_is_refused_before_it_is_opened(badge, tmp_path):
     operator = ImageMap(None, Desensitizer("badge"), ImageStorage("png"), None)
-    (tmp_path / "boxes.txt").write_text("1,1,0,0,4,4\n")
+    (tmp_path / "boxes.txt").write_text("1,1,0,0,4,4\n1,-1,0,0,4,4\n")  # of one nobody says who it is
     with pytest.raises(UserError, match=r"badge depends on the person.* boxes of a video .*absent\.mkv"):
         protect_video(
             tmp_path / "absent.mkv",
@@ -155,6 +159,32 @@ def test_a_video_is_refused_before_it_is_opened(badge, tmp_path):
             ProtectionOptions(),
         )
     assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match=r"badge depends on the person.* boxes of a video .*absent\.mkv"):
+        protect_video(tmp_path / "absent.mkv", tmp_path / "out", operator, HogDetector(), ProtectionOptions())
+
+
+def test_numbers_of_a_file_of_boxes_tell_who_is_shown_and_are_kept_by_nobody(badge, tmp_path):
+    """They may be the key, as of SecureReID's masks."""
+    pictures = [np.full((40, 60, 3), 200, np.uint8)] * 3
+    video = write_video(tmp_path / "video.mkv", pictures)
+    (tmp_path / "boxes.txt").write_text(
+        "1,31,4,4,10,20\n1,62,30,4,10,20\n2,62,30,5,10,20\n3,31,20,6,9,20\n3,17,40,6,9,20\n"
+    )
+    words = ["--method", "badge", "--input", video, "--boxes", tmp_path / "boxes.txt"]
+    words += ["--leave-people", 17, "--output", tmp_path / "out"]
+    assert command.main([str(word) for word in words]) == 0
+    frames = [frame.pixels for frame in read_frames(tmp_path / "out" / "video.mkv")]
+    found = [sorted(set(np.unique(frame).tolist()) - {200}) for frame in frames]
+    assert found == [[31, 62], [62], [31]]
+    assert (frames[0][5:20, 5:12] == 31).all() and (frames[0][5:20, 32:39] == 62).all()
+    (entry,) = read_manifest(tmp_path / "out" / "manifest.jsonl").entries.values()
+    log = (tmp_path / "out" / "video.mkv.audit.jsonl").read_text()
+    assert (
+        command.main([str(word) for word in [*words[:-4], "--only-people", 31, "--output", tmp_path / "o"]])
+        == 2
+    )
+    assert not (tmp_path / "o").exists()
+    assert "identities" not in entry and "identity" not in log and '"left": "person"' in log
 
 
 def test_an_attack_tells_its_subjects(badge, tmp_path):

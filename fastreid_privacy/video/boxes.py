@@ -109,6 +109,11 @@ class MotBoxes:
         identity = int(whose) if 1 <= whose < LARGEST_IDENTITY and whose % 1 == 0 else 0
         return int(frame), _Line(number, (left, top, left + width, top + height), identity)
 
+    @property
+    def says_who(self) -> bool:
+        """Whether every line says whose its box is."""
+        return all(line.identity for of_frame in self.of_frame.values() for line in of_frame)
+
     def people(self, number: int, pixels: np.ndarray) -> list[Person]:
         """Who is in a frame, in boxes of whole pixels inside it, in the file's order."""
         height, width = pixels.shape[:2]

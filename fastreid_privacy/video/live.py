@@ -97,8 +97,7 @@ def protect_live(
             place for it, or the disk is full.
     """
     output, protector = Path(output), FrameProtector(image_map, options)
-    if (operator := image_map.operator or protector.mapper.desensitizer or image_map.beside) is not None:
-        operator.refuse_unlabelled(f"the boxes of a live input ({source.name})")
+    protector.refuse_unlabelled(None, f"the boxes of a live input ({source.name})")
     storage = live.codec if live.codec == LOSSLESS else f"{live.codec} crf {live.crf}"
     header = {
         **protection_header(protector.mapper, options, storage),

@@ -23,7 +23,7 @@ from .chosen import Chosen, choose
 from .placing import Boxes, Placing, placed
 from .protecting import FrameProtector
 from .records import BOXES, LEFT, audit_log, line_of, remove_boxes, write_boxes
-from .run import VideoWork, make_videos
+from .run import VideoWork, chunk_and_workers, make_videos
 from .stream import Frame, count_frames, read_frames, video_format
 from .writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, VideoWriter
 
@@ -79,8 +79,12 @@ def protect_video(
     source, output, seal = Path(source), Path(output), options.seal
     protector = FrameProtector(image_map, options)
     mapper = protector.mapper
-    if (operator := image_map.operator or mapper.desensitizer or image_map.beside) is not None:
-        operator.refuse_unlabelled(f"the boxes of a video ({source})")
+    if protector.named and chosen.only_people:
+        raise UserError(
+            "--only-people would stand in the manifest, and the numbers may be the key of this method: delete "
+            "the lines of the others, or name these with --leave-people"
+        )
+    protector.refuse_unlabelled(boxes, f"the boxes of a video ({source})")
     check_apart(source, output)
     stamp = stamper(options.pseudonym_key)
     read_hash = _hash(source) if seal else ""
@@ -104,8 +108,11 @@ def protect_video(
         **({"audio": "kept"} if keep_audio else {}),
     }
 
+    # a detector has threads of its own, whose frames count as those of the others
+    _, detecting = chunk_and_workers(source_format.width * source_format.height, options.workers)
+
     def read() -> Generator[Frame]:
-        frames = placed(read_frames(source), boxes, placing, options.workers)
+        frames = placed(read_frames(source), boxes, placing, detecting)
         return choose(frames, chosen, source_format.time_base)
 
     def finish(entry: dict, writer: VideoWriter) -> None:

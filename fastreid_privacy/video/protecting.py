@@ -13,7 +13,9 @@ from ..checkpoints.image_maps import ImageMap
 from ..collection.protected_files import NOISE_KEY_BYTES, ProtectionOptions
 from ..collection.protecting import ProtectingBatches
 from ..model.storage import ImageStorage
+from .boxes import MotBoxes
 from .people import Left, Person
+from .placing import Boxes
 from .regions import protect_regions
 from .stream import Frame
 
@@ -45,6 +47,9 @@ class FrameProtector:
 
     Attributes:
         mapper: the anonymizer, over batches.
+        operator: that is asked with it, if there is one.
+        named: whether what it makes depends on who is shown. Then numbers of people are keys, and no record
+            has them.
         any_changed: whether any pixel of any frame is another one now.
     """
 
@@ -57,15 +62,35 @@ class FrameProtector:
             ImageStorage("png"),  # boxes as they are before the video is encoded
             options.guard,
         )
+        self.operator = image_map.operator or self.mapper.desensitizer or image_map.beside
+        self.named = self.operator is not None and self.operator.needs_people
         self.any_changed, self._records = False, dict[int, FrameRecord]()
+
+    def refuse_unlabelled(self, boxes: Boxes | None, what: str) -> None:
+        """Refuse people to an operator that needs to know more of them than their boxes say.
+
+        Args:
+            boxes: None: those of a live input.
+            what: they are, for the message.
+
+        Raises:
+            UserError: when the operator changes a part of each image, or depends on who is shown and the
+                boxes are not of a file that says so of each: the tracker's numbers begin anew in each video.
+        """
+        if self.operator is None:
+            return
+        if self.operator.needs_regions or not (isinstance(boxes, MotBoxes) and boxes.says_who):
+            self.operator.refuse_unlabelled(what)
 
     def __call__(self, frames: list[Frame]) -> list[Frame]:
         """Protect what is in the boxes of a few frames, in place."""
         raw = [frame.pixels for frame in frames]
         shares: list[float] = []  # of the boxes of these frames, in order
+        people = iter([person.identity or None for frame in frames for person in frame.people])
 
         def pictures(regions: Sequence[np.ndarray]) -> list[np.ndarray]:
-            protected = self.mapper(regions)
+            who = list(islice(people, len(regions)))  # the regions come in the order of the boxes
+            protected = self.mapper(regions, who if self.named else None)
             shares.extend(share for _, share in protected if share is not None)
             return [picture for picture, _ in protected]
 
@@ -79,9 +104,11 @@ class FrameProtector:
         rest = iter(shares)
         for frame, pixels in zip(frames, raw, strict=True):
             kept = list(islice(rest, len(frame.people)))
-            self._records[frame.number] = FrameRecord(
-                frame.number, frame.time, frame.people, frame.left, kept
-            )
+            shown, left = frame.people, frame.left
+            if self.named:
+                shown = [person._replace(identity=0) for person in shown]
+                left = [each._replace(person=each.person._replace(identity=0)) for each in left]
+            self._records[frame.number] = FrameRecord(frame.number, frame.time, shown, left, kept)
             self.any_changed = self.any_changed or not np.array_equal(frame.pixels, pixels)
         return frames
 
