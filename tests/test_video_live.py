@@ -116,6 +116,33 @@ def test_a_stream_becomes_whole_files_with_a_manifest(sent, seen, tmp_path, caps
     assert not [name for name in contents(tmp_path / "out") if "unfinished" in name or "journal" in name]
 
 
+def test_lossy_files_say_what_they_lost(sent, seen, tmp_path):
+    with served(sent) as address:
+        assert protect(address, tmp_path / "out", "--format", "mp4", "--segment", 1.2, "--duration", 2) == 0
+    assert [(entry["path"], entry["frames"]) for entry in entries(tmp_path / "out")] == [
+        ("live-00001.mp4", 15),
+        ("live-00002.mp4", 10),
+    ]
+    for entry in entries(tmp_path / "out"):
+        assert entry["stored"]["frames"] > 25
+        frames = list(read_frames(tmp_path / "out" / entry["path"]))
+        assert [number_of(frame.pixels) % 15 for frame in frames] == list(range(entry["frames"]))
+
+
+def test_pictures_of_another_size_end_it_and_that_is_said(sent, seen, tmp_path, monkeypatch, capsys):
+    upright = live_input.upright
+
+    def smaller(frame):
+        pixels = upright(frame)
+        return pixels[:40] if number_of(pixels) == 20 else pixels
+
+    monkeypatch.setattr(live_input, "upright", smaller)
+    with served(sent) as address:
+        assert protect(address, tmp_path / "out") == 0
+    assert_protected(tmp_path / "out", range(20))
+    assert "ended before it was stopped (frames of 64×40 pixels came)" in capsys.readouterr().err
+
+
 def test_it_ends_when_its_time_is_over(sent, seen, tmp_path):
     with served(sent) as address:
         assert protect(address, tmp_path / "out", "--duration", 1.2) == 0

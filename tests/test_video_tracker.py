@@ -15,7 +15,8 @@ from test_collection import anonymize
 from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.video import HogDetector, MotBoxes
 from fastreid_privacy.video.people import CARRIED, DETECTED, GIVEN
-from fastreid_privacy.video.placing import Placing, placed
+from fastreid_privacy.video.placing import Placing, found_in, placed
+from fastreid_privacy.video.placing import followed as followed_frames
 from fastreid_privacy.video.stream import Frame, read_frames
 from fastreid_privacy.video.tracker import ACCELERATION, FIRST_SPEED, Tracker
 
@@ -166,6 +167,31 @@ def test_memory_of_a_long_video_is_bounded():
     assert len(tracker.tracks) <= 2 + 10 + 5 + 1
     assert all(len(track.found) <= 5 + 2 and len(track.past) <= 5 for track in tracker.tracks)
     assert next(track.identity for track in tracker.tracks) == 1
+
+
+def test_people_go_on_over_frames_that_are_missing():
+    """As of a live input, whose numbers count frames that were dropped. By hand: 4 pixels a frame."""
+    pixels = np.zeros((60, 200, 3), np.uint8)
+    numbers = [*range(1, 11), 16, 17, 40]
+
+    def walked(number):
+        return (10 + 4 * number, 10, 30 + 4 * number, 50)
+
+    found = [(Frame(number, 0, pixels), [walked(number)] if number <= 10 else None) for number in numbers]
+    given = {frame.number: frame.people for frame in followed_frames(found, Placing(keep_frames=20))}
+    assert list(given) == numbers
+    for number in numbers[:-1]:
+        ((box, identity, _),) = given[number]
+        assert identity == 1 and box[0] <= walked(number)[0] and box[2] >= walked(number)[2] - 2
+    assert given[40] == []  # lost for 30 frames
+
+
+def test_a_detector_is_asked_again_when_its_turn_was_missed():
+    pixels = np.zeros((60, 200, 3), np.uint8)
+    detector = Scripted({1, 6, 9})
+    frames = [Frame(number, 0, pixels) for number in (1, 2, 3, 6, 7, 8, 9)]
+    found = list(found_in(frames, detector, Placing(keep_frames=9, detect_every=3)))
+    assert detector.asked == [1, 6, 9] and [boxes is None for _, boxes in found] == [0, 1, 1, 0, 1, 1, 0]
 
 
 # -- in a video ----------------------------------------------------------------------------------------------

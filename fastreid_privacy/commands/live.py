@@ -90,6 +90,8 @@ def anonymize_live(options: argparse.Namespace, image_map: ImageMap, protection:
             source, options.output, image_map, detector, protection, live, placing, chosen, tell
         )
     say(f"{len(done.entries):,} files in {options.output}", sys.stdout)
+    if source.failed:
+        say(f"warning: {source.name} ended before it was stopped {source.failed}")
     if source.dropped or source.damaged:
         say(
             f"warning: of {source.read + source.damaged:,} frames {source.dropped:,} were dropped, for "

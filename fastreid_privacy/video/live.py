@@ -186,14 +186,14 @@ class _Segments:
         """Write one file; keeps the first frame of the next one, if there is one."""
         self.next = None
         writer = VideoWriter(file, self.source.format, self.live.codec, self.live.crf)
-        start, before = 0, 0
+        start = 0
         for frame in frames:
             if not entry["frames"]:
-                start, before = frame.time, frame.number - 1
+                start = frame.time
             elif (frame.time - start) * TIME_BASE >= self.live.seconds:
                 self.next = frame
                 break
-            frame.number, frame.time = frame.number - before, frame.time - start
+            frame.number, frame.time = entry["frames"] + 1, frame.time - start
             (protected,) = self.protector([frame])
             writer.write(protected)
             entry["frames"] += 1

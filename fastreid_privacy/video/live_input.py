@@ -15,7 +15,7 @@ from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..core.errors import UserError
+from ..core.errors import UserError, brief
 from ..core.extras import from_extra
 from ..core.images import LARGEST
 from .decoding import FORMATS, libav_said
@@ -67,6 +67,7 @@ class LiveInput:
         read: how many frames came, but for damaged ones.
         dropped: how many of these were dropped, for nobody took them in time.
         damaged: how many frames came damaged, and were dropped.
+        failed: why it ended before it was stopped, for messages; "" where it came to its end.
 
     Raises:
         UserError: when nothing can be read from it.
@@ -105,8 +106,7 @@ class LiveInput:
         self.stopped.set()
 
     def __iter__(self) -> Generator[Frame]:
-        """The frames, numbered from 1 without those that were dropped, until the end."""
-        number = 0
+        """The frames that were not dropped, until the end; their numbers, from 1, count those as well."""
         while True:
             try:
                 frame = self.waiting.get(timeout=0.1)
@@ -116,19 +116,21 @@ class LiveInput:
                 return
             if frame is None:
                 return
-            number += 1
-            frame.number = number
             yield frame
 
     def _read(self, first: Frame) -> None:
         frame: Frame | None = first
         while frame is not None and not self.stopped.is_set():
             self.read += 1
+            frame.number = self.read
             try:
                 self.waiting.put_nowait(frame)
             except Full:
                 self.dropped += 1
-            frame = next(self.frames, None)
+            try:
+                frame = next(self.frames, None)
+            except Exception as error:  # of any frame that cannot be shown; what came before it stays
+                frame, self.failed = None, f"({brief(error)})"
         try:
             self.waiting.put_nowait(None)
         except Full:  # whoever takes the frames sees that this thread has ended

@@ -94,8 +94,18 @@ def placed(frames: Generator[Frame], boxes: Boxes, placing: Placing, workers: in
 def found_in(
     frames: Iterable[Frame], detector: Detector, placing: Placing
 ) -> Iterator[tuple[Frame, Sequence[Box] | None]]:
-    """Frames with what a detector finds in each, one after the other; None where it is not asked."""
-    return map(_finder(detector, placing), frames)
+    """Frames with what a detector finds in each, one after the other; None where it is not asked.
+
+    Args:
+        frames: in order; the numbers of some may be missing, as of a live input.
+        detector: finds people.
+        placing: says how often.
+    """
+    due = 1
+    for frame in frames:
+        asked = frame.number >= due
+        due = frame.number + placing.detect_every if asked else due
+        yield frame, detector(frame.number, frame.pixels) if asked else None
 
 
 def _finder(detector: Detector, placing: Placing) -> Callable[[Frame], tuple[Frame, Sequence[Box] | None]]:
@@ -112,7 +122,8 @@ def followed(found: Iterable[tuple[Frame, Sequence[Box] | None]], placing: Placi
     """Frames with the boxes of a tracker, or each by itself where there is to be none.
 
     Args:
-        found: frames, from number 1, with what the detector found in each.
+        found: frames, numbered from 1, with what the detector found in each. Numbers may be missing: people
+            go on meanwhile.
         placing: what is made of it.
     """
     if not placing.keep_frames:
@@ -124,9 +135,10 @@ def followed(found: Iterable[tuple[Frame, Sequence[Box] | None]], placing: Placi
     tracker, waiting = Tracker(placing.keep_frames, placing.ahead), deque[Frame]()
     for frame, boxes in found:
         waiting.append(frame)
-        tracker.see(boxes)
-        if len(waiting) > placing.ahead:
-            yield _with_boxes(waiting.popleft(), tracker, placing.margin)
+        while tracker.now < frame.number:
+            tracker.see(boxes if tracker.now + 1 == frame.number else None)
+            while waiting[0].number <= tracker.now - placing.ahead:
+                yield _with_boxes(waiting.popleft(), tracker, placing.margin)
     while waiting:
         yield _with_boxes(waiting.popleft(), tracker, placing.margin)
 

@@ -81,8 +81,8 @@ def protect_video(
     mapper = protector.mapper
     if protector.named and chosen.only_people:
         raise UserError(
-            "--only-people would stand in the manifest, and the numbers may be the key of this method: delete "
-            "the lines of the others, or name these with --leave-people"
+            "--only-people would stand in the manifest, and the numbers may be the key of this method: "
+            "delete the lines of the others, or name these with --leave-people"
         )
     protector.refuse_unlabelled(boxes, f"the boxes of a video ({source})")
     check_apart(source, output)
