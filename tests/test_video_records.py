@@ -12,8 +12,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from rendered_video import write_video
-from test_collection import anonymize
+from test_collection import anonymize, contents
 
+from fastreid_privacy.collection.output import Journal
 from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.video import HogDetector, MotBoxes
 from fastreid_privacy.video.chosen import Chosen, Region, Span, people, region, span
@@ -150,6 +151,23 @@ def test_boxes_that_a_person_corrected_are_never_overwritten(street, found, caps
     found.pop()
     assert protect(street, "out", "--renew", boxes=None) == 0
     assert corrected.read_bytes() == mot_lines(told(street, "out")[0]) != written
+
+
+def test_a_run_that_ended_behind_its_boxes_ends_with_the_same_bytes(street, found, monkeypatch, capsys):
+    """Log and boxes are there, the video is not: they are no obstacle, and written the same again."""
+    assert protect(street, "whole", boxes=None) == 0
+
+    def full(self, entries):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", full)
+        assert protect(street, "out", boxes=None) == 2
+    left = {path.name for path in (street / "out").iterdir()}
+    assert {"street.mkv.audit.jsonl", "street.mkv.boxes.txt"} <= left and "street.mkv" not in left
+    assert protect(street, "out", boxes=None) == 0
+    assert contents(street / "out") == contents(street / "whole")
+    assert "it stays as it is" not in capsys.readouterr().err
 
 
 # -- who is protected ----------------------------------------------------------------------------------------
