@@ -7,8 +7,10 @@ import os
 import pickle
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,8 +39,10 @@ from fastreid_privacy.collection.work import Job, Left
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import engines as engines_module
 from fastreid_privacy.commands import recover as recover_command
+from fastreid_privacy.core import projects
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.remote import place_of
+from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY
 from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import MANIFEST, read_manifest
 from fastreid_privacy.networks import UNetGenerator
@@ -521,34 +525,65 @@ def test_options_that_do_not_go_together(weights, raw, tmp_path, capsys):
 # -- three nodes ---------------------------------------------------------------------------------------------
 
 
+HELD = '''
+import os, time
+from pathlib import Path
+from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY
+
+@DESENSITIZER_REGISTRY.register()
+def held(images, held_folder: str = ""):
+    """Turns images upside down; says on which node it works, and waits for a word."""
+    folder = Path(held_folder)
+    (folder / str(os.getppid())).touch()  # of the node's own process
+    while not (folder / "go").exists():
+        time.sleep(0.05)
+    return images.flip(2)
+'''
+
+
 def test_a_killed_node_loses_nothing_and_no_disk_of_a_node_tells_anything(
-    weights, raw, three_nodes, tmp_path, monkeypatch, capsys
+    raw, three_nodes, tmp_path, monkeypatch, capsys
 ):
     cluster, folder = three_nodes
+    monkeypatch.setattr(DESENSITIZER_REGISTRY, "_obj_map", dict(DESENSITIZER_REGISTRY._obj_map))
+    monkeypatch.setattr(projects, "_imported", dict(projects._imported))
     (tmp_path / "key").write_bytes(os.urandom(32))
-    words = ["--weights", weights, "--input", raw, "--pseudonymize", tmp_path / "key", "--batch-size", 2]
-    assert anonymize(*words, "--output", tmp_path / "one") == 0
+    project, words_of_nodes = tmp_path / "project", tmp_path / "words"
+    for made in (project / "held_images", words_of_nodes):
+        made.mkdir(parents=True)
+    (project / "held_images" / "__init__.py").write_text(HELD)
+    words = ["--method", "held", "--project", project, "--input", raw, "--pseudonymize", tmp_path / "key"]
+    option = ["PRIVACY.DESENSITIZER.HELD_FOLDER", words_of_nodes]
+    (words_of_nodes / "go").touch()
+    assert anonymize(*words, "--output", tmp_path / "one", *option) == 0
+    (words_of_nodes / "go").unlink()
     read, again, parcels = engine_module.read_shard, Cutter.again, []
     lost, finished = [], []
+    workers = {str(node.all_processes["raylet"][0].process.pid): node for node in cluster.worker_nodes}
 
-    def kill_a_node(output, number):
-        finished.append(number)
-        if len(finished) == 1:  # the others are at work
-            cluster.remove_node(sorted(cluster.worker_nodes, key=str)[0], allow_graceful=False)
-        return read(output, number)
+    def kill_a_node_at_work():
+        while not (at_work := workers.keys() & {path.name for path in words_of_nodes.iterdir()}):
+            time.sleep(0.1)
+        cluster.remove_node(workers[min(at_work)], allow_graceful=False)
+        (words_of_nodes / "go").touch()
 
     class Kept(Parcels):
         def close(self, content):
             parcels.append((self.key, content))
             return super().close(content)
 
-    monkeypatch.setattr(engine_module, "read_shard", kill_a_node)
+    monkeypatch.setattr(
+        engine_module, "read_shard", lambda output, number: finished.append(number) or read(output, number)
+    )
     monkeypatch.setattr(engine_module, "Parcels", Kept)
     monkeypatch.setattr(Cutter, "again", lambda self, shard: lost.append(shard) or again(self, shard))
     address = ["--engine", "ray", "--address", cluster.address]
-    assert anonymize(*words, *address, "--output", tmp_path / "many") == 0
+    killer = Thread(target=kill_a_node_at_work, daemon=True)
+    killer.start()
+    assert anonymize(*words, *address, "--output", tmp_path / "many", *option) == 0
+    killer.join()
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
-    assert lost and len(finished) == 7  # of the node that is gone; batches were shards already
+    assert lost and len(finished) > len(lost)
     assert "Traceback" not in capsys.readouterr().err
     # neither names nor keys are in logs, sockets or what is spilled, and no raw pixels
     files = [path for path in folder.rglob("*") if path.is_file()]
