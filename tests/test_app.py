@@ -197,6 +197,12 @@ def test_two_pictures_under_the_slider(page, photo):
     assert left.get_attribute("src") == page.source("pixelate") and left.get_attribute("alt") == "pixelate"
 
 
+KEPT = """const told = arguments[arguments.length - 1];
+Promise.all([indexedDB.databases(), caches.keys()]).then(([databases, kept]) => told({
+  databases: databases.map((each) => each.name), caches: kept,
+  local: Object.keys(localStorage).join(), session: Object.keys(sessionStorage).join() }));"""
+
+
 def test_no_file_is_made_of_what_is_shown(page, photo, written, tmp_path):
     (tmp_path / "noticed").write_text("x")
     assert written == [str(tmp_path / "noticed")]  # the watch sees what is written
@@ -208,6 +214,12 @@ def test_no_file_is_made_of_what_is_shown(page, photo, written, tmp_path):
     page.wait(".said", "forgotten")
     page.wait_until(lambda: not page.all(".method"))
     assert not written
+    assert page.driver.execute_async_script(KEPT) == {
+        "databases": [],
+        "caches": [],
+        "local": "",
+        "session": "",
+    }
     content = photo.read_bytes()
     raw = content[60:120]  # a whole number of three bytes from the start: also whole as base64
     parts = (raw, base64.b64encode(raw))

@@ -407,6 +407,7 @@ def test_there_is_no_way_in_by_a_web_socket(door):
         (["SOLVER.MAX_EPOCH", "3"], "SOLVER.MAX_EPOCH is read by none of"),
         (["blurry"], "neither a flag"),
         (["--gallery", "."], "name it with --reid"),
+        (["--key", "recovery.key"], "--key recovers what --weights have protected"),
         (["--reid", "reid.pth"], "--reid looks for people in a --gallery"),
     ],
 )

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lambda address: say(f"open in a browser of this computer: {address}\nCtrl-C ends it", sys.stdout)
         )
 
-    return exit_code(show, "ended; nothing of what was shown is kept")
+    return exit_code(show, "ended; no picture that was shown is kept")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -130,6 +130,8 @@ def make_server(options: argparse.Namespace) -> Server:
         UserError: when something that it names cannot be used.
     """
     load_projects(options.project)
+    if options.key and not options.weights:
+        raise UserError("--key recovers what --weights have protected: name them, or leave it out")
     if options.reid and not options.gallery:
         raise UserError("--reid looks for people in a --gallery: name one, or leave it out")
     attack = find_attack(options.attack, options.release)
