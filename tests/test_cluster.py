@@ -620,3 +620,16 @@ def test_no_cluster_at_an_address_is_one_message(raw, tmp_path, capsys, monkeypa
     said = refusal(capsys, *words, "--address", "127.0.0.1:1")
     assert "no cluster answers at --address 127.0.0.1:1 (Could not find any running Ray instance)" in said
     assert "Ray does not start here" in refusal(capsys, *words)
+
+
+def test_the_key_of_noise_is_there_before_the_first_task(raw, in_process, tmp_path):
+    seen = []
+
+    def before(number):
+        seen.append((tmp_path / "out" / protected_files.NOISE_KEY).read_bytes())
+
+    in_process(before=before)
+    words = ["--method", "noise", "--input", raw, "--engine", "ray", "--output", tmp_path / "out"]
+    assert anonymize(*words) == 0
+    assert len(seen) > 1 and len(set(seen)) == 1
+    assert not (tmp_path / "out" / protected_files.NOISE_KEY).exists()

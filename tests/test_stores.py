@@ -24,7 +24,7 @@ from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.files import read_regular, write_atomically
 from fastreid_privacy.core.remote import RemotePath, place_of
 from fastreid_privacy.keys.sealing import new_identity
-from fastreid_privacy.manifest import JOURNAL, MANIFEST
+from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
 
 IMAGES = 7
 
@@ -281,3 +281,23 @@ def test_half_a_file_never_has_its_name(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             place.write_bytes(b"after")
     assert place.read_bytes() == b"before"
+
+
+def test_keys_that_are_no_paths_below_a_folder_are_named_and_not_written(s3, tmp_path, capsys):
+    elsewhere = tmp_path / "elsewhere"
+    s3.create_bucket(Bucket="hostile")
+    for number, key in enumerate(("a.png", f"/{elsewhere}/hit.png", "b//a.png", "b/../../hit.png")):
+        s3.put_object(Bucket="hostile", Key=f"raw/{key}", Body=picture(number))
+    out = tmp_path / "out" / "out"
+    keys, _ = new_identity(tmp_path / "keys", None)
+    assert anonymize("--method", "blur", "--input", "s3://hostile/raw", "--output", out, "--seal", keys) == 2
+    said = capsys.readouterr().err
+    for named in (f"{elsewhere}/hit.png", "b//a.png", "b/../../hit.png"):
+        assert named in said
+    assert "leads out of its folder" in said and "has empty parts" in said
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path for path in written if "png" in path} == {"out/out/a.png", "out/out/a.png.sealed"}
+    assert set(read_manifest(out).entries) == {"a.png"}
+    s3.delete_object(Bucket="hostile", Key="raw/a.png")
+    assert anonymize("--method", "blur", "--input", "s3://hostile/raw", "--output", tmp_path / "none") == 2
+    assert "holds no image" in (said := capsys.readouterr().err) and "leads out of its folder" in said

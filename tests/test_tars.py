@@ -180,3 +180,22 @@ def test_a_member_is_read_alone_and_a_tar_that_shrank_is_noticed(tmp_path):
         with pytest.raises(UserError, match="it cannot be read"):
             read_regular(members["1"])
         (tmp_path / "a.tar").write_bytes(whole)
+
+
+def test_tars_that_would_share_a_folder_or_leave_it_are_refused(tmp_path, capsys):
+    for folder in ("cam-0", "cam-1"):
+        (tmp_path / folder).mkdir()
+        write_tar(tmp_path / folder / "shard.tar", {f"{folder}.png": picture(1)})
+    out = tmp_path / "out" / "out"
+    words = ["--method", "blur", "--output", out, "--input"]
+    assert anonymize(*words, tmp_path / "cam-{0..1}" / "shard.tar") == 2
+    said = capsys.readouterr().err
+    assert "cam-0/shard.tar and" in said and "would share the folder shard" in said
+    (tmp_path / "cam-0" / "shard.TAR").write_bytes((tmp_path / "cam-0" / "shard.tar").read_bytes())
+    assert anonymize(*words, tmp_path / "cam-0") == 2
+    assert "would share the folder shard" in capsys.readouterr().err
+    for name in (".tar", "..tar", "...tar"):
+        write_tar(tmp_path / name, {"a.png": picture(2)})
+        assert anonymize(*words, tmp_path / name) == 2
+        assert "rename it" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

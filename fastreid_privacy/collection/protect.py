@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from .run import run
 from .shards import engine_here
 from .source import Source, check_apart, targets
 from .stamps import stamper
-from .work import Engine, Job
+from .work import Engine, Job, Left, Results, Work
 
 
 class Protection(NamedTuple):
@@ -94,6 +94,13 @@ def protect_collection(
         stamp=stamper(options.pseudonym_key),
         account=account,
     )
+    given = engine or engine_here(output, options.workers)
+
+    def with_one_key(left: Left, work: Work) -> Iterator[Results]:
+        if left.batches and made.mapper.noise_key:
+            made.mapper.noise_key()  # before several processes look for it, and each makes one
+        return given(left, work)
+
     done = run(
         jobs,
         output,
@@ -101,7 +108,7 @@ def protect_collection(
         batch_size=1
         if image_map.size is None
         else options.batch_size,  # each in its own size, large ones too
-        engine=engine or engine_here(output, options.workers),
+        engine=with_one_key,
         describe="protecting",
         rulings=review.rulings(work.header, list(names.values())) if review else None,
     )

@@ -15,7 +15,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from ..compat.labels import MARKET_FOLDER
 from ..config import CfgNode
 from ..core.errors import UserError
-from ..core.files import read_file
+from ..core.files import read_file, relative_path
 from ..core.folders import ENDINGS, images_below
 from ..core.members import Readable, TarMember
 from ..core.remote import Place, RemotePath
@@ -115,13 +115,32 @@ def remote_source(root: RemotePath) -> Source:
         found = root.files_below()
     except OSError as error:
         raise UserError(f"--input {root} cannot be listed: {error.strerror}") from None
-    hidden = {path for path in found if any(part.startswith(".") for part in path.split("/"))}
-    listed: dict[str, RemotePath | TarMember] = {
-        path: found[path] for path in sorted(found) if path.lower().endswith(ENDINGS) and path not in hidden
-    }
+    parts = {path: [part for part in path.split("/") if part != ".."] for path in found}
+    hidden = {path for path in found if any(part.startswith(".") for part in parts[path])}
+    images = [path for path in sorted(found) if path.lower().endswith(ENDINGS) and path not in hidden]
+    unread = {path: reason for path in images if (reason := _no_plain_path(path))}
+    listed: dict[str, RemotePath | TarMember] = {path: found[path] for path in images if path not in unread}
     if not listed:
-        raise UserError(f"--input {root} holds no image ({', '.join(ENDINGS)}), at any depth")
-    return Source(root, list(listed), sorted(found.keys() - listed.keys()), listed=listed)
+        raise UserError(f"--input {root} holds no image ({', '.join(ENDINGS)}), at any depth{_first(unread)}")
+    return Source(root, list(listed), sorted(found.keys() - set(images)), unread, listed=listed)
+
+
+def _no_plain_path(text: str) -> str:
+    """Why a name of a store is no path of a file below a folder; "" where it is one.
+
+    Keys of stores may begin with "/", or have nothing between two of them: put behind a folder they would
+    lead elsewhere, or to the place of another one.
+    """
+    try:
+        plain = str(PurePosixPath(relative_path(text)))
+    except ValueError as error:
+        return str(error)
+    return "" if plain == text else f"the path {text!r} has empty parts"
+
+
+def _first(unread: dict[str, str]) -> str:
+    """The first reason why something was not read, for the end of a message."""
+    return "".join(f"; {name}: {reason}" for name, reason in list(unread.items())[:1])
 
 
 def holds_images(folder: Place) -> bool:
@@ -141,12 +160,21 @@ def tar_source(root: Place, tars: Sequence[Place]) -> Source:
         tars: the files.
 
     Raises:
-        UserError: when none of them holds an image.
+        UserError: when none of them holds an image, two would share a folder, or one has a name that is none.
     """
     listed: dict[str, RemotePath | TarMember] = {}
     others, unread = [], {}
+    of_folder: dict[str, Place] = {}
     for tar in tars:
         folder = tar.name[: -len(TAR)]
+        if folder.strip(".") == "":
+            raise UserError(f"--input {tar}: its images go to a folder of its name, which is none: rename it")
+        if folder in of_folder:
+            raise UserError(
+                f"--input {of_folder[folder]} and {tar}: their images would share the folder {folder}: "
+                "rename one of them"
+            )
+        of_folder[folder] = tar
         try:
             found = files_of_tar(tar)
         except UserError as error:
@@ -160,8 +188,8 @@ def tar_source(root: Place, tars: Sequence[Place]) -> Source:
             else:
                 others.append(f"{tar.name}/{name}")
     if not listed:
-        why = "".join(f"; {name}: {reason}" for name, reason in list(unread.items())[:1])
-        raise UserError(f"--input {root}: no tar file holds an image ({', '.join(ENDINGS)}){why}")
+        images = f"no tar file holds an image ({', '.join(ENDINGS)})"
+        raise UserError(f"--input {root}: {images}{_first(unread)}")
     return Source(root, sorted(listed), others, unread, listed=listed)
 
 
