@@ -297,7 +297,7 @@ def test_keys_that_are_no_paths_below_a_folder_are_named_and_not_written(s3, tmp
     assert "leads out of its folder" in said and "has empty parts" in said
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert {path for path in written if "png" in path} == {"out/out/a.png", "out/out/a.png.sealed"}
-    assert set(read_manifest(out).entries) == {"a.png"}
+    assert set(read_manifest(out / MANIFEST).entries) == {"a.png"}
     s3.delete_object(Bucket="hostile", Key="raw/a.png")
     assert anonymize("--method", "blur", "--input", "s3://hostile/raw", "--output", tmp_path / "none") == 2
     assert "holds no image" in (said := capsys.readouterr().err) and "leads out of its folder" in said
