@@ -3,6 +3,7 @@
 The way of one file::
 
     source          which images a folder or a data set holds, and what each is to be called
+    elsewhere       likewise of a store or of tar files
     output          the output folder: one run's alone, continued, never others' files
     pipeline        decoding, the network and encoding side by side, batch by batch
     batch_mapper    the network over a batch of pictures

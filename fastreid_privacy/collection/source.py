@@ -15,11 +15,10 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from ..compat.labels import MARKET_FOLDER
 from ..config import CfgNode
 from ..core.errors import UserError
-from ..core.files import read_file, relative_path
-from ..core.folders import ENDINGS, images_below
+from ..core.files import read_file
+from ..core.folders import images_below
 from ..core.members import Readable, TarMember
 from ..core.remote import Place, RemotePath
-from ..core.tars import TAR, files_of_tar
 from ..data.datasets import datasets_root, load_dataset
 from ..manifest import PARTS
 
@@ -103,94 +102,6 @@ def folder_source(root: str | Path, option: str = "--input", output: str | Path 
     root = Path(root)
     nor = ", nor a data set that fastreid knows, nor a video" if option == "--input" else ""
     return Source(root, *images_below(root, f"{option} {root}", nor, output))
-
-
-def remote_source(root: RemotePath) -> Source:
-    """The images of a folder in a store at any depth, in one listing.
-
-    Raises:
-        UserError: when it cannot be listed, or holds no image.
-    """
-    try:
-        found = root.files_below()
-    except OSError as error:
-        raise UserError(f"--input {root} cannot be listed: {error.strerror}") from None
-    parts = {path: [part for part in path.split("/") if part != ".."] for path in found}
-    hidden = {path for path in found if any(part.startswith(".") for part in parts[path])}
-    images = [path for path in sorted(found) if path.lower().endswith(ENDINGS) and path not in hidden]
-    unread = {path: reason for path in images if (reason := _no_plain_path(path))}
-    listed: dict[str, RemotePath | TarMember] = {path: found[path] for path in images if path not in unread}
-    if not listed:
-        raise UserError(f"--input {root} holds no image ({', '.join(ENDINGS)}), at any depth{_first(unread)}")
-    return Source(root, list(listed), sorted(found.keys() - set(images)), unread, listed=listed)
-
-
-def _no_plain_path(text: str) -> str:
-    """Why a name of a store is no path of a file below a folder; "" where it is one.
-
-    Keys of stores may begin with "/", or have nothing between two of them: put behind a folder they would
-    lead elsewhere, or to the place of another one.
-    """
-    try:
-        plain = str(PurePosixPath(relative_path(text)))
-    except ValueError as error:
-        return str(error)
-    return "" if plain == text else f"the path {text!r} has empty parts"
-
-
-def _first(unread: dict[str, str]) -> str:
-    """The first reason why something was not read, for the end of a message."""
-    return "".join(f"; {name}: {reason}" for name, reason in list(unread.items())[:1])
-
-
-def holds_images(folder: Place) -> bool:
-    """Whether a folder of this machine or of a store holds an image, at any depth."""
-    try:
-        source = remote_source(folder) if isinstance(folder, RemotePath) else folder_source(folder)
-    except UserError:
-        return False
-    return bool(source.paths)
-
-
-def tar_source(root: Place, tars: Sequence[Place]) -> Source:
-    """The images of tar files; each has the folder of its tar, which is called as it without ``.tar``.
-
-    Args:
-        root: folder of all of them, or how they were named.
-        tars: the files.
-
-    Raises:
-        UserError: when none of them holds an image, two would share a folder, or one has a name that is none.
-    """
-    listed: dict[str, RemotePath | TarMember] = {}
-    others, unread = [], {}
-    of_folder: dict[str, Place] = {}
-    for tar in tars:
-        folder = tar.name[: -len(TAR)]
-        if folder.strip(".") == "":
-            raise UserError(f"--input {tar}: its images go to a folder of its name, which is none: rename it")
-        if folder in of_folder:
-            raise UserError(
-                f"--input {of_folder[folder]} and {tar}: their images would share the folder {folder}: "
-                "rename one of them"
-            )
-        of_folder[folder] = tar
-        try:
-            found = files_of_tar(tar)
-        except UserError as error:
-            unread[tar.name] = str(error)
-            continue
-        unread |= {f"{tar.name}/{name}": reason for name, reason in found.others.items()}
-        for name, member in found.members.items():
-            hidden = any(part.startswith(".") for part in name.split("/"))
-            if name.lower().endswith(ENDINGS) and not hidden:
-                listed[f"{folder}/{name}"] = member
-            else:
-                others.append(f"{tar.name}/{name}")
-    if not listed:
-        images = f"no tar file holds an image ({', '.join(ENDINGS)})"
-        raise UserError(f"--input {root}: {images}{_first(unread)}")
-    return Source(root, sorted(listed), others, unread, listed=listed)
 
 
 def dataset_source(cfg: CfgNode, name: str) -> Source:

@@ -9,18 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..checkpoints.image_maps import ImageMap
+from ..collection.elsewhere import holds_images, remote_source, tar_source
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.review import WITHHELD, read_review
-from ..collection.source import (
-    Source,
-    dataset_source,
-    folder_source,
-    holds_images,
-    is_dataset,
-    read_pseudonym_key,
-    remote_source,
-    tar_source,
-)
+from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
 from ..core.errors import UserError, exit_code, one_line, say
 from ..core.projects import load_projects
 from ..core.remote import RemotePath, place_of
