@@ -7,10 +7,10 @@ import os
 import pickle
 import shutil
 import tempfile
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,10 +39,8 @@ from fastreid_privacy.collection.work import Job, Left
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import engines as engines_module
 from fastreid_privacy.commands import recover as recover_command
-from fastreid_privacy.core import projects
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.remote import place_of
-from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY
 from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import MANIFEST, read_manifest
 from fastreid_privacy.networks import UNetGenerator
@@ -525,65 +523,56 @@ def test_options_that_do_not_go_together(weights, raw, tmp_path, capsys):
 # -- three nodes ---------------------------------------------------------------------------------------------
 
 
-HELD = '''
+GATED = """
 import os, time
-from pathlib import Path
-from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY
+from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, operations
 
 @DESENSITIZER_REGISTRY.register()
-def held(images, held_folder: str = ""):
-    """Turns images upside down; says on which node it works, and waits for a word."""
-    folder = Path(held_folder)
-    (folder / str(os.getppid())).touch()  # of the node's own process
-    while not (folder / "go").exists():
+def gated(images):
+    open(os.path.join({folder!r}, f"began-{{os.getpid()}}"), "w").close()
+    end = time.monotonic() + 120
+    while not os.path.exists(os.path.join({folder!r}, "open")) and time.monotonic() < end:
         time.sleep(0.05)
-    return images.flip(2)
-'''
+    return operations.pixelate(images, 8)
+"""
 
 
 def test_a_killed_node_loses_nothing_and_no_disk_of_a_node_tells_anything(
-    raw, three_nodes, tmp_path, monkeypatch, capsys
+    raw, three_nodes, own_imports, tmp_path, monkeypatch, capsys
 ):
+    """An operator waits at a gate, so that each node is in the middle of a file when one of them ends."""
     cluster, folder = three_nodes
-    monkeypatch.setattr(DESENSITIZER_REGISTRY, "_obj_map", dict(DESENSITIZER_REGISTRY._obj_map))
-    monkeypatch.setattr(projects, "_imported", dict(projects._imported))
+    gate, package = tmp_path / "gate", tmp_path / "project" / "gated_operator"
+    gate.mkdir()
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(GATED.format(folder=str(gate)))
     (tmp_path / "key").write_bytes(os.urandom(32))
-    project, words_of_nodes = tmp_path / "project", tmp_path / "words"
-    for made in (project / "held_images", words_of_nodes):
-        made.mkdir(parents=True)
-    (project / "held_images" / "__init__.py").write_text(HELD)
-    words = ["--method", "held", "--project", project, "--input", raw, "--pseudonymize", tmp_path / "key"]
-    option = ["PRIVACY.DESENSITIZER.HELD_FOLDER", words_of_nodes]
-    (words_of_nodes / "go").touch()
-    assert anonymize(*words, "--output", tmp_path / "one", *option) == 0
-    (words_of_nodes / "go").unlink()
-    read, again, parcels = engine_module.read_shard, Cutter.again, []
-    lost, finished = [], []
-    workers = {str(node.all_processes["raylet"][0].process.pid): node for node in cluster.worker_nodes}
+    words = ["--method", "gated", "--project", package.parent, "--input", raw]
+    words += ["--pseudonymize", tmp_path / "key"]
+    again, parcels, lost = Cutter.again, [], []
 
-    def kill_a_node_at_work():
-        while not (at_work := workers.keys() & {path.name for path in words_of_nodes.iterdir()}):
-            time.sleep(0.1)
-        cluster.remove_node(workers[min(at_work)], allow_graceful=False)
-        (words_of_nodes / "go").touch()
+    def kill_a_node():
+        end = time.monotonic() + 100
+        while len(list(gate.glob("began-*"))) < 3 and time.monotonic() < end:
+            time.sleep(0.05)
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        (gate / "open").touch()
 
     class Kept(Parcels):
         def close(self, content):
             parcels.append((self.key, content))
             return super().close(content)
 
-    monkeypatch.setattr(
-        engine_module, "read_shard", lambda output, number: finished.append(number) or read(output, number)
-    )
     monkeypatch.setattr(engine_module, "Parcels", Kept)
     monkeypatch.setattr(Cutter, "again", lambda self, shard: lost.append(shard) or again(self, shard))
     address = ["--engine", "ray", "--address", cluster.address]
-    killer = Thread(target=kill_a_node_at_work, daemon=True)
+    killer = threading.Thread(target=kill_a_node)
     killer.start()
-    assert anonymize(*words, *address, "--output", tmp_path / "many", *option) == 0
+    assert anonymize(*words, *address, "--output", tmp_path / "many") == 0
     killer.join()
+    assert len(list(gate.glob("began-*"))) >= 3 and lost  # what the node had
+    assert anonymize(*words, "--output", tmp_path / "one") == 0
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
-    assert lost and len(finished) > len(lost)
     assert "Traceback" not in capsys.readouterr().err
     # neither names nor keys are in logs, sockets or what is spilled, and no raw pixels
     files = [path for path in folder.rglob("*") if path.is_file()]
