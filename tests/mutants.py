@@ -28,6 +28,7 @@ TESTS = {
     "model.memory_layout": "memory_layout",
     "model.meta_arch": "meta_arch without_recovery attacker",
     "model.parts": "custody interoperability meta_arch",
+    "model.reid_losses": "meta_arch attacker",
     "model.storage": "image_storage",
     "model.supervision": "supervision",
     "model.verdict": "not_private",

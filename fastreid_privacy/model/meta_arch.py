@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from fastreid.config import CfgNode, configurable
@@ -25,30 +25,11 @@ from .anonymizer import build_anonymizer, second_input
 from .attacker import TrainedAttacker
 from .classifiers import FASTREID_STD, scale_classifiers
 from .image_stages import ImageStages
-from .losses import adversarial_loss, center_loss, frozen, update_centers
+from .losses import adversarial_loss, frozen
 from .memory_layout import to_channels_last
+from .reid_losses import ReidLosses
 from .storage import ImageStorage
 from .supervision import Supervision
-
-FEATURES = "features"  # beside the losses of a training pass: N×D, what the center loss is of
-
-
-if TYPE_CHECKING:
-
-    class ReidModel(nn.Module):
-        """What :class:`PrivacyStages` needs of the fastreid meta-architecture behind it in the bases."""
-
-        device: torch.device
-
-        @classmethod
-        def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-            raise NotImplementedError
-
-        def losses(self, *outputs_and_targets: Any) -> dict[str, Tensor]:
-            raise NotImplementedError
-
-else:
-    ReidModel = nn.Module
 
 
 def _discrimination(discriminator: nn.Module, condition: Tensor, real: Tensor, generated: Tensor) -> Tensor:
@@ -59,7 +40,7 @@ def _discrimination(discriminator: nn.Module, condition: Tensor, real: Tensor, g
     ) / 2
 
 
-class PrivacyStages(ImageStages, ReidModel):
+class PrivacyStages(ImageStages, ReidLosses):
     """Desensitize → supervision → anonymize → store → recover → Re-ID, before a fastreid meta-architecture.
 
     In training, ``forward(batch)`` returns one dict of losses, whose sum gives every network exactly its own
@@ -248,46 +229,6 @@ class PrivacyStages(ImageStages, ReidModel):
             "loss_recovery_l1": self.lambda_rec * self.lambda_l1 * (r - x).abs().mean(),
             "loss_recovery_discriminator": _discrimination(d_x, condition, real=x, generated=r.detach()),
         }
-
-    def reid_losses(self, domains: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:
-        """Eq. 7: the sum over domains of the AGW losses, through the wrapped model's own forward.
-
-        In one joint batch, BatchNorm sees both domains, triplets cross them, and a mean over all images times
-        the number of domains stands for the sum.
-        """
-        domains = [torch.stack([self.erasing(image) for image in images]) for images in domains]
-        if self.joint_batch:
-            count = len(domains)
-            losses = self._losses_of_pass(torch.cat(domains), targets.repeat(count), count)
-            return {name: count * loss for name, loss in losses.items()}
-        total: dict[str, Tensor] = {}
-        for images in domains:
-            for name, loss in self._losses_of_pass(images, targets, 1).items():
-                total[name] = total[name] + loss if name in total else loss
-        return total
-
-    def _losses_of_pass(self, images: Tensor, targets: Tensor, domains: int) -> dict[str, Tensor]:
-        """The losses of one batch through the wrapped model, of images of so many domains; the centers step.
-
-        The centers step along the gradient of eq. 7's sum over domains, of which a joint batch has the mean.
-        """
-        losses = super().forward({"images": images, "targets": targets})
-        features = losses.pop(FEATURES, None)  # none of a subclass whose ``losses`` are its own
-        if self.center_weight and features is not None:
-            losses["loss_center"] = self.center_weight * center_loss(features, targets, self.centers)
-            update_centers(self.centers, features.detach(), targets, self.center_lr * domains)
-        return losses
-
-    def losses(self, *outputs_and_targets: Any) -> dict[str, Tensor]:
-        """fastreid's losses in float32 whatever autocast says: in half precision distances mean nothing.
-
-        The wrapped model's forward hands through what this returns: so it also carries, under ``FEATURES``,
-        the features (MGN's: of the global branch) that the center loss is of.
-        """
-        *outputs, targets = outputs_and_targets
-        with torch.autocast(self.device.type, enabled=False):
-            outputs = [{name: value.float() for name, value in output.items()} for output in outputs]
-            return {**super().losses(*outputs, targets), FEATURES: outputs[0]["features"]}
 
     # -- evaluation ------------------------------------------------------------------------------------------
 
