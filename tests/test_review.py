@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from fastreid_privacy.collection import run as run_module
+from fastreid_privacy.collection.output import begin_journal
 from fastreid_privacy.collection.review import NO, WITHHELD, YES, decide, made_by, read_review
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.keys.sealing import new_identity
-from fastreid_privacy.manifest import MANIFEST, read_manifest
+from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
 
 
 def anonymize(*words) -> int:
@@ -106,6 +107,51 @@ def test_what_is_sealed_beside_goes_with_it(raw, tmp_path):
     opened = ["--identity", tmp_path / "keys" / "identity.key", "--input", output, "--output", tmp_path / "r"]
     assert recover_command.main([str(word) for word in opened]) == 0
     assert len([name for name in contents(tmp_path / "r") if name != MANIFEST]) == 4
+
+
+@pytest.fixture
+def sealing(raw, tmp_path):
+    """Words of a run that seals beside its files."""
+    new_identity(tmp_path / "keys", None)
+    return ["--method", "blur", "--input", raw, "--seal", tmp_path / "keys" / "identity.pub"]
+
+
+def removed(path):
+    path.unlink()
+
+
+def changed(path):
+    path.write_bytes(b"something else")
+
+
+@pytest.mark.parametrize("damage", [removed, changed])
+@pytest.mark.parametrize("ending", ["", ".sealed"])
+def test_nothing_of_a_no_stays_whatever_became_of_its_files(sealing, damage, ending, tmp_path):
+    output, file = tmp_path / "protected", tmp_path / "review.jsonl"
+    assert anonymize(*sealing, "--output", output) == 0
+    out = judge(output, file, yes=False)
+    left = {name: content for name, content in contents(output).items() if not name.startswith(out)}
+    damage(output / (out + ending))
+    assert anonymize(*sealing, "--output", output, "--review", file) == 0
+    after = contents(output)
+    assert after.keys() == left.keys()
+    assert all(after[name] == left[name] for name in left if name.endswith((".png", ".sealed")))
+
+
+def test_nothing_of_a_no_stays_of_a_run_that_was_killed_before_it_told(sealing, tmp_path):
+    """As a lost process of a cluster leaves a whole shard: files that no line tells of."""
+    output, file = tmp_path / "protected", tmp_path / "review.jsonl"
+    assert anonymize(*sealing, "--output", output) == 0
+    manifest = read_manifest(output / MANIFEST)
+    out = judge(output, file, False, sorted(manifest.entries)[-1])
+    before = contents(output)
+    begin_journal(output / JOURNAL, manifest.header, [])
+    (output / MANIFEST).unlink()
+    unfinished = output / "far" / f".{Path(out).name}.17.unfinished"
+    unfinished.write_bytes(b"a part of it")
+    assert (output / f"{out}.sealed").exists() and out.startswith("far/")
+    assert anonymize(*sealing, "--output", output, "--review", file) == 0
+    assert contents(output).keys() == before.keys() - {out, f"{out}.sealed"}
 
 
 def test_a_killed_run_does_not_forget_what_was_a_no(raw, tmp_path, monkeypatch, capsys):

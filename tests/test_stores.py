@@ -16,6 +16,7 @@ from s3_server import s3_server
 from fastreid_privacy.collection import protected_files
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection.output import SHARDS
+from fastreid_privacy.collection.review import decide, made_by
 from fastreid_privacy.collection.shards import InShards
 from fastreid_privacy.collection.stamps import STAMPS
 from fastreid_privacy.commands import anonymize as anonymize_command
@@ -171,6 +172,19 @@ def test_what_is_sealed_lies_in_the_store(bucket, raw, tmp_path):
     images = {path: content for path, content in contents(raw).items() if path.lower().endswith(".png")}
     images.pop(".hidden.png")
     assert contents(tmp_path / "raw") == images
+
+
+@pytest.mark.parametrize("missing", ["", ".sealed"])
+def test_nothing_of_a_no_stays_in_a_store(s3, bucket, tmp_path, missing):
+    public, _ = new_identity(tmp_path / "keys", None)
+    words = ["--method", "blur", "--input", f"{bucket}/raw", "--output", f"{bucket}/out", "--seal", public]
+    assert anonymize(*words) == 0
+    out, review = place_of(f"{bucket}/out"), tmp_path / "review.jsonl"
+    before, manifest = contents(out), read_manifest(out / MANIFEST)
+    decide(review, made_by(manifest.header), manifest.entries["2.png"], False, "Ada", {})
+    s3.delete_object(Bucket=bucket.removeprefix("s3://"), Key=f"out/2.png{missing}")
+    assert anonymize(*words, "--review", review) == 0
+    assert contents(out).keys() == before.keys() - {"2.png", "2.png.sealed"}
 
 
 # -- faults --------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from ..core.errors import UserError
 from ..core.files import is_unfinished, make_folder, read_file, write_atomically
 from ..core.lock import locked
 from ..core.members import Readable
-from ..core.remote import Place
+from ..core.remote import Place, there
 from ..manifest import (
     BESIDE,
     FORMAT,
@@ -152,6 +152,14 @@ def remove(output: Place, entries: Iterable[dict]) -> None:
     for entry in entries:
         for name in _files(entry):
             (output / name).unlink(missing_ok=True)
+
+
+def remove_all_of(output: Place, paths: Iterable[str]) -> None:
+    """Delete what was made under these paths and lies beside it, also what no entry tells of."""
+    for path in paths:
+        for ending in ("", *BESIDE.values()):
+            if there(output / (path + ending)):
+                (output / (path + ending)).unlink()
 
 
 def _files(entry: dict) -> list[str]:

@@ -15,7 +15,7 @@ from ..core.errors import UserError, out_of_memory
 from ..core.files import remove_unfinished, write_atomically
 from ..core.remote import Place
 from ..manifest import JOURNAL, Manifest, write_manifest
-from .output import HOPELESS, Journal, forget, open_output, remove, replaced, still_there
+from .output import HOPELESS, Journal, forget, open_output, remove, remove_all_of, replaced, still_there
 from .pipeline import side_by_side
 from .review import WITHHELD, refuse_forgetting
 from .stamps import STAMP, write_stamps
@@ -70,7 +70,8 @@ def run(
         engine: what does it.
         describe: of the progress bar.
         rulings: whether files may be given out, by path, where a person said so: those that may not are
-            removed, and named in the manifest; None: there is no review.
+            removed with what lies beside them, whatever an earlier run told of them, and named in the
+            manifest; None: there is no review.
 
     Returns:
         What manifest.jsonl holds now; but files whose source was replaced are among the failed.
@@ -82,9 +83,11 @@ def run(
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
     with open_output(output, work.header) as earlier:
         refuse_forgetting(earlier, rulings or {}, output)
-        done = still_there(output, earlier, {job.path for job in jobs})
         withheld = [path for path, given in (rulings or {}).items() if not given]
-        remove(output, [done.pop(path) for path in withheld if path in done])
+        for path in withheld:
+            earlier.entries.pop(path, None)
+        done = still_there(output, earlier, {job.path for job in jobs})
+        remove_all_of(output, withheld)
         others = replaced(output, done, {job.path: job.source for job in jobs}, work.stamp)
         if work.renew:
             remove(output, [done.pop(path) for path in others])
@@ -98,7 +101,8 @@ def run(
         failed: dict[str, str] = {}
         open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]
         counted = len(jobs) - sum(map(len, open_batches))
-        folders = {(output / job.path).parent for batch in open_batches for job in batch}
+        begun = [*withheld, *(job.path for batch in open_batches for job in batch)]
+        folders = {(output / path).parent for path in begun}
         for folder in sorted({output, *folders}):
             remove_unfinished(folder)
         left = Left(output, earlier.header, open_batches, done, written, suspects)
