@@ -172,6 +172,28 @@ def test_a_killed_run_does_not_forget_what_was_a_no(raw, tmp_path, monkeypatch, 
     assert read_manifest(output / MANIFEST).failed == {out: WITHHELD} and not (output / out).exists()
 
 
+@pytest.mark.parametrize("ended_at", ["remove_all_of", "Threads.__call__"])
+@pytest.mark.parametrize("new", [False, True])
+def test_a_run_that_ends_early_does_not_forget_what_was_a_no(ended_at, new, raw, tmp_path, monkeypatch, capsys):
+    """Neither in the moment in which files are removed, nor in a folder that has nothing else yet."""
+    first, file = tmp_path / "first", tmp_path / "review.jsonl"
+    words = ["--method", "blur", "--input", raw, "--output"]
+    assert anonymize(*words, first) == 0
+    out = judge(first, file, yes=False)
+    output = tmp_path / "second" if new else first
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{run_module.__name__}.{ended_at}", killed)
+        assert anonymize(*words, output, "--review", file) == 130
+    capsys.readouterr()
+    assert anonymize(*words, output) == 2 and f"a person withheld ({out})" in capsys.readouterr().err
+    assert anonymize(*words, output, "--review", file) == 0
+    assert read_manifest(output / MANIFEST).failed == {out: WITHHELD} and not (output / out).exists()
+
+
 def test_a_review_of_other_images_is_refused(raw, tmp_path, capsys):
     output, file = tmp_path / "protected", tmp_path / "review.jsonl"
     words = ["--input", raw, "--output"]

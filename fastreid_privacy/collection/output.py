@@ -57,7 +57,8 @@ def _earlier(output: Place, header: dict) -> Manifest:
             )
         return Manifest(header, {}, {}, False)
     earlier = read_manifest(found, torn=found == journal)
-    if found == journal and not earlier.entries and {item.name for item in output.iterdir()} == {JOURNAL}:
+    told = earlier.entries or earlier.failed  # a journal has no other failed ones than those withheld
+    if found == journal and not told and {item.name for item in output.iterdir()} == {JOURNAL}:
         return Manifest(header, {}, {}, False)  # it ended before it wrote anything
     if earlier.header != header:
         keys = dict.fromkeys([*earlier.header, *header])

@@ -15,7 +15,17 @@ from ..core.errors import UserError, out_of_memory
 from ..core.files import remove_unfinished, write_atomically
 from ..core.remote import Place
 from ..manifest import JOURNAL, Manifest, write_manifest
-from .output import HOPELESS, Journal, forget, open_output, remove, remove_all_of, replaced, still_there
+from .output import (
+    HOPELESS,
+    Journal,
+    begin_journal,
+    forget,
+    open_output,
+    remove,
+    remove_all_of,
+    replaced,
+    still_there,
+)
 from .pipeline import side_by_side
 from .review import WITHHELD, refuse_forgetting
 from .stamps import STAMP, write_stamps
@@ -87,7 +97,6 @@ def run(
         for path in withheld:
             earlier.entries.pop(path, None)
         done = still_there(output, earlier, {job.path for job in jobs})
-        remove_all_of(output, withheld)
         others = replaced(output, done, {job.path: job.source for job in jobs}, work.stamp)
         if work.renew:
             remove(output, [done.pop(path) for path in others])
@@ -96,6 +105,9 @@ def run(
         # they count as done, so that nothing is written for them and others' batches stay as they are
         done |= {path: {"path": path, "failed": WITHHELD} for path in withheld}
         written = [*done.values()]
+        if withheld:  # told before anything is gone: a run that ends here is not to make it again
+            begin_journal(output / JOURNAL, earlier.header, written)
+            remove_all_of(output, withheld)
         for path in suspects if work.repeatable else ():
             del done[path]  # made again, to be compared
         failed: dict[str, str] = {}
