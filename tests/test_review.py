@@ -6,17 +6,21 @@ import fastreid_privacy  # noqa: F401, before fastreid
 
 # isort: split
 import json
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from fastreid_privacy.collection import review as review_module
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection.output import begin_journal
 from fastreid_privacy.collection.review import NO, WITHHELD, YES, decide, made_by, read_review
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.lock import locked
 from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
 
@@ -247,6 +251,37 @@ def test_somebody_decides(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match="the decision is not kept"):
         decide(tmp_path / "absent" / "r.jsonl", {}, {"path": "a.png", "sha256": ""}, True, "Ada", {})
+
+
+def test_no_decision_is_lost_when_several_people_decide(tmp_path):
+    file, several = tmp_path / "review.jsonl", 4
+
+    def many(who):
+        for number in range(5):
+            decide(file, {}, {"path": f"{who} {number}.png", "sha256": ""}, True, who, {})
+
+    with ThreadPoolExecutor(several) as threads:
+        list(threads.map(many, "ABCD"))  # the first error is raised here
+    children = []
+    for who in "EF":  # forks: a new process costs seconds
+        if not (child := os.fork()):
+            try:
+                many(who)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    expected = {f"{who} {number}.png" for who in "ABCDEF" for number in range(5)}
+    assert {each.path for each in read_review(file).decisions} == expected
+    assert len(read_review(file).decisions) == len(expected)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_folder_that_is_in_use_is_one_message(tmp_path, monkeypatch):
+    monkeypatch.setattr(review_module, "PATIENCE", 0.0)
+    with locked(tmp_path, ""), pytest.raises(UserError, match="another one writes to its folder"):
+        decide(tmp_path / "review.jsonl", {}, {"path": "a.png", "sha256": ""}, True, "Ada", {})
 
 
 LINE = '{"path": "a.png", "sha256": "0", "decision": "no", "by": "Ada", "at": "now", "figures": {}}\n'

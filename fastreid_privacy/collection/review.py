@@ -17,12 +17,14 @@ from pathlib import Path
 from ..core.errors import UserError, some_of
 from ..core.files import read_file, relative_path, write_atomically
 from ..core.json_text import parse_json
+from ..core.lock import locked
 from ..core.remote import Place
 from ..manifest import MANIFEST, Manifest, line
 
 KIND, SCHEMA = "fastreid_privacy review", 1
 YES, NO = "yes", "no"
 MADE_BY = ("method", "anonymizer", "storage", "pseudonyms")  # of a manifest's first line
+PATIENCE = 10.0  # seconds for others who write a decision
 WITHHELD = "withheld: a person who looked at it said no"  # its reason in the manifest, without who that was
 
 
@@ -145,6 +147,8 @@ def decide(
 ) -> Review:
     """Add a decision to a review, which is written whole and is on the disk when this returns.
 
+    Others who decide at the same time wait for each other.
+
     Args:
         file: of the review; made where it is missing.
         of: what the images were made by, :func:`made_by`.
@@ -157,20 +161,22 @@ def decide(
         The review with the decision.
 
     Raises:
-        UserError: when nobody is named, the file is of other images, or it cannot be read or written.
+        UserError: when nobody is named, the file is of other images, it cannot be read or written, or a run writes
+            to its folder for longer than some seconds.
     """
     if not by.strip():
         raise UserError("say who decides: type your name first")
-    earlier = read_review(file) if file.exists() else Review(of)
-    if earlier.of != of:
-        raise UserError(f"{file} is a review of images that were made otherwise: name another file")
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    new = Decision(entry["path"], entry["sha256"], YES if yes else NO, by.strip(), now, dict(figures))
-    review = Review(of, [*earlier.decisions, new])
-    about = {"kind": KIND, "schema": SCHEMA, "of": dict(of)}
-    lines = [line(record) for record in (about, *map(asdict, review.decisions))]
     try:
-        write_atomically(file, lambda stream: stream.writelines(lines), sync=True, private=True)
+        with locked(file.parent, f"{file}: another one writes to its folder; decide again", patience=PATIENCE):
+            earlier = read_review(file) if file.exists() else Review(of)
+            if earlier.of != of:
+                raise UserError(f"{file} is a review of images that were made otherwise: name another file")
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            new = Decision(entry["path"], entry["sha256"], YES if yes else NO, by.strip(), now, dict(figures))
+            review = Review(of, [*earlier.decisions, new])
+            about = {"kind": KIND, "schema": SCHEMA, "of": dict(of)}
+            lines = [line(record) for record in (about, *map(asdict, review.decisions))]
+            write_atomically(file, lambda stream: stream.writelines(lines), sync=True, private=True)
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror}); the decision is not kept") from None
     return review
