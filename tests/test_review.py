@@ -178,7 +178,9 @@ def test_a_killed_run_does_not_forget_what_was_a_no(raw, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("ended_at", ["remove_all_of", "Threads.__call__"])
 @pytest.mark.parametrize("new", [False, True])
-def test_a_run_that_ends_early_does_not_forget_what_was_a_no(ended_at, new, raw, tmp_path, monkeypatch, capsys):
+def test_a_run_that_ends_early_does_not_forget_what_was_a_no(
+    ended_at, new, raw, tmp_path, monkeypatch, capsys
+):
     """Neither in the moment in which files are removed, nor in a folder that has nothing else yet."""
     first, file = tmp_path / "first", tmp_path / "review.jsonl"
     words = ["--method", "blur", "--input", raw, "--output"]
@@ -214,6 +216,47 @@ def test_a_review_of_other_images_is_refused(raw, tmp_path, capsys):
     assert contents(output) == before and not [*(tmp_path / "masked").rglob("*.png")]
     with pytest.raises(UserError, match="images that were made otherwise"):
         decide(file, {"method": "mask"}, {"path": "a.png", "sha256": ""}, True, "Ada", {})
+
+
+@pytest.mark.parametrize("yes", [False, True])
+@pytest.mark.parametrize("new", [False, True])
+def test_decisions_about_raw_images_that_are_gone(new, yes, raw, tmp_path, capsys):
+    """A no is carried out, and stays; a yes about a file that is not made changes nothing."""
+    some, first, file = tmp_path / "some", tmp_path / "first", tmp_path / "review.jsonl"
+    shutil.copytree(raw, some)
+    words = ["--method", "blur", "--input", some, "--output"]
+    assert anonymize(*words, first) == 0
+    out, other, *_ = sorted(read_manifest(first / MANIFEST).entries)
+    judge(first, file, yes, out)
+    if new:
+        judge(first, file, True, other)  # else the review is of nothing that is made
+    (some / f"{Path(out).stem}.jpg").unlink()
+    output, before = (tmp_path / "second" if new else first), contents(first)
+    capsys.readouterr()
+    if yes and not new:
+        assert anonymize(*words, output, "--review", file) == 2
+        assert "of images that --input has no more" in capsys.readouterr().err
+        assert contents(first) == before
+        return
+    for _ in range(2):
+        assert anonymize(*words, output, "--review", file) == 0
+        said = capsys.readouterr()
+        assert f"does not have; a no stays withheld:\n  {out}\n" in said.err
+        assert "4 of 4 images protected" in said.out and "images withheld" not in said.err
+        assert contents(output).keys() == before.keys() - {out}
+        assert read_manifest(output / MANIFEST).failed == ({} if yes else {out: WITHHELD})
+
+
+def test_a_review_never_removes_what_is_no_image(raw, tmp_path, capsys):
+    output, file = tmp_path / "protected", tmp_path / "review.jsonl"
+    words = ["--method", "blur", "--input", raw, "--output", output]
+    assert anonymize(*words) == 0
+    path, before = judge(output, file, yes=True), contents(output)
+    for name in (MANIFEST, ".sources.jsonl", f"{path}.sealed"):
+        decide(file, read_review(file).of, {"path": name, "sha256": ""}, False, "Ada", {})
+        assert anonymize(*words, "--review", file) == 2
+        assert "images that this run does not make" in capsys.readouterr().err
+        assert contents(output) == before
 
 
 def test_a_review_is_for_images(tmp_path, raw, capsys):

@@ -34,10 +34,12 @@ class Protection(NamedTuple):
     Attributes:
         manifest: what manifest.jsonl holds, by paths in the output.
         failed: reasons for what could not be protected, by paths of the raw images.
+        unmade: paths of the review whose raw images are not in the collection.
     """
 
     manifest: Manifest
     failed: dict[str, str]
+    unmade: Sequence[str] = ()
 
 
 def protect_collection(
@@ -113,7 +115,9 @@ def protect_collection(
         rulings=review.rulings(work.header, list(names.values())) if review else None,
     )
     (output / NOISE_KEY).unlink(missing_ok=True)
-    return Protection(done, {job.name: done.failed[job.path] for job in jobs if job.path in done.failed})
+    failed = {job.name: done.failed[job.path] for job in jobs if job.path in done.failed}
+    unmade = sorted(set(review.latest) - {job.path for job in jobs}) if review else ()
+    return Protection(done, failed, unmade)
 
 
 def accounted(image_map: ImageMap, people: Sequence[int | None]) -> Mapping[str, object]:

@@ -9,10 +9,10 @@ bytes that were looked at.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..core.errors import UserError, some_of
 from ..core.files import read_file, relative_path, write_atomically
@@ -24,6 +24,7 @@ from ..manifest import MANIFEST, Manifest, line
 KIND, SCHEMA = "fastreid_privacy review", 1
 YES, NO = "yes", "no"
 MADE_BY = ("method", "anonymizer", "storage", "pseudonyms")  # of a manifest's first line
+NOT_MADE = "the review is of images that this run does not make"
 PATIENCE = 10.0  # seconds for others who write a decision
 WITHHELD = "withheld: a person who looked at it said no"  # its reason in the manifest, without who that was
 
@@ -67,14 +68,14 @@ class Review:
         return {each.path: each for each in self.decisions}
 
     def rulings(self, header: Mapping[str, object], paths: Sequence[str]) -> dict[str, bool]:
-        """Whether each reviewed file may be given out, by path.
+        """Whether each reviewed file may be given out, by path; also where its raw file is there no more.
 
         Args:
             header: of what is made now.
             paths: of all files that are made.
 
         Raises:
-            UserError: when the review is of images that were made by something else, or of other ones.
+            UserError: when the review is of images that were made by something else, or of other files.
         """
         if self.of != made_by(header):
             differing = [key for key in MADE_BY if self.of.get(key) != header.get(key)]
@@ -82,15 +83,30 @@ class Review:
                 f"the review is of images that were made otherwise ({', '.join(differing)} differ): make "
                 "these without --review, and review them first"
             )
-        others = sorted(set(self.latest) - set(paths))
+        endings = {PurePosixPath(path).suffix for path in paths}  # what is removed is never anything else
+        others = sorted(path for path in self.latest if PurePosixPath(path).suffix not in endings)
         if others:
-            raise UserError(f"the review is of images that this run does not make: {some_of(others)}")
+            raise UserError(f"{NOT_MADE}: {some_of(others)}")
         return {path: each.decision == YES for path, each in self.latest.items()}
 
 
 def made_by(header: Mapping[str, object]) -> dict[str, object]:
     """What images were made by, as far as a review depends on it."""
     return {key: header.get(key) for key in MADE_BY}
+
+
+def refuse_others(rulings: Mapping[str, bool], known: Iterable[str]) -> None:
+    """Refuse a review that has nothing to do with a run.
+
+    Args:
+        rulings: of the review.
+        known: paths of all files that the run makes, or has made before.
+
+    Raises:
+        UserError: when no ruling is of one of them.
+    """
+    if rulings and not set(rulings) & set(known):
+        raise UserError(f"{NOT_MADE}: {some_of(sorted(rulings))}")
 
 
 def refuse_forgetting(earlier: Manifest, rulings: Mapping[str, bool], output: Place) -> None:
@@ -167,7 +183,9 @@ def decide(
     if not by.strip():
         raise UserError("say who decides: type your name first")
     try:
-        with locked(file.parent, f"{file}: another one writes to its folder; decide again", patience=PATIENCE):
+        with locked(
+            file.parent, f"{file}: another one writes to its folder; decide again", patience=PATIENCE
+        ):
             earlier = read_review(file) if file.exists() else Review(of)
             if earlier.of != of:
                 raise UserError(f"{file} is a review of images that were made otherwise: name another file")

@@ -27,7 +27,7 @@ from .output import (
     still_there,
 )
 from .pipeline import side_by_side
-from .review import WITHHELD, refuse_forgetting
+from .review import WITHHELD, refuse_forgetting, refuse_others
 from .stamps import STAMP, write_stamps
 from .work import Engine, Job, Left, Loaded, Mapped, Results, Work
 
@@ -87,13 +87,15 @@ def run(
         What manifest.jsonl holds now; but files whose source was replaced are among the failed.
 
     Raises:
-        UserError: as :func:`open_output`, or when a full or read-only disk ends the run; running it again
+        UserError: as :func:`open_output`, when the review is of other images, or when a full or read-only disk ends the run; running it again
             continues it.
     """
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
     with open_output(output, work.header) as earlier:
-        refuse_forgetting(earlier, rulings or {}, output)
-        withheld = [path for path, given in (rulings or {}).items() if not given]
+        rulings = rulings or {}
+        refuse_others(rulings, {*(job.path for job in jobs), *earlier.entries, *earlier.failed})
+        refuse_forgetting(earlier, rulings, output)
+        withheld = [path for path, given in rulings.items() if not given]
         for path in withheld:
             earlier.entries.pop(path, None)
         done = still_there(output, earlier, {job.path for job in jobs})

@@ -167,7 +167,9 @@ def _anonymize(options: argparse.Namespace) -> None:
     storage = _storage(options)
     _warn(options, image_map, source, storage)
     engine = engine_of(options)
-    done, failed = protect_collection(source, options.output, image_map, storage, protection, engine, review)
+    done, failed, unmade = protect_collection(
+        source, options.output, image_map, storage, protection, engine, review
+    )
     withheld = [path for path, reason in failed.items() if reason == WITHHELD]
     say(
         f"{len(done.entries):,} of {len(source.paths):,} images protected: {options.output / MANIFEST}",
@@ -183,6 +185,9 @@ def _anonymize(options: argparse.Namespace) -> None:
     if withheld:
         say(f"{len(withheld):,} images withheld, as {options.review} says:")
         say_some(sorted(withheld))
+    if unmade:
+        say(f"{options.review} also decides about images that --input does not have; a no stays withheld:")
+        say_some(unmade)
     others = {path: reason for path, reason in failed.items() if reason != WITHHELD}
     report_failed({**source.unread, **others}, "protected")
 

@@ -71,7 +71,7 @@ def protect(
     fresh = not output.exists()
     anonymizer = load_anonymizer(checkpoint, device)
     start = time.perf_counter()
-    done, failed = protect_collection(
+    done, failed, _ = protect_collection(
         source,
         output,
         anonymizer,
