@@ -310,6 +310,9 @@ class Lost(exceptions.WorkerCrashedError):
 def test_shards_of_lost_processes_are_done_again_batch_by_batch(weights, raw, in_process, tmp_path):
     def lose(number):
         if number in (1, 2):
+            folder = tmp_path / "many" / "cam 1"
+            folder.mkdir(exist_ok=True)
+            (folder / f".pérson 01.png.{number}.unfinished").write_bytes(b"what a killed process leaves")
             raise Lost
 
     ray = in_process(before=lose)

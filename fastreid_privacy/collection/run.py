@@ -116,8 +116,8 @@ def run(
         open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]
         counted = len(jobs) - sum(map(len, open_batches))
         begun = [*withheld, *(job.path for batch in open_batches for job in batch)]
-        folders = {(output / path).parent for path in begun}
-        for folder in sorted({output, *folders}):
+        folders = sorted({output, *((output / path).parent for path in begun)})
+        for folder in folders:
             remove_unfinished(folder)
         left = Left(output, earlier.header, open_batches, done, written, suspects)
         with (
@@ -133,6 +133,8 @@ def run(
                 progress.update(len(results))
         failed |= {path: done.pop(path)["failed"] for path in withheld}
         entries = {**done, **{path: suspects[path] for path in refused}}
+        for folder in folders:  # of processes that were lost, and whose work others did
+            remove_unfinished(folder)
         write_stamps(output, entries.values())
         account = work.account([entries[path] for path in sorted(entries)]) if work.account else {}
         write_manifest(output, earlier.header, entries.values(), failed, account)

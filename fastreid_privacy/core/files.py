@@ -272,7 +272,7 @@ def remove_unfinished(folder: Place) -> None:
     """Delete what interrupted ``write_atomically`` calls have left in a folder."""
     for leftover in folder.iterdir() if isinstance(folder, RemotePath) else folder.glob(f".*{UNFINISHED}"):
         if is_unfinished(leftover.name):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)  # a process that was thought lost may finish it just now
 
 
 def is_unfinished(name: str) -> bool:
