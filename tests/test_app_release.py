@@ -127,6 +127,17 @@ def test_what_the_anonymizer_is(folder, header, good, said):
     assert [each.good for each in found] == good and said in found[0].title
 
 
+@pytest.mark.parametrize("value", [[], {}, None, 3, "\n", ["x"]], ids=str)
+def test_whatever_a_forged_manifest_says_is_looked_at(folder, value):
+    manifest = read_manifest(folder / "protected" / MANIFEST)
+    learned = {**manifest.header, "method": "learned"}
+    for word in ("privacy", "guard", *(word for word in learned if word not in ("kind", "schema"))):
+        forged, failed = {**learned, word: value}, {"a.png": value}
+        write_manifest(folder / "protected", forged, manifest.entries.values(), failed)
+        assert "All 5 files are there" in findings(folder)[1].title
+        assert len(find_suspects(open_release(folder / "protected"), 9)[0]) == 5
+
+
 def test_folders_that_are_no_release(tmp_path, folder):
     with pytest.raises(UserError, match="is no folder"):
         open_release(tmp_path / "absent")

@@ -12,7 +12,7 @@ from ..collection.protect import NOISE_KEY
 from ..collection.review import NO, WITHHELD, Review, made_by, read_review
 from ..collection.stamps import STAMPS
 from ..core.errors import UserError, one_line
-from ..core.privacy import NOT_PRIVATE, WHY, WORDS
+from ..core.privacy import NOT_PRIVATE, WHY, meant_by
 from ..manifest import BESIDE, GUARD, JOURNAL, KEPT, MANIFEST, Manifest, read_manifest, unchanged
 from .attacks import KnownAttack
 
@@ -164,7 +164,7 @@ def _method(manifest: Manifest) -> list[Finding]:
     if method != "learned":
         return [Finding(f"Protected by {one_line(method)}; no guard looked at single images.", None)]
     found = []
-    if WORDS.get(header.get("privacy", "")) is False:
+    if meant_by(header.get("privacy")) is False:
         found.append(Finding(f"The anonymizer is {NOT_PRIVATE}: {WHY}.", False))
     if GUARD not in header:
         found.append(Finding("No guard held each image to the thresholds (--no-guard).", False))

@@ -12,3 +12,8 @@ WORDS = {"private": True, "not private": False}
 def word_of(private: bool | None) -> dict[str, str]:
     """What an export and a manifest say of a model; {} where it is not known."""
     return next(({"privacy": word} for word, meant in WORDS.items() if meant is private), {})
+
+
+def meant_by(word: object) -> bool | None:
+    """What such a word of a manifest means; None: it is none of them, and nothing is known."""
+    return WORDS.get(word) if isinstance(word, str) else None
