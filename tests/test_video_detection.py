@@ -141,6 +141,14 @@ def by_large_rule(people, found):
     return count
 
 
+@pytest.mark.parametrize("size", [(48, 64), (1, 1), (60, 200), (95, 31), (300, 20)])
+def test_hog_looks_at_frames_smaller_than_its_window(size):
+    """OpenCV ended the process at them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    for left, top, right, bottom in HogDetector()(1, pixels):
+        assert 0 <= left < right <= size[1] and 0 <= top < bottom <= size[0]
+
+
 def test_hogs_surest_box_comes_last():
     class Hog:
         def detectMultiScale(self, image, **options):

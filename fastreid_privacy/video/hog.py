@@ -14,6 +14,10 @@ from .people import Box
 # Share of a found window that is background, on the left and right, at the top, and at the bottom: it learned
 # from windows of 64×128 pixels with a border around each person.
 SIDES, TOP, BOTTOM = 0.1, 0.07, 0.13
+PADDING = 16  # pixels that OpenCV puts around a picture
+# Height and width in pixels of the smallest picture that holds a window when it is padded: a smaller one ends
+# OpenCV's process.
+SMALLEST = 128 - 2 * PADDING, 64 - 2 * PADDING
 
 
 class HogDetector:
@@ -39,11 +43,16 @@ class HogDetector:
 
         Args:
             number: of the frame; not used.
-            pixels: uint8 H×W×3, RGB.
+            pixels: uint8 H×W×3, RGB, of any size; one below 32×96 is continued by its edge.
         """
-        image = np.ascontiguousarray(pixels[..., ::-1])
-        windows, scores = self.hog.detectMultiScale(image, winStride=(4, 4), padding=(16, 16), scale=1.05)
         height, width = pixels.shape[:2]
+        image = np.ascontiguousarray(pixels[..., ::-1])
+        below, beside = (max(0, least - side) for least, side in zip(SMALLEST, (height, width), strict=True))
+        if below or beside:
+            image = cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_REPLICATE)
+        windows, scores = self.hog.detectMultiScale(
+            image, winStride=(4, 4), padding=(PADDING, PADDING), scale=1.05
+        )
         found = []
         # OpenCV's threads find equal scores in any order
         for at in sorted(range(len(windows)), key=lambda at: (np.ravel(scores)[at], *windows[at])):
