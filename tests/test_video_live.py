@@ -218,6 +218,51 @@ def test_a_full_disk_leaves_whole_files_and_the_next_run_goes_on_behind_them(
     assert_protected(out, [*range(15), *range(13)])
 
 
+def test_files_that_were_moved_away_keep_their_lines_and_their_numbers(sent, seen, weights, tmp_path, capsys):
+    out, away, method = tmp_path / "out", tmp_path / "away", ("--weights", weights)
+    with served(sent) as address:
+        assert protect(address, out, "--segment", 1.2, "--no-guard", method=method) == 0
+    before = {entry["path"]: entry for entry in entries(out)}
+    away.mkdir()
+    for path in ("live-00001.mkv", "live-00003.mkv"):
+        (out / path).rename(away / path)
+    (out / "live-00005.mkv.audit.jsonl").write_text("left by a killed run\n")
+    logs = {path.name: path.read_bytes() for path in out.glob("live-*.*.*")}
+    with served(sent) as address:
+        assert protect(address, out, "--duration", 1, "--no-guard", method=method) == 0
+    after = {entry["path"]: entry for entry in entries(out)}
+    assert {path: after.pop(path) for path in before} == before
+    assert list(after) == ["live-00006.mkv"]
+    assert all((out / name).read_bytes() == content for name, content in logs.items())
+    capsys.readouterr()
+    assert recover("--key", weights, "--input", out, "--output", tmp_path / "rest") == 0
+    assert [path.name for path in sorted((tmp_path / "rest").glob("live-*"))] == [
+        "live-00002.mkv",
+        "live-00006.mkv",
+    ]
+    told = capsys.readouterr()
+    assert "2 videos of the manifest are not in" in told.err and "28 boxes in 28 frames" in told.out
+    (away / "manifest.jsonl").write_bytes((out / "manifest.jsonl").read_bytes())
+    assert recover("--key", weights, "--input", away, "--output", tmp_path / "archive") == 0
+    assert "25 boxes in 25 frames recovered: 2 videos" in capsys.readouterr().out
+    for path in away.glob("live-*"):
+        path.unlink()
+    assert recover("--key", weights, "--input", away, "--output", tmp_path / "none") == 2
+    assert "none of the 4 videos of" in capsys.readouterr().err
+
+
+def test_a_line_whose_file_never_got_its_name_goes(sent, seen, tmp_path, monkeypatch):
+    """The run was killed between the two."""
+    out = tmp_path / "out"
+    with served(sent) as address:
+        assert protect(address, out, "--segment", 1.2, "--duration", 2) == 0
+    (out / "live-00002.mkv").rename(out / ".live-00002.mkv.1.unfinished")
+    with served(sent) as address:
+        assert protect(address, out, "--duration", 1) == 0
+    assert [entry["path"] for entry in entries(out)] == ["live-00001.mkv", "live-00003.mkv"]
+    assert not list(out.glob(".*unfinished"))
+
+
 def test_what_is_lost_on_the_way_is_counted_and_never_shown(sent, seen, tmp_path, capsys):
     """Packets of 188 bytes from the middle of the stream are gone."""
     broken = sent[: 188 * (len(sent) // 188 // 2)] + sent[188 * (len(sent) // 188 // 2 + 25) :]

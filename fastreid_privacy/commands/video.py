@@ -24,7 +24,7 @@ from ..video.placing import Detector
 from ..video.preview import write_preview
 from ..video.protect import protect_video
 from ..video.records import BOXES, LEFT
-from ..video.recover import compare_videos, recover_video
+from ..video.recover import compare_videos, entries_there, recover_video
 from ..video.sound import AUDIO
 from ..video.stream import count_frames, video_format
 from ..video.writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY
@@ -221,7 +221,9 @@ def recover_video_of(options: argparse.Namespace, protected: ProtectedFolder, im
         raise UserError(
             "--pseudonymize finds raw images; of a video, --verify is the file itself: leave it out"
         )
-    entries = list(protected.manifest.entries.values())
+    entries = list(entries_there(protected).values())
+    if away := len(protected.manifest.entries) - len(entries):
+        say(f"{away:,} videos of the manifest are not in {protected.folder}: they were moved away")
     if options.verify and LIVE in protected.manifest.header:
         raise UserError("--verify: the raw frames of a live input were never stored; leave it out")
     # before anything is recovered

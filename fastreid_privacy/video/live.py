@@ -22,8 +22,8 @@ from ..collection.carrying import write_beside
 from ..collection.output import Journal, open_output, still_there
 from ..collection.protect import ProtectionOptions, accounted, protection_header
 from ..core.errors import UserError
-from ..core.files import remove_unfinished
-from ..manifest import JOURNAL, LIVE, Manifest, write_manifest
+from ..core.files import is_unfinished, remove_unfinished
+from ..manifest import JOURNAL, LIVE, Manifest, file_hash, write_manifest
 from .chosen import Chosen, choose
 from .live_input import TIME_BASE, LiveInput
 from .placing import Detector, Placing, followed, found_in
@@ -35,7 +35,7 @@ from .writer import DEFAULT_CRF, ENDINGS, LOSSLESS, VideoWriter
 
 SEGMENT_SECONDS = 60.0
 NAME = "live-{:05d}"  # of a file, without its ending
-_NUMBER = re.compile(r"live-(\d{5})\.\w+")
+_NUMBER = re.compile(r"live-(\d{5,})\..+")  # also of what lies beside a file
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,14 @@ def protect_live(
         **chosen.about,
     }
     with open_output(output, header) as earlier:
-        done = still_there(output, earlier, set(earlier.entries))
+        done = _lines(output, earlier)
         remove_unfinished(output)
         with Journal(output / JOURNAL, earlier.header, done.values()) as journal, stopped_by(source.stop):
             frames = _until(source, live.duration)
             people = followed(found_in(frames, detector, placing), placing)
             with closing(choose(people, chosen, TIME_BASE)) as frames:
                 segments = _Segments(source, output, header, protector, live, journal)
-                for entry in segments.write(frames, _next(done)):
+                for entry in segments.write(frames, _next(output, done)):
                     done[entry["path"]] = entry
                     tell(entry)
             if not done:
@@ -134,10 +134,22 @@ def _until(source: LiveInput, duration: float | None) -> Generator[Frame]:
         yield frame
 
 
-def _next(done: dict[str, dict]) -> int:
-    """The number of the next file."""
-    numbers = [int(found[1]) for path in done if (found := _NUMBER.fullmatch(path))]
-    return max(numbers, default=0) + 1
+def _lines(output: Path, earlier: Manifest) -> dict[str, dict]:
+    """The lines of earlier runs, by path; also of files that were moved away, whose boxes stand nowhere else.
+
+    Raises:
+        UserError: when a file was changed.
+    """
+    still_there(output, earlier, set(earlier.entries))
+    # of a run that was killed between a line and the name of its file
+    nameless = {file_hash(file) for file in output.iterdir() if is_unfinished(file.name)}
+    return {path: entry for path, entry in earlier.entries.items() if entry["sha256"] not in nameless}
+
+
+def _next(output: Path, done: dict[str, dict]) -> int:
+    """The number of the next file: above all that were ever used, so that nothing is written over."""
+    names = [*done, *(item.name for item in output.iterdir())]
+    return max((int(found[1]) for name in names if (found := _NUMBER.fullmatch(name))), default=0) + 1
 
 
 class _Segments:

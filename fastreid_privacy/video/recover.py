@@ -13,7 +13,7 @@ from ..collection.pipeline import side_by_side
 from ..collection.recover import ProtectedFolder, begin_recovery
 from ..collection.source import targets
 from ..core.errors import UserError
-from ..manifest import LIVE, Manifest, unchanged
+from ..manifest import LIVE, MANIFEST, Manifest, unchanged
 from .boxes import ManifestBoxes
 from .people import Person
 from .regions import recover_regions, region
@@ -54,9 +54,24 @@ def recover_video(
     assert isinstance(folder, Path)  # stores are refused before
     videos = [
         _work(folder, entry, names[path], header, mapper, size)
-        for path, entry in protected.manifest.entries.items()
+        for path, entry in entries_there(protected).items()
     ]
     return make_videos(videos, output, workers=workers, describe="recovering")
+
+
+def entries_there(protected: ProtectedFolder) -> dict[str, dict]:
+    """The lines of the manifest, by path; of a live input those whose files were not moved away.
+
+    Raises:
+        UserError: when all were.
+    """
+    folder, entries = protected.folder, protected.manifest.entries
+    if LIVE not in protected.manifest.header:
+        return entries
+    there = {path: entry for path, entry in entries.items() if (folder / path).exists()}
+    if not there:
+        raise UserError(f"none of the {len(entries):,} videos of {folder / MANIFEST} is in its folder")
+    return there
 
 
 def _work(
