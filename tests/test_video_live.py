@@ -143,6 +143,48 @@ def test_pictures_of_another_size_end_it_and_that_is_said(sent, seen, tmp_path, 
     assert "ended before it was stopped (frames of 64×40 pixels came)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--leave-region", "0,0,1,1"], "--leave-region is the whole picture (64×48)"),
+        (["--leave-region", "0,0,9,9", "--leave-region", "0,0,99,48"], "--leave-region is the whole picture"),
+        (["--only-region", "64,0,9,9"], "--only-region lies outside of the picture (64×48)"),
+        (["--only-between", "5:00-6:00", "--duration", 300], "--only-between begins when --duration 300 is"),
+    ],
+)
+def test_what_would_leave_everybody_is_refused_before_a_frame_is_written(
+    sent, seen, tmp_path, capsys, words, message
+):
+    with served(sent) as address:
+        assert protect(address, tmp_path / "out", *words) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_files_in_which_nobody_is_protected_are_said_to_be_raw(sent, seen, tmp_path, monkeypatch, capsys):
+    def early(self, number, pixels):
+        return [BOX] if number_of(pixels) < 5 else []
+
+    monkeypatch.setattr(HogDetector, "__call__", early)
+    with served(sent) as address:
+        assert protect(address, tmp_path / "out", "--segment", 1.2, "--keep-frames", 0) == 0
+    assert [entry.get("unprotected") for entry in entries(tmp_path / "out")] == [None, True, True]
+    told = capsys.readouterr().err
+    assert "live-00001.mkv is RAW" not in told
+    assert "warning: live-00002.mkv is RAW: nobody was found in it" in told
+    assert "live-00003.mkv is RAW" in told
+
+
+def test_a_run_that_left_everybody_as_they_are_ends_with_an_error(sent, seen, tmp_path, capsys):
+    with served(sent) as address:
+        assert protect(address, tmp_path / "out", "--only-between", "5:00-6:00", "--segment", 1.2) == 2
+    told = capsys.readouterr().err
+    assert "live-00001.mkv is RAW: everybody was left as they are" in told
+    assert "nobody was protected: all boxes in the 3 new files of" in told
+    assert all(entry["unprotected"] and entry["left"]["boxes"] for entry in entries(tmp_path / "out"))
+    with served(sent) as address:  # part of the time is enough
+        assert protect(address, tmp_path / "more", "--only-between", "1-6") == 0
+
+
 def test_it_ends_when_its_time_is_over(sent, seen, tmp_path):
     with served(sent) as address:
         assert protect(address, tmp_path / "out", "--duration", 1.2) == 0

@@ -15,6 +15,7 @@ from ..video.hog import HogDetector
 from ..video.live import SEGMENT_SECONDS, LiveOptions, protect_live
 from ..video.live_input import LiveInput
 from ..video.preview import write_preview
+from ..video.records import LEFT, UNPROTECTED
 from .box_options import WEAK, boxes_of, chosen_of, placing_of
 from .options import say_accounted, say_guarded
 from .video import codec_of, say_left, warn_of_noise
@@ -55,7 +56,8 @@ def anonymize_live(options: argparse.Namespace, image_map: ImageMap, protection:
         protection: what every kind of input has.
 
     Raises:
-        UserError: for options that a live input does not have, and as :func:`protect_live`.
+        UserError: for options that a live input does not have, as :func:`protect_live`, and at the end when
+            everybody was left as they are.
     """
     for name, why in OF_FILES.items():
         if getattr(options, name):
@@ -76,12 +78,18 @@ def anonymize_live(options: argparse.Namespace, image_map: ImageMap, protection:
     warn_of_noise(image_map)
     say("whoever the detector does not find is not protected, and nobody looks before the files are written")
 
+    told: list[dict] = []
+
     def tell(entry: dict) -> None:
+        told.append(entry)
         say(
             f"{entry['path']}: {len(entry['boxes']):,} boxes in {entry['frames']:,} frames protected",
             sys.stdout,
         )
         say_left(entry)
+        if UNPROTECTED in entry:
+            found = "everybody was left as they are" if LEFT in entry else "nobody was found"
+            say(f"warning: {entry['path']} is RAW: {found} in it; look at it before anybody else does")
         if options.preview:
             say(f"look at {write_preview(options.output, entry)} before you give the video away")
 
@@ -99,3 +107,8 @@ def anonymize_live(options: argparse.Namespace, image_map: ImageMap, protection:
         )
     say_guarded(protection.guard, [share for entry in done.entries.values() for share in entry.get(KEPT, [])])
     say_accounted(done)
+    if any(LEFT in entry for entry in told) and all(UNPROTECTED in entry for entry in told):
+        raise UserError(
+            f"nobody was protected: all boxes in the {len(told):,} new files of {options.output} were left "
+            "as they are, as was asked for; these files are raw"
+        )

@@ -16,6 +16,7 @@ from .people import Box, Left, Person
 from .stream import Frame
 
 TIME, REGION, PERSON = "time", "region", "person"
+_NOBODY = "nobody would be protected"
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
 
 
@@ -89,6 +90,24 @@ class Chosen:
         if unknown := sorted(asked - known):
             told = ", ".join(map(str, sorted(known)[:20])) or "none"
             raise UserError(f"{boxes.named} has no boxes of number {unknown[0]}; there are: {told}")
+
+    def check_live(self, size: tuple[int, int], duration: float | None) -> None:
+        """Refuse what would leave everybody as they are, before a frame of a live input is written.
+
+        Args:
+            size: (width, height) of the frames.
+            duration: seconds after which it ends; None: that is not known.
+
+        Raises:
+            UserError: naming the option.
+        """
+        picture = 0, 0, *size
+        if any(_within(picture, each.pixels(*size)) for each in self.leave_regions):
+            raise UserError(f"--leave-region is the whole picture ({size[0]}×{size[1]}): {_NOBODY}")
+        if self.only_regions and not any(_touches(picture, each.pixels(*size)) for each in self.only_regions):
+            raise UserError(f"--only-region lies outside of the picture ({size[0]}×{size[1]}): {_NOBODY}")
+        if duration is not None and self.only_between and min(self.only_between).start >= duration:
+            raise UserError(f"--only-between begins when --duration {duration:g} is over: {_NOBODY}")
 
     def why_left(self, person: Person, seconds: Fraction, size: tuple[int, int]) -> str | None:
         """Why somebody is left as they are; None: they are protected.

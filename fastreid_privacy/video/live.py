@@ -93,11 +93,12 @@ def protect_live(
         came "damaged" while it was written.
 
     Raises:
-        UserError: when the method depends on the person, too little would change, the output folder is no
-            place for it, or the disk is full.
+        UserError: when the method depends on the person, nobody would be protected, too little would change,
+            the output folder is no place for it, or the disk is full.
     """
     output, protector = Path(output), FrameProtector(image_map, options)
     protector.refuse_unlabelled(None, f"the boxes of a live input ({source.name})")
+    chosen.check_live((source.format.width, source.format.height), live.duration)
     storage = live.codec if live.codec == LOSSLESS else f"{live.codec} crf {live.crf}"
     header = {
         **protection_header(protector.mapper, options, storage),

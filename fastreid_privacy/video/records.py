@@ -28,7 +28,7 @@ from .protecting import FrameRecord
 
 BOXES = ".boxes.txt"  # end of the name of a file of boxes, after the protected video's name
 AUDIT_KIND = {"kind": "fastreid_privacy video audit", "schema": 1}
-IDENTITIES, LEFT = "identities", "left"  # of a video's line in the manifest
+IDENTITIES, LEFT, UNPROTECTED = "identities", "left", "unprotected"  # of a video's line in the manifest
 
 
 def line_of(records: Sequence[FrameRecord]) -> dict:
@@ -37,10 +37,11 @@ def line_of(records: Sequence[FrameRecord]) -> dict:
     Returns:
         "boxes": [frame, left, top, width, height] each. Where they are numbered "identities": whose each is,
         or 0; with a guard "kept", the share of each. Where boxes were left as they are "left": how many
-        "boxes", in how many "frames", and "why".
+        "boxes", in how many "frames", and "why". Where nobody was protected "unprotected": true, for every
+        frame is raw.
     """
     boxes = manifest_rows((each.number, [person.box for person in each.people]) for each in records)
-    about: dict = {"boxes": boxes}
+    about: dict = {"boxes": boxes} if boxes else {"boxes": boxes, UNPROTECTED: True}
     if any(identities := [person.identity for each in records for person in each.people]):
         about[IDENTITIES] = identities
     if kept := [share for each in records for share in each.kept]:
