@@ -17,10 +17,11 @@ from rendered_video import RATE, number_of, numbered, write_video
 from test_collection import anonymize, contents, recover
 
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.remote import shown
 from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.video import HogDetector, live_input
 from fastreid_privacy.video.live import LiveOptions
-from fastreid_privacy.video.live_input import LiveInput, is_live, shown
+from fastreid_privacy.video.live_input import LiveInput, is_live
 from fastreid_privacy.video.stream import read_frames
 from fastreid_privacy.video.writer import VideoWriter
 
@@ -375,6 +376,47 @@ def test_options_of_live_inputs_are_refused_for_files(tmp_path, capsys):
     assert "--duration is for a camera or the address of a stream" in capsys.readouterr().err
     assert protect(tmp_path, tmp_path / "out", "--segment", 3) == 2
     assert "--segment is for a camera" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("rtsp://user:GE/HEIM@h/x", "rtsp://h/x"),
+        ("rtsp://user:GE@HEIM@h:554/x", "rtsp://h:554/x"),
+        ("rtsp://user:GE#HEIM@h/x", "rtsp://…"),
+        ("rtsp://user:GE?HEIM@h/x", "rtsp://…"),
+        ("rtsp://h/x?word=HE@GEIM", "rtsp://…"),
+        ("http://h:80/user=a&password=HEIM&channel=1", "http://h:80/…"),
+        ("tcp://[::1]:99#GE", "tcp://[::1]:99"),
+        ("s3://bucket/a@b=c", "s3://bucket/a@b=c"),
+        ("file:///a@b", "file:///a@b"),
+        ("a@b?c", "a@b?c"),
+        ("camera:0", "camera:0"),
+    ],
+)
+def test_nothing_secret_of_an_address_is_shown(address, told):
+    assert shown(address) == told
+
+
+@pytest.mark.parametrize(
+    ("address", "words", "message"),
+    [
+        ("rtmp://user:GE/HEIM@h/x", [], "--input rtmp://h/x: streams of rtmp are not read"),
+        ("SRT://user:GE/HEIM@h:9", ["--duration", 3], "streams of srt are not read"),
+        ("unknown://user:GE/HEIM@h/x", [], "--detector is for a video, which --input unknown://h/x is not"),
+        ("unknown://user:GE/HEIM@h/x", ["--segment", 9], "--segment is for a camera"),
+        (
+            "rtsp://user:GE/HEIM@h/x",
+            ["PRIVACY.DESENSITIZER.BLUR_SIGMA", 3],
+            "and --input rtsp://h/x: read are",
+        ),
+        ("rtsp://user:GE/HEIM@127.0.0.1:1/x", [], "--input rtsp://127.0.0.1:1/x cannot be read"),
+    ],
+)
+def test_no_message_of_the_command_has_a_password(tmp_path, capsys, address, words, message):
+    assert protect(address, tmp_path / "out", *words) == 2
+    told = "".join(capsys.readouterr())
+    assert message in told and "GE" not in told and "HEIM" not in told
 
 
 def test_addresses_are_told_from_files_and_their_secrets_are_not_shown(tmp_path):

@@ -21,7 +21,7 @@ from ..desensitize import DESENSITIZER_REGISTRY
 from ..desensitize.regions import REGION
 from ..manifest import KEPT, MANIFEST
 from ..model.storage import ImageStorage
-from ..video.live_input import is_live
+from ..video.live_input import is_live, refuse_other_streams
 from .anonymizer import EMBEDDED, config_of, guard_of, image_map_of, refuse_unread_keys, refuse_unread_regions
 from .engines import add_engine_options, engine_of, refuse_cluster
 from .live import add_live_options, anonymize_live
@@ -137,6 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _anonymize(options: argparse.Namespace) -> None:
+    refuse_other_streams(options.input)
     load_projects(options.project)
     refuse_unread_keys(options)
     refuse_sealing_options(options)

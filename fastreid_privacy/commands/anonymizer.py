@@ -14,6 +14,7 @@ from ..collection.guard import Guard
 from ..config import CfgNode, changed, image_device, load_config
 from ..core.errors import UserError
 from ..core.operators import NAME
+from ..core.remote import shown
 from ..desensitize import Desensitizer
 from ..desensitize.desensitizer import REGIONS_KEY, option_keys
 from ..model.storage import ImageStorage
@@ -44,7 +45,8 @@ def refuse_unread_keys(options: argparse.Namespace) -> None:
         if conventional and key == NAME:
             raise UserError(f"{key} is what --method {options.method} says already: leave it out")
         if not any(fnmatchcase(key, pattern) for pattern in read):
-            raise UserError(f"{key} would change nothing with {given} and --input {options.input}: {known}")
+            where = shown(options.input)
+            raise UserError(f"{key} would change nothing with {given} and --input {where}: {known}")
 
 
 def config_of(options: argparse.Namespace) -> CfgNode:

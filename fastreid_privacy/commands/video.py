@@ -14,7 +14,7 @@ from ..collection.recover import ProtectedFolder
 from ..collection.source import is_dataset
 from ..core.errors import UserError, say
 from ..core.folders import ENDINGS as IMAGE_ENDINGS
-from ..core.remote import is_url
+from ..core.remote import is_url, shown
 from ..core.tars import is_tars
 from ..manifest import KEPT, LIVE, MANIFEST
 from ..video.boxes import named_lines
@@ -77,12 +77,14 @@ def refuse_video_options(options: argparse.Namespace) -> None:
     """
     elsewhere = is_url(options.input) or is_tars(options.input)
     if not elsewhere and not Path(options.input).exists() and not is_dataset(options.input):
-        raise UserError(f"--input {options.input} does not exist, nor is it a data set that fastreid knows")
+        raise UserError(
+            f"--input {shown(options.input)} does not exist, nor is it a data set that fastreid knows"
+        )
     refuse_live_options(options)
     given = [name for name in VIDEO_OPTIONS if getattr(options, name) is not None]
     if given or options.format in FORMATS:
         name = f"--{given[0].replace('_', '-')}" if given else f"--format {options.format}"
-        raise UserError(f"{name} is for a video, which --input {options.input} is not")
+        raise UserError(f"{name} is for a video, which --input {shown(options.input)} is not")
 
 
 def refuse_live_options(options: argparse.Namespace) -> None:
@@ -90,7 +92,7 @@ def refuse_live_options(options: argparse.Namespace) -> None:
     for name in ("duration", "segment"):
         if getattr(options, name) is not None:
             raise UserError(
-                f"--{name} is for a camera or the address of a stream, not --input {options.input}"
+                f"--{name} is for a camera or the address of a stream, not --input {shown(options.input)}"
             )
 
 
@@ -103,7 +105,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         protection: what every kind of input has.
     """
     if options.input.lower().endswith(tuple(ending for ending in IMAGE_ENDINGS if ending != ".gif")):
-        raise UserError(f"--input {options.input} is an image: give its folder")
+        raise UserError(f"--input {shown(options.input)} is an image: give its folder")
     refuse_live_options(options)
     codec, crf = codec_of(options)
     if options.carry not in (None, BESIDE):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -195,6 +196,22 @@ def is_url(text: object) -> bool:
     return "://" in str(text) and not str(text).startswith(LOCAL)
 
 
+def shown(text: str) -> str:
+    """A word of a command line for messages: an address without name, password and what else may be secret.
+
+    A password may have any sign, also those that end a host elsewhere: everything before the last "@" goes,
+    and all of the address where that may have stood behind the host.
+    """
+    scheme, _, rest = text.partition("://")
+    if not is_url(text) or scheme.lower() in OBJECT_STORES:
+        return text
+    before, _, rest = rest.rpartition("@")
+    if re.search("[?#=]", before):
+        return f"{scheme}://…"
+    host, slash, path = re.split("[?#]", rest)[0].partition("/")
+    return f"{scheme}://{host}{slash}{'…' if '=' in path else path}"
+
+
 def place_of(text: str) -> Place:
     """The place that a word of a command line names: ``file://`` and all without ``://`` are of this machine.
 
@@ -208,7 +225,8 @@ def place_of(text: str) -> Place:
     try:
         fsspec_core.url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError) as error:
-        raise UserError(f"{text} cannot be opened: {brief(error)}") from None
+        reason = type(error).__name__ if "@" in text else brief(error)  # which may have a password
+        raise UserError(f"{shown(text)} cannot be opened: {reason}") from None
     return RemotePath(url)
 
 

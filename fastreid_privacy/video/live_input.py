@@ -13,11 +13,11 @@ from fractions import Fraction
 from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ..core.errors import UserError, brief
 from ..core.extras import from_extra
 from ..core.images import LARGEST
+from ..core.remote import shown
 from .decoding import FORMATS, libav_said
 from .pixels import upright
 from .stream import Frame, VideoFormat
@@ -35,6 +35,20 @@ PROTOCOLS = {  # of an address, and those that libav needs for it
     "tcp": "tcp",
     "udp": "udp",
 }
+OTHER_PROTOCOLS = (
+    "rtmp",
+    "rtmps",
+    "rtmpt",
+    "rtmpe",
+    "srt",
+    "rtp",
+    "srtp",
+    "rist",
+    "mms",
+    "mmsh",
+    "mmst",
+    "hls",
+)
 CAMERA = re.compile(r"camera:(\d{1,3})")
 LIVE_FORMATS = f"{FORMATS},rtsp,rtp,sdp,mpjpeg,v4l2,video4linux2"
 WAITING = 25  # frames between the reader and whoever protects them, at most
@@ -47,12 +61,18 @@ def is_live(text: str) -> bool:
     return bool(CAMERA.fullmatch(text)) or ("://" in text and text.partition("://")[0].lower() in PROTOCOLS)
 
 
-def shown(address: str) -> str:
-    """An address for messages, without the name, password and words that may be secret."""
-    if CAMERA.fullmatch(address):
-        return address
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+def refuse_other_streams(text: str) -> None:
+    """Refuse the address of a stream that is not read, before a store is looked for under it.
+
+    Raises:
+        UserError: naming its protocol.
+    """
+    protocol = text.partition("://")[0].lower() if "://" in text else ""
+    if protocol in OTHER_PROTOCOLS:
+        raise UserError(
+            f"--input {shown(text)}: streams of {protocol} are not read; the address of a live input begins "
+            f"with {', '.join(PROTOCOLS)}"
+        )
 
 
 class LiveInput:
@@ -144,7 +164,10 @@ class LiveInput:
                 try:
                     packet = next(packets, None)
                 except av.FFmpegError as error:
-                    packet, self.failed = None, f"({error.strerror or error})"
+                    packet, self.failed = (
+                        None,
+                        f"({error.strerror or type(error).__name__})",
+                    )  # its text may have the address
                 if packet is None:
                     return
                 try:
