@@ -8,7 +8,9 @@ import fastreid_privacy  # before fastreid
 import json
 import signal
 import socket
+import struct
 import threading
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -44,8 +46,8 @@ def sent(tmp_path_factory):
 
 
 @contextmanager
-def served(content):
-    """The address of a camera that sends bytes to the first who asks, and ends."""
+def served(content, end=lambda taker: None):
+    """The address of a camera that sends bytes to the first who asks, and ends in some way."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():
@@ -53,6 +55,7 @@ def served(content):
             with taker:
                 try:
                     taker.sendall(content)
+                    end(taker)
                 except OSError:  # who takes them has had enough
                     return
 
@@ -139,9 +142,49 @@ def test_pictures_of_another_size_end_it_and_that_is_said(sent, seen, tmp_path, 
 
     monkeypatch.setattr(live_input, "upright", smaller)
     with served(sent) as address:
-        assert protect(address, tmp_path / "out") == 0
+        assert protect(address, tmp_path / "out") == 2
     assert_protected(tmp_path / "out", range(20))
-    assert "ended before it was stopped (frames of 64×40 pixels came)" in capsys.readouterr().err
+    assert "ended before it was stopped (frames of 64×40 pixels came): the 1 new" in capsys.readouterr().err
+    with served(sent) as address:  # whoever asked for less has all of it
+        assert protect(address, tmp_path / "less", "--duration", 1) == 0
+
+
+def test_pictures_of_a_larger_size_go_into_files_of_the_next_run(sent, seen, tmp_path, capsys):
+    larger = tmp_path / "larger.ts"
+    pictures = [np.kron(picture, np.ones((2, 2, 1), np.uint8)) for picture in numbered(10)]
+    write_video(larger, pictures, codec="libx264", options={"crf": "10", "g": "10", "bf": "0"})
+    with served(sent + larger.read_bytes()) as address:
+        assert protect(address, tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert "(frames of 128×96 pixels came)" in told and "dropped" not in told
+    with served(larger.read_bytes()) as address:
+        assert protect(address, tmp_path / "out") == 0
+    sizes = [(entry["width"], entry["height"]) for entry in entries(tmp_path / "out")]
+    assert sizes == [(64, 48), (128, 96)]
+
+
+def reset(taker):
+    """End a connection as a broken network does, when all was read."""
+    time.sleep(1)
+    taker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [(reset, "Connection reset by peer"), (lambda taker: time.sleep(4), "nothing came for 1 seconds")],
+)
+def test_a_network_that_breaks_is_said_with_whole_files(
+    sent, seen, tmp_path, monkeypatch, capsys, end, reason
+):
+    monkeypatch.setattr(live_input, "SECONDS", 1.0)
+    with served(sent, end) as address:
+        assert protect(address, tmp_path / "out", "--segment", 1.2) == 2
+    told = capsys.readouterr()
+    assert f"ended before it was stopped ({reason}): the 3 new files and the manifest are whole" in told.err
+    assert "3 files in" in told.out
+    frames = sum(entry["frames"] for entry in entries(tmp_path / "out"))
+    assert frames >= FRAMES - 1  # the last picture of a stream ends with the next one
+    assert_protected(tmp_path / "out", range(frames))
 
 
 @pytest.mark.parametrize(

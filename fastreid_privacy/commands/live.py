@@ -56,8 +56,8 @@ def anonymize_live(options: argparse.Namespace, image_map: ImageMap, protection:
         protection: what every kind of input has.
 
     Raises:
-        UserError: for options that a live input does not have, as :func:`protect_live`, and at the end when
-            everybody was left as they are.
+        UserError: for options that a live input does not have, as :func:`protect_live`, and at the end, when
+            all files are whole, where the input failed or everybody was left as they are.
     """
     for name, why in OF_FILES.items():
         if getattr(options, name):
@@ -97,16 +97,20 @@ def anonymize_live(options: argparse.Namespace, image_map: ImageMap, protection:
         done = protect_live(
             source, options.output, image_map, detector, protection, live, placing, chosen, tell
         )
+        failed = "" if source.stopped.is_set() else source.failed
     say(f"{len(done.entries):,} files in {options.output}", sys.stdout)
-    if source.failed:
-        say(f"warning: {source.name} ended before it was stopped {source.failed}")
-    if source.dropped or source.damaged:
-        say(
-            f"warning: of {source.read + source.damaged:,} frames {source.dropped:,} were dropped, for "
-            f"protecting is slower than {source.name}, and {source.damaged:,} came damaged"
-        )
+    came = f"warning: of {source.read + source.damaged:,} frames "
+    if source.dropped:
+        say(f"{came}{source.dropped:,} were dropped, for protecting is slower than {source.name}")
+    if source.damaged:
+        say(f"{came}{source.damaged:,} came damaged, and were left out")
     say_guarded(protection.guard, [share for entry in done.entries.values() for share in entry.get(KEPT, [])])
     say_accounted(done)
+    if failed:
+        raise UserError(
+            f"{source.name} ended before it was stopped {failed}: the {len(told):,} new files and the "
+            "manifest are whole; the same command goes on behind them"
+        )
     if any(LEFT in entry for entry in told) and all(UNPROTECTED in entry for entry in told):
         raise UserError(
             f"nobody was protected: all boxes in the {len(told):,} new files of {options.output} were left "

@@ -163,6 +163,8 @@ class LiveInput:
             with libav_said() as said:
                 try:
                     packet = next(packets, None)
+                except av.error.ExitError:  # what PyAV makes of a time that is over
+                    packet, self.failed = None, f"(nothing came for {SECONDS:g} seconds)"
                 except av.FFmpegError as error:
                     packet, self.failed = (
                         None,
