@@ -177,8 +177,8 @@ def decide(
         The review with the decision.
 
     Raises:
-        UserError: when nobody is named, the file is of other images, it cannot be read or written, or a run writes
-            to its folder for longer than some seconds.
+        UserError: when nobody is named, the file is of other images, it cannot be read or written, or a run
+            writes to its folder for longer than some seconds.
     """
     if not by.strip():
         raise UserError("say who decides: type your name first")

@@ -87,8 +87,8 @@ def run(
         What manifest.jsonl holds now; but files whose source was replaced are among the failed.
 
     Raises:
-        UserError: as :func:`open_output`, when the review is of other images, or when a full or read-only disk ends the run; running it again
-            continues it.
+        UserError: as :func:`open_output`, when the review is of other images, or when a full or read-only
+            disk ends the run; running it again continues it.
     """
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
     with open_output(output, work.header) as earlier:
