@@ -89,6 +89,24 @@ def test_what_no_manifest_names_may_be_raw(folder):
     assert bad.details[:2] == ["left over.jpg", "more/.hidden"]
 
 
+def test_links_and_what_is_no_file_are_named(folder):
+    """Whatever lies behind a link may go out with the folder, or another file than the one that was seen."""
+    protected = folder / "protected"
+    one = min(protected.glob("*.png"))
+    shutil.move(one, folder / one.name)
+    one.symlink_to(folder / one.name)
+    (protected / "more").symlink_to(folder / "raw")
+    (protected / "nowhere").symlink_to(folder / "absent")
+    (protected / ".sources.jsonl").unlink()
+    (protected / ".sources.jsonl").symlink_to(folder / "raw")
+    os.mkfifo(protected / "pipe")
+    files, bad = findings(folder)[1], findings(folder)[3]
+    assert files.good is True and bad.good is False and "5 other files" in bad.title
+    link = "a link, which brings along whatever it leads to"
+    names = [".sources.jsonl", one.name, "more", "nowhere"]
+    assert bad.details[:5] == [*(f"{name}: {link}" for name in names), "pipe: no regular file"]
+
+
 def test_a_run_that_is_not_finished(folder):
     (folder / "protected" / JOURNAL).write_bytes(b"")
     assert f"{JOURNAL}: a run is not finished" in findings(folder)[3].details

@@ -142,20 +142,28 @@ def _failed(manifest: Manifest) -> list[Finding]:
 
 
 def _others(release: Release) -> Finding:
-    """Files that no manifest names may be raw ones."""
+    """Files that no manifest names may be raw ones, and so may what lies behind a link."""
     folder, entries = release.folder, release.manifest.entries.values()
     named = {MANIFEST, *(entry["path"] for entry in entries)}
     named |= {entry[word] for entry in entries for word in BESIDE if word in entry}
-    there = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
-    others = [path for path in there if path not in named]
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    odd = {name: what for name, path in found.items() if (what := _no_file(path))}
+    others = [name for name, path in found.items() if name in odd or not (name in named or path.is_dir())]
     known = [f"{path}: {NOT_TO_BE_GIVEN[path]}" for path in others if path in NOT_TO_BE_GIVEN]
-    strange = [path for path in others if path not in NOT_TO_BE_GIVEN]
+    strange = [path + odd.get(path, "") for path in others if path not in NOT_TO_BE_GIVEN or path in odd]
     if strange:
         title = f"{len(strange):,} other files lie in the folder. Are they raw images?"
         return Finding(title, False, [*_some(strange), *known])
     if known:
         return Finding("Not all that lies in the folder is to be given out.", None, known)
     return Finding("Nothing else lies in the folder.", True)
+
+
+def _no_file(path: Path) -> str:
+    """What is to be said of what is neither a file nor a folder itself; "" of those."""
+    if path.is_symlink():
+        return ": a link, which brings along whatever it leads to"
+    return "" if path.is_file() or path.is_dir() else ": no regular file"
 
 
 def _method(manifest: Manifest) -> list[Finding]:
