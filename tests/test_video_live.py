@@ -387,6 +387,8 @@ def test_what_a_live_input_left_is_recovered_file_by_file(sent, seen, weights, t
         (["--keep-audio"], "its sound is left out"),
         (["--measure-detection"], "--measure-detection is not for a live input"),
         (["--renew"], "it cannot be read again"),
+        (["--workers", 2], "--workers is not for a live input"),
+        (["--search", "x", "--reid", "y"], "--search is for images: the boxes of a video carry no templates"),
         (["--duration", 0], "--duration is 0.0; it is a number of seconds above 0"),
         (["--segment", "nan"], "--segment is nan"),
         (["--only-people", "3"], "go with --boxes"),

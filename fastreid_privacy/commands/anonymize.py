@@ -21,7 +21,7 @@ from ..desensitize import DESENSITIZER_REGISTRY
 from ..desensitize.regions import REGION
 from ..manifest import KEPT, MANIFEST
 from ..model.storage import ImageStorage
-from ..video.live_input import is_live, refuse_other_streams
+from ..video.live_input import is_live, is_video, refuse_other_streams
 from .anonymizer import EMBEDDED, config_of, guard_of, image_map_of, refuse_unread_keys, refuse_unread_regions
 from .engines import add_engine_options, engine_of, refuse_cluster
 from .live import add_live_options, anonymize_live
@@ -154,14 +154,13 @@ def _anonymize(options: argparse.Namespace) -> None:
         guard=guard,
     )
     review = read_review(options.review) if options.review else None
-    live = is_live(options.input)
-    if live or (Path(options.input).is_file() and not is_tars(options.input)):
+    if is_video(options.input):
         refuse_cluster(options, "a video")
         refuse_stores(options, "a video")
         if review:
             raise UserError("--review is of images, and --input is a video: leave it out")
         _warn_of_origin(options, image_map)
-        (anonymize_live if live else anonymize_video)(options, image_map, protection)
+        (anonymize_live if is_live(options.input) else anonymize_video)(options, image_map, protection)
         return
     refuse_video_options(options)
     source = _source(options)

@@ -27,6 +27,7 @@ OF_FILES = {  # options that need a file, and why
     "pseudonymize": "its files have no names of raw ones",
     "seal": "the raw frames are not kept, so that there is nothing to seal",
     "renew": "it cannot be read again",
+    "workers": "its frames are protected one after the other, as they come",
 }
 
 

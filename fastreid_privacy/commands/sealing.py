@@ -13,6 +13,7 @@ from ..collection.describing import Describer
 from ..core.errors import UserError, say
 from ..keys.sealing import SEARCH, read_sealer
 from ..retrieval.extract import load_extractor
+from ..video.live_input import is_video
 from .engines import loading_device
 
 
@@ -79,7 +80,7 @@ def refuse_sealing_options(options: argparse.Namespace) -> None:
         raise UserError("--search needs the Re-ID model that describes the raw images: name it with --reid")
     if options.reid and not options.search:
         raise UserError("--reid describes raw images for a search key: give the key with --search")
-    if options.search and Path(options.input).is_file():
+    if options.search and is_video(options.input):
         raise UserError("--search is for images: the boxes of a video carry no templates")
     if options.carry and not (options.seal or options.search):
         raise UserError(

@@ -18,6 +18,7 @@ from ..core.errors import UserError, brief
 from ..core.extras import from_extra
 from ..core.images import LARGEST
 from ..core.remote import shown
+from ..core.tars import is_tars
 from .decoding import FORMATS, libav_said
 from .pixels import upright
 from .stream import Frame, VideoFormat
@@ -59,6 +60,11 @@ TIME_BASE = Fraction(1, 1000)  # of the frames' times, in seconds
 def is_live(text: str) -> bool:
     """Whether an input is a camera or an address, not a file."""
     return bool(CAMERA.fullmatch(text)) or ("://" in text and text.partition("://")[0].lower() in PROTOCOLS)
+
+
+def is_video(text: str) -> bool:
+    """Whether an input is a video or a live input, not a collection of images."""
+    return is_live(text) or (Path(text).is_file() and not is_tars(text))
 
 
 def refuse_other_streams(text: str) -> None:
