@@ -135,6 +135,18 @@ def test_boxes_of_a_file_come_back_exactly(tmp_path):
     assert read == [Person(box, number) for box, number in zip(boxes, (1, 2, 0, 4, 5), strict=True)]
 
 
+def test_the_sheet_of_a_video_that_is_renewed_goes_with_it(street, found):
+    sheet = street / "out" / "street.mkv.preview.png"
+    assert protect(street, "out", "--preview", boxes=None) == 0
+    before = sheet.read_bytes()
+    assert protect(street, "out", boxes=None) == 0 and sheet.read_bytes() == before  # nothing is left to do
+    os.utime(street / "street.mkv", (1, 1))
+    found.pop()
+    assert protect(street, "out", "--renew", boxes=None) == 0 and not sheet.exists()
+    assert protect(street, "out", "--preview", boxes=None) == 0
+    assert sheet.read_bytes() != before
+
+
 def test_boxes_that_a_person_corrected_are_never_overwritten(street, found, capsys):
     corrected = street / "out" / "street.mkv.boxes.txt"
     assert protect(street, "out", boxes=None) == 0

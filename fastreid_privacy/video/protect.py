@@ -21,6 +21,7 @@ from ..manifest import AUDIT, SEALED, Manifest, file_hash
 from .boxes import MotBoxes
 from .chosen import Chosen, choose
 from .placing import Boxes, Placing, placed
+from .preview import PREVIEW
 from .protecting import FrameProtector
 from .records import BOXES, LEFT, audit_log, line_of, remove_boxes, write_boxes
 from .run import VideoWork, chunk_and_workers, make_videos
@@ -151,6 +152,10 @@ def protect_video(
     def account(entries: Sequence[dict]) -> Mapping[str, object]:
         return accounted(image_map, [None for entry in entries for _ in entry["boxes"]])
 
+    def forget(entry: dict) -> None:
+        remove_boxes(output / (path + BOXES), entry)
+        (output / (path + PREVIEW)).unlink(missing_ok=True)
+
     video = VideoWork(
         source,
         path,
@@ -165,7 +170,7 @@ def protect_video(
         stamp,
         options.renew,
         account,
-        lambda entry: remove_boxes(output / (path + BOXES), entry),
+        forget,
         keep_audio,
     )
     return make_videos([video], output, workers=options.workers, describe="protecting")
