@@ -225,6 +225,10 @@ def test_a_box_that_is_not_wholly_inside_is_not_left(street):
     [
         (["--only-between", "5"], "--only-between 5 cannot be read; it is written like 00:10-00:20"),
         (["--only-between", "9-5"], "--only-between 9-5 cannot be read"),
+        (["--only-between", "0-" + "9" * 400], "cannot be read; it is written like 00:10-00:20"),
+        (["--only-between", "9" * 5000 + ":00-1"], "cannot be read"),
+        (["--only-people", "9" * 5000], "cannot be read"),
+        (["--only-region", "0,0,1e999,1"], "cannot be read"),
         (["--only-region", "1,2,3"], "--only-region 1,2,3 cannot be read; it is written like 10,20,300,400"),
         (["--leave-region", "1,2,0,9"], "cannot be read"),
         (["--leave-region", "nan,2,3,9"], "cannot be read"),

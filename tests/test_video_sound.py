@@ -184,6 +184,44 @@ def test_a_finished_video_gets_its_sheet_later_and_without_a_log_it_is_refused(s
         write_preview(street / "out", entry)
 
 
+@pytest.mark.parametrize(
+    "person",
+    [
+        '{"how": "given"}',
+        '{"box": [1, 2, 3, 4]}',
+        '{"box": [1, 2, 3, 4], "how": "guessed"}',
+        '{"box": [1, 2, 3, 4], "how": ["given"]}',
+        '{"box": [1, 2, 3], "how": "given"}',
+        '{"box": [1, 2, 3, "4"], "how": "given"}',
+        '{"box": [1, 2, 3, 1e300], "how": "given"}',
+        '{"box": [1, 2, 3, 99999999999999999999], "how": "given"}',
+        '{"box": [1, 2, 3, -4], "left": "time"}',
+        '{"box": [1, 2, 3, 4], "how": "given", "identity": "' + "9" * 1000 + '"}',
+        '{"box": 7, "how": "given"}',
+        "[1, 2, 3, 4]",
+        '"given"',
+        "7",
+        "null",
+    ],
+)
+def test_a_person_of_a_log_that_is_none_is_named(street, capsys, person):
+    assert protect(street, "out") == 0
+    (entry,) = read_manifest(street / "out" / "manifest.jsonl").entries.values()
+    log = street / "out" / entry["audit"]
+    log.write_text('{}\n{"frame": 1, "time": 0, "people": [' + person + "]}\n{}\n")
+    with pytest.raises(fastreid_privacy.core.errors.UserError, match="no audit log") as error:
+        write_preview(street / "out", entry)
+    assert str(log) in str(error.value) and len(str(error.value)) < 1000
+    assert not list((street / "out").glob("*.png"))
+
+
+@pytest.mark.parametrize("people", ["7", "null", '"given"'])
+def test_a_frame_of_a_log_without_people_is_named(tmp_path, people):
+    (tmp_path / "log").write_text('{}\n{"frame": 1, "time": 0, "people": ' + people + "}\n{}\n")
+    with pytest.raises(fastreid_privacy.core.errors.UserError, match="no audit log"):
+        write_preview(tmp_path, {"path": "v.mkv", "frames": 1, "audit": "log"})
+
+
 def test_a_high_video_has_high_tiles(tmp_path):
     with (tmp_path / "v.mkv").open("wb") as file:
         writer = VideoWriter(file, VideoFormat(20, 60, RATE, 1 / RATE))

@@ -16,6 +16,7 @@ from .people import Box, Left, Person
 from .stream import Frame
 
 TIME, REGION, PERSON = "time", "region", "person"
+LONGEST = 10**9  # seconds of a video
 _NOBODY = "nobody would be protected"
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
 
@@ -156,11 +157,11 @@ def span(text: str) -> Span:
     """A span of time as users write it: "00:10-00:20", "75-80.5", "1:02:03-1:02:10".
 
     Raises:
-        ValueError: when it is none, or ends before it begins.
+        ValueError: when it is none, ends before it begins, or after more than thirty years.
     """
     start, _, end = text.partition("-")
     found = Span(_seconds(start), _seconds(end))
-    if found.start > found.end:
+    if not found.start <= found.end < LONGEST:
         raise ValueError
     return found
 

@@ -24,7 +24,7 @@ from ..collection.protect import ProtectionOptions, accounted, protection_header
 from ..core.errors import UserError
 from ..core.files import is_unfinished, remove_unfinished
 from ..manifest import JOURNAL, LIVE, Manifest, file_hash, write_manifest
-from .chosen import Chosen, choose
+from .chosen import LONGEST, Chosen, choose
 from .live_input import TIME_BASE, LiveInput
 from .placing import Detector, Placing, followed, found_in
 from .protecting import FrameProtector
@@ -58,7 +58,7 @@ class LiveOptions:
 
     def __post_init__(self) -> None:
         for option, value in (("--segment", self.seconds), ("--duration", self.duration)):
-            if value is not None and not 0 < value < 10**9:
+            if value is not None and not 0 < value < LONGEST:
                 raise UserError(f"{option} is {value}; it is a number of seconds above 0")
 
 

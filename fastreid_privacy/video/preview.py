@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..core.errors import UserError
+from ..core.errors import UserError, brief
 from ..core.files import LARGEST_INPUT, read_regular, write_atomically
 from ..core.images import png_bytes
 from ..core.json_text import parse_json
 from ..core.pictures import resize
 from ..report.look import font
+from .boxes import LARGEST_IDENTITY
 from .people import CARRIED, DETECTED, GIVEN
 from .records import LEFT
 from .stream import read_frames
@@ -27,6 +29,7 @@ PREVIEW = ".preview.png"  # end of the name of a sheet, after the protected vide
 FRAMES, COLUMNS = 24, 4
 TILE = 320  # pixels: the longer side of a frame in the sheet
 CAPTION, GAP, FONT = 18, 4, 12  # pixels above a frame, between frames, and of letters
+MOST_PIXELS = 2**20  # of a picture's side, by far
 COLOURS = {GIVEN: (0, 120, 255), DETECTED: (0, 170, 60), CARRIED: (255, 150, 0), LEFT: (230, 0, 0)}
 """Of a box, by how it came about, or because it was left as it is."""
 
@@ -64,16 +67,44 @@ def write_preview(folder: Path, entry: dict) -> Path:
     return sheet
 
 
-def _people(log: Path, wanted: set[int]) -> dict[int, list[dict]]:
+class _Outline(NamedTuple):
+    """Somebody in a frame: left, top, width, height in pixels, how these came about, and a number, if any."""
+
+    box: tuple[int, int, int, int]
+    how: str
+    identity: int | None
+
+
+def _people(log: Path, wanted: set[int]) -> dict[int, list[_Outline]]:
     """Who was where in some frames, by the audit log."""
     try:
         records = map(parse_json, read_regular(log, LARGEST_INPUT).splitlines()[1:-1])
-        return {record["frame"]: record["people"] for record in records if record["frame"] in wanted}
-    except (UserError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{log} cannot be read ({error}): it is no audit log") from None
+        return {
+            record["frame"]: [_outline(person) for person in record["people"]]
+            for record in records
+            if record["frame"] in wanted
+        }
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{log} cannot be read ({brief(error)}): it is no audit log") from None
 
 
-def _tile(pixels: np.ndarray, number: int, people: Sequence[dict]) -> Image.Image:
+def _outline(person: dict) -> _Outline:
+    """Somebody in a record.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: when the record is none.
+    """
+    how = LEFT if LEFT in person else person["how"]
+    left, top, width, height = person["box"]
+    identity = person.get("identity")
+    whole = all(type(side) is int and 0 <= side < MOST_PIXELS for side in (left, top, width, height))
+    numbered = identity is None or (type(identity) is int and 0 < identity < LARGEST_IDENTITY)
+    if how not in COLOURS or not whole or not numbered:
+        raise ValueError(f"a person is {person}")
+    return _Outline((left, top, width, height), how, identity)
+
+
+def _tile(pixels: np.ndarray, number: int, people: Sequence[_Outline]) -> Image.Image:
     """A frame with the outlines of its boxes, and a caption above it."""
     height, width = pixels.shape[:2]
     scale = TILE / max(height, width)
@@ -81,18 +112,18 @@ def _tile(pixels: np.ndarray, number: int, people: Sequence[dict]) -> Image.Imag
     tile = Image.new("RGB", (max(small.shape[1], TILE), small.shape[0] + CAPTION), "white")
     tile.paste(Image.fromarray(small), (0, CAPTION))
     draw, text_font = ImageDraw.Draw(tile), font(FONT)
-    left = sum("left" in person for person in people)
+    left = sum(person.how == LEFT for person in people)
     counted = f"frame {number}: {len(people) - left} protected" + (
         f", {left} left as they are" if left else ""
     )
     draw.text((2, 2), counted, fill=COLOURS[LEFT] if left or not people else "black", font=text_font)
     for person in people:
-        edge, top, across, down = (scale * value for value in person["box"])
-        colour = COLOURS[LEFT if "left" in person else person["how"]]
+        edge, top, across, down = (scale * value for value in person.box)
+        colour = COLOURS[person.how]
         box = edge, CAPTION + top, max(edge, edge + across - 1), CAPTION + max(top, top + down - 1)
         draw.rectangle(box, outline=colour, width=2)
-        if "identity" in person:
-            draw.text((edge + 3, CAPTION + top + 2), str(person["identity"]), fill=colour, font=text_font)
+        if person.identity is not None:
+            draw.text((edge + 3, CAPTION + top + 2), str(person.identity), fill=colour, font=text_font)
     return tile
 
 
