@@ -315,3 +315,11 @@ def test_keys_that_are_no_paths_below_a_folder_are_named_and_not_written(s3, tmp
     s3.delete_object(Bucket="hostile", Key="raw/a.png")
     assert anonymize("--method", "blur", "--input", "s3://hostile/raw", "--output", tmp_path / "none") == 2
     assert "holds no image" in (said := capsys.readouterr().err) and "leads out of its folder" in said
+
+
+def test_no_message_shows_the_password_of_a_store():
+    place = RemotePath("sftp://user:PW@host/crops") / "a.png"
+    assert (str(place), place.url) == ("sftp://host/crops/a.png", "sftp://user:PW@host/crops/a.png")
+    with pytest.raises(TypeError, match=r"^sftp://host/crops/a\.png is no path of this machine$"):
+        os.fspath(place)
+    assert str(RemotePath("s3://bucket/crops@2/a=b.png")) == "s3://bucket/crops@2/a=b.png"

@@ -48,10 +48,10 @@ class RemotePath:
     listed: About | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
-        return self.url
+        return shown(self.url)
 
     def __fspath__(self) -> str:
-        raise TypeError(f"{self.url} is no path of this machine")
+        raise TypeError(f"{self} is no path of this machine")
 
     def __truediv__(self, name: str | Path) -> RemotePath:
         return self if str(name) == "." else RemotePath(f"{self.url}/{name}")
