@@ -21,7 +21,6 @@ LAST = 250  # frames: of a longer video the others are not looked at
 STEP = 25  # every so many frames people are looked for
 MOST = 12  # people
 WHOLE = 3  # frames that are shown where nobody is found
-SMALLEST = (128, 64)  # height and width of the detector's window
 NEW = 0.5  # share of its own area that a box may have in common with a surer one of the same frame
 
 
@@ -57,9 +56,7 @@ def look_through(content: bytes, name: str) -> list[Seen]:
         try:
             for frame in islice(read_frames(path), 0, LAST, STEP):
                 frames.append(Seen(f"frame {frame.number}", frame.pixels))
-                height, width = frame.pixels.shape[:2]
-                found_here = detector(frame.number, frame.pixels) if _can_hold(height, width) else []
-                boxes = _apart(found_here[::-1])  # the surest first
+                boxes = _apart(detector(frame.number, frame.pixels)[::-1])  # the surest first
                 for left, top, right, bottom in boxes[: MOST - len(found)]:
                     pixels = np.ascontiguousarray(frame.pixels[top:bottom, left:right])
                     found.append(Seen(f"person {len(found) + 1}, frame {frame.number}", pixels))
@@ -68,11 +65,6 @@ def look_through(content: bytes, name: str) -> list[Seen]:
         except UserError as error:
             raise UserError(str(error).replace(path, name)) from None
     return found or frames[:WHOLE]
-
-
-def _can_hold(height: int, width: int) -> bool:
-    """Whether a person that the detector finds may be in a frame; in smaller ones OpenCV ends the process."""
-    return height >= SMALLEST[0] and width >= SMALLEST[1]
 
 
 def _apart(boxes: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
