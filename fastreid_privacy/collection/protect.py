@@ -116,7 +116,7 @@ def protect_collection(
     )
     (output / NOISE_KEY).unlink(missing_ok=True)
     failed = {job.name: done.failed[job.path] for job in jobs if job.path in done.failed}
-    unmade = sorted(set(review.latest) - {job.path for job in jobs}) if review else ()
+    unmade = sorted(set(review.latest) - {job.path for job in jobs}) if review else []
     return Protection(done, failed, unmade)
 
 
