@@ -234,7 +234,7 @@ def test_reproduce_takes_output_by_both_names():
 
 def test_benchmarks_refuse_what_they_cannot_measure(capsys):
     for words, said in (
-        (["--parts", "market,speed"], "--parts knows market, msmt17, million, steps, collection, not speed"),
+        (["--parts", "market,speed"], "--parts knows market, msmt17, million, steps, collection, cluster, not speed"),
         (["--scale", "0"], "--scale must be above 0"),
         (["--runs", "0"], "--runs at least 1"),
     ):
@@ -277,7 +277,7 @@ def test_bash_completes_commands_options_choices_and_files(scripts, tmp_path):
     subprocess.run(["bash", "-n", script], check=True)
     assert set(COMMANDS) <= set(complete(script, "fastreid-privacy", ""))
     assert complete(script, "fastreid-privacy", "hum") == ["human-study"]
-    assert complete(script, "fastreid-privacy", "anonymize", "--se") == ["--seal", "--search"]
+    assert complete(script, "fastreid-privacy", "anonymize", "--se") == ["--seal", "--search", "--segment"]
     formats = complete(script, "fastreid-privacy", "anonymize", "--format", "")
     assert set(formats) == {"png", "jpg", "mkv", "mp4"}
     assert complete(script, "fastreid-privacy", "recover", "--key", "rel") == ["release.key"]
