@@ -234,7 +234,10 @@ def test_reproduce_takes_output_by_both_names():
 
 def test_benchmarks_refuse_what_they_cannot_measure(capsys):
     for words, said in (
-        (["--parts", "market,speed"], "--parts knows market, msmt17, million, steps, collection, cluster, not speed"),
+        (
+            ["--parts", "market,speed"],
+            "--parts knows market, msmt17, million, steps, collection, cluster, not speed",
+        ),
         (["--scale", "0"], "--scale must be above 0"),
         (["--runs", "0"], "--runs at least 1"),
     ):
