@@ -40,7 +40,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .core.errors import UserError
-from .core.files import LARGEST_INPUT, read_regular, relative_path, write_atomically
+from .core.files import LARGEST_INPUT, open_regular, read_regular, relative_path, write_atomically
 from .core.images import LARGEST
 from .core.json_text import parse_json
 from .core.remote import Place, RemotePath
@@ -221,13 +221,18 @@ def unchanged(folder: Place, entry: dict) -> bool:
         words = [word for word in BESIDE if word in entry]
         beside = all(file_hash(folder / entry[word]) == entry[f"{word}_sha256"] for word in words)
         return beside and file_hash(folder / entry["path"]) == entry["sha256"]
-    except OSError:
+    except (OSError, UserError):
         return False
 
 
 def file_hash(path: Place) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
+    """SHA-256 of a file, 64 hexadecimal digits.
+
+    Raises:
+        OSError: of a store.
+        UserError: the reason, without the path, when it is no regular file or cannot be read.
+    """
     if isinstance(path, RemotePath):
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ import pytest
 
 from fastreid_privacy.collection.output import Journal
 from fastreid_privacy.core import files
-from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest, write_manifest
+from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest, unchanged, write_manifest
 
 HEADER = {"kind": "fastreid_privacy collection", "schema": 1, "batch_size": 32}
 ENTRIES = [
@@ -84,3 +84,9 @@ def test_deep_brackets_and_what_is_no_file_are_refused(tmp_path):
     os.truncate(path, files.LARGEST_INPUT + 1)
     with pytest.raises(fastreid_privacy.UserError, match="more than"):
         read_manifest(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+def test_a_pipe_under_the_name_of_a_file_is_no_such_file(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    assert not unchanged(tmp_path, {"path": "a.png", "size": 0, "sha256": "a" * 64})

@@ -200,5 +200,5 @@ def _seal(file: BinaryIO, source: Path, seal: Sealer, read_hash: str) -> None:
 def _hash(source: Path) -> str:
     try:
         return file_hash(source)
-    except OSError as error:
-        raise UserError(f"{source} cannot be read: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{source} {str(error).removeprefix('it ')}") from None
