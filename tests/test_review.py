@@ -6,8 +6,9 @@ import fastreid_privacy  # noqa: F401, before fastreid
 
 # isort: split
 import json
-import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -296,6 +297,17 @@ def test_somebody_decides(tmp_path):
         decide(tmp_path / "absent" / "r.jsonl", {}, {"path": "a.png", "sha256": ""}, True, "Ada", {})
 
 
+DECIDING = """
+import sys
+from pathlib import Path
+from fastreid_privacy.collection.review import decide
+
+_, file, who = sys.argv
+for number in range(5):
+    decide(Path(file), {}, {"path": f"{who} {number}.png", "sha256": ""}, True, who, {})
+"""
+
+
 def test_no_decision_is_lost_when_several_people_decide(tmp_path):
     file, several = tmp_path / "review.jsonl", 4
 
@@ -305,16 +317,10 @@ def test_no_decision_is_lost_when_several_people_decide(tmp_path):
 
     with ThreadPoolExecutor(several) as threads:
         list(threads.map(many, "ABCD"))  # the first error is raised here
-    children = []
-    for who in "EF":  # forks: a new process costs seconds
-        if not (child := os.fork()):
-            try:
-                many(who)
-            except BaseException:
-                os._exit(1)
-            os._exit(0)
-        children.append(child)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    # processes of their own: one that is forked beside the threads of other tests may wait for ever
+    words = [[sys.executable, "-c", DECIDING, str(file), who] for who in "EF"]
+    others = [subprocess.Popen(each, cwd=Path(__file__).parents[1]) for each in words]
+    assert [other.wait(timeout=300) for other in others] == [0, 0]
     expected = {f"{who} {number}.png" for who in "ABCDEF" for number in range(5)}
     assert {each.path for each in read_review(file).decisions} == expected
     assert len(read_review(file).decisions) == len(expected)
