@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from in_process import anonymize, contents, recover
 from PIL import Image
 from ray import exceptions
 from ray.cluster_utils import Cluster
@@ -36,9 +37,7 @@ from fastreid_privacy.collection.output import SHARDS
 from fastreid_privacy.collection.shards import Cutter
 from fastreid_privacy.collection.stamps import STAMPS
 from fastreid_privacy.collection.work import Job, Left
-from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import engines as engines_module
-from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.remote import place_of
 from fastreid_privacy.keys.sealing import new_identity
@@ -46,22 +45,6 @@ from fastreid_privacy.manifest import MANIFEST, read_manifest
 from fastreid_privacy.networks import UNetGenerator
 
 IMAGES = 14
-
-
-def anonymize(*words) -> int:
-    return anonymize_command.main([str(word) for word in words])
-
-
-def recover(*words) -> int:
-    return recover_command.main([str(word) for word in words])
-
-
-def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +74,8 @@ def three_nodes(s3):
         tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder,
     ):
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_TMPDIR", folder)  # where it notes the address, in a folder that it expects there
+        Path(folder, "ray").mkdir()
         node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
         cluster = Cluster(initialize_head=True, head_node_args={**node, "temp_dir": folder})
         for _ in range(2):

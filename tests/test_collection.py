@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from forged_manifests import write_forged
+from in_process import anonymize, contents, recover
 from PIL import Image, PngImagePlugin
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
@@ -29,30 +30,11 @@ from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection.pipeline import AHEAD, side_by_side
 from fastreid_privacy.collection.source import folder_source
 from fastreid_privacy.collection.stamps import STAMPS
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.compat.labels import MARKET_FOLDER
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
-
-
-def anonymize(*words) -> int:
-    return anonymize_command.main([str(word) for word in words])
-
-
-def recover(*words) -> int:
-    return recover_command.main([str(word) for word in words])
-
-
-def contents(folder):
-    """Every file of a folder, by relative path."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def pixels(path):

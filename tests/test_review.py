@@ -13,21 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from in_process import anonymize, contents
 
 from fastreid_privacy.collection import review as review_module
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection.output import begin_journal
 from fastreid_privacy.collection.review import NO, WITHHELD, YES, decide, made_by, read_review
-from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.lock import locked
 from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
-
-
-def anonymize(*words) -> int:
-    return anonymize_command.main([str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +34,6 @@ def raw(small_dataset, tmp_path_factory):
     for number, file in enumerate(sorted(small_dataset.glob("*/query/*"))[:5]):
         shutil.copy(file, root / "far" if number == 4 else root)
     return root
-
-
-def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
 
 
 def judge(folder, file, yes, path=None):

@@ -10,6 +10,7 @@ import os
 import fsspec
 import numpy as np
 import pytest
+from in_process import anonymize, contents, recover
 from PIL import Image
 from s3_server import s3_server
 
@@ -19,8 +20,6 @@ from fastreid_privacy.collection.output import SHARDS
 from fastreid_privacy.collection.review import decide, made_by
 from fastreid_privacy.collection.shards import InShards
 from fastreid_privacy.collection.stamps import STAMPS
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.files import read_regular, write_atomically
 from fastreid_privacy.core.remote import RemotePath, place_of
@@ -28,22 +27,6 @@ from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
 
 IMAGES = 7
-
-
-def anonymize(*words) -> int:
-    return anonymize_command.main([str(word) for word in words])
-
-
-def recover(*words) -> int:
-    return recover_command.main([str(word) for word in words])
-
-
-def contents(place):
-    """Every file below a folder or a place, by relative path."""
-    if isinstance(place, RemotePath):
-        return {path: file.read_bytes() for path, file in place.files_below().items()}
-    files = (path for path in sorted(place.rglob("*")) if path.is_file())
-    return {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
 
 
 def picture(number, size=(40, 20)):

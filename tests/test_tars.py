@@ -8,24 +8,15 @@ import tarfile
 
 import numpy as np
 import pytest
+from in_process import anonymize, contents
 from PIL import Image
 
 from fastreid_privacy.collection.stamps import STAMPS
-from fastreid_privacy.commands.anonymize import main
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.files import read_regular
 from fastreid_privacy.core.remote import place_of
 from fastreid_privacy.core.tars import files_of_tar, named_tars, tars_in
 from fastreid_privacy.manifest import MANIFEST, read_manifest
-
-
-def anonymize(*words) -> int:
-    return main([str(word) for word in words])
-
-
-def contents(folder):
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def picture(number):
