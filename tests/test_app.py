@@ -113,7 +113,7 @@ class Page:
 
     def open(self, **look):
         self.browser.open(self.address, **look)
-        self.wait("#picture")
+        self.wait("#picture[data-ready]")
 
     def all(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
@@ -280,6 +280,37 @@ def test_the_key_recovers_while_it_is_open_and_its_passphrase_is_gone_at_once(pa
     page.press("Close the key")
     page.wait(".said", "The key is closed")
     page.wait_until(lambda: not page.all("img[data-key='ours: recovered']"))
+    # all answers came on one line, which stays: an answer to a line that just ends would be lost
+    assert sum("/queue/data" in request for request in page.browser.requests()) == 1
+
+
+def test_a_picture_that_is_still_looked_at_does_not_come_back_when_the_key_is_closed(
+    page, photo, monkeypatch
+):
+    began, go_on, look = threading.Event(), threading.Event(), pages.try_methods
+
+    def slow(*words):
+        if not began.is_set():
+            began.set()
+            assert go_on.wait(SECONDS)
+        return look(*words)
+
+    page.open()
+    page.choose(photo)
+    page.wait(".method")
+    page.all("input[type=password]")[0].send_keys("öpen")
+    page.press("Open the key")
+    page.wait(".tiles li", "recovered")
+    monkeypatch.setattr(pages, "try_methods", slow)
+    page.choose(photo)
+    assert began.wait(SECONDS)
+    page.press("Close the key")
+    go_on.set()
+    page.wait(".said", "The key is closed")
+    page.wait_until(lambda: not page.all("img[data-key='ours: recovered']"))
+    page.press("Forget the picture")  # comes after all else
+    page.wait(".said", "The picture is forgotten")
+    assert not page.all("img[data-key='ours: recovered']")
 
 
 def test_who_is_found_for_raw_and_protected(page, photo):

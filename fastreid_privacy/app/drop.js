@@ -12,7 +12,8 @@ const take = (file) => {
   reader.onload = () => trigger('chosen', { ...about, content: reader.result.split(',')[1] || '' });
   reader.readAsDataURL(file);
 };
-input.addEventListener('change', () => { take(input.files[0]); input.value = ''; });
+const chosen = () => { take(input.files[0]); input.value = ''; };
+input.addEventListener('change', chosen);
 zone.addEventListener('dragover', (event) => { event.preventDefault(); zone.classList.add('over'); });
 zone.addEventListener('dragleave', () => zone.classList.remove('over'));
 zone.addEventListener('drop', (event) => {
@@ -20,3 +21,5 @@ zone.addEventListener('drop', (event) => {
   zone.classList.remove('over');
   take(event.dataTransfer.files[0]);
 });
+if (input.files.length) chosen();  // by a reader who was quicker than this page
+input.dataset.ready = '';

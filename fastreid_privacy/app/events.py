@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import gradio
 else:
     gradio = from_extra("gradio")
+
+STAY_SECONDS = 15.0
 
 
 def place_for_a_file(
@@ -37,6 +40,21 @@ def place_for_a_file(
     )
 
 
+def keep_listening(blocks: gradio.Blocks) -> None:
+    """Let the page listen for as long as it is open: an event that never ends, before all others.
+
+    Gradio closes the page's line when no event is left, and loses the answer to one that comes just then:
+    the page would wait for it for ever.
+    """
+
+    async def stay() -> AsyncIterator[None]:
+        while True:  # until Gradio finds that the page is gone
+            await asyncio.sleep(STAY_SECONDS)
+            yield
+
+    blocks.load(stay, api_visibility="private", show_progress="hidden", concurrency_limit=None)
+
+
 def on(
     event: Callable[..., Any],
     act: Callable[..., tuple[Any, ...]],
@@ -46,6 +64,9 @@ def on(
     emptied: Any = None,
 ) -> None:
     """Let an event call a function; a mistake of the user is said in the page, and nothing else changes.
+
+    One event is done after the other: a picture that is still looked at while the key is closed, or while it
+    is forgotten, does not come back afterwards.
 
     Args:
         event: of a component.
@@ -63,4 +84,12 @@ def on(
             told = {said: message_html(user_message(error), alarm=True)}
             return told if emptied is None else {**told, emptied: ""}
 
-    event(guarded, list(inputs), list(outputs), api_visibility="private", show_progress="minimal")
+    event(
+        guarded,
+        list(inputs),
+        list(outputs),
+        api_visibility="private",
+        show_progress="minimal",
+        concurrency_limit=1,
+        concurrency_id="page",
+    )
