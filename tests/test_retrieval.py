@@ -307,14 +307,13 @@ def test_names_say_who_is_the_same_person():
 
 
 def test_hnsw_is_measured_and_ranks_like_flat(small_dataset, weights, query_files, tmp_path, capsys):
-    """Of raw pictures: protected ones of a model of few steps differ by less than the two searches round."""
+    """Two neighbours may change places where their scores differ by less than the two searches round."""
     (folder,) = small_dataset.glob("*/bounding_box_test")
     build = ("build", "--weights", weights, "--gallery", folder)
     assert retrieve(*build, "--index", tmp_path / "f") == 0
     flat_index = read_index(tmp_path / "f")  # whose memory the features are
     features = stored_features(flat_index.searched).astype(np.float64)
-    scores = np.sort(features @ features.T, axis=1)
-    assert np.diff(scores, axis=1).min() > 1e-5 and len(features) == 19
+    assert len(features) == 19
     assert retrieve(*build, "--index", tmp_path / "h", "--kind", "hnsw") == 0
     assert re.search(r"hnsw +1\.000 +1\.000 +0\.\d MiB +\d+\.\d\d ms\nflat", capsys.readouterr().out)
     assert read_index(tmp_path / "h").measured["recall@10"] == 1
@@ -333,14 +332,13 @@ def test_hnsw_is_measured_and_ranks_like_flat(small_dataset, weights, query_file
             )
             == 0
         )
-    flat, hnsw = (
-        [
-            [entry["image"] for entry in answer["ranks"]]
-            for answer in json.loads((tmp_path / name).read_text())["queries"]
-        ]
-        for name in ("flat", "hnsw")
-    )
-    assert flat == hnsw
+    flat, hnsw = (json.loads((tmp_path / name).read_text())["queries"] for name in ("flat", "hnsw"))
+    assert len(flat) == len(hnsw) == len(query_files)
+    for one, other in zip(flat, hnsw, strict=True):
+        exact = {entry["image"]: entry["score"] for entry in one["ranks"]}
+        assert [entry["score"] for entry in other["ranks"]] == pytest.approx([*exact.values()], abs=1e-5)
+        for entry in other["ranks"]:
+            assert entry["score"] == pytest.approx(exact.get(entry["image"], min(exact.values())), abs=1e-5)
 
 
 # -- the strip -----------------------------------------------------------------------------------------------
