@@ -18,6 +18,10 @@ it, or ``template_carried``, where in the file it is.
 Where the guard held each image to the thresholds, line 1 has ``guard``, both, and a file's line ``kept``: the
 share of the anonymizer's image that is in it, 0 to 1; of a video a list, one for each of its boxes.
 
+Where files lie in tar files, line 1 has ``tars``: how many images each holds at least, but for the last one,
+and how many the collection has; and a file's line ``tar``, the name of the one in which it lies under its
+``path``, with what belongs beside it.
+
 A video's line also has what ``video.records`` says, and ``audit`` with ``audit_sha256``, the log beside it.
 
 Of an operator that describes itself (``desensitize.description``), line 1 has ``operator``, what its images
@@ -43,7 +47,10 @@ from .core.errors import UserError
 from .core.files import LARGEST_INPUT, open_regular, read_regular, relative_path, write_atomically
 from .core.images import LARGEST
 from .core.json_text import parse_json
+from .core.members import Readable, TarMember
+from .core.packed import Folder, PackedFolder
 from .core.remote import Place, RemotePath
+from .core.tars import is_tars
 
 MANIFEST = "manifest.jsonl"
 JOURNAL = ".manifest.journal"
@@ -57,6 +64,7 @@ GUARD = "guard"  # of line 1: the thresholds that each image holds
 OPERATOR = "operator"  # of line 1: what the images of an operator that describes itself depend on
 ACCOUNT = "account"  # of the last line: what it accounts for over all files
 KEPT = "kept"  # of a file's line: the share of the anonymizer's image that the guard left
+TARS, TAR = "tars", "tar"  # of line 1: images of each tar file and of all; of a file's line: its tar file
 LIVE = "live"  # of line 1: the videos are parts of a live input
 PARTS = ("train", "query", "gallery")  # of a data set
 
@@ -162,6 +170,8 @@ def _check(record: dict) -> None:
         raise ValueError(f"the line of {record['path']} has a size of {sides[0]} × {sides[1]}")
     if "fitted" in record and not isinstance(record["fitted"]["psnr"], int | float | None):
         raise ValueError(f"the line of {record['path']} has the PSNR {record['fitted']['psnr']!r}")
+    if TAR in record and (not is_tars(relative_path(record[TAR])) or "/" in record[TAR]):
+        raise ValueError(f"the line of {record['path']} has the tar file {record[TAR]!r}")
     shares = record.get(KEPT, [])
     for share in shares if isinstance(shares, list) else [shares]:
         if type(share) not in (int, float) or not 0 <= share <= 1:
@@ -213,8 +223,29 @@ def write_manifest(
     write_atomically(folder / MANIFEST, lambda file: file.writelines(lines), sync=True)
 
 
-def unchanged(folder: Place, entry: dict) -> bool:
-    """Whether an entry's file, and what lies beside it, are what was written."""
+def names_of(entry: Mapping) -> list[str]:
+    """Of an entry's files: the protected one, and what lies beside it."""
+    return [entry["path"], *(entry[word] for word in BESIDE if word in entry)]
+
+
+def files_of(folder: Place, entries: Iterable[Mapping]) -> Folder:
+    """A folder whose files are found under the paths of its manifest, in tar files or not.
+
+    Args:
+        folder: with the manifest.
+        entries: its lines.
+    """
+    tars = {name: entry[TAR] for entry in entries if TAR in entry for name in names_of(entry)}
+    return PackedFolder(folder, tars) if tars else folder
+
+
+def unchanged(folder: Folder, entry: dict) -> bool:
+    """Whether an entry's file, and what lies beside it, are what was written.
+
+    Args:
+        folder: of :func:`files_of`.
+        entry: a line of the manifest.
+    """
     try:
         if (folder / entry["path"]).stat().st_size != entry["size"]:
             return False
@@ -225,14 +256,14 @@ def unchanged(folder: Place, entry: dict) -> bool:
         return False
 
 
-def file_hash(path: Place) -> str:
+def file_hash(path: Readable) -> str:
     """SHA-256 of a file, 64 hexadecimal digits.
 
     Raises:
         OSError: of a store.
         UserError: the reason, without the path, when it is no regular file or cannot be read.
     """
-    if isinstance(path, RemotePath):
+    if isinstance(path, RemotePath | TarMember):
         return hashlib.sha256(path.read_bytes()).hexdigest()
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

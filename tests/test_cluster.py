@@ -508,6 +508,37 @@ def test_options_that_do_not_go_together(weights, raw, tmp_path, capsys):
     assert "not sealed originals" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("tries", [1, 5])
+def test_a_tar_file_is_one_task(raw, in_process, tmp_path, capsys, tries):
+    lost = []
+
+    def lose(number):
+        if number == 1 or (lost and tries > 1 and len(lost) < tries):
+            lost.append(number)
+            raise Lost
+
+    ray = in_process(before=lose)
+    words = ["--method", "noise", "--input", raw, "--tars", 4, "--output"]
+    code = anonymize(*words, tmp_path / "many", "--engine", "ray")
+    if tries > 1:
+        said = capsys.readouterr().err
+        assert code == 2 and "3 processes ended while they worked on" in said
+        in_process()
+        assert anonymize(*words, tmp_path / "many", "--engine", "ray") == 0
+    else:
+        assert code == 0 and len(ray.arguments) == 5  # four tars, one of them twice
+    manifest = read_manifest(tmp_path / "many" / MANIFEST)
+    assert len(manifest.entries) == IMAGES and not manifest.failed
+    assert sorted(path.name for path in (tmp_path / "many").glob("*.tar")) == [
+        f"{number:06d}.tar" for number in range(4)
+    ]
+    words[1] = "blur"
+    in_process()
+    assert anonymize(*words, tmp_path / "blur", "--engine", "ray") == 0
+    assert anonymize(*words, tmp_path / "one") == 0
+    assert contents(tmp_path / "blur") == contents(tmp_path / "one")
+
+
 # -- three nodes ---------------------------------------------------------------------------------------------
 
 

@@ -51,7 +51,7 @@ class Judging:
         """
         suspect = self.suspects[place]
         try:
-            protected, raw = suspect.pictures(self.release.folder)
+            protected, raw = suspect.pictures(self.release.files)
         except UserError as error:
             return judged_html(place, len(self.suspects), self.chosen, suspect.path, {}, "", str(error))
         pictures = {**({} if raw is None else {"raw": raw}), "protected": protected}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +12,21 @@ from ..collection.protect import NOISE_KEY
 from ..collection.review import NO, WITHHELD, Review, made_by, read_review
 from ..collection.stamps import STAMPS
 from ..core.errors import UserError, one_line
+from ..core.packed import Folder
 from ..core.privacy import NOT_PRIVATE, WHY, meant_by
-from ..manifest import BESIDE, GUARD, JOURNAL, KEPT, MANIFEST, Manifest, read_manifest, unchanged
+from ..core.tars import files_of_tar
+from ..manifest import (
+    GUARD,
+    JOURNAL,
+    KEPT,
+    MANIFEST,
+    TAR,
+    Manifest,
+    files_of,
+    names_of,
+    read_manifest,
+    unchanged,
+)
 from .attacks import KnownAttack
 
 NAMED = 20  # files that a finding names
@@ -53,6 +66,11 @@ class Release:
     review: Path
     attack: KnownAttack | None = None
     manifest: Manifest = field(default_factory=lambda: Manifest({}, {}, {}, False))
+
+    @cached_property
+    def files(self) -> Folder:
+        """The folder, whose files are found under the paths of the manifest, in tar files or not."""
+        return files_of(self.folder, self.manifest.entries.values())
 
     @cached_property
     def of(self) -> dict[str, object]:
@@ -118,7 +136,7 @@ def _whole(manifest: Manifest) -> Finding:
 
 def _files(release: Release, workers: int | None) -> Finding:
     entries = release.manifest.entries
-    looked = side_by_side(entries.values(), lambda entry: unchanged(release.folder, entry), workers)
+    looked = side_by_side(entries.values(), lambda entry: unchanged(release.files, entry), workers)
     bad = [path for path, same in zip(entries, looked, strict=True) if not same]
     if bad:
         title = f"{len(bad):,} of {len(entries):,} files are missing, or not what was written."
@@ -144,11 +162,13 @@ def _failed(manifest: Manifest) -> list[Finding]:
 def _others(release: Release) -> Finding:
     """Files that no manifest names may be raw ones, and so may what lies behind a link."""
     folder, entries = release.folder, release.manifest.entries.values()
-    named = {MANIFEST, *(entry["path"] for entry in entries)}
-    named |= {entry[word] for entry in entries for word in BESIDE if word in entry}
+    named = {MANIFEST, *(name for entry in entries for name in names_of(entry))}
+    tars = {entry[TAR] for entry in entries if TAR in entry}
+    named |= tars
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
     odd = {name: what for name, path in found.items() if (what := _no_file(path))}
     others = [name for name, path in found.items() if name in odd or not (name in named or path.is_dir())]
+    others += [f"{tar}: {name}" for tar in sorted(tars) for name in _unnamed_in(folder / tar, named)]
     known = [f"{path}: {NOT_TO_BE_GIVEN[path]}" for path in others if path in NOT_TO_BE_GIVEN]
     strange = [path + odd.get(path, "") for path in others if path not in NOT_TO_BE_GIVEN or path in odd]
     if strange:
@@ -157,6 +177,15 @@ def _others(release: Release) -> Finding:
     if known:
         return Finding("Not all that lies in the folder is to be given out.", None, known)
     return Finding("Nothing else lies in the folder.", True)
+
+
+def _unnamed_in(tar: Path, named: Container[str]) -> list[str]:
+    """What a tar holds that no manifest names."""
+    try:
+        found = files_of_tar(tar)
+    except UserError:  # told of as missing files
+        return []
+    return sorted(name for name in {*found.members, *found.others} if name not in named)
 
 
 def _no_file(path: Path) -> str:

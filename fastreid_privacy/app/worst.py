@@ -12,6 +12,7 @@ from ..collection.compare import compare
 from ..collection.pipeline import side_by_side
 from ..collection.source import folder_source, targets
 from ..core.errors import UserError
+from ..core.packed import Folder
 from ..core.pictures import read_picture, resize
 from ..manifest import KEPT
 from .release import Release
@@ -35,7 +36,7 @@ class Suspect:
     figures: Mapping[str, float] = field(default_factory=dict)
     raw: Path | None = None
 
-    def pictures(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    def pictures(self, folder: Folder) -> tuple[np.ndarray, np.ndarray | None]:
         """The protected picture, and the raw one in its size; None where that is not at hand.
 
         Raises:
@@ -107,7 +108,7 @@ def _compared(release: Release, raw: Path, pseudonym_key: bytes | None, workers:
     def measure(path: str) -> Suspect | None:
         suspect = Suspect(path, {}, raws[path])
         try:
-            protected, original = suspect.pictures(release.folder)
+            protected, original = suspect.pictures(release.files)
             assert original is not None  # it has a raw file
             figures = compare(protected, original)
         except UserError:

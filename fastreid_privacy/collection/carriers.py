@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from ..core.errors import UserError
 from ..core.files import read_regular
+from ..core.members import Readable
 from ..core.pictures import LARGEST_FILE, read_picture
 from ..keys import pixels, segments
 from ..keys.envelope import Original
@@ -25,7 +25,7 @@ NOTHING = (
 )
 
 
-def originals_in(path: Path, name: str, key: PrivateKey) -> Iterator[tuple[str, Original | UserError]]:
+def originals_in(path: Readable, name: str, key: PrivateKey) -> Iterator[tuple[str, Original | UserError]]:
     """What a file carries.
 
     Args:

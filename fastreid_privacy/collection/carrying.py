@@ -132,10 +132,21 @@ def write_beside(
     """
     beside = output / (path + BESIDE_FILES[word])
     beside.parent.mkdir(parents=True, exist_ok=True)
-    write = content if callable(content) else lambda file: file.write(content)
-    write_atomically(beside, write)
-    digest = file_hash(beside) if callable(content) else hashlib.sha256(content).hexdigest()
-    return {word: path + BESIDE_FILES[word], f"{word}_sha256": digest}
+    if callable(content):
+        write_atomically(beside, content)
+        return {word: path + BESIDE_FILES[word], f"{word}_sha256": file_hash(beside)}
+    write_atomically(beside, lambda file: file.write(content))
+    return about_beside(path, word, content)
+
+
+def about_beside(path: str, word: str, content: bytes) -> dict[str, str]:
+    """What the manifest says of what lies beside a protected file.
+
+    Args:
+        path, word: as of :func:`write_beside`.
+        content: of the file beside it.
+    """
+    return {word: path + BESIDE_FILES[word], f"{word}_sha256": hashlib.sha256(content).hexdigest()}
 
 
 def same_but_for_the_carried(before: bytes, after: bytes) -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ..core.errors import UserError
+from ..core.packed import Folder
 from ..core.pictures import read_picture
-from ..core.remote import Place
 from ..evaluation.image_quality import SMALLEST_SIDE, ImageQuality, psnr_of_sum
 from .pipeline import side_by_side
 from .source import folder_source, targets
@@ -38,12 +38,12 @@ def raw_files(
 
 
 def compare_collection(
-    folder: Place, paths: Iterable[str], originals: dict[str, Path], workers: int | None = None
+    folder: Folder, paths: Iterable[str], originals: dict[str, Path], workers: int | None = None
 ) -> Iterator[dict]:
     """Compare recovered images with their raw ones, in raw size.
 
     Args:
-        folder: of the recovered images.
+        folder: of the recovered images, as :func:`fastreid_privacy.manifest.files_of` gives it.
         paths: of the images in it.
         originals: of :func:`raw_files`.
         workers: threads; None: as many as there are cores.

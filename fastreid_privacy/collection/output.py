@@ -11,6 +11,7 @@ from ..core.errors import UserError
 from ..core.files import is_unfinished, make_folder, read_file, write_atomically
 from ..core.lock import locked
 from ..core.members import Readable
+from ..core.packed import Folder
 from ..core.remote import Place, there
 from ..manifest import (
     BESIDE,
@@ -18,8 +19,11 @@ from ..manifest import (
     GUARD,
     JOURNAL,
     MANIFEST,
+    TAR,
     Manifest,
+    files_of,
     journal_line,
+    names_of,
     read_manifest,
     unchanged,
 )
@@ -110,16 +114,17 @@ def still_there(output: Place, earlier: Manifest, wanted: set[str]) -> dict[str,
             f"--output {output} holds {gone[0]}{more} of images that --input has no more; choose another "
             "folder, or bring them back"
         )
+    folder: Folder = files_of(output, earlier.entries.values())
     done = {
         path: entry
         for path, entry in earlier.entries.items()
-        if all((output / name).exists() for name in _files(entry))
+        if all((folder / name).exists() for name in names_of(entry))
     }
     for path, entry in done.items():
-        if not unchanged(output, entry):
+        if not unchanged(folder, entry):
             raise UserError(
-                f"{output / path} was changed since it was written, or what lies beside it (.sealed, "
-                ".template, .audit.jsonl); delete it to have it made again"
+                f"{output / entry.get(TAR, path)} was changed since it was written, or what lies beside it "
+                "(.sealed, .template, .audit.jsonl); delete it to have it made again"
             )
     return done
 
@@ -151,7 +156,7 @@ def replaced(
 def remove(output: Place, entries: Iterable[dict]) -> None:
     """Delete the files of entries."""
     for entry in entries:
-        for name in _files(entry):
+        for name in names_of(entry):
             (output / name).unlink(missing_ok=True)
 
 
@@ -161,11 +166,6 @@ def remove_all_of(output: Place, paths: Iterable[str]) -> None:
         for ending in ("", *BESIDE.values()):
             if there(output / (path + ending)):
                 (output / (path + ending)).unlink()
-
-
-def _files(entry: dict) -> list[str]:
-    """The paths of an entry's files: the protected one, and what lies beside it."""
-    return [entry["path"], *(entry[word] for word in BESIDE if word in entry)]
 
 
 def begin_journal(path: Place, header: dict, entries: Iterable[dict]) -> None:

@@ -96,7 +96,7 @@ def protect_collection(
         stamp=stamper(options.pseudonym_key),
         account=account,
     )
-    given = engine or engine_here(output, options.workers)
+    given = engine or engine_here(output, options.workers, in_tars=options.tar_images > 0)
 
     def with_one_key(left: Left, work: Work) -> Iterator[Results]:
         if left.batches and made.mapper.noise_key:
@@ -112,6 +112,7 @@ def protect_collection(
         else options.batch_size,  # each in its own size, large ones too
         engine=with_one_key,
         describe="protecting",
+        tar_images=options.tar_images,
         rulings=review.rulings(work.header, list(names.values())) if review else None,
     )
     (output / NOISE_KEY).unlink(missing_ok=True)

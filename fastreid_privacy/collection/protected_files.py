@@ -18,13 +18,13 @@ from ..desensitize.regions import REGION, at_size
 from ..keys.envelope import Original
 from ..manifest import KEPT, SEALED, TEMPLATE
 from ..model.storage import ImageStorage
-from .carrying import BESIDE, same_but_for_the_carried, with_carried, write_beside
+from .carrying import BESIDE, same_but_for_the_carried, with_carried
 from .describing import Describer
 from .floor import check_changed
 from .guard import Guard
 from .protecting import Protected, ProtectingBatches
 from .source import person_of
-from .work import Job, Loaded, Work
+from .work import Job, Loaded, Made, Work
 
 if TYPE_CHECKING:  # of an extra that only sealing needs
     from ..keys.sealing import Sealer
@@ -50,6 +50,7 @@ class ProtectionOptions:
         renew: protect raw files that were replaced since anew, and replace what was written of them.
         guard: holds each image of a trained anonymizer to the thresholds, and counts what that did; None: its
             images are stored as they are. Conventional operators have none.
+        tar_images: of each tar file at least, in which the files are to lie; 0: they lie alone.
     """
 
     method: str = "learned"
@@ -62,6 +63,7 @@ class ProtectionOptions:
     fit: bool = False
     renew: bool = False
     guard: Guard | None = None
+    tar_images: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,8 @@ class ProtectedFiles:
         mask = at_size(region.mask, pixels.shape[:2]) if region else None
         return Loaded(pixels, about, content if seal else b"", person, mask, seen)
 
-    def finish(self, job: Job, loaded: Loaded, protected: Protected) -> bytes:
-        """Encode a protected picture, with what is sealed; what lies beside it is written."""
+    def finish(self, job: Job, loaded: Loaded, protected: Protected) -> Made:
+        """Encode a protected picture, with what is sealed."""
         options, mapped = self.options, protected.picture
         if protected.kept is not None:
             loaded.about[KEPT] = protected.kept
@@ -147,9 +149,7 @@ class ProtectedFiles:
             fit=options.fit,
         )
         loaded.about.update(carried.about)
-        for word, closed in carried.beside.items():
-            loaded.about.update(write_beside(self.output, job.path, word, closed))
-        return carried.content
+        return Made(carried.content, carried.beside)
 
     def __getstate__(self) -> dict:
         """Without the batches, which another process makes for itself."""

@@ -13,15 +13,16 @@ from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
 from ..core.files import read_regular
 from ..core.images import png_bytes
+from ..core.packed import Folder
 from ..core.pictures import LARGEST_FILE, read_picture, resize
 from ..core.remote import Place
 from ..core.version import __version__
-from ..manifest import LIVE, MANIFEST, Manifest, file_hash, read_manifest
+from ..manifest import LIVE, MANIFEST, Manifest, file_hash, files_of, read_manifest
 from .batch_mapper import BatchMapper
 from .run import run
 from .shards import engine_here
 from .source import check_apart, targets
-from .work import Engine, Job, Loaded, Work
+from .work import Engine, Job, Loaded, Made, Work
 
 KNOWN = ("sha256", "width", "height")  # of a protected file's line, which its recovery needs
 
@@ -37,6 +38,11 @@ class ProtectedFolder:
 
     folder: Place
     manifest: Manifest
+
+    @cached_property
+    def files(self) -> Folder:
+        """The folder, whose files are found under the paths of the manifest, in tar files or not."""
+        return files_of(self.folder, self.manifest.entries.values())
 
     @cached_property
     def recovered_names(self) -> dict[str, str]:
@@ -77,6 +83,7 @@ def recover_collection(
     *,
     batch_size: int = 32,
     engine: Engine | None = None,
+    tar_images: int = 0,
 ) -> Manifest:
     """Recover every image of a protected collection, in its raw size, as PNG; a killed run is continued.
 
@@ -86,6 +93,7 @@ def recover_collection(
         image_map: the recovery decoder that belongs to the collection's anonymizer.
         batch_size: images at a time.
         engine: what does the work; None: threads of this process, as many as there are cores.
+        tar_images: of each tar file at least, in which the files are to lie; 0: they lie alone.
 
     Returns:
         What the manifest of ``output`` holds.
@@ -99,14 +107,21 @@ def recover_collection(
     header, _ = begin_recovery(protected, output, image_map, batch_size)
     jobs = sorted(
         (
-            Job(path, protected.folder / path, name, {word: entries[path][word] for word in KNOWN})
+            Job(path, protected.files / path, name, {word: entries[path][word] for word in KNOWN})
             for path, name in protected.recovered_names.items()
         ),
         key=lambda job: job.path,
     )
     work = replace(RecoveredFiles(image_map, batch_size).work(), header=header)
-    engine = engine or engine_here(output, None)
-    return run(jobs, output, work, batch_size=batch_size, engine=engine, describe="recovering")
+    return run(
+        jobs,
+        output,
+        work,
+        batch_size=batch_size,
+        engine=engine or engine_here(output, None, in_tars=tar_images > 0),
+        describe="recovering",
+        tar_images=tar_images,
+    )
 
 
 @dataclass(frozen=True)
@@ -140,9 +155,9 @@ class RecoveredFiles:
         pixels = resize(read_picture(content), self.image_map.size)
         return Loaded(pixels, {"width": job.known["width"], "height": job.known["height"]})
 
-    def finish(self, job: Job, loaded: Loaded, mapped: np.ndarray) -> bytes:
+    def finish(self, job: Job, loaded: Loaded, mapped: np.ndarray) -> Made:
         """Scale a recovered picture to the raw one's size, and encode it."""
-        return png_bytes(resize(mapped, (loaded.about["height"], loaded.about["width"])))
+        return Made(png_bytes(resize(mapped, (loaded.about["height"], loaded.about["width"]))))
 
 
 def begin_recovery(

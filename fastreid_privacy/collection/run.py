@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,8 @@ from tqdm import tqdm
 from ..core.errors import UserError, out_of_memory
 from ..core.files import remove_unfinished, write_atomically
 from ..core.remote import Place
-from ..manifest import JOURNAL, Manifest, write_manifest
+from ..manifest import JOURNAL, TARS, Manifest, write_manifest
+from .carrying import about_beside, write_beside
 from .output import (
     HOPELESS,
     Journal,
@@ -26,10 +27,11 @@ from .output import (
     replaced,
     still_there,
 )
+from .packing import open_tars, tars_of
 from .pipeline import side_by_side
 from .review import WITHHELD, refuse_forgetting, refuse_others
 from .stamps import STAMP, write_stamps
-from .work import Engine, Job, Left, Loaded, Mapped, Results, Work
+from .work import Engine, Job, Left, Loaded, Made, Mapped, Results, Work
 
 NO_MEMORY = "there is not enough memory for it: take fewer --workers, or a smaller --batch-size"
 REPLACED = (
@@ -66,6 +68,7 @@ def run(
     engine: Engine,
     describe: str,
     rulings: Mapping[str, bool] | None = None,
+    tar_images: int = 0,
 ) -> Manifest:
     """Make every file that is not there yet, and the manifest.
 
@@ -82,6 +85,8 @@ def run(
         rulings: whether files may be given out, by path, where a person said so: those that may not are
             removed with what lies beside them, whatever an earlier run told of them, and named in the
             manifest; None: there is no review.
+        tar_images: of each tar file at least, in which the files are to lie; 0: they lie alone. It takes an
+            engine of shards.
 
     Returns:
         What manifest.jsonl holds now; but files whose source was replaced are among the failed.
@@ -91,7 +96,10 @@ def run(
             disk ends the run; running it again continues it.
     """
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
-    with open_output(output, work.header) as earlier:
+    tar_of = tars_of(batches, tar_images) if tar_images else {}
+    # another number of images would move them to other tar files
+    header = {**work.header, **({TARS: [tar_images, len(jobs)]} if tar_images else {})}
+    with open_output(output, header) as earlier:
         rulings = rulings or {}
         refuse_others(rulings, {*(job.path for job in jobs), *earlier.entries, *earlier.failed})
         refuse_forgetting(earlier, rulings, output)
@@ -100,26 +108,31 @@ def run(
             earlier.entries.pop(path, None)
         done = still_there(output, earlier, {job.path for job in jobs})
         others = replaced(output, done, {job.path: job.source for job in jobs}, work.stamp)
-        if work.renew:
-            remove(output, [done.pop(path) for path in others])
+        gone = {path: done.pop(path) for path in others} if work.renew else {}
+        remove(output, [] if tar_of else gone.values())
         suspects = {path: done[path] for path in others if path in done}
         refused = {} if work.repeatable else dict.fromkeys(suspects, REPLACED)
         # they count as done, so that nothing is written for them and others' batches stay as they are
         done |= {path: {"path": path, "failed": WITHHELD} for path in withheld}
-        written = [*done.values()]
+        written = [*done.values(), *(gone.values() if tar_of else ())]  # in tars they are still there
         if withheld:  # told before anything is gone: a run that ends here is not to make it again
             begin_journal(output / JOURNAL, earlier.header, written)
-            remove_all_of(output, withheld)
+            remove_all_of(output, [] if tar_of else withheld)
         for path in suspects if work.repeatable else ():
             del done[path]  # made again, to be compared
         failed: dict[str, str] = {}
-        open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]
+        if tar_of:
+            wanting = open_tars(output, batches, tar_of, done, withheld)
+            open_batches = [batch for batch in batches if tar_of[batch[0].path] in wanting]
+        else:
+            open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]
         counted = len(jobs) - sum(map(len, open_batches))
-        begun = [*withheld, *(job.path for batch in open_batches for job in batch)]
+        begun = [] if tar_of else [*withheld, *(job.path for batch in open_batches for job in batch)]
         folders = sorted({output, *((output / path).parent for path in begun)})
         for folder in folders:
             remove_unfinished(folder)
-        left = Left(output, earlier.header, open_batches, done, written, suspects)
+        tars = [tar_of[batch[0].path] for batch in open_batches] if tar_of else []
+        left = Left(output, earlier.header, open_batches, done, written, suspects, tars, gone)
         with (
             tqdm(total=len(jobs), initial=counted, unit=" images", desc=describe, disable=None) as progress,
             closing(engine(left, work)) as finished,  # type: ignore[type-var]  # engines are generators
@@ -143,8 +156,31 @@ def run(
         return Manifest(earlier.header, made, failed | refused, True, account)
 
 
-def whole(left: Left, work: Work, batch: Sequence[Job]) -> Results:
+Put = Callable[[Left, Work, str, Made], dict]
+"""Puts a file of a path where it belongs; gives what its line is to say of that."""
+
+
+def put_alone(left: Left, work: Work, path: str, made: Made) -> dict:
+    """Write a file, and what lies beside it.
+
+    Raises:
+        UserError: when another file of this name is there.
+        OSError: when it cannot be written.
+    """
+    target = left.output / path
+    if target.is_symlink() or (target.exists() and not work.same(target.read_bytes(), made.content)):
+        raise UserError("a file of this name is there already, which this run did not write")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for word, content in made.beside.items():
+        write_beside(left.output, path, word, content)
+    write_atomically(target, lambda file: file.write(made.content))
+    return {}
+
+
+def whole(left: Left, work: Work, batch: Sequence[Job], put: Put = put_alone) -> Results:
     """Make the files of a batch that are not there yet; all of its pictures are mapped together."""
+    if all(job.path in left.done for job in batch):  # of a tar file that is written again
+        return [(job.path, left.done[job.path]) for job in batch]
     loaded = [_load(job, work) for job in batch]
     try:
         if work.describe:
@@ -158,7 +194,7 @@ def whole(left: Left, work: Work, batch: Sequence[Job]) -> Results:
         if not out_of_memory(error):
             raise
         return [(job.path, NO_MEMORY) for job in batch if job.path not in left.done]
-    return [_finish(*item, work, left) for item in zip(batch, loaded, mapped, strict=True)]
+    return [_finish(*item, work, left, put) for item in zip(batch, loaded, mapped, strict=True)]
 
 
 @contextmanager
@@ -191,6 +227,7 @@ def _finish(
     mapped: Mapped | None,
     work: Work[Mapped],
     left: Left,
+    put: Put,
 ) -> tuple[str, dict | str]:
     """(path, line of the manifest, or the reason why there is no file)."""
     if isinstance(loaded, str):
@@ -198,18 +235,17 @@ def _finish(
     assert mapped is not None  # a picture for each picture
     if job.path in left.done:  # of a batch that was killed half-way
         return job.path, left.done[job.path]
-    target, suspects = left.output / job.path, left.suspects
+    suspects = left.suspects
     try:
         with _naming(job):
-            content = work.finish(job, loaded, mapped)
-        about = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            made = work.finish(job, loaded, mapped)
+        for word, content in made.beside.items():
+            loaded.about.update(about_beside(job.path, word, content))
+        about = {"size": len(made.content), "sha256": hashlib.sha256(made.content).hexdigest()}
         if job.path in suspects:
             same = about["sha256"] == suspects[job.path]["sha256"]
             return job.path, {**suspects[job.path], STAMP: loaded.about.get(STAMP)} if same else REPLACED
-        if target.is_symlink() or (target.exists() and not work.same(target.read_bytes(), content)):
-            return job.path, "a file of this name is there already, which this run did not write"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, lambda file: file.write(content))
+        about |= put(left, work, job.path, made)
     except UserError as error:
         return job.path, str(error)
     except MemoryError:
@@ -217,7 +253,8 @@ def _finish(
     except OSError as error:
         if error.errno in HOPELESS:
             raise UserError(
-                f"{target} cannot be written: {error.strerror}; run the same command again to continue"
+                f"{left.output / job.path} cannot be written: {error.strerror}; run the same command again "
+                "to continue"
             ) from None
         return job.path, f"it cannot be written: {error.strerror}"
     return job.path, {"path": job.path, **loaded.about, **about}

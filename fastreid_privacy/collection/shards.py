@@ -8,19 +8,23 @@ The next run reads them, whatever engine it has.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
+from itertools import count, groupby
+from operator import itemgetter
+from typing import BinaryIO
 
 from ..core.errors import UserError, some_of
 from ..core.files import write_atomically
 from ..core.remote import Place, RemotePath
-from ..manifest import JOURNAL, journal_line, read_manifest
+from ..manifest import JOURNAL, TAR, journal_line, read_manifest
 from .output import ENDING, SHARDS, begin_journal, forget_shards
+from .packing import Packing
 from .pipeline import side_by_side
-from .run import Threads, whole
+from .run import Put, Threads, put_alone, whole
 from .stamps import Stamper
-from .work import Engine, Job, Left, Results, Work
+from .work import Engine, Job, Left, Made, Results, Work
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,13 @@ class Cutter:
         """All batches, a shard at a time.
 
         Args:
-            images: of a shard at least, but for the last one.
+            images: of a shard at least, but for the last one; not heeded where each tar file is a shard.
         """
+        if self.left.tars:
+            both = zip(self.left.tars, self.left.batches, strict=True)
+            for tar, group in groupby(both, itemgetter(0)):
+                yield self._shard([batch for _, batch in group], tar)
+            return
         batches: list[Sequence[Job]] = []
         for batch in self.left.batches:
             batches.append(batch)
@@ -72,28 +81,35 @@ class Cutter:
             yield self._shard(batches)
 
     def again(self, shard: Shard) -> list[Shard]:
-        """A shard whose process was lost, batch by batch: so what ends a process is told from the rest."""
-        return [self._shard([batch], shard.tries + 1) for batch in shard.left.batches]
+        """A shard whose process was lost, batch by batch: so what ends a process is told from the rest.
 
-    def _shard(self, batches: Sequence[Sequence[Job]], tries: int = 0) -> Shard:
+        A tar file is written whole, and stays one shard.
+        """
+        if shard.left.tars:
+            return [self._shard(shard.left.batches, shard.left.tars[0], shard.tries + 1)]
+        return [self._shard([batch], tries=shard.tries + 1) for batch in shard.left.batches]
+
+    def _shard(self, batches: Sequence[Sequence[Job]], tar: str = "", tries: int = 0) -> Shard:
         left, sources = self.left, {job.path: job.source for batch in batches for job in batch}
-        done, suspects = (
+        done, suspects, renewed = (
             {path: entries[path] for path in sources if path in entries}
-            for entries in (left.done, left.suspects)
+            for entries in (left.done, left.suspects, left.renewed)
         )
         stamps = {path: self.stamp(path, sources[path]) for path in sources} if self.stamp else {}
-        mine = Left(left.output, left.header, batches, done, [], suspects)
+        tars = [tar] * len(batches) if tar else []
+        mine = Left(left.output, left.header, batches, done, [], suspects, tars, renewed)
         return Shard(next(self.numbers), mine, stamps, tries)
 
 
-def engine_here(output: Place, threads: int | None) -> Engine:
+def engine_here(output: Place, threads: int | None, *, in_tars: bool = False) -> Engine:
     """The engine of this machine for an output.
 
     Args:
         output: folder.
         threads: each has a batch; None: as many as there are cores.
+        in_tars: files lie in tar files.
     """
-    return InShards(threads) if isinstance(output, RemotePath) else Threads(threads)
+    return InShards(threads) if in_tars or isinstance(output, RemotePath) else Threads(threads)
 
 
 def begin_shards(left: Left) -> None:
@@ -104,7 +120,9 @@ def begin_shards(left: Left) -> None:
 
 @dataclass(frozen=True)
 class InShards:
-    """The engine of one machine for an output in a store, whose journal cannot be continued line by line.
+    """The engine of one machine for tar files, which are written whole, and for stores.
+
+    The journal of a store cannot be continued line by line.
 
     Attributes:
         threads: each has a batch; None: as many as there are cores.
@@ -134,8 +152,17 @@ def do_shard(shard: Shard, work: Work, threads: int | None) -> None:
     """
     results: Results = []
     work = replace(work, stamp=lambda path, source: shard.stamps.get(path))
-    for some in side_by_side(shard.left.batches, partial(_told, shard.left, work), threads):
-        results += some
+    if shard.left.tars:
+        tar = shard.left.output / shard.left.tars[0]
+        try:
+            write_atomically(tar, lambda file: results.extend(_packed(shard.left, work, threads, file)))
+        except OSError as error:
+            raise UserError(
+                f"{tar} cannot be written: {error.strerror}; run the same command again to continue"
+            ) from None
+    else:
+        for some in side_by_side(shard.left.batches, partial(_told, shard.left, work, put_alone), threads):
+            results += some
     lines = [
         {"path": path, "failed": result} if isinstance(result, str) else result for path, result in results
     ]
@@ -145,10 +172,28 @@ def do_shard(shard: Shard, work: Work, threads: int | None) -> None:
     write_atomically(_file(folder, shard.number), lambda file: file.write(content), private=True)
 
 
-def _told(left: Left, work: Work, batch: Sequence[Job]) -> Results:
+def _packed(left: Left, work: Work, threads: int | None, file: BinaryIO) -> Results:
+    """Write a tar of the files of batches, which come in their order."""
+    results: Results = []
+    packing = Packing(left, file, work.same)
+
+    def put(left: Left, work: Work, path: str, made: Made) -> dict:
+        packing.put(path, made)
+        return {TAR: left.tars[0]}
+
+    done = side_by_side(left.batches, partial(_told, left, work, put), threads)
+    with closing(done):
+        for batch, some in zip(left.batches, done, strict=True):
+            packing.add(batch)
+            results += some
+    packing.close()
+    return results
+
+
+def _told(left: Left, work: Work, put: Put, batch: Sequence[Job]) -> Results:
     """As :func:`whole`; what nobody expected says at which files it happened."""
     try:
-        return whole(left, work, batch)
+        return whole(left, work, batch, put)
     except Exception as error:
         if not isinstance(error, UserError) and not getattr(error, "__notes__", None):
             error.add_note(f"at {some_of([job.name for job in batch])}")

@@ -10,15 +10,19 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.files import make_folder, open_regular, write_atomically
+from ..core.files import make_folder, open_regular, read_regular, write_atomically
 from ..core.folders import ENDINGS, images_below
-from ..keys.envelope import Fitted, Original
+from ..core.members import TarMember
+from ..core.packed import Folder, PackedFolder
+from ..keys.envelope import Fitted, Original, open_sealed
 from ..keys.pairs import PrivateKey, recipient
 from ..keys.streaming import SealedFile, open_sealed_file
 from ..manifest import MANIFEST, SEALED, file_hash
 from .carriers import ARRAY, originals_in
 from .recover import ProtectedFolder, read_protected
 from .source import check_apart, targets
+
+NOT_WRITTEN = "it does not open: it is not what was written, for its SHA-256 differs from the manifest's"
 
 
 class Opened(NamedTuple):
@@ -118,8 +122,10 @@ def _names_below(folder: Path, protected: ProtectedFolder | None) -> tuple[list[
         return [folder.name], {}
     if protected and "carry" not in protected.manifest.header:
         return [], {}
-    paths, _, unread = images_below(folder, f"--input {folder}", endings=(*ENDINGS, ARRAY, SEALED))
     entries = protected.manifest.entries if protected else {}
+    if protected and isinstance(protected.files, PackedFolder):
+        return [path for path, entry in entries.items() if "sealed" not in entry], {}
+    paths, _, unread = images_below(folder, f"--input {folder}", endings=(*ENDINGS, ARRAY, SEALED))
     beside = {
         name for entry in entries.values() if "sealed" in entry for name in (entry["path"], entry["sealed"])
     }
@@ -133,7 +139,8 @@ def _looked_at(
     for entry in protected.manifest.entries.values() if protected else ():
         if protected and "sealed" in entry:
             yield _Found(entry["sealed"], _beside(protected, entry, identity), True)
-    root = folder.parent if folder.is_file() else folder
+    alone = folder.parent if folder.is_file() else folder
+    root: Folder = protected.files if protected else alone
     for name in names:
         if name.endswith(SEALED):
             yield _Found(name, UserError(f"the {MANIFEST} that names it is needed: put it back"), True)
@@ -146,26 +153,39 @@ def _beside(
     protected: ProtectedFolder, entry: dict, identity: PrivateKey
 ) -> Original | SealedFile | UserError:
     """The raw file in an entry's sealed one, or why it is not the one that was written or does not open."""
-    sealed = protected.folder / entry["sealed"]
     try:
+        sealed = protected.files / entry["sealed"]
+        if isinstance(sealed, TarMember):
+            return _named(protected, entry, _in_tar(sealed, entry, identity))
+        assert isinstance(sealed, Path)  # stores are refused before
         with open_regular(sealed) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != entry["sealed_sha256"]:
-                raise UserError(
-                    "it does not open: it is not what was written, for its SHA-256 differs from the "
-                    "manifest's"
-                )
-        original = open_sealed_file(sealed, identity)
-        name, path = original.name, PurePosixPath(entry["path"])
-        # without the key of the pseudonyms, nobody can tell the name behind one
-        if not protected.manifest.header["pseudonyms"] and targets([name], path.suffix)[name] != str(path):
-            raise UserError(f"it holds {name}, from which {path} cannot come")
-        return original
+                raise UserError(NOT_WRITTEN)
+        return _named(protected, entry, open_sealed_file(sealed, identity))
     except UserError as error:
         return error
     except MemoryError:  # of version 1, which opens as a whole
         return UserError("there is not enough memory for it (about three times its size)")
     except OSError as error:
         return UserError(f"it cannot be read: {error.strerror}")
+
+
+def _in_tar(sealed: TarMember, entry: dict, identity: PrivateKey) -> Original:
+    content = read_regular(sealed)
+    if hashlib.sha256(content).hexdigest() != entry["sealed_sha256"]:
+        raise UserError(NOT_WRITTEN)
+    return open_sealed(content, identity)
+
+
+def _named(
+    protected: ProtectedFolder, entry: dict, original: Original | SealedFile
+) -> Original | SealedFile | UserError:
+    """An original whose name its protected file can come from."""
+    name, path = original.name, PurePosixPath(entry["path"])
+    # without the key of the pseudonyms, nobody can tell the name behind one
+    if not protected.manifest.header["pseudonyms"] and targets([name], path.suffix)[name] != str(path):
+        return UserError(f"it holds {name}, from which {path} cannot come")
+    return original
 
 
 def _missing(protected: ProtectedFolder, found: dict[str, str]) -> dict[str, str]:

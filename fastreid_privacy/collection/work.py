@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import eq
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +17,8 @@ from .guard import Guard
 from .stamps import Stamper
 
 Mapped = TypeVar("Mapped")
+Same = Callable[[bytes, bytes], bool]
+"""Whether what a killed run has left, its content, is what this run makes, and may be replaced."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,18 @@ class Loaded:
     template: Searchable | None = None
 
 
+class Made(NamedTuple):
+    """A file that was made.
+
+    Attributes:
+        content: of the file.
+        beside: of what is to lie beside it, by the words of :data:`fastreid_privacy.manifest.BESIDE`.
+    """
+
+    content: bytes
+    beside: Mapping[str, bytes] = {}
+
+
 @dataclass(frozen=True)
 class Work(Generic[Mapped]):
     """What is done with the files of a collection.
@@ -68,15 +82,14 @@ class Work(Generic[Mapped]):
         load: reads a job; raises UserError with the reason, without the path.
         map_batch: the pictures of a whole batch, in its order, None where there is none, and the person and
             the region in each, None where not told, to as many pictures, or whatever else is made of them.
-        finish: a job, what was loaded and what was made of its picture to the content of the file; may add to
-            ``about``.
+        finish: a job, what was loaded and what was made of its picture to the file; may add to ``about``.
         describe: gives all that was loaded of a batch its templates; None: there are none.
         stamp: tells whether a job's source was replaced since; None: sources are not looked at.
         repeatable: whether the same source gives the same bytes again, so that one of another time can be
             compared.
         renew: delete what was made of sources that were replaced, and make it anew; else they are named.
         account: what is accounted for over all files, given their lines; None: nothing is.
-        same: whether what a killed run has left, its content, is what this run makes, and may be replaced.
+        same: of the contents of files.
         again: makes this work anew, but for its header and what is for the whole run, on a device ("cpu",
             "cuda"): in another process, to which it can be sent.
         guard: of the batches, which counts what it does.
@@ -88,13 +101,13 @@ class Work(Generic[Mapped]):
         [Sequence[np.ndarray | None], Sequence[int | None], Sequence[np.ndarray | None]],
         Sequence[Mapped | None],
     ]
-    finish: Callable[[Job, Loaded, Mapped], bytes]
+    finish: Callable[[Job, Loaded, Mapped], Made]
     describe: Callable[[Sequence[Loaded]], None] | None = None
     stamp: Stamper | None = None
     repeatable: bool = True
     renew: bool = False
     account: Callable[[Sequence[dict]], Mapping[str, object]] | None = None
-    same: Callable[[bytes, bytes], bool] = eq
+    same: Same = eq
     again: Callable[[str], Work[Mapped]] | None = None
     guard: Guard | None = None
 
@@ -114,6 +127,8 @@ class Left:
         done: lines of the files that are there, by path.
         written: lines of all files that an earlier run has written.
         suspects: lines of files whose source may be another one: made again, and compared.
+        tars: the name of the tar file that each batch goes to; none where files lie alone.
+        renewed: lines of files in tars that are to be made anew and replaced.
     """
 
     output: Place
@@ -122,6 +137,8 @@ class Left:
     done: Mapping[str, dict]
     written: Sequence[dict]
     suspects: Mapping[str, dict]
+    tars: Sequence[str] = ()
+    renewed: Mapping[str, dict] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -29,7 +29,9 @@ from .options import (
     add_not_private_option,
     add_project_option,
     add_run_options,
+    add_tars_option,
     check_pairs,
+    refuse_tars,
     say_accounted,
     say_guarded,
 )
@@ -121,6 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
         "there, and named in the manifest",
     )
     add_not_private_option(parser)
+    add_tars_option(parser)
     add_run_options(parser)
     add_engine_options(parser)
     add_project_option(parser)
@@ -152,17 +155,21 @@ def _anonymize(options: argparse.Namespace) -> None:
         **sealing(options),
         renew=options.renew,
         guard=guard,
+        tar_images=options.tars,
     )
     review = read_review(options.review) if options.review else None
     if is_video(options.input):
         refuse_cluster(options, "a video")
         refuse_stores(options, "a video")
+        refuse_tars(options, "a video")
         if review:
             raise UserError("--review is of images, and --input is a video: leave it out")
         _warn_of_origin(options, image_map)
         (anonymize_live if is_live(options.input) else anonymize_video)(options, image_map, protection)
         return
     refuse_video_options(options)
+    if is_dataset(options.input) and not Path(options.input).is_dir():
+        refuse_tars(options, "a data set by its name, which is read as single files again")
     source = _source(options)
     storage = _storage(options)
     _warn(options, image_map, source, storage)

@@ -52,7 +52,7 @@ def engine_of(options: argparse.Namespace) -> Engine:
     """What does the work."""
     if on_cluster(options):
         return RayEngine(options.address, options.workers or 1, options.device)
-    return engine_here(options.output, options.workers)
+    return engine_here(options.output, options.workers, in_tars=options.tars > 0)
 
 
 def refuse_cluster(options: argparse.Namespace, what: str) -> None:

@@ -24,6 +24,7 @@ INSTEAD = {
 }
 
 LARGEST_BATCH = 4096  # images: each has its place in memory, also where there are fewer
+LARGEST_TAR = 1_000_000  # images
 
 
 def say_guarded(guard: Guard | None, kept: Sequence[float]) -> None:
@@ -102,6 +103,32 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="of the network under torch (default float32)",
     )
+
+
+def add_tars_option(parser: argparse.ArgumentParser) -> None:
+    """``--tars``: how many images each tar file gets; 0 where files are to lie alone."""
+    parser.add_argument(
+        "--tars",
+        type=at_most(LARGEST_TAR),
+        default=0,
+        metavar="N",
+        help="write tar files of N images each (000000.tar, 000001.tar, …; up to a batch more) instead of "
+        "single files",
+    )
+
+
+def refuse_tars(options: argparse.Namespace, what: str) -> None:
+    """Refuse tar files as an output of what is written otherwise.
+
+    Args:
+        options: parsed.
+        what: this is.
+
+    Raises:
+        UserError: naming it.
+    """
+    if options.tars:
+        raise UserError(f"--tars is for collections of images, not {what}: leave it out")
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:

@@ -16,9 +16,15 @@ from ..core.errors import UserError, exit_code, one_line, say
 from ..core.projects import load_projects
 from ..keys.passphrase import read_passphrase
 from ..keys.sealing import IDENTITY
-from ..manifest import MANIFEST, OPERATOR, Manifest
+from ..manifest import MANIFEST, OPERATOR, Manifest, files_of
 from .engines import add_engine_options, engine_of, loading_device, refuse_cluster
-from .options import add_passphrase_options, add_project_option, add_run_options
+from .options import (
+    add_passphrase_options,
+    add_project_option,
+    add_run_options,
+    add_tars_option,
+    refuse_tars,
+)
 from .parsers import command_parser, place, refuse_stores
 from .private_key import read_private_key
 from .video import recover_video_of
@@ -78,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="key of the names, for --verify where they are pseudonyms",
     )
     add_passphrase_options(parser)
+    add_tars_option(parser)
     add_run_options(parser)
     add_engine_options(parser)
     add_project_option(parser)
@@ -109,6 +116,7 @@ def _recover(options: argparse.Namespace) -> None:
     if "video" in collection.header:
         refuse_cluster(options, "a video")
         refuse_stores(options, "a video")
+        refuse_tars(options, "a video")
         recover_video_of(options, protected, image_map)
         return
     originals: dict[str, Path] = {}
@@ -116,7 +124,12 @@ def _recover(options: argparse.Namespace) -> None:
         key = key if collection.header["pseudonyms"] else None
         originals = raw_files(options.verify, protected.recovered_names.values(), key)
     done = recover_collection(
-        protected, options.output, image_map, batch_size=options.batch_size, engine=engine_of(options)
+        protected,
+        options.output,
+        image_map,
+        batch_size=options.batch_size,
+        engine=engine_of(options),
+        tar_images=options.tars,
     )
     not_compared = _verify(options, done, originals) if options.verify else {}
     say(
@@ -136,7 +149,8 @@ def _verify(options: argparse.Namespace, done: Manifest, originals: dict[str, Pa
     """Print the figures of each image and of all; returns the reasons why some have none, by path."""
     compared: list[dict] = []
     failed: dict[str, str] = {}
-    for figures in compare_collection(options.output, sorted(done.entries), originals, options.workers):
+    made = files_of(options.output, done.entries.values())
+    for figures in compare_collection(made, sorted(done.entries), originals, options.workers):
         if "failed" in figures:
             failed[figures["path"]] = figures["failed"]
         else:
@@ -159,6 +173,7 @@ def _unseal(options: argparse.Namespace) -> None:
     identity = read_private_key(options.identity, options, IDENTITY)
     refuse_cluster(options, "sealed originals")
     refuse_stores(options, "opening sealed originals")
+    refuse_tars(options, "sealed originals")
     opened = unseal_collection(options.input, options.output, identity)
     for name, how in sorted(opened.fitted.items()):
         quality = "without loss" if how.quality is None else f"quality {how.quality}"

@@ -6,7 +6,7 @@ import errno
 from dataclasses import dataclass
 from pathlib import Path
 
-from .remote import About, Place, RemotePath
+from .remote import About, Place, RemotePath, there
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class TarMember:
         """
         self.tar.stat()
         return self.about
+
+    def exists(self) -> bool:
+        """Whether its tar is there."""
+        return there(self.tar)
 
     def read_bytes(self) -> bytes:
         """The content.
