@@ -14,6 +14,8 @@ from in_process import anonymize, contents, recover
 from PIL import Image
 from s3_server import s3_server
 
+from fastreid_privacy.app.release import check_release, open_release
+from fastreid_privacy.app.worst import find_suspects
 from fastreid_privacy.collection import packing as packing_module
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection import shards as shards_module
@@ -397,3 +399,21 @@ def test_files_are_found_in_tars_or_where_these_were_unpacked(raw, tmp_path):
     files = files_of(folder, manifest.entries.values())
     lost = [line["tar"] for line in manifest.entries.values() if not unchanged(files, line)]
     assert lost == ["000002.tar"] * 3
+
+
+def test_a_release_in_tars_is_looked_at_file_by_file(raw, tmp_path):
+    assert anonymize("--method", "blur", "--input", raw, "--output", tmp_path / "out", "--tars", 4) == 0
+    release = open_release(tmp_path / "out")
+    _, files, _, others, *_ = check_release(release)
+    assert files.good and f"All {IMAGES} files are there" in files.title
+    assert others.good is None and len(others.details) == 1 and STAMPS in others.details[0]
+    suspects, _ = find_suspects(release, 3, raw)
+    pictures = [suspect.pictures(release.files) for suspect in suspects]
+    assert len(pictures) == 3 and all(one.shape == other.shape for one, other in pictures)
+    with tarfile.open(tmp_path / "out" / "000001.tar", "a") as archive:
+        archive.add(raw / "cam 1" / "pérson 01.png", "raw.png")
+    _, files, _, others, *_ = check_release(release)
+    assert files.good and others.good is False and "000001.tar: raw.png" in others.details
+    (tmp_path / "out" / "000002.tar").write_bytes(b"no tar")
+    _, files, *_ = check_release(open_release(tmp_path / "out"))
+    assert files.good is False and "3 of 11 files are missing" in files.title
