@@ -12,6 +12,7 @@ from PIL import Image
 from ..core.errors import UserError
 from ..retrieval.build import build_index
 from ..retrieval.extract import Extractor, load_extractor
+from ..retrieval.gallery import GalleryPictures, refuse_unnamed
 from ..retrieval.index import GalleryIndex
 from ..retrieval.index_file import read_index
 from ..retrieval.query import check_model, found_tiles, rank
@@ -90,6 +91,7 @@ def _gallery(path: Path, extract: Extractor) -> Gallery:
         return Gallery(path.name or str(path.absolute()), build_index(path, extract))
     index = read_index(path)
     check_model(index, extract)
+    refuse_unnamed(index.root)
     if index.protected and not extract.anonymizes:
         raise UserError(
             f"index {path} is of images that the anonymizer protected first, and this Re-ID model holds "
@@ -114,8 +116,9 @@ def strips(galleries: Galleries, name: str, queries: Mapping[str, np.ndarray]) -
         answers = rank(gallery.index, extract, seen, top=TOP)
         rows, words = [], []
         missing: list[str] = []
+        pictures = GalleryPictures(gallery.index.root)
         for (what, picture), answer in zip(queries.items(), answers, strict=True):
-            tiles = found_tiles(answer, gallery.index, extract, gallery.index.root, missing)
+            tiles = found_tiles(answer, gallery.index, extract, pictures, missing)
             rows.append((Tile(Image.fromarray(picture), what, name), tiles))
             words.append(f"{what}: " + ", ".join(f"{tile.title} {tile.name}" for tile in tiles))
         found.append(Strip(gallery.name, draw_strip(rows), words, list(dict.fromkeys(missing))))

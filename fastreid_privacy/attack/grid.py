@@ -17,6 +17,7 @@ from ..core.errors import UserError, say
 from ..core.kept import keep_settings, read_kept, write_kept
 from ..core.lock import locked
 from ..core.projects import about_projects
+from ..core.remote import Place
 from ..report.pictures import image_strip, save_png
 from ..retrieval.templates import template_beside
 from . import measures
@@ -207,7 +208,7 @@ def attack_settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any
     return {**given, "near_keys": near or None, "files": files.hexdigest()}
 
 
-def _about(subject: Subject, path: Path) -> bytes:
+def _about(subject: Subject, path: Place) -> bytes:
     """What tells that a file of an image is another one, without reading it."""
     about = path.stat()
     text = f"{subject.name}\0{subject.pid} {about.st_size} {about.st_mtime_ns}\n"

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..checkpoints.image_maps import ImageMap
-from ..collection.elsewhere import holds_images, remote_source, tar_source
+from ..collection.elsewhere import source_elsewhere
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.review import WITHHELD, read_review
 from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
 from ..core.errors import UserError, exit_code, one_line, say
 from ..core.projects import load_projects
 from ..core.remote import RemotePath, place_of
-from ..core.tars import is_tars, named_tars, tars_in
 from ..desensitize import DESENSITIZER_REGISTRY
 from ..desensitize.regions import REGION
 from ..manifest import KEPT, MANIFEST
@@ -200,14 +199,12 @@ def _anonymize(options: argparse.Namespace) -> None:
 
 
 def _source(options: argparse.Namespace) -> Source:
-    if is_tars(options.input):
-        return tar_source(place_of(options.input), named_tars(options.input))
+    known = is_dataset(options.input)
+    if not known and (found := source_elsewhere(options.input)):
+        return found
     root = place_of(options.input)
-    if not is_dataset(options.input) and (tars := tars_in(root)) and not holds_images(root):
-        return tar_source(root, tars)
-    if isinstance(root, RemotePath):
-        return remote_source(root)
-    if not root.is_dir() and is_dataset(options.input):
+    assert isinstance(root, Path)  # stores are elsewhere
+    if known and not root.is_dir():
         return dataset_source(config_of(options), options.input)
     here = None if isinstance(options.output, RemotePath) else options.output
     return folder_source(root, output=here)

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..core.errors import UserError, say
 from ..retrieval.build import build_index
 from ..retrieval.extract import Extractor, load_extractor
+from ..retrieval.features import Threads
 from ..retrieval.index import GalleryIndex
 from ..retrieval.index_file import write_index
 from ..retrieval.measure import describe, megabytes
@@ -83,4 +84,5 @@ def _build_pictures(options: argparse.Namespace) -> GalleryIndex:
         options.metric,
         protect=options.protect,
         batch_size=options.batch_size,
+        engine=Threads(options.workers),
     )

@@ -85,12 +85,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default=32,
         help=f"images at a time (default 32, at most {LARGEST_BATCH})",
     )
-    parser.add_argument(
-        "--workers",
-        type=at_most(MOST_WORKERS),
-        help=f"threads, each of which has a batch (default: cores, at most {MOST_WORKERS}); with --engine "
-        "ray those of each task (default 1)",
-    )
+    add_workers_option(parser)
     add_device_option(parser)
     parser.add_argument(
         "--runtime",
@@ -129,6 +124,16 @@ def refuse_tars(options: argparse.Namespace, what: str) -> None:
     """
     if options.tars:
         raise UserError(f"--tars is for collections of images, not {what}: leave it out")
+
+
+def add_workers_option(parser: argparse.ArgumentParser) -> None:
+    """``--workers``: threads."""
+    parser.add_argument(
+        "--workers",
+        type=at_most(MOST_WORKERS),
+        help=f"threads, each of which has a batch (default: cores, at most {MOST_WORKERS}); with --engine "
+        "ray those of each task (default 1)",
+    )
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:

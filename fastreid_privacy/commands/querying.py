@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import UserError, one_line, say
+from ..retrieval.gallery import check_root, gallery_root, refuse_unnamed
 from ..retrieval.index import EFFORT, GalleryIndex
 from ..retrieval.index_file import read_index
 from ..retrieval.query import Answer, answers_strip, ask
@@ -37,9 +38,11 @@ def query(options: argparse.Namespace) -> None:
             f"--output {options.output} is no picture's name; let it end in {', '.join(PICTURES)}"
         )
     index = read_index(options.index)
-    root = options.gallery.absolute() if options.gallery else index.root
-    if options.gallery and not root.is_dir():
-        raise UserError(f"gallery {root} is no folder")
+    root = gallery_root(options.gallery) if options.gallery else index.root
+    if options.gallery:
+        check_root(root)
+    elif options.output:
+        refuse_unnamed(root)
     effort = _effort(index, options)
     extract = extractor_of(
         options.weights, options.device, options.protect or (index.protected and options.output is not None)
@@ -60,7 +63,7 @@ def query(options: argparse.Namespace) -> None:
         if missing:
             say(
                 f"warning: grey in {options.output}, for {root} holds no readable picture of that name "
-                "(say with --gallery where the folder is now):"
+                "(say with --gallery where they are now):"
             )
             say_some(missing)
         if any(len(answer.paths) > MOST for answer in answers):

@@ -16,6 +16,7 @@ from .options import (
     LARGEST_BATCH,
     add_device_option,
     add_project_option,
+    add_workers_option,
     at_most,
     positive,
 )
@@ -68,7 +69,12 @@ def build_parser() -> argparse.ArgumentParser:
     build_command.add_argument(
         "--output", "--index", dest="index", metavar="INDEX", type=Path, required=True, help="the index file"
     )
-    build_command.add_argument("--gallery", type=Path, required=True, help="folder of images, at any depth")
+    build_command.add_argument(
+        "--gallery",
+        required=True,
+        help="folder of images, at any depth, or s3://… and what else fsspec opens; tar files, of a folder "
+        "or as shards-{000..009}.tar",
+    )
     build_command.add_argument(
         "--kind", choices=KINDS, default="flat", help="flat: exact (default); ivfpq: small; hnsw: fast"
     )
@@ -84,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=64,
         help=f"images at a time (default 64, at most {LARGEST_BATCH})",
     )
+    add_workers_option(build_command)
     query_command = command_parser(
         "retrieve query",
         "Rank the gallery for pictures.",
@@ -102,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     query_command.add_argument("--json", type=Path, help="write the rankings as JSON")
     query_command.add_argument(
-        "--gallery", type=Path, help="the gallery's folder, if it was moved since the index was built"
+        "--gallery", help="where the gallery is, if it was moved since the index was built"
     )
     query_command.add_argument(
         "--nprobe",

@@ -36,6 +36,8 @@ def build_templates(options: argparse.Namespace) -> GalleryIndex:
         raise UserError(
             "--protect puts images through a network, and --search-key reads templates: leave one out"
         )
+    if options.workers:
+        raise UserError("--workers are threads of a network, and --search-key runs none: leave one out")
     key = read_private_key(options.search_key, options, SEARCH)
     extract = load_extractor(options.weights, options.device) if options.weights else None
     return build_from_templates(

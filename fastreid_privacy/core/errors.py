@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -109,3 +110,14 @@ def some_of(names: Sequence[str], shown: int = 4) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+@contextmanager
+def told_with(names: Sequence[str]) -> Iterator[None]:
+    """What nobody expected gets a note of the files at which it happened, unless it has one."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, UserError) and not getattr(error, "__notes__", None):
+            error.add_note(f"at {some_of(names)}")
+        raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -55,17 +54,21 @@ def read_picture(source: str | Readable | bytes) -> np.ndarray:
         raise UserError(f"it is damaged ({error})") from None
 
 
-def open_picture(path: str | Path) -> Image.Image:
+def open_picture(file: str | Readable, name: object = None) -> Image.Image:
     """An image file as an upright RGB picture of Pillow: :func:`read_picture`, and the file is named.
+
+    Args:
+        file: that is read.
+        name: what messages call it; None: as itself.
 
     Raises:
         UserError: naming the file and the reason, when it cannot be read.
     """
     try:
-        return Image.fromarray(read_picture(path))
+        return Image.fromarray(read_picture(file))
     except UserError as error:
         reason = str(error).removeprefix("it cannot be read: ")
-        raise UserError(f"image {path} cannot be read: {reason}") from None
+        raise UserError(f"image {name or file} cannot be read: {reason}") from None
 
 
 def _pixels(file: Image.Image) -> np.ndarray:

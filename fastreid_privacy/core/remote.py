@@ -238,7 +238,13 @@ def _os_errors(place: RemotePath) -> Iterator[None]:
     except UserError:
         raise
     except OSError as error:
-        reason = error.strerror or brief(error)
+        reason = error.strerror or (type(error).__name__ if _has_secrets(place.url) else brief(error))
         raise type(error)(error.errno or errno.EIO, reason, str(place)) from None
     except Exception as error:
-        raise OSError(errno.EIO, typed(error), str(place)) from None
+        reason = type(error).__name__ if _has_secrets(place.url) else typed(error)
+        raise OSError(errno.EIO, reason, str(place)) from None
+
+
+def _has_secrets(url: str) -> bool:
+    """Whether an address may have some, which libraries put into what their errors say."""
+    return shown(url) != url

@@ -1,59 +1,69 @@
-"""Building an index: features of a folder's pictures, or its templates; then the kind that was asked for."""
+"""Building an index: features of a gallery's pictures, or its templates; then the kind that was asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import faiss
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.members import TarMember
+from ..core.remote import Place
 from ..evaluation.neighbours import as_float32
 from ..keys.pairs import PrivateKey
 from .extract import Extractor
-from .gallery import gallery_features, gallery_files
+from .features import Engine, Look, Looked, gallery_features
+from .gallery import gallery_root, gallery_source, unsearched
 from .index import EFFORT, GalleryIndex, check_kind, flat_index, inexact_index
 from .measure import compare_with_exact
 from .templates import gallery_templates
 
 
 def build_index(
-    gallery: str | Path,
+    gallery: str | Place,
     extract: Extractor,
     kind: str = "flat",
     metric: str = "",
     *,
     protect: bool = False,
     batch_size: int = 64,
+    engine: Engine | None = None,
 ) -> GalleryIndex:
-    """Index the pictures of a folder, at any depth.
+    """Index the pictures of a gallery.
 
     Files that cannot be read, and folders that cannot be searched, are in ``left_out`` of the result. Beside
-    the features, which every kind is made from, only one batch is in memory.
+    the features, which every kind is made from, only the batches that are worked on are in memory. The index
+    does not depend on the number of cores, nor on the engine.
 
     Example:
         >>> index = build_index("gallery", load_extractor("output/demo/model_best.pth"))  # doctest: +SKIP
 
     Args:
-        gallery: the folder, of raw images, protected ones, or both.
+        gallery: of raw images, protected ones, or both: as of
+            :func:`fastreid_privacy.retrieval.gallery.gallery_source`.
         extract: the model.
         kind: "flat", "ivfpq" or "hnsw"; the latter two are measured against the exact search.
         metric: "cosine" or "euclidean"; by default the one of the model's config.
         protect: put every image through the model's anonymizer first.
         batch_size: images at a time.
+        engine: what makes the features; None: threads of this process, as many as there are cores.
 
     Raises:
-        UserError: for a folder without readable images, too few images for the kind, or a model without what
+        UserError: for a gallery without readable images, too few images for the kind, or a model without what
             is asked of it.
     """
-    root, metric = Path(gallery).absolute(), metric or extract.metric
-    paths, left_out = _files(root, kind)
-    batches = gallery_features(root, paths, extract, protect=protect, batch_size=batch_size)
+    source, metric = gallery_source(gallery), metric or extract.metric
+    if protect:
+        extract.check_anonymizes(source)
+    check_kind(kind, len(source.paths))
+    root, left_out = gallery_root(gallery), unsearched(source)
+    batches = gallery_features(source, Look(extract, protect), batch_size=batch_size, engine=engine)
     flat, indexed = _filled(batches, metric, left_out)
     if flat is None:
         raise UserError(
-            f"gallery {root}: none of its {len(paths)} images can be read; the first: {left_out[paths[0]]}"
+            f"gallery {root}: none of its {len(source.paths)} images can be read; the first: "
+            f"{left_out[source.paths[0]]}"
         )
     return _of_kind(
         GalleryIndex(flat, kind, metric, indexed, root, extract.fingerprint, protect, left_out), flat
@@ -61,7 +71,7 @@ def build_index(
 
 
 def build_from_templates(
-    gallery: str | Path,
+    gallery: str | Place,
     key: PrivateKey,
     kind: str = "flat",
     metric: str = "",
@@ -73,45 +83,42 @@ def build_from_templates(
     Files without a template that the key opens, and those of another model, are in ``left_out``.
 
     Args:
-        gallery: the folder.
+        gallery: the folder, of this machine or of a store.
         key: the search key.
         kind, metric: as of :func:`build_index`, but cosine by default.
         model: fingerprint of the Re-ID model that must have made the templates; None: the one of the first.
 
     Raises:
-        UserError: for a folder without images, too few for the kind, or none with a template.
+        UserError: for a folder without images, too few for the kind, or none with a template; for tar files.
     """
-    root, metric = Path(gallery).absolute(), metric or "cosine"
-    paths, left_out = _files(root, kind)
+    source, metric = gallery_source(gallery), metric or "cosine"
+    if any(isinstance(file, TarMember) for file in source.listed.values()):
+        raise UserError(
+            f"gallery {source.root} is of tar files, and templates are read beside files, too: unpack them"
+        )
+    check_kind(kind, len(source.paths))
+    root, left_out = gallery_root(gallery), unsearched(source)
 
-    def batches() -> Iterable[tuple[list[str], np.ndarray, dict[str, str]]]:
+    def batches() -> Iterable[Looked]:
         nonlocal model
-        for path, found in gallery_templates(root, paths, key, model):
+        for path, found in gallery_templates(root, source.paths, key, model):
             if isinstance(found, UserError):
-                yield [], np.empty((0, 0), np.float32), {path: f"image {root / path}: {found}"}
+                yield Looked([], np.empty((0, 0), np.float32), {path: f"image {root / path}: {found}"})
             else:
                 model = found.model
-                yield [path], found.feature[None], {}
+                yield Looked([path], found.feature[None], {})
 
     flat, indexed = _filled(batches(), metric, left_out)
     if flat is None or model is None:
         raise UserError(
-            f"gallery {root}: none of its {len(paths)} images has a template; the first: {left_out[paths[0]]}"
+            f"gallery {root}: none of its {len(source.paths)} images has a template; the first: "
+            f"{left_out[source.paths[0]]}"
         )
     return _of_kind(GalleryIndex(flat, kind, metric, indexed, root, model, False, left_out), flat)
 
 
-def _files(root: Path, kind: str) -> tuple[list[str], dict[str, str]]:
-    """The images of a folder, enough for the kind of index, and why some folders were not searched."""
-    paths, _, unread = gallery_files(root)
-    check_kind(kind, len(paths))
-    return paths, {
-        path: f"folder {root / path} was not searched: {reason}" for path, reason in unread.items()
-    }
-
-
 def _filled(
-    batches: Iterable[tuple[list[str], np.ndarray, dict[str, str]]], metric: str, left_out: dict[str, str]
+    batches: Iterable[Looked], metric: str, left_out: dict[str, str]
 ) -> tuple[faiss.IndexFlat | None, list[str]]:
     """A flat index of features, None of none, and the paths in it; reasons go to ``left_out``."""
     flat: faiss.IndexFlat | None = None

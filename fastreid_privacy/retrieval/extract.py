@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from torch import Tensor
 from ..checkpoints.fingerprints import reid_fingerprint
 from ..checkpoints.reading import read_trained
 from ..checkpoints.rebuilding import rebuild
+from ..collection.source import Source
 from ..config import changed, image_device
 from ..core.errors import UserError
 from ..model.image_stages import path_seeds
 from ..model.meta_arch import PrivacyStages
-from ..model.parts import NOT_REID
+from ..model.parts import NOT_REID, TRAINING_ONLY
 
 WANTED = "name a model_best.pth, or the reid.pth of tools/export.py"
 
@@ -40,17 +42,34 @@ class Extractor:
             :func:`fastreid_privacy.core.pictures.open_picture` to 3×H×W float32, RGB 0–255.
         metric: the config's "cosine" or "euclidean".
         anonymizes: whether there is an anonymizer: a learned one, or Base's conventional operator.
-        workers: processes that read images (the config's ``DATALOADER.NUM_WORKERS``).
     """
 
     def __init__(self, model: PrivacyStages, cfg: CfgNode, fingerprint: str):
         self.model, self.fingerprint = model, fingerprint
         self.device = next(model.parameters()).device
         self.flip, self.metric = cfg.TEST.FLIP.ENABLED, cfg.TEST.METRIC
-        self.workers = cfg.DATALOADER.NUM_WORKERS
         self.size = tuple(cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else cfg.INPUT.SIZE_TEST)
         self.transform = build_transforms(cfg, is_train=False)
         self.anonymizes = cfg.PRIVACY.PROTECTION != "none"
+
+    def to(self, device: str) -> None:
+        """Move the model to "cpu", "cuda" or "cuda:N"."""
+        self.model.to(device)
+        self.device = next(self.model.parameters()).device
+
+    def reduced(self, anonymizes: bool) -> Extractor:
+        """The same without networks that only training or recovery use; it shares the others' tensors.
+
+        Args:
+            anonymizes: whether :meth:`protect` is asked for, too; else the anonymizer is left out.
+        """
+        unused = {*TRAINING_ONLY, "recovery", *(() if anonymizes else ("anonymizer",))}
+        extract, model = copy(self), copy(self.model)
+        for held in ("_modules", "_buffers"):
+            parts = getattr(self.model, held).items()
+            setattr(model, held, {name: part for name, part in parts if name not in unused})
+        extract.model = model
+        return extract
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -77,6 +96,27 @@ class Extractor:
         """
         return self.transform(Image.fromarray(picture))
 
+    def check_anonymizes(self, source: Source | None = None) -> None:
+        """Refuse a model, or images, that cannot stand as protected.
+
+        Args:
+            source: the images; None: not asked.
+
+        Raises:
+            UserError: when the model was trained without protected images, or its operator changes a part of
+                each image, which nothing tells of files in a store or in tar files.
+        """
+        if not self.anonymizes:
+            raise UserError(
+                "this model holds no anonymizer, as one trained without protected images, or reid.pth: leave "
+                "out --protect"
+            )
+        if source and source.listed and self.model.desensitizer.needs_regions:
+            raise UserError(
+                f"gallery {source.root} has its images in a store or in tar files, and what tells their "
+                "regions reads files of this machine: copy the images"
+            )
+
     @torch.no_grad()
     def protect(self, images: Tensor, paths: Sequence[str]) -> Tensor:
         """What the anonymizer stores of images.
@@ -89,13 +129,9 @@ class Extractor:
             N×3×H×W float32, 0–255, on the model's device.
 
         Raises:
-            UserError: when the model was trained without protected images.
+            UserError: as :meth:`check_anonymizes`.
         """
-        if not self.anonymizes:
-            raise UserError(
-                "this model holds no anonymizer, as one trained without protected images, or reid.pth: leave "
-                "out --protect"
-            )
+        self.check_anonymizes()
         return self.model.protected(images.to(self.device, torch.float32), path_seeds(paths), paths)
 
 

@@ -1,93 +1,157 @@
-"""A folder of pictures: which images it holds, and their features batch by batch."""
+"""A gallery of pictures, in a folder, a store or tar files: which images it holds, and each by its path."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from PIL import Image
 
+from ..collection.elsewhere import source_elsewhere
+from ..collection.source import Source, folder_source
 from ..core.errors import UserError
-from ..core.folders import FolderImages, images_below
+from ..core.files import relative_path
+from ..core.folders import ENDINGS
+from ..core.members import TarMember
 from ..core.pictures import open_picture
-from .extract import Extractor
+from ..core.remote import OBJECT_STORES, Place, RemotePath, place_of, there
+from ..core.tars import TAR, files_of_tar, is_tars, named_tars, tars_in
+
+OPTION = "gallery"  # what messages call what the user named
+OPEN_TARS = 16  # whose lists of files are kept
 
 
-def gallery_files(root: Path) -> FolderImages:
-    """Images of a folder at any depth, found as those of a collection are (:func:`images_below`).
-
-    Raises:
-        UserError: when it is no folder or holds no image.
-    """
-    if not root.is_dir():
-        raise UserError(f"gallery {root} is no folder; name the folder of pictures with --gallery")
-    return images_below(root, f"gallery {root}")
-
-
-class _Pictures(Dataset):
-    """(relative path, image or the reason why there is none)."""
-
-    def __init__(self, root: Path, paths: Sequence[str], transform: Callable):
-        self.root, self.paths, self.transform = root, paths, transform
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[str, Tensor | str]:
-        path = self.paths[index]
-        try:
-            return path, self.transform(open_picture(self.root / path))
-        except UserError as error:
-            return path, str(error)
-
-
-def _batch(items: list[tuple[str, Tensor | str]]) -> tuple[list[str], Tensor | None, dict[str, str]]:
-    """Paths and images of what could be read, and the reason for each path that could not."""
-    images = [image for _, image in items if isinstance(image, Tensor)]
-    read = [path for path, image in items if isinstance(image, Tensor)]
-    reasons = {path: reason for path, reason in items if isinstance(reason, str)}
-    return read, torch.stack(images) if images else None, reasons
-
-
-def gallery_features(
-    root: Path, paths: Sequence[str], extract: Extractor, *, protect: bool = False, batch_size: int = 64
-) -> Iterator[tuple[list[str], np.ndarray, dict[str, str]]]:
-    """Features of image files, with a progress bar where standard error is a terminal.
+def gallery_source(gallery: str | Place) -> Source:
+    """The images of a gallery, found as those of a collection are.
 
     Args:
-        root: the folder.
-        paths: relative to it.
-        extract: the model.
-        protect: put every image through the anonymizer first.
-        batch_size: images at a time.
-
-    Yields:
-        For each batch, in the order of ``paths``: the n paths that could be read, their features n×D float32,
-        and the reason for each path that could not.
+        gallery: a folder of this machine or of a store, searched at any depth; or tar files: one, several as
+            ``shards-{000..009}.tar``, or those of a folder that holds no image.
 
     Raises:
-        UserError: when features are not finite.
+        UserError: when there is no such place, it cannot be listed, or it holds no image.
     """
-    workers = min(extract.workers, os.cpu_count() or 1, -(-len(paths) // batch_size) - 1)
-    loader = DataLoader(
-        _Pictures(root, paths, extract.transform), batch_size, num_workers=workers, collate_fn=_batch
-    )
-    with tqdm(total=len(paths), unit=" images", desc="features", disable=None) as progress:
-        for read, images, reasons in loader:
-            features = np.empty((0, 0), np.float32)
-            if images is not None:
-                files = [str(root / path) for path in read]
-                features = extract(extract.protect(images, files) if protect else images).numpy()
-                bad = np.flatnonzero(~np.isfinite(features).all(1))
-                if len(bad):
-                    raise UserError(
-                        f"the features of {root / read[bad[0]]} are not finite: the checkpoint's weights "
-                        "are broken"
-                    )
-            progress.update(len(read) + len(reasons))
-            yield read, features, reasons
+    text = _text(gallery)
+    if found := source_elsewhere(text, OPTION):
+        return found
+    root = gallery_root(text)
+    assert isinstance(root, Path)  # stores are elsewhere
+    if not root.is_dir():
+        raise UserError(f"gallery {root} is no folder; name the folder of pictures with --gallery")
+    return folder_source(root, OPTION)
+
+
+def gallery_root(gallery: str | Place) -> Place:
+    """Where a gallery is: absolute on this machine, an address in a store."""
+    place = place_of(_text(gallery))
+    return place if isinstance(place, RemotePath) else place.absolute()
+
+
+def stored_root(text: str) -> Place:
+    """Where an index says that its gallery is; nothing is opened."""
+    return RemotePath(text) if "://" in text else Path(text)
+
+
+def refuse_unnamed(root: Place) -> None:
+    """Refuse to open what only an index names: libraries of some stores do more than read, at any address.
+
+    Args:
+        root: of an index file, which somebody else may have written.
+
+    Raises:
+        UserError: when it is neither on this machine nor in a plain store of objects, or fsspec is missing.
+    """
+    if isinstance(root, RemotePath):
+        if root.url.partition("://")[0] not in OBJECT_STORES:
+            raise UserError(
+                f"the index says that its gallery is at {root}; such an address is opened only where you "
+                "name it: retrieve query --gallery"
+            )
+        place_of(root.url)
+
+
+def check_root(root: Place) -> None:
+    """Refuse a place that holds no gallery.
+
+    Raises:
+        UserError: when it is no folder, or tar files are missing.
+    """
+    if root.is_dir():
+        return
+    if not is_tars(root.name):
+        raise UserError(f"gallery {root} is no folder")
+    named_tars(_text(root), OPTION)
+
+
+def _text(gallery: str | Place) -> str:
+    """As a command line names it, with all of an address."""
+    return gallery.url if isinstance(gallery, RemotePath) else str(gallery)
+
+
+def unsearched(source: Source) -> dict[str, str]:
+    """Why parts of a gallery were not searched, by path, which ends in "/" of a folder or a tar file.
+
+    Names that are no paths below the gallery, which stores and tar files may have, are quoted.
+    """
+    found = {}
+    for path, reason in source.unread.items():
+        where = source.root / path
+        if path.endswith("/"):
+            found[path] = f"folder {where} was not searched: {reason}"
+        elif is_tars(path) and not path.lower().endswith(ENDINGS):
+            found[f"{path}/"] = f"tar file {where} was not searched: {reason}"
+        else:
+            found[_plain(path)] = f"{where} was not read: {reason}"
+    return found
+
+
+def _plain(path: str) -> str:
+    try:
+        return relative_path(path)
+    except ValueError:
+        return quote(path, safe=" ", errors="surrogateescape")
+
+
+class GalleryPictures:
+    """The pictures of a gallery by the paths that an index has of them.
+
+    Args:
+        root: of the gallery, where it is now.
+    """
+
+    def __init__(self, root: str | Place):
+        self.root = gallery_root(root)
+        self.members = lru_cache(maxsize=OPEN_TARS)(lambda tar: files_of_tar(tar).members)
+
+    def open(self, path: str) -> Image.Image:
+        """A picture, upright RGB.
+
+        Raises:
+            UserError: naming it, when it is not there or cannot be read.
+        """
+        name = self.root / path
+        try:
+            file = self._member(path)
+        except OSError as error:
+            raise UserError(f"image {name} cannot be read: {error.strerror}") from None
+        return open_picture(file or name, name)
+
+    def _member(self, path: str) -> TarMember | None:
+        """The file inside of a tar; None: it is none."""
+        folder, _, inside = path.partition("/")
+        if not inside or folder not in self._tars or (self._in_folder and there(self.root / path)):
+            return None
+        members: Mapping[str, TarMember] = self.members(self._tars[folder])
+        return members.get(inside)
+
+    @cached_property
+    def _in_folder(self) -> bool:
+        return not is_tars(self.root.name) or self.root.is_dir()
+
+    @cached_property
+    def _tars(self) -> dict[str, Place]:
+        """Tar files by the folder that the paths of their images begin with."""
+        tars = tars_in(self.root) if self._in_folder else named_tars(_text(self.root), OPTION)
+        return {tar.name[: -len(TAR)]: tar for tar in tars}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import faiss
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.remote import Place
 from ..evaluation.distances import METRICS
 from ..evaluation.neighbours import as_float32
 
@@ -36,7 +36,7 @@ class GalleryIndex:
         kind: one of ``KINDS``.
         metric: "cosine" (features have length 1) or "euclidean".
         paths: of the images, relative to ``root``, sorted.
-        root: the gallery's folder.
+        root: the gallery's folder, or the tar files that it is; an index file has it without secrets.
         fingerprint: of the Re-ID model that made the features
             (:func:`fastreid_privacy.checkpoints.fingerprints.reid_fingerprint`).
         protected: whether the images went through the anonymizer first.
@@ -50,7 +50,7 @@ class GalleryIndex:
     kind: str
     metric: str
     paths: list[str]
-    root: Path
+    root: Place
     fingerprint: str
     protected: bool = False
     left_out: dict[str, str] = field(default_factory=dict)

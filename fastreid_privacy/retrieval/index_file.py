@@ -22,7 +22,9 @@ from ..core.files import relative_path, write_atomically
 from ..core.json_text import parse_json
 from ..evaluation.distances import METRICS
 from .faiss_bytes import check_bytes
+from .gallery import stored_root
 from .index import EFFORT, KINDS, GalleryIndex
+from .measure import TIMES
 
 VERSION = 1
 MEMBERS = DESCRIPTION, FEATURES, SUMS = "index.json", "index.faiss", "SHA256SUMS"
@@ -34,6 +36,9 @@ FIELDS = ("kind", "metric", "paths", "fingerprint", "protected", "left_out", "se
 def write_index(index: GalleryIndex, path: str | Path) -> None:
     """Write an index, whole or not at all; an existing file is replaced, missing folders are made.
 
+    The same index gives the same bytes: times that were measured are left out. So are secrets of the address
+    of a gallery in a store, as :func:`fastreid_privacy.core.remote.shown` does it.
+
     Features are biometric data, so only the owner may read it.
 
     Raises:
@@ -41,14 +46,15 @@ def write_index(index: GalleryIndex, path: str | Path) -> None:
     """
     path = Path(path)
     described = {name: getattr(index, name) for name in FIELDS}
-    described.update(version=VERSION, dimension=index.searched.d, root=str(index.root))
+    measured = {name: value for name, value in index.measured.items() if name not in TIMES}
+    described.update(version=VERSION, dimension=index.searched.d, root=str(index.root), measured=measured)
 
     text, digest = json.dumps(described).encode(), hashlib.sha256()
 
     def write(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr(DESCRIPTION, text)
-            with archive.open(FEATURES, "w", force_zip64=True) as member:
+            archive.writestr(_stored(DESCRIPTION), text)
+            with archive.open(_stored(FEATURES), "w", force_zip64=True) as member:
 
                 def write_some(content: bytes) -> int:
                     digest.update(content)
@@ -56,7 +62,7 @@ def write_index(index: GalleryIndex, path: str | Path) -> None:
 
                 writer = faiss.PyCallbackIOWriter(write_some)  # type: ignore[attr-defined]
                 faiss.write_index(index.searched, writer)
-            archive.writestr(SUMS, _sums(hashlib.sha256(text), digest))
+            archive.writestr(_stored(SUMS), _sums(hashlib.sha256(text), digest))
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +70,13 @@ def write_index(index: GalleryIndex, path: str | Path) -> None:
     except (OSError, RuntimeError) as error:  # FAISS makes a RuntimeError of a full disk, too
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"index {path} cannot be written: {reason}") from None
+
+
+def _stored(name: str) -> zipfile.ZipInfo:
+    """Of a member, without a time: the same index is the same file."""
+    member = zipfile.ZipInfo(name)
+    member.external_attr = 0o600 << 16
+    return member
 
 
 def read_index(path: str | Path) -> GalleryIndex:
@@ -131,7 +144,7 @@ def _read(archive: zipfile.ZipFile, size: int, path: Path) -> GalleryIndex:
     check_bytes(content, described["kind"], described["metric"], count, dimension)
     reader = faiss.PyCallbackIOReader(io.BytesIO(content).read)  # type: ignore[attr-defined]
     fields = {name: described[name] for name in FIELDS}
-    return GalleryIndex(faiss.read_index(reader), root=Path(described["root"]), **fields)
+    return GalleryIndex(faiss.read_index(reader), root=stored_root(described["root"]), **fields)
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:

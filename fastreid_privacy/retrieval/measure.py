@@ -13,6 +13,7 @@ from .index import EFFORT, search_parameters, stored_features
 
 SAMPLE, TIMED = 500, 100  # queries for recall, and of these for the time
 DEPTH = 10
+TIMES = ("milliseconds", "flat_milliseconds")  # of the figures: those that differ each time
 
 
 def compare_with_exact(index: faiss.Index, flat: faiss.IndexFlat, kind: str, effort: int) -> dict[str, float]:

@@ -13,7 +13,9 @@ from torch import Tensor
 from ..core.errors import UserError
 from ..core.images import to_pictures
 from ..core.pictures import open_picture
+from ..core.remote import Place
 from .extract import Extractor
+from .gallery import GalleryPictures
 from .index import GalleryIndex
 from .strip import MOST, Tile, draw_strip, same_person
 
@@ -61,7 +63,7 @@ def ask(
     """
     check_model(index, extract)  # before anything is read
     files = [Path(image) for image in images]
-    seen = [_as_seen(path, extract, protect) for path in files]
+    seen = [_as_seen(open_picture(path), path.name, extract, protect) for path in files]
     return rank(index, extract, list(zip(files, seen, strict=True)), top=top, effort=effort)
 
 
@@ -110,7 +112,7 @@ def answers_strip(
     answers: Sequence[Answer],
     index: GalleryIndex,
     extract: Extractor,
-    root: str | Path,
+    root: str | Place,
     *,
     protect: bool = False,
 ) -> tuple[Image.Image, list[str]]:
@@ -120,7 +122,7 @@ def answers_strip(
         answers: of :func:`ask`.
         index: that was asked.
         extract: the model, for protected pictures.
-        root: the gallery's folder, where it is now.
+        root: the gallery, where it is now.
         protect: whether the queries went through the anonymizer.
 
     Returns:
@@ -129,26 +131,38 @@ def answers_strip(
     """
     missing: list[str] = []
     rows = []
+    pictures = GalleryPictures(root)
     for answer in answers:
-        tiles = found_tiles(answer, index, extract, Path(root), missing)
-        rows.append((Tile(_to_show(answer.query, extract, protect), "query", answer.query.stem), tiles))
+        tiles = found_tiles(answer, index, extract, pictures, missing)
+        rows.append(
+            (
+                Tile(
+                    _to_show(open_picture(answer.query), answer.query.name, extract, protect),
+                    "query",
+                    answer.query.stem,
+                ),
+                tiles,
+            )
+        )
     return draw_strip(rows), list(dict.fromkeys(missing))
 
 
 def found_tiles(
-    answer: Answer, index: GalleryIndex, extract: Extractor, root: Path, missing: list[str]
+    answer: Answer, index: GalleryIndex, extract: Extractor, pictures: GalleryPictures, missing: list[str]
 ) -> list[Tile]:
     """The ranked images of an answer, for a strip.
 
     Args:
-        answer, index, extract, root: as of :func:`answers_strip`.
-        missing: gets the paths of those that ``root`` has no more.
+        answer, index, extract: as of :func:`answers_strip`.
+        pictures: of the gallery.
+        missing: gets the paths of those that the gallery has no more.
     """
     tiles = []
     found = zip(answer.scores, answer.paths, answer.same_person, strict=True)
     for place, (score, path, same) in enumerate(list(found)[:MOST], start=1):
         try:
-            picture = _to_show(root / path, extract, index.protected)
+            name = path.rpartition("/")[2]
+            picture = _to_show(pictures.open(path), name, extract, index.protected)
         except UserError:
             picture = None
             missing.append(path)
@@ -156,13 +170,13 @@ def found_tiles(
     return tiles
 
 
-def _as_seen(path: Path, extract: Extractor, protect: bool) -> Tensor:
-    image = extract.transform(open_picture(path))[None]
-    return extract.protect(image, [path.name]) if protect else image
+def _as_seen(picture: Image.Image, name: str, extract: Extractor, protect: bool) -> Tensor:
+    image = extract.transform(picture)[None]
+    return extract.protect(image, [name]) if protect else image
 
 
-def _to_show(path: Path, extract: Extractor, protect: bool) -> Image.Image:
-    """The file's picture, or what the anonymizer stores of it, in the model's size."""
+def _to_show(picture: Image.Image, name: str, extract: Extractor, protect: bool) -> Image.Image:
+    """A picture, or what the anonymizer stores of it, in the model's size."""
     if not protect:
-        return open_picture(path)
-    return Image.fromarray(to_pictures(_as_seen(path, extract, protect))[0])
+        return picture
+    return Image.fromarray(to_pictures(_as_seen(picture, name, extract, protect))[0])

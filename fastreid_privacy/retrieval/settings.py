@@ -12,12 +12,13 @@ from typing import Protocol
 
 import numpy as np
 
+from ..collection.source import Source
 from ..core.domains import PAIRS
 from ..core.errors import UserError
 from ..evaluation.ranking import evaluate_retrieval
 from ..keys.pairs import PrivateKey
 from .extract import Extractor
-from .gallery import gallery_features
+from .features import Look, gallery_features
 from .templates import required_templates
 
 SETTINGS = tuple(pair for pair in PAIRS if set(pair.split("-")) <= {"OI", "PI"})
@@ -90,10 +91,10 @@ def measure_settings(
 def _looked_at(files: Sequence[Path], extract: Extractor) -> np.ndarray:
     """Features of files, by the model: N×D float32."""
     found = []
-    for _, features, reasons in gallery_features(Path(), list(map(str, files)), extract):
-        if reasons:
-            raise UserError(next(iter(reasons.values())))
-        found.append(features)
+    for looked in gallery_features(Source(Path(), [*map(str, files)]), Look(extract)):
+        if looked.reasons:
+            raise UserError(next(iter(looked.reasons.values())))
+        found.append(looked.features)
     return np.concatenate(found)
 
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ..core.errors import UserError, some_of
 from ..core.files import read_regular
 from ..core.pictures import LARGEST_FILE, read_picture
+from ..core.remote import Place
 from ..keys import pixels, segments
 from ..keys.pairs import PrivateKey
 from ..keys.templates import Template, find_beside
@@ -24,7 +25,7 @@ NAMED = 3  # files that a message names for each reason
 
 
 def gallery_templates(
-    root: Path, paths: Sequence[str], key: PrivateKey, model: str | None = None
+    root: Place, paths: Sequence[str], key: PrivateKey, model: str | None = None
 ) -> Iterator[tuple[str, Template | UserError]]:
     """The templates of image files, with a progress bar where standard error is a terminal.
 
@@ -83,12 +84,12 @@ def required_templates(files: Sequence[Path], key: PrivateKey, model: str | None
     return np.stack(features)
 
 
-def template_beside(path: Path) -> Path:
+def template_beside(path: Place) -> Place:
     """Where the template of a protected file is that lies beside it."""
-    return path.with_name(path.name + TEMPLATE)
+    return path.parent / (path.name + TEMPLATE)
 
 
-def read_template(path: Path, key: PrivateKey) -> Template:
+def read_template(path: Place, key: PrivateKey) -> Template:
     """The template of a protected file: in its pixels, its segments, or beside it.
 
     Raises:
