@@ -8,6 +8,7 @@ from fastreid_privacy.data import SyntheticPedestrians  # before fastreid: impor
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,14 @@ def stream_keys(monkeypatch):
     seen, stream = [], noise_stream._stream
     monkeypatch.setattr(noise_stream, "_stream", lambda key, *rest: seen.append(key) or stream(key, *rest))
     return seen
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Puts a cluster of this process in Ray's place, with options of ``RayInProcess``; returns it."""
+    from ray_in_process import stand_in  # Ray takes its time
+
+    return partial(stand_in, monkeypatch)
 
 
 def close_folders(patch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import contextmanager
 
+import pytest
 from ray import exceptions
+
+from fastreid_privacy.cluster import nodes, tasks
+from fastreid_privacy.cluster.engine import RayEngine
+from fastreid_privacy.cluster.galleries import RayFeatures
+from fastreid_privacy.commands import engines, indexing
+
+FEW = 4  # images of a shard at most
+
+
+class Lost(exceptions.WorkerCrashedError):
+    """The end of a process."""
 
 
 class RayInProcess:
@@ -57,3 +70,24 @@ class RayInProcess:
         self.before(number)
         self.results.append(function(*arguments))
         return self.results[-1]
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, **options) -> RayInProcess:
+    """Put a cluster of this process in Ray's place, whose shards have few images.
+
+    Args:
+        monkeypatch: takes it away again.
+        **options: of :class:`RayInProcess`.
+    """
+    ray = RayInProcess(**options)
+    for module in (tasks, nodes):
+        monkeypatch.setattr(module, "ray", ray)
+
+    @contextmanager
+    def started(address, cores):
+        yield
+
+    monkeypatch.setattr(tasks, "started", started)
+    monkeypatch.setattr(engines, "RayEngine", lambda *words: RayEngine(*words, shard=FEW))
+    monkeypatch.setattr(indexing, "RayFeatures", lambda *words: RayFeatures(*words, shard=FEW))
+    return ray

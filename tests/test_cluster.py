@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,18 +17,16 @@ import pytest
 import torch
 from in_process import anonymize, contents, recover
 from PIL import Image
-from ray import exceptions
 from ray.cluster_utils import Cluster
-from ray_in_process import RayInProcess
+from ray_in_process import Lost
 from s3_server import s3_server
 
 from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.checkpoints.onnx_export import image_graph
 from fastreid_privacy.checkpoints.onnx_runtime import OnnxNetwork
-from fastreid_privacy.cluster import engine as engine_module
 from fastreid_privacy.cluster import nodes as nodes_module
+from fastreid_privacy.cluster import tasks as tasks_module
 from fastreid_privacy.cluster import worker as worker_module
-from fastreid_privacy.cluster.engine import RayEngine
 from fastreid_privacy.cluster.parcels import Parcels
 from fastreid_privacy.collection import protected_files
 from fastreid_privacy.collection import run as run_module
@@ -37,7 +34,6 @@ from fastreid_privacy.collection.output import SHARDS
 from fastreid_privacy.collection.shards import Cutter
 from fastreid_privacy.collection.stamps import STAMPS
 from fastreid_privacy.collection.work import Job, Left
-from fastreid_privacy.commands import engines as engines_module
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.remote import place_of
 from fastreid_privacy.keys.sealing import new_identity
@@ -82,29 +78,6 @@ def three_nodes(s3):
             cluster.add_node(**node)
         yield cluster, Path(folder)
         cluster.shutdown()
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Puts a cluster of this process in Ray's place; shards of at most 4 images."""
-
-    def put(**options):
-        ray = RayInProcess(**options)
-        for module in (engine_module, nodes_module):
-            monkeypatch.setattr(module, "ray", ray)
-
-        @contextmanager
-        def started(address, cores):
-            yield
-
-        monkeypatch.setattr(engine_module, "started", started)
-        monkeypatch.setattr(engine_module, "SHARD", 4)
-        monkeypatch.setattr(
-            engines_module, "RayEngine", lambda *words: RayEngine(*words, shard=engine_module.SHARD)
-        )
-        return ray
-
-    return put
 
 
 # -- shards --------------------------------------------------------------------------------------------------
@@ -271,7 +244,7 @@ def test_no_pixels_names_or_keys_travel_in_the_clear(weights, raw, in_process, t
     key = ray.arguments[0][1]
     opened = pickle.dumps([Parcels(key).open(shard) for _, _, shard in ray.arguments])
     task = Parcels(key).open(ray.stored[0])
-    made = Parcels(key).open(task.again)
+    made = Parcels(key).open(task.make).again
     assert names[0] in opened and isinstance(made.__self__.image_map, ImageMap)
     for path in raw.rglob("*.png"):
         with Image.open(path) as picture:
@@ -279,17 +252,13 @@ def test_no_pixels_names_or_keys_travel_in_the_clear(weights, raw, in_process, t
         assert row not in opened and path.read_bytes()[-64:] not in opened
     assert secret not in opened and made.__self__.options.pseudonym_key is None
     assert secret not in pickle.dumps(vars(made.__self__.options))
-    assert all(isinstance(result, worker_module.Done) for result in ray.results)
+    assert all(isinstance(Parcels(key).open(result), worker_module.Done) for result in ray.results)
     # the recovery decoder is not part of what protects
-    assert tensors["recovery.up.0.0.weight"].numpy().tobytes()[:64] not in task.again
+    assert tensors["recovery.up.0.0.weight"].numpy().tobytes()[:64] not in task.make
     assert not [name for name in made.__self__.image_map.state_dict() if "recovery" in name]
 
 
 # -- what is lost, and what is refused -----------------------------------------------------------------------
-
-
-class Lost(exceptions.WorkerCrashedError):
-    """The end of a process."""
 
 
 def test_shards_of_lost_processes_are_done_again_batch_by_batch(weights, raw, in_process, tmp_path):
@@ -323,7 +292,7 @@ def test_files_that_end_every_process_are_named_and_the_rest_goes_on_later(
             raise Lost
         return work_on(task, key, shard)
 
-    monkeypatch.setattr(engine_module, "work_on", deadly)
+    monkeypatch.setattr(tasks_module, "work_on", deadly)
     ray = in_process()
     words = ["--method", "blur", "--input", raw, "--engine", "ray", "--output", tmp_path / "out"]
     assert anonymize(*words) == 2
@@ -332,7 +301,7 @@ def test_files_that_end_every_process_are_named_and_the_rest_goes_on_later(
     assert "Traceback" not in said
     tries = [Parcels(key).open(shard) for _, key, shard in ray.arguments]
     assert sum(bad.relative_to(raw).as_posix() in shard.names for shard in tries) == 3
-    monkeypatch.setattr(engine_module, "work_on", work_on)
+    monkeypatch.setattr(tasks_module, "work_on", work_on)
     assert anonymize(*words) == 0
     assert anonymize(*words[:4], "--output", tmp_path / "one") == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "one")
@@ -470,7 +439,7 @@ def test_what_no_node_can_do_is_refused(raw, in_process, tmp_path, capsys, monke
     words = ["--method", "blur", "--input", raw, "--engine", "ray", "--output", tmp_path / "out"]
     in_process(nodes=[{"CPU": 2.0}, {"CPU": 1.0}])
     assert "no node of the cluster has 3 cores" in refusal(capsys, *words, "--workers", 3)
-    monkeypatch.setattr(engine_module, "PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(tasks_module, "PATIENCE_SECONDS", -1.0)
     assert "no node of the cluster has 3 cores" in refusal(capsys, *words, "--workers", 3, "--address", "a:1")
 
 
@@ -582,7 +551,7 @@ def test_a_killed_node_loses_nothing_and_no_disk_of_a_node_tells_anything(
             parcels.append((self.key, content))
             return super().close(content)
 
-    monkeypatch.setattr(engine_module, "Parcels", Kept)
+    monkeypatch.setattr(tasks_module, "Parcels", Kept)
     monkeypatch.setattr(Cutter, "again", lambda self, shard: lost.append(shard) or again(self, shard))
     address = ["--engine", "ray", "--address", cluster.address]
     killer = threading.Thread(target=kill_a_node)

@@ -1,43 +1,43 @@
-"""In a process of the cluster: what is done with files is opened once, then shard after shard is done."""
+"""In a process of the cluster: what is done with files is opened once, then piece after piece is done."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
 import torch
 
-from ..collection.shards import Shard, do_shard
-from ..collection.work import Work
 from ..core.errors import UserError, one_line, out_of_memory, some_of, typed, user_message
-from ..core.members import container
+from ..core.members import Readable, container
 from ..core.projects import load_projects
 from ..core.remote import there
 from ..core.version import __version__
-from ..manifest import JOURNAL
 from .parcels import Parcels
 
-Again = Callable[[str], Work]
+Do = Callable[[Any, int], object]
+"""Does a piece of work with so many threads."""
+Make = Callable[[str], Do]
+"""Says how pieces are done, with networks on a device: "cpu" or "cuda"."""
 
 
 class Done(NamedTuple):
-    """A shard is done; its manifest says how.
+    """A piece is done.
 
     Attributes:
-        guarded: the figures of the guard.
+        result: what goes back of it.
     """
 
-    guarded: list[tuple[float, float, float, float]]
+    result: object
 
 
 class Refused(NamedTuple):
-    """A shard cannot be done, and nor will others be.
+    """A piece cannot be done, and nor will others be.
 
     Attributes:
         reason: what the user has to mend.
@@ -48,21 +48,21 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """What every shard of a run needs.
+    """What every piece of a run needs.
 
     Attributes:
         versions: of :func:`versions`, where the run was started.
         folder: in which it was started.
         projects: folders to be imported first.
-        again: closed: makes the work.
-        device: for its network.
-        threads: of a shard.
+        make: closed: a :data:`Make`.
+        device: for its networks.
+        threads: of a piece.
     """
 
     versions: dict[str, str]
     folder: Path
     projects: Sequence[Path]
-    again: bytes
+    make: bytes
     device: str
     threads: int
 
@@ -77,41 +77,36 @@ def versions() -> dict[str, str]:
     }
 
 
-_opened: dict[bytes, tuple[Task, Work]] = {}  # of this process, by key: that of the run which it works for
+_opened: dict[bytes, tuple[Task, Do]] = {}  # of this process, by key: that of the run which it works for
 
 
-def work_on(task: bytes, key: bytes, shard: bytes) -> Done | Refused:
-    """Do a shard. Ray calls this in a process of its own.
+def work_on(task: bytes, key: bytes, piece: bytes) -> bytes:
+    """Do a piece. Ray calls this in a process of its own.
 
     Whatever goes wrong is returned, and not raised, so that no name of a file gets into Ray's logs.
 
     Args:
         task: a closed :class:`Task`.
         key: that opens it.
-        shard: a closed :class:`Shard`.
+        piece: closed.
+
+    Returns:
+        A closed :class:`Done` or :class:`Refused`.
     """
-    node = platform.node()
+    parcels = Parcels(key)
+    return parcels.close(_result(task, parcels, piece, platform.node()))
+
+
+def _result(task: bytes, parcels: Parcels, piece: bytes, node: str) -> Done | Refused:
     try:
-        if key not in _opened:
+        if parcels.key not in _opened:
             _opened.clear()
-            _opened[key] = _open(Parcels(key).open(task), key, node)
-        opened, work = _opened[key]
-        mine: Shard = Parcels(key).open(shard)
-        output = mine.left.output
-        if not (output / JOURNAL).exists():
-            raise UserError(
-                f"node {node} does not see --output {output}: on a cluster it has to lie on storage that all "
-                "nodes share, under the same path"
-            )
-        if not any(there(container(job.source)) for batch in mine.left.batches for job in batch):
-            raise UserError(
-                f"node {node} sees none of {some_of(mine.names)} of --input: on a cluster it has to lie on "
-                "storage that all nodes share, under the same path"
-            )
-        do_shard(mine, work, opened.threads)
-        return Done(work.guard.take() if work.guard else [])
+            _opened[parcels.key] = _open(task, parcels, node)
+        opened, do = _opened[parcels.key]
+        return Done(do(parcels.open(piece), opened.threads))
     except UserError as error:
-        return Refused(user_message(error))
+        reason = user_message(error)
+        return Refused(reason if f"node {node}" in reason else f"{reason} (node {node})")
     except OSError as error:
         return Refused(f"{error.filename or 'writing'}: {error.strerror or error} (node {node})")
     except Exception as error:
@@ -120,7 +115,8 @@ def work_on(task: bytes, key: bytes, shard: bytes) -> Done | Refused:
         return Refused(one_line(f"{why}, {where or 'before any file'} (node {node})"))
 
 
-def _open(task: Task, key: bytes, node: str) -> tuple[Task, Work]:
+def _open(closed: bytes, parcels: Parcels, node: str) -> tuple[Task, Do]:
+    task: Task = parcels.open(closed)
     here = versions()
     others = [f"{name} {here[name]}" for name in here if here[name] != task.versions[name]]
     if others:
@@ -132,5 +128,23 @@ def _open(task: Task, key: bytes, node: str) -> tuple[Task, Work]:
     if task.folder.is_dir():
         os.chdir(task.folder)  # options may name files from there
     load_projects(task.projects)
-    again: Again = Parcels(key).open(task.again)
-    return task, again(task.device)
+    make: Make = parcels.open(task.make)
+    return task, make(task.device)
+
+
+def refuse_unseen(files: Iterable[Readable], names: Sequence[str], option: str) -> None:
+    """Refuse a piece of whose files this node sees none.
+
+    Args:
+        files: of the piece.
+        names: of these, for the message.
+        option: that names them.
+
+    Raises:
+        UserError: naming the node.
+    """
+    if not any(there(container(file)) for file in files):
+        raise UserError(
+            f"node {platform.node()} sees none of {some_of(names)} of {option}: on a cluster it has to lie "
+            "on storage that all nodes share, under the same path"
+        )

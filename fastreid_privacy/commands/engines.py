@@ -1,4 +1,4 @@
-"""The options that say where a collection is worked on: in this process, or on a cluster."""
+"""The options that say where images are worked on: in this process, or on a cluster."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from ..core.errors import UserError
 THREADS, RAY = "threads", "ray"
 
 
-def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """``--engine`` and ``--address``."""
+def add_engine_options(parser: argparse.ArgumentParser, seen: str = "--input and --output") -> None:
+    """``--engine`` and ``--address``.
+
+    Args:
+        parser: of the command.
+        seen: the options whose places all machines of a cluster have to see.
+    """
     parser.add_argument(
         "--engine",
         choices=(THREADS, RAY),
         default=THREADS,
-        help="threads of this process (default), or ray: the machines of a cluster, which all see "
-        "--input and --output",
+        help=f"threads of this process (default), or ray: the machines of a cluster, which all see {seen}",
     )
     parser.add_argument(
         "--address",
@@ -66,4 +70,6 @@ def refuse_cluster(options: argparse.Namespace, what: str) -> None:
         UserError: naming it.
     """
     if on_cluster(options):
-        raise UserError(f"--engine ray does whole collections of images, not {what}: leave it out")
+        raise UserError(
+            f"--engine ray does whole collections and galleries of images, not {what}: leave it out"
+        )

@@ -7,13 +7,15 @@ import sys
 import time
 from pathlib import Path
 
+from ..cluster.galleries import RayFeatures
 from ..core.errors import UserError, say
 from ..retrieval.build import build_index
 from ..retrieval.extract import Extractor, load_extractor
-from ..retrieval.features import Threads
+from ..retrieval.features import Engine, Threads
 from ..retrieval.index import GalleryIndex
 from ..retrieval.index_file import write_index
 from ..retrieval.measure import describe, megabytes
+from .engines import loading_device, on_cluster, refuse_cluster
 from .options import refuse_idle_passphrase
 from .templates import build_templates
 from .written import check_target, say_some
@@ -23,6 +25,8 @@ def build(options: argparse.Namespace) -> None:
     """Write an index of a folder, and say what is in it and what is not."""
     check_target(options.index, options.force)
     refuse_idle_passphrase(options, "search_key")
+    if options.search_key:
+        refuse_cluster(options, "templates")
     start = time.perf_counter()
     index = (build_templates if options.search_key else _build_pictures)(options)
     write_index(index, options.index)
@@ -76,7 +80,10 @@ def extractor_of(weights: Path | None, device: str, anonymizes: bool) -> Extract
 
 def _build_pictures(options: argparse.Namespace) -> GalleryIndex:
     """An index of what the model sees."""
-    extract = extractor_of(options.weights, options.device, options.protect)
+    engine: Engine = Threads(options.workers)
+    if on_cluster(options):
+        engine = RayFeatures(options.address, options.workers or 1, options.device)
+    extract = extractor_of(options.weights, loading_device(options), options.protect)
     return build_index(
         options.gallery,
         extract,
@@ -84,5 +91,5 @@ def _build_pictures(options: argparse.Namespace) -> GalleryIndex:
         options.metric,
         protect=options.protect,
         batch_size=options.batch_size,
-        engine=Threads(options.workers),
+        engine=engine,
     )

@@ -11,6 +11,7 @@ from ..core.projects import load_projects
 from ..evaluation.distances import METRICS
 from ..retrieval.index import KINDS
 from ..retrieval.index_file import LARGEST_SETTING
+from .engines import add_engine_options
 from .indexing import build
 from .options import (
     LARGEST_BATCH,
@@ -64,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Index a folder of pictures.",
         "--weights output/demo/model_best.pth --gallery FOLDER --output my.index",
         "--search-key keys/search.key --gallery PROTECTED --output my.index",
+        "--engine ray --address auto --weights release/reid.pth --gallery s3://crops/raw --output my.index",
         parser=commands.add_parser("build", parents=[shared, key], help="index a folder of pictures"),
     )
     build_command.add_argument(
@@ -91,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"images at a time (default 64, at most {LARGEST_BATCH})",
     )
     add_workers_option(build_command)
+    add_engine_options(build_command, "--gallery")
     query_command = command_parser(
         "retrieve query",
         "Rank the gallery for pictures.",
