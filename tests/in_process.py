@@ -1,4 +1,4 @@
-"""``anonymize`` and ``recover`` in this process, which is quicker than a new one, and what they wrote."""
+"""``anonymize``, ``recover`` and ``retrieve`` in this process, which is quicker than a new one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import recover as recover_command
+from fastreid_privacy.commands import retrieve as retrieve_command
 from fastreid_privacy.core.remote import Place, RemotePath
 
 
@@ -17,6 +18,11 @@ def anonymize(*words: object) -> int:
 def recover(*words: object) -> int:
     """The exit code of ``recover`` with these words."""
     return recover_command.main([str(word) for word in words])
+
+
+def retrieve(*words: object) -> int:
+    """The exit code of ``retrieve`` with these words."""
+    return retrieve_command.main([str(word) for word in words])
 
 
 def contents(place: Place) -> dict[str, bytes]:

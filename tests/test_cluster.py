@@ -9,13 +9,16 @@ import shutil
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from in_process import anonymize, contents, recover
+from conftest import SMALL_CONFIG, SMALL_DATASET, small_options
+from fastreid.modeling import build_model
+from in_process import anonymize, contents, recover, retrieve
 from PIL import Image
 from ray.cluster_utils import Cluster
 from ray_in_process import Lost
@@ -34,13 +37,18 @@ from fastreid_privacy.collection.output import SHARDS
 from fastreid_privacy.collection.shards import Cutter
 from fastreid_privacy.collection.stamps import STAMPS
 from fastreid_privacy.collection.work import Job, Left
+from fastreid_privacy.config import load_config
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.projects import load_projects
 from fastreid_privacy.core.remote import place_of
 from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import MANIFEST, read_manifest
 from fastreid_privacy.networks import UNetGenerator
+from fastreid_privacy.retrieval import read_index
+from fastreid_privacy.retrieval.index import stored_features
 
 IMAGES = 14
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +80,9 @@ def three_nodes(s3):
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_TMPDIR", folder)  # where it notes the address, in a folder that it expects there
         Path(folder, "ray").mkdir()
-        node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-        cluster = Cluster(initialize_head=True, head_node_args={**node, "temp_dir": folder})
+        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
         for _ in range(2):
-            cluster.add_node(**node)
+            cluster.add_node(**NODE)
         yield cluster, Path(folder)
         cluster.shutdown()
 
@@ -159,8 +166,6 @@ def test_the_bytes_are_those_of_one_machine(weights, raw, small_dataset, in_proc
         words += ["--pseudonymize", tmp_path / "key"]
     if kind == "labels":
         words = ["--weights", weights, "--input", "SyntheticPedestrians", "--batch-size", 8]
-        from conftest import SMALL_DATASET
-
         for key, value in SMALL_DATASET.items():
             words += [f"DATASETS.SYNTHETIC.{key.upper()}", value]
     assert anonymize("--output", tmp_path / "one", *words) == 0
@@ -525,26 +530,47 @@ def gated(images):
 """
 
 
-def test_a_killed_node_loses_nothing_and_no_disk_of_a_node_tells_anything(
-    raw, three_nodes, own_imports, tmp_path, monkeypatch, capsys
-):
-    """An operator waits at a gate, so that each node is in the middle of a file when one of them ends."""
-    cluster, folder = three_nodes
-    gate, package = tmp_path / "gate", tmp_path / "project" / "gated_operator"
-    gate.mkdir()
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(GATED.format(folder=str(gate)))
-    (tmp_path / "key").write_bytes(os.urandom(32))
-    words = ["--method", "gated", "--project", package.parent, "--input", raw]
-    words += ["--pseudonymize", tmp_path / "key"]
-    again, parcels, lost = Cutter.again, [], []
+class Gate:
+    """An operator waits at it, so that each node is in the middle of a file when one of them ends.
 
-    def kill_a_node():
-        end = time.monotonic() + 100
-        while len(list(gate.glob("began-*"))) < 3 and time.monotonic() < end:
-            time.sleep(0.05)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        (gate / "open").touch()
+    Args:
+        folder: for the gate and for the project that registers the operator ``gated``.
+        cluster: of three nodes.
+    """
+
+    def __init__(self, folder, cluster):
+        self.gate, self.project, self.cluster = folder / "gate", folder / "project", cluster
+        self.gate.mkdir()
+        package = self.project / "gated_operator"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(GATED.format(folder=str(self.gate)))
+
+    @property
+    def begun(self):
+        """How many processes have come to it."""
+        return len(list(self.gate.glob("began-*")))
+
+    @contextmanager
+    def killing(self):
+        """Meanwhile a node is killed, when all three wait, and the gate opened."""
+
+        def kill_a_node():
+            end = time.monotonic() + 100
+            while self.begun < 3 and time.monotonic() < end:
+                time.sleep(0.05)
+            self.cluster.remove_node(next(iter(self.cluster.worker_nodes)), allow_graceful=False)
+            (self.gate / "open").touch()
+
+        killer = threading.Thread(target=kill_a_node)
+        killer.start()
+        yield
+        killer.join()
+
+
+@pytest.fixture
+def kept_parcels(monkeypatch):
+    """Key and content of each parcel that is closed here."""
+    parcels = []
 
     class Kept(Parcels):
         def close(self, content):
@@ -552,25 +578,38 @@ def test_a_killed_node_loses_nothing_and_no_disk_of_a_node_tells_anything(
             return super().close(content)
 
     monkeypatch.setattr(tasks_module, "Parcels", Kept)
+    return parcels
+
+
+def found_on_nodes(folder, secrets):
+    """Which of some secrets are in logs, sockets, or what is spilled."""
+    told = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    assert any(b"raylet" in content for content in told)
+    return [secret for secret in secrets for content in told if secret in content]
+
+
+def test_a_killed_node_loses_nothing_and_no_disk_of_a_node_tells_anything(
+    raw, three_nodes, own_imports, tmp_path, monkeypatch, capsys, kept_parcels
+):
+    cluster, folder = three_nodes
+    gate, again, lost = Gate(tmp_path, cluster), Cutter.again, []
+    (tmp_path / "key").write_bytes(os.urandom(32))
+    words = ["--method", "gated", "--project", gate.project, "--input", raw]
+    words += ["--pseudonymize", tmp_path / "key"]
     monkeypatch.setattr(Cutter, "again", lambda self, shard: lost.append(shard) or again(self, shard))
     address = ["--engine", "ray", "--address", cluster.address]
-    killer = threading.Thread(target=kill_a_node)
-    killer.start()
-    assert anonymize(*words, *address, "--output", tmp_path / "many") == 0
-    killer.join()
-    assert len(list(gate.glob("began-*"))) >= 3 and lost  # what the node had
+    with gate.killing():
+        assert anonymize(*words, *address, "--output", tmp_path / "many") == 0
+    assert gate.begun >= 3 and lost  # what the node had
     assert anonymize(*words, "--output", tmp_path / "one") == 0
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
     assert "Traceback" not in capsys.readouterr().err
-    # neither names nor keys are in logs, sockets or what is spilled, and no raw pixels
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    told = [path.read_bytes() for path in files]
-    assert any(b"raylet" in content for content in told)
+    # neither names nor keys, and no raw pixels
     secrets = [path.name.encode() for path in raw.rglob("*.png")]
     secrets += [path.encode() for path in contents(tmp_path / "one") if path.endswith(".png")]
     secrets += [path.read_bytes()[-64:] for path in raw.rglob("*.png")]
-    secrets += [parcels[0][0], parcels[0][0].hex().encode(), (tmp_path / "key").read_bytes()]
-    assert not [secret for secret in secrets for content in told if secret in content]
+    secrets += [kept_parcels[0][0], kept_parcels[0][0].hex().encode(), (tmp_path / "key").read_bytes()]
+    assert not found_on_nodes(folder, secrets)
 
 
 def test_the_nodes_that_are_left_work_on_a_store(weights, raw, three_nodes, s3, tmp_path):
@@ -586,6 +625,38 @@ def test_the_nodes_that_are_left_work_on_a_store(weights, raw, three_nodes, s3, 
     one = contents(tmp_path / "one")
     assert many.keys() == one.keys()
     assert {path for path in one if one[path] != many[path]} == {STAMPS}  # of times, which differ
+    build = ["build", *words, "--gallery", "s3://crops/raw", "--index"]
+    assert (
+        retrieve(*build, tmp_path / "one.index") == retrieve(*build, tmp_path / "many.index", *address) == 0
+    )
+    assert (tmp_path / "one.index").read_bytes() == (tmp_path / "many.index").read_bytes()
+    assert len(read_index(tmp_path / "many.index").paths) == IMAGES
+
+
+def test_a_killed_node_loses_no_features(raw, three_nodes, own_imports, tmp_path, capsys, kept_parcels):
+    cluster, folder = three_nodes
+    while len(cluster.worker_nodes) < 2:  # others have killed some
+        cluster.add_node(**NODE)
+    gate = Gate(tmp_path, cluster)
+    load_projects([gate.project])
+    weights = tmp_path / "gated.pth"
+    options = {"PRIVACY.PROTECTION": "conventional", "PRIVACY.DESENSITIZER.NAME": "gated"}
+    cfg = load_config(SMALL_CONFIG, small_options("", **options, **{"MODEL.HEADS.NUM_CLASSES": 4}))
+    torch.save({"model": build_model(cfg).state_dict(), "config": cfg.dump()}, weights)
+    words = ["build", "--weights", weights, "--protect", "--gallery", raw, "--batch-size", 3]
+    words += ["--project", gate.project, "--index"]
+    with gate.killing():
+        assert retrieve(*words, tmp_path / "many", "--engine", "ray", "--address", cluster.address) == 0
+    again = [content for _, content in kept_parcels if getattr(content, "tries", 0)]
+    assert gate.begun >= 3 and again  # what the node had
+    assert retrieve(*words, tmp_path / "one") == 0
+    assert (tmp_path / "many").read_bytes() == (tmp_path / "one").read_bytes()
+    assert "Traceback" not in capsys.readouterr().err
+    index = read_index(tmp_path / "one")
+    assert index.protected and len(index.paths) == IMAGES
+    features = stored_features(index.searched)
+    secrets = [path.name.encode() for path in raw.rglob("*.png")] + [kept_parcels[0][0]]
+    assert not found_on_nodes(folder, secrets + [row.tobytes()[:16] for row in features])
 
 
 def test_no_cluster_at_an_address_is_one_message(raw, tmp_path, capsys, monkeypatch):

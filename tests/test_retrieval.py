@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL_CONFIG, close_folders, small_options
+from in_process import retrieve
 from PIL import Image
 
 from fastreid_privacy.checkpoints.fingerprints import reid_fingerprint
 from fastreid_privacy.checkpoints.reading import read_checkpoint
 from fastreid_privacy.commands import indexing
-from fastreid_privacy.commands import retrieve as command_line
 from fastreid_privacy.config import changed, load_config, parse_config
 from fastreid_privacy.core.pictures import open_picture
 from fastreid_privacy.data.loaders import build_test_loader
@@ -31,10 +31,6 @@ from fastreid_privacy.training.checkpointer import PrivacyCheckpointer
 from fastreid_privacy.training.trainer import PrivacyTrainer
 
 GREEN, VERMILLION = (0, 158, 115), (213, 94, 0)
-
-
-def retrieve(*words) -> int:
-    return command_line.main([str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

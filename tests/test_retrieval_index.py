@@ -8,7 +8,9 @@ from fastreid_privacy.retrieval import GalleryIndex, read_index, write_index
 import hashlib
 import json
 import struct
+import time
 import zipfile
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -218,6 +220,21 @@ def test_a_file_holds_all_of_an_index(clustered, tmp_path, kind):
     ):
         np.testing.assert_array_equal(scores, scores_again)
         np.testing.assert_array_equal(places, places_again)
+
+
+def test_the_same_index_is_the_same_file_and_one_written_before_opens(clustered, tmp_path, monkeypatch):
+    index = gallery_index(clustered[0][:50], kind="hnsw")
+    index.measured = {"queries": 50, "recall@1": 0.5, "milliseconds": 1.5, "flat_milliseconds": 2.5}
+    write_index(index, tmp_path / "now")
+    index.measured["milliseconds"] = 1.75
+    monkeypatch.setattr(time, "time", lambda: 10**9)
+    write_index(index, tmp_path / "then")
+    assert (tmp_path / "now").read_bytes() == (tmp_path / "then").read_bytes()
+    kept = read_index(tmp_path / "now").measured
+    assert kept == {"queries": 50, "recall@1": 0.5} and "milliseconds" in index.measured
+    rewritten(tmp_path / "then", lambda described: described.update(measured=index.measured))
+    older = read_index(tmp_path / "then")  # with the times of its members, too
+    assert older.measured == index.measured and older.root == Path("gallery")
 
 
 def rewritten(path, change):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 # before fastreid: importing the package makes it work
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands import retrieve as retrieve_command
+from fastreid_privacy.config import load_config
 
 # isort: split
 import json
@@ -15,9 +14,9 @@ import pytest
 import torch
 from conftest import SMALL_CONFIG, SMALL_DATASET, small_options
 from fastreid.modeling import build_model
+from in_process import anonymize, retrieve
 from PIL import Image
 
-from fastreid_privacy.config import load_config
 from fastreid_privacy.evaluation import evaluate_retrieval
 from fastreid_privacy.keys.sealing import SEARCH, new_identity, read_public_key
 from fastreid_privacy.keys.templates import Searchable, packed_template, seal_beside
@@ -26,14 +25,6 @@ from fastreid_privacy.retrieval.extract import Extractor
 from fastreid_privacy.retrieval.index import stored_features
 
 SEARCHED = ("query", "bounding_box_test")
-
-
-def anonymize(*words) -> int:
-    return anonymize_command.main([str(word) for word in words])
-
-
-def retrieve(*words) -> int:
-    return retrieve_command.main([str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,8 @@ class Extractor:
                 "this model holds no anonymizer, as one trained without protected images, or reid.pth: leave "
                 "out --protect"
             )
-        if source and source.listed and self.model.desensitizer.needs_regions:
+        desensitizes = self.model.protection == "conventional" or self.model.sees_desensitized
+        if source and source.listed and desensitizes and self.model.desensitizer.needs_regions:
             raise UserError(
                 f"gallery {source.root} has its images in a store or in tar files, and what tells their "
                 "regions reads files of this machine: copy the images"
