@@ -19,8 +19,8 @@ The house, from the ground up. Imports run one way, down; ``tests/test_house.py`
 
     training        Base, upper bound and the model itself: preflight, trainer, upgrades, tests
     collection      folders and data sets to protected files and back
-    retrieval       a FAISS index of a folder of images, asked with a picture of any domain
-    cluster         a collection on many machines: shards, the tasks of Ray that do them, faults
+    retrieval       a FAISS index of a gallery of images, asked with a picture of any domain
+    cluster         collections and galleries on many machines: pieces, the tasks of Ray that do them, faults
     video           people in the boxes of a video, protected and recovered
     reproduce       the runs behind the paper's tables and figures, and both with the paper's beside ours
     human_study     the paper's verification by people: the pages, and their score

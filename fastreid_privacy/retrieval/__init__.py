@@ -1,13 +1,14 @@
-"""Retrieval as its user does it: a FAISS index of a folder of pictures, asked with a picture of any domain.
+"""Retrieval as its user does it: a FAISS index of a gallery of pictures, asked with a picture of any domain.
 
 The way of one answer, and the file of each stage::
 
     extract       a checkpoint as a function: images to Re-ID features, or to protected images
-    gallery       a folder: which images it holds, and their features batch by batch
+    gallery       a folder, a store or tar files: which images they hold
+    features      what is made of a batch, by which engine; all batches in order
     templates     the features that protected files carry, for who has the search key
     index         FAISS indexes: exact (flat), compressed (ivfpq), a graph (hnsw)
     measure       how near an inexact index comes to the exact search, and at what cost
-    build         folder → index
+    build         gallery → index
     settings      the four settings of a protected data set, without and with the search key
     faiss_bytes   which bytes FAISS may read
     index_file    the one file that an index is kept in
