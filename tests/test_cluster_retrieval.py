@@ -8,6 +8,7 @@ from fastreid_privacy.core.errors import UserError
 # isort: split
 import pickle
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from fastreid_privacy.cluster import worker as worker_module
 from fastreid_privacy.cluster.parcels import Parcels
 from fastreid_privacy.cluster.worker import Refused
 from fastreid_privacy.collection.source import folder_source
+from fastreid_privacy.core.members import TarMember
 from fastreid_privacy.keys.sealing import SEARCH, new_identity
 from fastreid_privacy.retrieval import features as features_module
 from fastreid_privacy.retrieval import load_extractor, read_index
@@ -92,6 +94,22 @@ def test_a_compressed_index_is_that_of_one_machine(build, in_process, tmp_path):
     assert build("many.index", *words, "--engine", "ray", "--workers", 2) == 0
     assert (tmp_path / "many.index").read_bytes() == (tmp_path / "one.index").read_bytes()
     assert read_index(tmp_path / "one.index").kind == "ivfpq"
+
+
+def test_a_gallery_of_tar_files_is_read_where_it_lies(build, gallery, in_process, tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(gallery, ".")
+    words = ["--gallery", tmp_path]
+    assert build("one.index", *words) == 0
+    ray = in_process()
+    assert build("many.index", *words, "--engine", "ray") == 0
+    assert (tmp_path / "many.index").read_bytes() == (tmp_path / "one.index").read_bytes()
+    assert len(read_index(tmp_path / "one.index").paths) == IMAGES - 1
+    assert {type(picture.file) for piece in sent(ray) for _, picture in pictures_of(piece)} == {TarMember}
+
+
+def pictures_of(piece):
+    return [(number, picture) for number, batch in piece.batches.items() for picture in batch]
 
 
 def test_features_come_in_the_order_of_paths_and_are_counted_as_they_are_made(gallery, weights, monkeypatch):

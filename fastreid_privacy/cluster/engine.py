@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from ..collection.shards import Cutter, Shard, begin_shards, do_shard, read_shard
@@ -37,10 +38,11 @@ class RayEngine(RayTasks):
             "--input",
             "run the same command again to continue",
         )
-        for shard, guarded in self.done(MakeShards(work.again), pieces):
-            if work.guard:
-                work.guard.blended += guarded
-            yield read_shard(left.output, shard.number)
+        with closing(self.done(MakeShards(work.again), pieces)) as done:
+            for shard, guarded in done:
+                if work.guard:
+                    work.guard.blended += guarded
+                yield read_shard(left.output, shard.number)
 
 
 @dataclass(frozen=True)

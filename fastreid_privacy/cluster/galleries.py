@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
@@ -52,8 +53,9 @@ class RayFeatures(RayTasks):
             return [Some({number: batch}, lost.tries + 1) for number, batch in lost.batches.items()]
 
         pieces = Pieces(images, cut, again, "--gallery", "run the same command again")
-        for _, looked in self.done(MakeFeatures(look), pieces):
-            yield from looked.items()
+        with closing(self.done(MakeFeatures(look), pieces)) as done:
+            for _, looked in done:
+                yield from looked.items()
 
 
 @dataclass(frozen=True)

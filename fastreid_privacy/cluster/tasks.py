@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -80,7 +80,7 @@ class RayTasks:
     shard: int = SHARD
     cores: int | None = None
 
-    def done(self, make: Make, pieces: Pieces[P]) -> Iterator[tuple[P, Any]]:
+    def done(self, make: Make, pieces: Pieces[P]) -> Generator[tuple[P, Any]]:
         """Do all pieces.
 
         Args:
@@ -101,7 +101,7 @@ class RayTasks:
             with started(self.address, self.cores):
                 yield from self._all(make, pieces)
 
-    def _all(self, make: Make, pieces: Pieces[P]) -> Iterator[tuple[P, Any]]:
+    def _all(self, make: Make, pieces: Pieces[P]) -> Generator[tuple[P, Any]]:
         gpus, parcels = self._gpus(), Parcels()
         task = Task(
             versions(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 
 import faiss
 import numpy as np
@@ -33,8 +34,8 @@ def build_index(
     """Index the pictures of a gallery.
 
     Files that cannot be read, and folders that cannot be searched, are in ``left_out`` of the result. Beside
-    the features, which every kind is made from, only the batches that are worked on are in memory. The index
-    does not depend on the number of cores, nor on the engine.
+    the features, which every kind is made from, only the batches that are worked on are in memory. Their
+    bytes depend neither on the number of cores nor on the engine.
 
     Example:
         >>> index = build_index("gallery", load_extractor("output/demo/model_best.pth"))  # doctest: +SKIP
@@ -58,8 +59,9 @@ def build_index(
         extract.check_anonymizes(source)
     check_kind(kind, len(source.paths))
     root, left_out = gallery_root(gallery), unsearched(source)
-    batches = gallery_features(source, Look(extract, protect), batch_size=batch_size, engine=engine)
-    flat, indexed = _filled(batches, metric, left_out)
+    look = Look(extract, protect)
+    with closing(gallery_features(source, look, batch_size=batch_size, engine=engine)) as batches:
+        flat, indexed = _filled(batches, metric, left_out)
     if flat is None:
         raise UserError(
             f"gallery {root}: none of its {len(source.paths)} images can be read; the first: "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -127,12 +127,13 @@ class Threads:
     def __call__(
         self, look: Look, batches: Iterable[Sequence[Picture]], images: int, size: int
     ) -> Iterator[tuple[int, Looked]]:
-        yield from enumerate(side_by_side(batches, look, self.workers))
+        with closing(side_by_side(batches, look, self.workers)) as found:
+            yield from enumerate(found)
 
 
 def gallery_features(
     source: Source, look: Look, *, batch_size: int = 64, engine: Engine | None = None
-) -> Iterator[Looked]:
+) -> Generator[Looked]:
     """Features of all images, with a progress bar where standard error is a terminal.
 
     Batches that are done before an earlier one wait for it: no more is in memory than all features, and the
