@@ -13,7 +13,6 @@ from ..collection.elsewhere import source_elsewhere
 from ..collection.source import Source, folder_source
 from ..core.errors import UserError
 from ..core.files import relative_path
-from ..core.folders import ENDINGS
 from ..core.members import TarMember
 from ..core.pictures import open_picture
 from ..core.remote import OBJECT_STORES, Place, RemotePath, place_of, there
@@ -100,7 +99,7 @@ def unsearched(source: Source) -> dict[str, str]:
         where = source.root / path
         if path.endswith("/"):
             found[path] = f"folder {where} was not searched: {reason}"
-        elif is_tars(path) and not path.lower().endswith(ENDINGS):
+        elif is_tars(path) and "/" not in path:
             found[f"{path}/"] = f"tar file {where} was not searched: {reason}"
         else:
             found[_plain(path)] = f"{where} was not read: {reason}"
@@ -141,7 +140,9 @@ class GalleryPictures:
     def _member(self, path: str) -> TarMember | None:
         """The file inside of a tar; None: it is none."""
         folder, _, inside = path.partition("/")
-        if not inside or folder not in self._tars or (self._in_folder and there(self.root / path)):
+        if not inside or (self._in_folder and there(self.root / path)):
+            return None
+        if folder not in self._tars:
             return None
         members: Mapping[str, TarMember] = self.members(self._tars[folder])
         return members.get(inside)
