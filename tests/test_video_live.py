@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from rendered_video import RATE, number_of, numbered, write_video
+from rtsp_server import rtsp_camera
 from test_collection import anonymize, contents, recover
 
 from fastreid_privacy.core.errors import UserError
@@ -118,6 +119,17 @@ def test_a_stream_becomes_whole_files_with_a_manifest(sent, seen, tmp_path, caps
     assert "live-00002.mkv: 15 boxes in 15 frames protected" in told.out and "3 files in" in told.out
     assert "hog is a weak detector" in told.err and "dropped" not in told.err
     assert not [name for name in contents(tmp_path / "out") if "unfinished" in name or "journal" in name]
+
+
+def test_a_camera_that_speaks_rtsp(sent, seen, tmp_path, capsys):
+    """It takes no packets of UDP, so that they come over its line."""
+    with rtsp_camera(sent) as (address, asked):
+        assert protect(address, tmp_path / "out", "--segment", 1.2, "--duration", 2) == 0
+    assert asked[:3] == ["OPTIONS", "DESCRIBE", "SETUP"] and asked.count("SETUP") == 2 and "PLAY" in asked
+    assert_protected(tmp_path / "out", range(25))
+    assert [entry["frames"] for entry in entries(tmp_path / "out")] == [15, 10]
+    assert read_manifest(tmp_path / "out" / "manifest.jsonl").complete
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_lossy_files_say_what_they_lost(sent, seen, tmp_path):
