@@ -1,4 +1,4 @@
-"""A camera that speaks RTSP (RFC 2326), on this machine, for one who watches: MPEG-TS in RTP, over its line."""
+"""A camera that speaks RTSP (RFC 2326), on this machine, for one who watches: MPEG-TS in RTP on its line."""
 
 from __future__ import annotations
 
