@@ -7,6 +7,8 @@ import fastreid_privacy  # before fastreid
 # isort: split
 import logging
 import struct
+import subprocess
+import sys
 import threading
 
 import av
@@ -254,3 +256,38 @@ def test_nothing_that_libav_says_in_another_thread_is_printed(capfd, monkeypatch
         thread.join()
     told = capfd.readouterr()
     assert not said and "RAW LINE" not in told.err + told.out
+
+
+FORKED = """
+import gc, os, sys
+import fastreid_privacy
+import numpy as np
+import av
+from fastreid_privacy.video.pixels import stored, upright
+
+gc.disable()
+for frame in ({frame}, ):
+    cycle = [frame]
+    cycle.append(cycle)
+upright(frame)
+del frame, cycle
+child = os.fork()
+if not child:
+    gc.enable()
+    gc.collect()
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "stored(np.zeros((200, 200, 3), np.uint8), 'yuv420p', 1)",
+        "av.VideoFrame(200, 200, 'rgb24').reformat(format='yuv420p', threads=4)",
+    ],
+)
+def test_a_forked_process_does_not_wait_for_the_threads_of_frames(frame):
+    """As a loader's worker beside videos that were read: what lies in cycles has threads of its parent."""
+    done = subprocess.run([sys.executable, "-c", FORKED.format(frame=frame)], timeout=120)
+    assert done.returncode == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +34,10 @@ BESIDE_PICTURES = re.compile(
 )
 # What libav's other threads say, as an encoder's, is nobody's: without a handler Python prints it.
 logging.getLogger("libav").addHandler(logging.NullHandler())
+# Frames and codecs have threads, which a forked process, as a loader's worker, does not have: it would wait
+# for them for ever when it frees those that its parent has left in cycles. So it never does.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,11 @@ def upright(frame: av.VideoFrame) -> np.ndarray:
     if frame.colorspace == UNKNOWN and not frame.format.is_rgb:
         matrix = _swscale(guessed_matrix(frame.width, frame.height))
     if any(component.is_alpha for component in frame.format.components):
-        pixels = over_white(Image.fromarray(frame.to_ndarray(format="rgba", src_colorspace=matrix)))
+        pixels = over_white(
+            Image.fromarray(frame.to_ndarray(format="rgba", src_colorspace=matrix, threads=1))
+        )
     else:
-        pixels = frame.to_ndarray(format="rgb24", src_colorspace=matrix)
+        pixels = frame.to_ndarray(format="rgb24", src_colorspace=matrix, threads=1)
     transposed, to_left, to_top = _turns(frame)
     pixels = pixels.swapaxes(0, 1) if transposed else pixels
     return np.ascontiguousarray(pixels[:: -1 if to_top else 1, :: -1 if to_left else 1])
@@ -73,8 +75,8 @@ def stored(pixels: np.ndarray, kind: str, matrix: int | None = None) -> av.Video
     """
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
     if matrix is None:
-        return picture.reformat(format=kind)
-    return picture.reformat(format=kind, dst_colorspace=_swscale(matrix), dst_color_range=LIMITED)
+        return picture.reformat(format=kind, threads=1)
+    return picture.reformat(format=kind, dst_colorspace=_swscale(matrix), dst_color_range=LIMITED, threads=1)
 
 
 def _swscale(matrix: int) -> int:
