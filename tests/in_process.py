@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.commands import retrieve as retrieve_command
@@ -23,6 +26,17 @@ def recover(*words: object) -> int:
 def retrieve(*words: object) -> int:
     """The exit code of ``retrieve`` with these words."""
     return retrieve_command.main([str(word) for word in words])
+
+
+def random_pictures(root: Path, images: int) -> Path:
+    """Pictures of several sizes, in two folders; all of their pixels are random."""
+    draw = np.random.default_rng(0)
+    for number in range(images):
+        folder = root / ("cam 1" if number % 2 else "保護")
+        folder.mkdir(exist_ok=True)
+        picture = draw.integers(0, 256, (32 + number, 16 + number, 3), np.uint8)
+        Image.fromarray(picture).save(folder / f"pérson {number:02d}.png")
+    return root
 
 
 def contents(place: Place) -> dict[str, bytes]:

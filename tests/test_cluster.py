@@ -18,7 +18,7 @@ import pytest
 import torch
 from conftest import SMALL_CONFIG, SMALL_DATASET, small_options
 from fastreid.modeling import build_model
-from in_process import anonymize, contents, recover, retrieve
+from in_process import anonymize, contents, random_pictures, recover, retrieve
 from PIL import Image
 from ray.cluster_utils import Cluster
 from ray_in_process import Lost
@@ -53,14 +53,7 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    """Pictures of several sizes, in two folders; all of their pixels are random."""
-    root, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
-    for number in range(IMAGES):
-        folder = root / ("cam 1" if number % 2 else "保護")
-        folder.mkdir(exist_ok=True)
-        picture = rng.integers(0, 256, (32 + number, 16 + number, 3), np.uint8)
-        Image.fromarray(picture).save(folder / f"pérson {number:02d}.png")
-    return root
+    return random_pictures(tmp_path_factory.mktemp("raw"), IMAGES)
 
 
 @pytest.fixture(scope="module")

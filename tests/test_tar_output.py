@@ -10,7 +10,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from in_process import anonymize, contents, recover
+from in_process import anonymize, contents, random_pictures, recover
 from PIL import Image
 from s3_server import s3_server
 
@@ -32,14 +32,7 @@ IMAGES = 11
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    """Pictures of several sizes in two folders; all of their pixels are random."""
-    root, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
-    for number in range(IMAGES):
-        folder = root / ("cam 1" if number % 2 else "保護")
-        folder.mkdir(exist_ok=True)
-        picture = rng.integers(0, 256, (32 + number, 16 + number, 3), np.uint8)
-        Image.fromarray(picture).save(folder / f"pérson {number:02d}.png")
-    return root
+    return random_pictures(tmp_path_factory.mktemp("raw"), IMAGES)
 
 
 def tars(folder):
