@@ -44,11 +44,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .core.errors import UserError
-from .core.files import LARGEST_INPUT, open_regular, read_regular, relative_path, write_atomically
+from .core.files import LARGEST_INPUT, read_regular, relative_path, write_atomically
 from .core.images import LARGEST
 from .core.json_text import parse_json
 from .core.members import Readable, TarMember
 from .core.packed import Folder, PackedFolder
+from .core.regular import open_regular
 from .core.remote import Place, RemotePath
 from .core.tars import is_tars
 

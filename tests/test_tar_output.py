@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 # isort: split
-import json
+import io
 import os
 import shutil
 import tarfile
 
 import numpy as np
 import pytest
-from in_process import anonymize, contents, random_pictures, recover
+from in_process import anonymize, contents, random_pictures, recover, retrieve
 from PIL import Image
 from s3_server import s3_server
 
@@ -19,13 +19,15 @@ from fastreid_privacy.app.worst import find_suspects
 from fastreid_privacy.collection import packing as packing_module
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection import shards as shards_module
-from fastreid_privacy.collection.output import SHARDS
+from fastreid_privacy.collection.output import SHARDS, begin_journal
 from fastreid_privacy.collection.review import WITHHELD, decide, made_by
+from fastreid_privacy.collection.run import Threads
 from fastreid_privacy.collection.stamps import STAMPS
+from fastreid_privacy.collection.work import Left
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.remote import place_of
-from fastreid_privacy.keys.sealing import new_identity
-from fastreid_privacy.manifest import MANIFEST, files_of, read_manifest, unchanged
+from fastreid_privacy.keys.sealing import SEARCH, new_identity
+from fastreid_privacy.manifest import JOURNAL, MANIFEST, files_of, read_manifest, unchanged, write_manifest
 
 IMAGES = 11
 
@@ -77,7 +79,7 @@ def test_tars_hold_the_files_of_a_folder(weights, raw, tmp_path, kind):
     assert {path for path in one if one[path] != other[path]} == {MANIFEST}
     assert without_tars(alone / MANIFEST) == without_tars(packed / MANIFEST)
     manifest = read_manifest(packed / MANIFEST)
-    assert manifest.header["tars"] == [4, IMAGES]
+    assert manifest.header["tars"] == 4
     held = [
         [line["path"] for line in manifest.entries.values() if line["tar"] == tar] for tar in tars(packed)
     ]
@@ -119,8 +121,9 @@ def test_a_finished_run_is_left_as_it_is_and_another_number_is_refused(raw, tmp_
     more = shutil.copytree(raw, tmp_path / "more")
     shutil.copy(next(raw.rglob("*.png")), more / "another.png")
     words[3] = more
-    assert anonymize(*words, "--tars", 4) == 2  # its files would lie elsewhere
-    assert f"[4, {IMAGES}] there, [4, {IMAGES + 1}] here" in capsys.readouterr().err
+    assert anonymize(*words, "--tars", 4) == 2
+    said = capsys.readouterr().err
+    assert "images that came or went since would move it to 000001.tar; choose another folder" in said
     assert contents(tmp_path / "out") == before
 
 
@@ -307,12 +310,16 @@ def test_others_files_are_neither_lost_nor_taken(raw, tmp_path, capsys):
         assert all(word in said for word in told) and "Traceback" not in said
         assert tar.read_bytes() == content
 
-    refused(b"no tar at all" * 100, "000001.tar", "damaged")
+    refused(b"no tar at all" * 100, "000001.tar was changed since it was written", "delete it")
     changed = bytearray(whole)
     changed[700] ^= 1  # a pixel of the first file
     refused(bytes(changed), "000001.tar was changed since it was written", "delete it")
-    # a tar of somebody else, where one is to be written
+    # a tar of somebody else, where a killed run was to write one
     tar.write_bytes(whole)
+    manifest = read_manifest(tmp_path / "out" / MANIFEST)
+    lines = [line for line in manifest.entries.values() if line["tar"] != "000000.tar"]
+    begin_journal(tmp_path / "out" / JOURNAL, manifest.header, lines)
+    (tmp_path / "out" / MANIFEST).unlink()
     other = tmp_path / "out" / "000000.tar"
     with tarfile.open(other, "w") as archive:
         archive.add(raw / "cam 1" / "pérson 01.png", "theirs.png")
@@ -366,15 +373,14 @@ def test_tars_are_refused_where_files_are_written_otherwise(raw, small_dataset, 
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_forged_manifest_says_of_tars_is_looked_at(raw, tmp_path, capsys):
+def test_what_a_forged_manifest_says_of_tars_is_looked_at(raw, tmp_path):
     assert anonymize("--method", "blur", "--input", raw, "--output", tmp_path / "out", "--tars", 4) == 0
-    path = tmp_path / "out" / MANIFEST
-    first, line, *rest = path.read_text().splitlines(keepends=True)
-    for tar in ("../x.tar", "sub/x.tar", "x.png", 7, None):
-        forged = json.dumps({**json.loads(line), "tar": tar}) + "\n"
-        path.write_text("".join([first, forged, *rest]))
-        with pytest.raises(UserError, match="damaged"):
-            read_manifest(path)
+    manifest = read_manifest(tmp_path / "out" / MANIFEST)
+    first, *others = manifest.entries.values()
+    for tar in ("../x.tar", "/x.tar", "sub/x.tar", "x.png", 7, None):
+        write_manifest(tmp_path / "out", manifest.header, [{**first, "tar": tar}, *others], {})
+        with pytest.raises(UserError, match=r"has the tar file|leads out|names no file"):
+            read_manifest(tmp_path / "out" / MANIFEST)
 
 
 def test_files_are_found_in_tars_or_where_these_were_unpacked(raw, tmp_path):
@@ -406,7 +412,223 @@ def test_a_release_in_tars_is_looked_at_file_by_file(raw, tmp_path):
     with tarfile.open(tmp_path / "out" / "000001.tar", "a") as archive:
         archive.add(raw / "cam 1" / "pérson 01.png", "raw.png")
     _, files, _, others, *_ = check_release(release)
-    assert files.good and others.good is False and "000001.tar: raw.png" in others.details
+    assert (
+        files.good and others.good is False and "000001.tar: it holds something else, too" in others.details
+    )
     (tmp_path / "out" / "000002.tar").write_bytes(b"no tar")
     _, files, *_ = check_release(open_release(tmp_path / "out"))
     assert files.good is False and "3 of 11 files are missing" in files.title
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_nothing_of_a_no_stays_where_tars_were_unpacked(raw, tmp_path, beside):
+    words = ["--method", "blur", "--input", raw, "--output", tmp_path / "out", "--tars", 4]
+    assert anonymize(*words) == 0
+    manifest = read_manifest(tmp_path / "out" / MANIFEST)
+    withheld = sorted(manifest.entries)[5]
+    decide(tmp_path / "review", made_by(manifest.header), manifest.entries[withheld], False, "Ada", {})
+    for tar in tars(tmp_path / "out"):
+        with tarfile.open(tmp_path / "out" / tar) as archive:
+            archive.extractall(tmp_path / "out", filter="data")
+        if not beside:
+            (tmp_path / "out" / tar).unlink()
+    assert anonymize(*words, "--review", tmp_path / "review") == 0
+    assert not (tmp_path / "out" / withheld).exists()
+    for tar in tars(tmp_path / "out"):
+        with tarfile.open(tmp_path / "out" / tar) as archive:
+            assert withheld not in archive.getnames()
+
+
+@pytest.mark.parametrize("place", [0, 5])
+def test_a_no_also_takes_out_what_has_no_raw_image_any_more(raw, tmp_path, place):
+    """The others stay where they are; a tar that would hold nothing is removed."""
+    some = shutil.copytree(raw, tmp_path / "raw")
+    words = ["--method", "blur", "--input", some, "--output", tmp_path / "out", "--tars", 1]
+    assert anonymize(*words) == 0
+    before = contents(tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out" / MANIFEST)
+    withheld = sorted(manifest.entries)[place]
+    tar = manifest.entries[withheld]["tar"]
+    decide(tmp_path / "review", made_by(manifest.header), manifest.entries[withheld], False, "Ada", {})
+    (some / withheld).unlink()
+    assert anonymize(*words, "--review", tmp_path / "review") == 0
+    after = contents(tmp_path / "out")
+    assert after.keys() == before.keys() - {tar}
+    assert {name for name in after if after[name] != before[name]} == {MANIFEST, STAMPS}
+    assert read_manifest(tmp_path / "out" / MANIFEST).failed == {withheld: WITHHELD}
+    assert anonymize(*words, "--review", tmp_path / "review") == 0
+    assert contents(tmp_path / "out") == after
+
+
+@pytest.mark.parametrize("how", ["blur", "noise", "sealed"])
+@pytest.mark.parametrize("moment", ["tar", "manifest", "journal"])
+def test_a_renewal_that_is_killed_goes_on(raw, tmp_path, monkeypatch, capsys, how, moment):
+    """Before a tar is replaced, between that and the manifest of its shard, or behind that."""
+    some = shutil.copytree(raw, tmp_path / "raw")
+    words = ["--method", "noise" if how == "noise" else "blur", "--input", some, "--tars", 4]
+    words += ["--output", tmp_path / "out"]
+    if how == "sealed":
+        new_identity(tmp_path / "keys", None)
+        words += ["--seal", tmp_path / "keys" / "identity.pub"]
+    assert anonymize(*words) == 0
+    before = contents(unpacked(tmp_path / "out", tmp_path / "before"))
+    replaced = "cam 1/pérson 05.png"
+    picture = np.random.default_rng(5).integers(0, 256, (40, 20, 3), np.uint8)
+    Image.fromarray(picture).save(some / replaced)
+    write = shards_module.write_atomically
+
+    def killed(path, *more, **how):
+        if moment == "tar" and path.name.endswith(".tar"):
+            raise KeyboardInterrupt
+        if moment == "manifest" and path.parent.name == SHARDS:
+            raise KeyboardInterrupt
+        write(path, *more, **how)
+        if path.parent.name == SHARDS:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards_module, "write_atomically", killed)
+        assert anonymize(*words, "--renew") == 130
+    assert anonymize(*words, "--renew") == 0
+    after = contents(unpacked(tmp_path / "out", tmp_path / "after"))
+    new = {path for path in after if after[path] != before[path]}
+    assert {replaced} <= new <= {replaced, f"{replaced}.sealed", MANIFEST, STAMPS}
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["cut off", "missing", "folder", "pipe", "swapped"])
+def test_what_one_tar_has_lost_is_named_and_the_rest_recovered(weights, raw, tmp_path, capsys, damage):
+    words = ["--weights", weights, "--input", raw, "--device", "cpu", "--output", tmp_path / "out"]
+    assert anonymize(*words, "--batch-size", 4, "--tars", 4) == 0
+    tar = tmp_path / "out" / "000001.tar"
+    whole = tar.read_bytes()
+    tar.unlink()
+    if damage == "cut off":
+        tar.write_bytes(whole[: len(whole) // 2])
+    elif damage == "folder":
+        tar.mkdir()
+    elif damage == "pipe":
+        os.mkfifo(tar)
+    elif damage == "swapped":
+        shutil.copy(tmp_path / "out" / "000002.tar", tar)
+    capsys.readouterr()
+    words = ["--key", weights, "--device", "cpu", "--input", tmp_path / "out", "--output", tmp_path / "back"]
+    assert recover(*words) == 2
+    told = capsys.readouterr()
+    assert "7 of 11 images recovered" in told.out and told.err.count("000001.tar") >= 4
+    release = open_release(tmp_path / "out")
+    assert "4 of 11 files are missing" in check_release(release)[1].title
+    words = ["--weights", weights, "--input", raw, "--device", "cpu", "--output", tmp_path / "out"]
+    code = anonymize(*words, "--batch-size", 4, "--tars", 4)
+    told = capsys.readouterr().err
+    assert code == 0 if damage == "missing" else "000001.tar was changed since it was written" in told
+
+
+def test_sealed_originals_of_whole_tars_open_beside_a_damaged_one(raw, tmp_path, capsys):
+    _, private = new_identity(tmp_path / "keys", None)
+    words = ["--method", "mask", "--input", raw, "--seal", tmp_path / "keys" / "identity.pub"]
+    words += ["--carry", "segment", "--format", "jpg"]
+    assert anonymize(*words, "--tars", 4, "--output", tmp_path / "out") == 0
+    (tmp_path / "out" / "000000.tar").write_bytes(b"no tar")
+    assert recover("--identity", private, "--input", tmp_path / "out", "--output", tmp_path / "raw") == 2
+    assert len(contents(tmp_path / "raw")) == IMAGES - 4
+    assert "of 000000.tar: it is damaged" in capsys.readouterr().err
+
+
+def test_other_names_in_as_many_images_are_refused_before_anything_is_written(raw, tmp_path, capsys):
+    some = shutil.copytree(raw, tmp_path / "raw")
+    (some / "cam 1" / "pérson 03.png").write_bytes(b"no picture")
+    words = ["--method", "noise", "--input", some, "--output", tmp_path / "out", "--tars", 4]
+    assert anonymize(*words) == 2
+    before = contents(tmp_path / "out")
+    (some / "cam 1" / "pérson 03.png").rename(some / "zoo.txt")
+    shutil.copy(some / "cam 1" / "pérson 01.png", some / "龍.png")
+    capsys.readouterr()
+    assert anonymize(*words) == 2
+    assert "would move it to 000000.tar; choose another folder" in capsys.readouterr().err
+    assert contents(tmp_path / "out") == before
+    (some / "zoo.txt").rename(some / "cam 1" / "pérson 03.png")
+    assert anonymize(*words) == 2  # it is still no picture, but what comes last has a place
+    assert len(read_manifest(tmp_path / "out" / MANIFEST).entries) == IMAGES
+
+
+def test_a_raw_folder_that_is_called_as_a_tar_is_refused(raw, tmp_path, capsys):
+    some = shutil.copytree(raw, tmp_path / "raw")
+    (some / "cam 1").rename(some / "000000.tar")
+    assert anonymize("--method", "blur", "--input", some, "--output", tmp_path / "out", "--tars", 4) == 2
+    assert "lies in a folder that is called as a tar file is to be" in capsys.readouterr().err
+
+
+def test_a_tar_of_images_that_all_failed_is_not_there(raw, tmp_path):
+    some = shutil.copytree(raw, tmp_path / "raw")
+    (some / "a.png").write_bytes(b"no picture")
+    assert anonymize("--method", "blur", "--input", some, "--output", tmp_path / "out", "--tars", 1) == 2
+    assert tars(tmp_path / "out") == [f"{number:06d}.tar" for number in range(1, IMAGES + 1)]
+
+
+def test_a_release_passes_nothing_that_hides_in_tars_or_beside_them(raw, tmp_path):
+    words = ["--method", "blur", "--input", raw, "--output", tmp_path / "good", "--tars", 4]
+    assert anonymize(*words) == 0
+    picture = (raw / "cam 1" / "pérson 01.png").read_bytes()
+
+    def others(name, change):
+        folder = shutil.copytree(tmp_path / "good", tmp_path / name)
+        change(folder)
+        return check_release(open_release(folder))[3]
+
+    def added(member, tar="000001.tar", first=False):
+        def change(folder):
+            with tarfile.open(folder / tar) as archive:
+                held = [(info.name, archive.extractfile(info).read()) for info in archive]
+            with tarfile.open(folder / tar, "w", format=tarfile.GNU_FORMAT) as archive:
+                for path, content in [(member, picture), *held] if first else [*held, (member, picture)]:
+                    about = tarfile.TarInfo(path)
+                    about.size = len(content)
+                    archive.addfile(about, io.BytesIO(content))
+
+        return change
+
+    def behind(folder):
+        with (folder / "000001.tar").open("ab") as file:
+            file.write(picture)
+
+    def unpack(folder):
+        unpacked(folder, tmp_path / "all")
+        shutil.copytree(tmp_path / "all", folder, dirs_exist_ok=True)
+
+    assert others("as it is", lambda folder: None).good is None  # stamps, which are known
+    assert others("unpacked", unpack).good is None
+    first = read_manifest(tmp_path / "good" / MANIFEST).entries
+    of_second = next(path for path, line in first.items() if line["tar"] == "000001.tar")
+    of_first = next(path for path, line in first.items() if line["tar"] == "000000.tar")
+    for name, change in {
+        "raw files under protected paths": lambda folder: shutil.copytree(raw, folder, dirs_exist_ok=True),
+        "one before the protected one": added(of_second, first=True),
+        "one of another tar's name": added(of_first),
+        "the manifest's name": added(MANIFEST),
+        "behind the end": behind,
+    }.items():
+        assert others(name, change).good is False, name
+
+
+def test_names_of_any_bytes_and_templates_travel_in_tars(raw, weights, tmp_path):
+    some = shutil.copytree(raw, tmp_path / "raw")
+    name = os.fsdecode(b"n\xe4me " + b"n" * 120 + b".png")
+    shutil.copy(some / "cam 1" / "pérson 01.png", some / name)
+    _, private = new_identity(tmp_path / "keys", None, holder=SEARCH)
+    words = ["--method", "blur", "--input", some, "--search", tmp_path / "keys" / "search.pub"]
+    words += ["--reid", weights, "--device", "cpu"]
+    assert anonymize(*words, "--output", tmp_path / "out", "--tars", 5) == 0
+    lines = read_manifest(tmp_path / "out" / MANIFEST).entries.values()
+    assert len(lines) == IMAGES + 1 and all("template" in line for line in lines)
+    files = files_of(tmp_path / "out", lines)
+    assert all(unchanged(files, line) for line in lines)
+    there = unpacked(tmp_path / "out", tmp_path / "there")
+    assert all(unchanged(there, line) for line in lines)
+    words = ["--search-key", private, "--gallery", there, "--index", tmp_path / "index"]
+    assert retrieve("build", *words) == 0
+
+
+def test_an_engine_of_single_files_takes_no_tars(tmp_path):
+    with pytest.raises(ValueError, match="engine of shards"):
+        next(Threads(1)(Left(tmp_path, {}, [], {}, [], {}, ["000000.tar"]), None))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from ..collection.output import NOISE_KEY
+from ..collection.packing import holds_nothing_else
 from ..collection.pipeline import side_by_side
-from ..collection.protect import NOISE_KEY
 from ..collection.review import NO, WITHHELD, Review, made_by, read_review
 from ..collection.stamps import STAMPS
 from ..core.errors import UserError, one_line
 from ..core.packed import Folder
 from ..core.privacy import NOT_PRIVATE, WHY, meant_by
-from ..core.tars import files_of_tar
 from ..manifest import (
     GUARD,
     JOURNAL,
@@ -162,13 +163,22 @@ def _failed(manifest: Manifest) -> list[Finding]:
 def _others(release: Release) -> Finding:
     """Files that no manifest names may be raw ones, and so may what lies behind a link."""
     folder, entries = release.folder, release.manifest.entries.values()
-    named = {MANIFEST, *(name for entry in entries for name in names_of(entry))}
-    tars = {entry[TAR] for entry in entries if TAR in entry}
-    named |= tars
+    of_tar: dict[str, list[dict]] = defaultdict(list)
+    for entry in entries:
+        of_tar[entry.get(TAR, "")].append(entry)
+    # files of tars may lie beside these, where somebody unpacked them
+    lying = [
+        *of_tar.pop("", []),
+        *(entry for each in of_tar.values() for entry in each if unchanged(folder, entry)),
+    ]
+    named = {MANIFEST, *of_tar, *(name for entry in lying for name in names_of(entry))}
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
     odd = {name: what for name, path in found.items() if (what := _no_file(path))}
     others = [name for name, path in found.items() if name in odd or not (name in named or path.is_dir())]
-    others += [f"{tar}: {name}" for tar in sorted(tars) for name in _unnamed_in(folder / tar, named)]
+    hiding = [
+        tar for tar in of_tar if (folder / tar).is_file() and not holds_nothing_else(folder, tar, of_tar[tar])
+    ]
+    others += [f"{tar}: it holds something else, too" for tar in hiding]
     known = [f"{path}: {NOT_TO_BE_GIVEN[path]}" for path in others if path in NOT_TO_BE_GIVEN]
     strange = [path + odd.get(path, "") for path in others if path not in NOT_TO_BE_GIVEN or path in odd]
     if strange:
@@ -177,15 +187,6 @@ def _others(release: Release) -> Finding:
     if known:
         return Finding("Not all that lies in the folder is to be given out.", None, known)
     return Finding("Nothing else lies in the folder.", True)
-
-
-def _unnamed_in(tar: Path, named: Container[str]) -> list[str]:
-    """What a tar holds that no manifest names."""
-    try:
-        found = files_of_tar(tar)
-    except UserError:  # told of as missing files
-        return []
-    return sorted(name for name in {*found.members, *found.others} if name not in named)
 
 
 def _no_file(path: Path) -> str:

@@ -30,6 +30,8 @@ from ..manifest import (
 from .stamps import STAMP, Stamper, read_stamps
 
 SHARDS, ENDING = ".manifest.shards", ".jsonl"  # a folder in the output of an unfinished run, and its files
+NOISE_KEY = ".noise.key"  # in the output folder while a run with noise is unfinished
+RENEWED = "renewed"  # of a file's line in the journal: what its tar holds of it may be replaced already
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
 
 
@@ -55,14 +57,15 @@ def _earlier(output: Place, header: dict) -> Manifest:
     found = next((file for file in (journal, manifest) if file.exists()), None)
     # a run that was killed early leaves a journal without a first line
     if found is None or (found == journal and not read_file(journal).count(b"\n")):
-        if any(item.name != JOURNAL and not is_unfinished(item.name) for item in output.iterdir()):
+        ours = (JOURNAL, NOISE_KEY)  # of a run that ended before it wrote anything
+        if any(item.name not in ours and not is_unfinished(item.name) for item in output.iterdir()):
             raise UserError(
                 f"--output {output} is not empty, and no earlier run wrote it; choose an empty or new folder"
             )
         return Manifest(header, {}, {}, False)
     earlier = read_manifest(found, torn=found == journal)
     told = earlier.entries or earlier.failed  # a journal has no other failed ones than those withheld
-    if found == journal and not told and {item.name for item in output.iterdir()} == {JOURNAL}:
+    if found == journal and not told and {item.name for item in output.iterdir()} <= {JOURNAL, NOISE_KEY}:
         return Manifest(header, {}, {}, False)  # it ended before it wrote anything
     if earlier.header != header:
         keys = dict.fromkeys([*earlier.header, *header])
@@ -99,6 +102,20 @@ def forget(output: Place) -> None:
     """Delete what was kept for the next run, for the manifest has it all."""
     (output / JOURNAL).unlink()
     forget_shards(output)
+
+
+def take_renewed(output: Place, earlier: Manifest) -> dict[str, dict]:
+    """Take entries out whose files were being replaced in their tar when a run was killed, and are by now.
+
+    Returns:
+        Their lines, by path.
+    """
+    renewed = {}
+    folder: Folder = files_of(output, earlier.entries.values())
+    for path, entry in [*earlier.entries.items()]:
+        if entry.pop(RENEWED, False) and not unchanged(folder, entry):
+            renewed[path] = earlier.entries.pop(path)
+    return renewed
 
 
 def still_there(output: Place, earlier: Manifest, wanted: set[str]) -> dict[str, dict]:

@@ -2,63 +2,97 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
-from collections.abc import Mapping, Sequence
-from typing import BinaryIO
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, cast
 
 from ..core.errors import UserError
 from ..core.files import read_regular
+from ..core.packed import PackedFolder
 from ..core.remote import Place, there
 from ..core.tars import TAR, TarFiles, files_of_tar
-from ..manifest import BESIDE, names_of
+from ..manifest import BESIDE, file_hash, names_of
+from ..manifest import TAR as TAR_OF
 from .work import Job, Left, Made, Same
 
 ENDINGS = ("", *BESIDE.values())  # of what may lie in a tar of a file
 
 
-def tars_of(batches: Sequence[Sequence[Job]], images: int) -> dict[str, str]:
-    """The name of the tar file that each file goes to; always the same, whatever was done before.
+@dataclass(frozen=True)
+class Tars:
+    """Which tar file each image of a run goes to; always the same, whatever was done before.
 
-    Args:
-        batches: of a run; each goes to one tar.
-        images: of a tar at least, but for the last one.
+    Attributes:
+        batches: of the run; each goes to one tar.
+        of: the name of the tar, by the path of the file.
     """
-    names: dict[str, str] = {}
-    number = held = 0
-    for batch in batches:
-        if held >= images:
-            number, held = number + 1, 0
-        names |= dict.fromkeys((job.path for job in batch), f"{number:06d}{TAR}")
-        held += len(batch)
-    return names
 
+    batches: Sequence[Sequence[Job]]
+    of: Mapping[str, str]
 
-def open_tars(
-    output: Place,
-    batches: Sequence[Sequence[Job]],
-    tar_of: Mapping[str, str],
-    done: Mapping[str, dict],
-    withheld: Sequence[str],
-) -> set[str]:
-    """Names of the tar files that a run has to write: where a file is missing, or one is to be removed.
+    def check(self, output: Place, done: Mapping[str, dict]) -> None:
+        """Refuse a folder whose images would move from tar to tar.
 
-    Args:
-        output: folder.
-        batches: of the whole run.
-        tar_of: of :func:`tars_of`.
-        done: lines of the files that are there, or are not to be made.
-        withheld: paths of those that are to be removed.
+        Args:
+            output: folder.
+            done: lines of the files that are there, by path.
 
-    Raises:
-        UserError: when a tar from which something may have to be removed cannot be read.
-    """
-    wanting = {tar_of[job.path] for batch in batches for job in batch if job.path not in done}
-    for tar in {tar_of[path] for path in withheld if path in tar_of} - wanting:
+        Raises:
+            UserError: naming the first one; or when a folder of images is called as a tar.
+        """
+        for path, line in done.items():
+            if TAR_OF in line and line[TAR_OF] != self.of[path]:
+                raise UserError(
+                    f"--output {output} has {path} in {line[TAR_OF]}, and images that came or went since "
+                    f"would move it to {self.of[path]}; choose another folder, or bring --input back to what "
+                    "it was"
+                )
+        tars = set(self.of.values())
+        if shared := next((path for path in self.of if path.partition("/")[0] in tars), None):
+            raise UserError(f"{shared} lies in a folder that is called as a tar file is to be: rename it")
+
+    def wanting(self, output: Place, done: Mapping[str, dict], withheld: Sequence[str]) -> set[str]:
+        """Names of the tars that have to be written: where a file is missing, or one is to be removed.
+
+        Args:
+            output: folder.
+            done: lines of the files that are there, or are not to be made.
+            withheld: paths of those that are to be removed.
+
+        Raises:
+            UserError: when a tar from which something may have to be removed cannot be read.
+        """
+        tars = {self.of[job.path] for batch in self.batches for job in batch if job.path not in done}
         names = {path + ending for path in withheld for ending in ENDINGS}
-        if not names.isdisjoint(_earlier(output / tar).members):
-            wanting.add(tar)
-    return wanting
+        for tar in {self.of[path] for path in withheld if path in self.of} - tars:
+            if not names.isdisjoint(_earlier(output / tar).members):
+                tars.add(tar)
+        return tars
+
+
+def in_tars(jobs: Sequence[Job], kept: Iterable[str], batch_size: int, images: int) -> Tars:
+    """The tar files of a run.
+
+    Args:
+        jobs: sorted by path.
+        kept: paths of withheld files: they keep their places, also where the raw image is gone.
+        batch_size: images at a time.
+        images: of a tar, but for the last one; a tar holds whole batches.
+    """
+    by_path = {job.path: job for job in jobs}
+    paths = sorted({*by_path, *kept})
+    size = -(-images // batch_size) * batch_size
+    batches: list[list[Job]] = []
+    of: dict[str, str] = {}
+    for number, start in enumerate(range(0, len(paths), size)):
+        group = paths[start : start + size]
+        of |= dict.fromkeys(group, f"{number:06d}{TAR}")
+        here = [by_path[path] for path in group if path in by_path]
+        batches += [here[first : first + batch_size] for first in range(0, len(here), batch_size)]
+    return Tars(batches, of)
 
 
 def _earlier(tar: Place) -> TarFiles:
@@ -88,7 +122,8 @@ class Packing:
     def __init__(self, left: Left, file: BinaryIO, same: Same):
         self.left, self.same, self.place = left, same, left.output / left.tars[0]
         found = _earlier(self.place)
-        ours = {job.path + ending for batch in left.batches for job in batch for ending in ENDINGS}
+        paths = {job.path for batch in left.batches for job in batch} | left.leaving
+        ours = {path + ending for path in paths for ending in ENDINGS}
         strange = sorted({*found.members, *found.others} - ours)
         if strange:
             raise UserError(
@@ -97,9 +132,7 @@ class Packing:
             )
         self.earlier = found.members
         self.made: dict[str, Made] = {}
-        self.tar = tarfile.open(  # noqa: SIM115  # closed by close()
-            fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
-        )
+        self.tar = _new_tar(file)
 
     def put(self, path: str, made: Made) -> None:
         """Keep a file until its batch is added; several threads may do so."""
@@ -114,30 +147,72 @@ class Packing:
         for job in batch:
             if made := self.made.pop(job.path, None):
                 self._check_the_earlier(job.path, made.content)
-                self._write(job.path, made.content)
+                _add(self.tar, job.path, made.content)
                 for word in (word for word in BESIDE if word in made.beside):
-                    self._write(job.path + BESIDE[word], made.beside[word])
+                    _add(self.tar, job.path + BESIDE[word], made.beside[word])
                 continue
             line = self.left.done.get(job.path) or self.left.suspects.get(job.path)
             for name in names_of(line) if line and "failed" not in line else ():
                 try:
-                    self._write(name, read_regular(self.earlier.get(name) or self.left.output / name))
+                    _add(self.tar, name, read_regular(self.earlier.get(name) or self.left.output / name))
                 except UserError as error:
                     raise UserError(f"{self.place}, {name}: {error}") from None
 
     def _check_the_earlier(self, path: str, content: bytes) -> None:
         earlier = self.earlier.get(path)
-        if earlier and path not in self.left.renewed and not self.same(read_regular(earlier), content):
+        if earlier and path not in self.left.leaving and not self.same(read_regular(earlier), content):
             raise UserError(
                 f"{self.place} is there already, and its {path} is not what this run makes: move it away, or "
                 "choose another --output"
             )
 
-    def _write(self, name: str, content: bytes) -> None:
-        about = tarfile.TarInfo(name)
-        about.size = len(content)
-        self.tar.addfile(about, io.BytesIO(content))
-
     def close(self) -> None:
         """Write the end of the tar."""
         self.tar.close()
+
+
+def _new_tar(file: BinaryIO) -> tarfile.TarFile:
+    return tarfile.open(
+        fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
+    )
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    about = tarfile.TarInfo(name)
+    about.size = len(content)
+    tar.addfile(about, io.BytesIO(content))
+
+
+class _Hash:
+    """A file of which the hash alone is kept."""
+
+    def __init__(self) -> None:
+        self.hash, self.size = hashlib.sha256(), 0
+
+    def write(self, piece: bytes) -> int:
+        """Take a piece."""
+        self.hash.update(piece)
+        self.size += len(piece)
+        return len(piece)
+
+    def tell(self) -> int:
+        """Where the next piece goes."""
+        return self.size
+
+
+def holds_nothing_else(folder: Place, tar: str, lines: Iterable[dict]) -> bool:
+    """Whether a tar is, byte for byte, what a run writes of its files: nothing hides between or behind them.
+
+    Args:
+        folder: of the tar.
+        tar: its name.
+        lines: of its files, in the manifest's order.
+    """
+    written, files = _Hash(), PackedFolder(folder, {name: tar for line in lines for name in names_of(line)})
+    try:
+        with _new_tar(cast(BinaryIO, written)) as again:
+            for name in files.tars:
+                _add(again, name, read_regular(files / name))
+        return written.hash.hexdigest() == file_hash(folder / tar)
+    except (OSError, UserError):
+        return False

@@ -18,7 +18,8 @@ from ..desensitize.regions import REGIONS
 from ..manifest import GUARD, OPERATOR, Manifest
 from ..model.storage import ImageStorage
 from .carrying import BESIDE
-from .protected_files import LABELS, NOISE_KEY, ProtectedFiles, ProtectionOptions
+from .output import NOISE_KEY
+from .protected_files import LABELS, ProtectedFiles, ProtectionOptions
 from .protecting import ProtectingBatches
 from .review import Review
 from .run import run

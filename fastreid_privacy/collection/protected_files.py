@@ -22,6 +22,7 @@ from .carrying import BESIDE, same_but_for_the_carried, with_carried
 from .describing import Describer
 from .floor import check_changed
 from .guard import Guard
+from .output import NOISE_KEY
 from .protecting import Protected, ProtectingBatches
 from .source import person_of
 from .work import Job, Loaded, Made, Work
@@ -29,7 +30,6 @@ from .work import Job, Loaded, Made, Work
 if TYPE_CHECKING:  # of an extra that only sealing needs
     from ..keys.sealing import Sealer
 
-NOISE_KEY = ".noise.key"  # in the output folder while a run with noise is unfinished
 NOISE_KEY_BYTES = 32
 LABELS = "labels"  # of a file's line: those of its data set
 

@@ -18,6 +18,7 @@ from ..manifest import JOURNAL, TARS, Manifest, write_manifest
 from .carrying import about_beside, write_beside
 from .output import (
     HOPELESS,
+    RENEWED,
     Journal,
     begin_journal,
     forget,
@@ -26,8 +27,9 @@ from .output import (
     remove_all_of,
     replaced,
     still_there,
+    take_renewed,
 )
-from .packing import open_tars, tars_of
+from .packing import in_tars
 from .pipeline import side_by_side
 from .review import WITHHELD, refuse_forgetting, refuse_others
 from .stamps import STAMP, write_stamps
@@ -52,6 +54,8 @@ class Threads:
 
     def __call__(self, left: Left, work: Work) -> Iterator[Results]:
         assert isinstance(left.output, Path)  # a store's files cannot be continued line by line
+        if left.tars:
+            raise ValueError("tar files are written by an engine of shards: engine_here(…, in_tars=True)")
         with Journal(left.output / JOURNAL, left.header, left.written) as journal:
             for results in side_by_side(left.batches, partial(whole, left, work), self.workers):
                 made = {path: line for path, line in results if isinstance(line, dict)}
@@ -95,44 +99,54 @@ def run(
         UserError: as :func:`open_output`, when the review is of other images, or when a full or read-only
             disk ends the run; running it again continues it.
     """
+    batches: Sequence[Sequence[Job]]
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
-    tar_of = tars_of(batches, tar_images) if tar_images else {}
-    # another number of images would move them to other tar files
-    header = {**work.header, **({TARS: [tar_images, len(jobs)]} if tar_images else {})}
+    header = {**work.header, **({TARS: tar_images} if tar_images else {})}
     with open_output(output, header) as earlier:
         rulings = rulings or {}
         refuse_others(rulings, {*(job.path for job in jobs), *earlier.entries, *earlier.failed})
         refuse_forgetting(earlier, rulings, output)
         withheld = [path for path, given in rulings.items() if not given]
+        known = [path for path in withheld if path in earlier.entries or path in earlier.failed]
+        packed = in_tars(jobs, known, batch_size, tar_images) if tar_images else None
+        if packed:
+            batches = packed.batches
         for path in withheld:
             earlier.entries.pop(path, None)
+        renewed = take_renewed(output, earlier)
         done = still_there(output, earlier, {job.path for job in jobs})
+        if packed:
+            packed.check(output, done)
         others = replaced(output, done, {job.path: job.source for job in jobs}, work.stamp)
         gone = {path: done.pop(path) for path in others} if work.renew else {}
-        remove(output, [] if tar_of else gone.values())
+        remove(output, gone.values())
         suspects = {path: done[path] for path in others if path in done}
         refused = {} if work.repeatable else dict.fromkeys(suspects, REPLACED)
         # they count as done, so that nothing is written for them and others' batches stay as they are
         done |= {path: {"path": path, "failed": WITHHELD} for path in withheld}
-        written = [*done.values(), *(gone.values() if tar_of else ())]  # in tars they are still there
+        # what was replaced is in its tar until that is written again
+        going = {path: {**line, RENEWED: True} for path, line in {**renewed, **gone}.items() if packed}
+        written = [*done.values(), *going.values()]
         if withheld:  # told before anything is gone: a run that ends here is not to make it again
             begin_journal(output / JOURNAL, earlier.header, written)
-            remove_all_of(output, [] if tar_of else withheld)
+            remove_all_of(output, withheld)
         for path in suspects if work.repeatable else ():
             del done[path]  # made again, to be compared
         failed: dict[str, str] = {}
-        if tar_of:
-            wanting = open_tars(output, batches, tar_of, done, withheld)
-            open_batches = [batch for batch in batches if tar_of[batch[0].path] in wanting]
-        else:
-            open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]
+        open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]
+        if packed:
+            wanting = packed.wanting(output, done, known)
+            open_batches = [batch for batch in batches if packed.of[batch[0].path] in wanting]
+            for tar in wanting - {packed.of[batch[0].path] for batch in open_batches}:
+                (output / tar).unlink(missing_ok=True)  # all that it holds is withheld
         counted = len(jobs) - sum(map(len, open_batches))
-        begun = [] if tar_of else [*withheld, *(job.path for batch in open_batches for job in batch)]
+        begun = [] if packed else [*withheld, *(job.path for batch in open_batches for job in batch)]
         folders = sorted({output, *((output / path).parent for path in begun)})
         for folder in folders:
             remove_unfinished(folder)
-        tars = [tar_of[batch[0].path] for batch in open_batches] if tar_of else []
-        left = Left(output, earlier.header, open_batches, done, written, suspects, tars, gone)
+        tars = [packed.of[batch[0].path] for batch in open_batches] if packed else []
+        leaving = {*going, *withheld}
+        left = Left(output, earlier.header, open_batches, done, written, suspects, tars, leaving)
         with (
             tqdm(total=len(jobs), initial=counted, unit=" images", desc=describe, disable=None) as progress,
             closing(engine(left, work)) as finished,  # type: ignore[type-var]  # engines are generators

@@ -8,7 +8,7 @@ The next run reads them, whatever engine it has.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, groupby
@@ -59,6 +59,8 @@ class Cutter:
 
     def __init__(self, left: Left, stamp: Stamper | None = None):
         self.left, self.stamp, self.numbers = left, stamp, count()
+        # withheld files without a raw image belong to no batch; those of a tar are told to all
+        self.alone = left.leaving - {job.path for batch in left.batches for job in batch}
 
     def shards(self, images: int) -> Iterator[Shard]:
         """All batches, a shard at a time.
@@ -91,13 +93,14 @@ class Cutter:
 
     def _shard(self, batches: Sequence[Sequence[Job]], tar: str = "", tries: int = 0) -> Shard:
         left, sources = self.left, {job.path: job.source for batch in batches for job in batch}
-        done, suspects, renewed = (
+        done, suspects = (
             {path: entries[path] for path in sources if path in entries}
-            for entries in (left.done, left.suspects, left.renewed)
+            for entries in (left.done, left.suspects)
         )
         stamps = {path: self.stamp(path, sources[path]) for path in sources} if self.stamp else {}
         tars = [tar] * len(batches) if tar else []
-        mine = Left(left.output, left.header, batches, done, [], suspects, tars, renewed)
+        leaving = self.alone | (left.leaving & sources.keys())
+        mine = Left(left.output, left.header, batches, done, [], suspects, tars, leaving)
         return Shard(next(self.numbers), mine, stamps, tries)
 
 
@@ -154,12 +157,10 @@ def do_shard(shard: Shard, work: Work, threads: int | None) -> None:
     work = replace(work, stamp=lambda path, source: shard.stamps.get(path))
     if shard.left.tars:
         tar = shard.left.output / shard.left.tars[0]
-        try:
+        with _saying_what(tar):
             write_atomically(tar, lambda file: results.extend(_packed(shard.left, work, threads, file)))
-        except OSError as error:
-            raise UserError(
-                f"{tar} cannot be written: {error.strerror}; run the same command again to continue"
-            ) from None
+            if not any(isinstance(line, dict) and "failed" not in line for _, line in results):
+                tar.unlink()  # it holds nothing
     else:
         for some in side_by_side(shard.left.batches, partial(_told, shard.left, work, put_alone), threads):
             results += some
@@ -167,9 +168,21 @@ def do_shard(shard: Shard, work: Work, threads: int | None) -> None:
         {"path": path, "failed": result} if isinstance(result, str) else result for path, result in results
     ]
     folder = shard.left.output / SHARDS
-    folder.mkdir(exist_ok=True)
     content = b"".join(map(journal_line, [shard.left.header, *lines]))
-    write_atomically(_file(folder, shard.number), lambda file: file.write(content), private=True)
+    with _saying_what(folder):
+        folder.mkdir(exist_ok=True)
+        write_atomically(_file(folder, shard.number), lambda file: file.write(content), private=True)
+
+
+@contextmanager
+def _saying_what(place: Place) -> Iterator[None]:
+    """A full disk, or what else the system says of a file of a whole shard, ends the run with its name."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{place} cannot be written: {error.strerror or error}; run the same command again to continue"
+        ) from None
 
 
 def _packed(left: Left, work: Work, threads: int | None, file: BinaryIO) -> Results:

@@ -10,10 +10,11 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.files import make_folder, open_regular, read_regular, write_atomically
+from ..core.files import make_folder, read_regular, write_atomically
 from ..core.folders import ENDINGS, images_below
 from ..core.members import TarMember
 from ..core.packed import Folder, PackedFolder
+from ..core.regular import open_regular
 from ..keys.envelope import Fitted, Original, open_sealed
 from ..keys.pairs import PrivateKey, recipient
 from ..keys.streaming import SealedFile, open_sealed_file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from operator import eq
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -128,7 +128,7 @@ class Left:
         written: lines of all files that an earlier run has written.
         suspects: lines of files whose source may be another one: made again, and compared.
         tars: the name of the tar file that each batch goes to; none where files lie alone.
-        renewed: lines of files in tars that are to be made anew and replaced.
+        leaving: paths of files in tars that are to be replaced or removed.
     """
 
     output: Place
@@ -138,7 +138,7 @@ class Left:
     written: Sequence[dict]
     suspects: Mapping[str, dict]
     tars: Sequence[str] = ()
-    renewed: Mapping[str, dict] = field(default_factory=dict)
+    leaving: Set[str] = frozenset()
 
 
 class Engine(Protocol):

@@ -6,24 +6,21 @@ import hashlib
 import io
 import os
 import re
-import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
-from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
 from .errors import UserError
 from .lock import locked
 from .members import Readable, TarMember
+from .regular import open_regular
 from .remote import Place, RemotePath
 
 UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
 LONGEST_NAME, LONGEST_STEM = 255, 200  # bytes that systems allow, and that leave room for more
 LARGEST_INPUT = 2**31  # bytes of a file that is read as a whole: as an ONNX graph may have
 KEPT_READ = 4  # of the things that each function of :func:`read_once` has read
-_NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # opening a pipe waits for who writes to it
-
 
 Read = TypeVar("Read")
 
@@ -145,23 +142,6 @@ def refuse_existing(folder: Path, names: Iterable[str]) -> None:
     there = [str(folder / name) for name in names if os.path.lexists(folder / name)]
     if there:
         raise UserError(f"{', '.join(there)}: there already; choose another --output folder")
-
-
-def open_regular(path: str | Path) -> BufferedReader:
-    """Open a regular file to read: a pipe would wait, and some devices never end.
-
-    Raises:
-        UserError: the reason, without the path, when it is no such file or cannot be read.
-    """
-    try:
-        # who asked for it closes it
-        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAITING))  # noqa: SIM115
-    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
-        raise UserError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise UserError("it is no regular file")
-    return file
 
 
 def read_regular(path: str | Readable, largest: int | None = None) -> bytes:

@@ -56,6 +56,8 @@ def images_below(
     found.search(PurePosixPath(), frozenset())
     if not found.paths:
         why = "".join(f"; {path}: {reason}" for path, reason in list(found.unread.items())[:1])
+        if any(path.lower().endswith(".tar") for path in found.others):
+            why += "; it holds tar files: unpack them there (tar -xf)"
         raise UserError(f"{name} holds no image ({', '.join(endings)}), at any depth{why}")
     return FolderImages(sorted(found.paths), found.others, found.unread)
 

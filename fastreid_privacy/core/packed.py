@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from .errors import UserError
 from .members import Readable, TarMember
-from .remote import Place, there
+from .remote import About, Place, there
 from .tars import files_of_tar
 
 OPEN_TARS = 8  # of which the places of all files are known at a time; files are asked for in sorted order
@@ -26,22 +26,28 @@ class PackedFolder:
         self._members = lru_cache(maxsize=OPEN_TARS)(self._members_of)
 
     def __truediv__(self, path: str) -> Readable:
-        """The file of a path.
-
-        Raises:
-            UserError: when its tar cannot be read.
-        """
+        """The file of a path; one that cannot be read says why when it is."""
         tar = self.tars.get(path)
-        return (self._members(tar).get(path) if tar else None) or self.root / path
+        if tar is None:
+            return self.root / path
+        found = self._members(tar)
+        if isinstance(found, str):
+            return TarMember(self.root / tar, 0, About(0, 0), found)
+        if not found and not there(self.root / tar):
+            alone = self.root / path
+            missing = f"{tar}, in which it lies, is not there"
+            return alone if there(alone) else TarMember(self.root / tar, 0, About(0, 0), missing)
+        return found.get(path) or TarMember(self.root / tar, 0, About(0, 0), f"{tar} does not hold it")
 
-    def _members_of(self, tar: str) -> dict[str, TarMember]:
+    def _members_of(self, tar: str) -> dict[str, TarMember] | str:
+        """What a tar holds, nothing of one that is not there; or why it cannot be read."""
         place = self.root / tar
         if not there(place):
             return {}
         try:
             return files_of_tar(place).members
         except UserError as error:
-            raise UserError(f"{place}: {error}") from None
+            return f"of {tar}: {error}"
 
 
 Folder = Place | PackedFolder

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .errors import UserError, brief
 from .files import relative_path
 from .members import TarMember
+from .regular import open_regular
 from .remote import About, Place, RemotePath, place_of, there
 
 TAR = ".tar"
@@ -99,19 +100,20 @@ def files_of_tar(tar: Place) -> TarFiles:
                 others[name] = "it is no regular file"
                 continue
             members[name] = TarMember(tar, info.offset_data, About(info.size, changed))
-    except tarfile.TarError as error:
-        raise UserError(f"it is damaged, compressed or no tar file ({brief(error)})") from None
     except OSError as error:
         raise UserError(f"it cannot be read: {error.strerror or brief(error)}") from None
     return TarFiles(members, others)
 
 
 def _headers(tar: Place) -> Iterator[tarfile.TarInfo]:
-    opened = tar.open_bytes() if isinstance(tar, RemotePath) else tar.open("rb")
-    with opened as file, tarfile.open(fileobj=file, mode="r:", errors="surrogateescape") as archive:
-        size = tar.stat().st_size
-        for info in archive:
-            if info.offset_data + info.size > size:
-                raise tarfile.ReadError("it is cut off")
-            yield info
-            archive.members = []  # type: ignore[attr-defined]  # a tar may hold millions
+    with tar.open_bytes() if isinstance(tar, RemotePath) else open_regular(tar) as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:", errors="surrogateescape") as archive:
+                size = tar.stat().st_size
+                for info in archive:
+                    if info.offset_data + info.size > size:
+                        raise tarfile.ReadError("it is cut off")
+                    yield info
+                    archive.members = []  # type: ignore[attr-defined]  # a tar may hold millions
+        except tarfile.TarError as error:
+            raise UserError(f"it is damaged, compressed or no tar file ({brief(error)})") from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ..core.errors import UserError
 from ..core.extras import from_extra
-from ..core.files import open_regular
+from ..core.regular import open_regular
 from .envelope import (
     BESIDE,
     DAMAGED,

@@ -15,7 +15,8 @@ from ..collection.protected_files import ProtectionOptions
 from ..collection.source import check_apart, targets
 from ..collection.stamps import stamper
 from ..core.errors import UserError
-from ..core.files import check_length, open_regular
+from ..core.files import check_length
+from ..core.regular import open_regular
 from ..keys.streaming import pieces
 from ..manifest import AUDIT, SEALED, Manifest, file_hash
 from .boxes import MotBoxes
