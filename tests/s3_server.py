@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.request import Request, urlopen
 
 import boto3
 import fsspec
@@ -17,6 +18,9 @@ def s3_server() -> Iterator[boto3.client]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    # what others of this process have stored is there, too
+    with urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST"), timeout=60) as answer:
+        assert answer.status == 200
     files = fsspec.get_filesystem_class("s3")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")

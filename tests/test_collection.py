@@ -26,6 +26,7 @@ from PIL import Image, PngImagePlugin
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from fastreid_privacy.collection import floor, protected_files
+from fastreid_privacy.collection import making as making_module
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection.pipeline import AHEAD, side_by_side
 from fastreid_privacy.collection.source import folder_source
@@ -223,7 +224,7 @@ def test_a_data_set_stays_a_data_set(weights, small_dataset, tmp_path, monkeypat
 KILLED = """
 import json, os, random, signal, sys
 import fastreid_privacy.core.files
-from fastreid_privacy.collection import run
+from fastreid_privacy.collection import making, run
 from fastreid_privacy.commands.anonymize import main
 
 out, words = sys.argv[1], sys.argv[2:]
@@ -238,7 +239,8 @@ def counted(function):
         return function(*args, **kwargs)
     return wrapper
 
-os.replace, run.Journal.add, run._load = counted(os.replace), counted(run.Journal.add), counted(run._load)
+os.replace, run.Journal.add = counted(os.replace), counted(run.Journal.add)
+making._load = counted(making._load)
 rng, statuses = random.Random(0), []
 while not statuses or statuses[-1] != 0:
     left = rng.randint(3, 22)
@@ -591,13 +593,13 @@ def test_a_full_disk_ends_the_run_and_it_continues(weights, raw, tmp_path, monke
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return original(path, write, **options)
 
-    original = run_module.write_atomically
-    monkeypatch.setattr(run_module, "write_atomically", full)
+    original = making_module.write_atomically
+    monkeypatch.setattr(making_module, "write_atomically", full)
     assert anonymize(*words, "--output", tmp_path / "full") == 2
     assert "No space left on device; run the same command again" in capsys.readouterr().err
     assert not (tmp_path / "full" / "manifest.jsonl").exists()
     assert recover("--key", weights, "--input", tmp_path / "full", "--output", tmp_path / "r") == 2
-    monkeypatch.setattr(run_module, "write_atomically", original)
+    monkeypatch.setattr(making_module, "write_atomically", original)
     assert anonymize(*words, "--output", tmp_path / "full") == 0
     assert contents(tmp_path / "full") == contents(tmp_path / "whole")
 

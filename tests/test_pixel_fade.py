@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from fastreid_privacy import UserError, load_config
-from fastreid_privacy.collection import run
+from fastreid_privacy.collection import making
 from fastreid_privacy.commands import anonymize, recover
 from fastreid_privacy.compare.methods import read_methods
 from fastreid_privacy.core.projects import load_projects
@@ -199,7 +199,7 @@ def test_a_collection_fades_is_scored_and_not_recovered(fading, weights, collect
 
 
 def test_a_killed_run_goes_on_with_the_same_noise(fading, weights, collection, tmp_path):
-    finish, made = run._finish, []
+    finish, made = making._finish, []
 
     def kill(job, *rest):
         if len(made) == 2:
@@ -209,7 +209,7 @@ def test_a_killed_run_goes_on_with_the_same_noise(fading, weights, collection, t
 
     folders = collection, tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(run, "_finish", kill)
+        patch.setattr(making, "_finish", kill)
         anonymize._anonymize(anonymize.build_parser().parse_args(words_of(*folders, weights)))
     assert (tmp_path / "out" / JOURNAL).exists() and not (tmp_path / "out" / MANIFEST).exists()
     first = {file.name: file.read_bytes() for file in (tmp_path / "out").glob("*.png")}

@@ -17,7 +17,6 @@ from s3_server import s3_server
 from fastreid_privacy.app.release import check_release, open_release
 from fastreid_privacy.app.worst import find_suspects
 from fastreid_privacy.collection import packing as packing_module
-from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection import shards as shards_module
 from fastreid_privacy.collection.output import SHARDS, begin_journal
 from fastreid_privacy.collection.review import WITHHELD, decide, made_by
@@ -138,7 +137,7 @@ def test_a_killed_run_continues_by_tars(raw, tmp_path, monkeypatch, method):
         drawn = SimpleNamespace(token_bytes=lambda count: bytes(range(count)))
         monkeypatch.setattr(protected_files, "secrets", drawn)
     assert anonymize(*words, tmp_path / "whole") == 0
-    whole, output = run_module.whole, tmp_path / "killed"
+    whole, output = shards_module.whole, tmp_path / "killed"
 
     def killed(left, work, batch, put):
         if left.tars[0] == "000001.tar" and batch is left.batches[-1]:

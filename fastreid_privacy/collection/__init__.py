@@ -10,7 +10,10 @@ The way of one file::
     stamps          raw files that were replaced under their name are noticed
     review          what a person said of protected images
     work            what a run is told: its files, what is done with them, and by what
-    run             files written whole, continued after a kill, and every one accounted for by name
+    making          one batch: its files read, made together, and each put where it belongs
+    packing         tar files as an output
+    shards          batches that one process does together, and the manifest that it leaves
+    run             all of them: continued after a kill, and every file accounted for by name
     protecting      a batch of raw pictures to protected ones
     guard           holds each of them to the thresholds
     protected_files how one raw file becomes a protected one

@@ -19,10 +19,11 @@ from ..core.errors import UserError, some_of
 from ..core.files import write_atomically
 from ..core.remote import Place, RemotePath
 from ..manifest import JOURNAL, TAR, journal_line, read_manifest
+from .making import Put, put_alone, whole
 from .output import ENDING, SHARDS, begin_journal, forget_shards
 from .packing import Packing
 from .pipeline import side_by_side
-from .run import Put, Threads, put_alone, whole
+from .run import Threads
 from .stamps import Stamper
 from .work import Engine, Job, Left, Made, Results, Work
 

@@ -142,7 +142,7 @@ class Left:
 
 
 class Engine(Protocol):
-    """Does the batches that are left, each by :func:`.run.whole`.
+    """Does the batches that are left, each by :func:`.making.whole`.
 
     It keeps the lines of finished files where the next run finds them, should this one be killed.
     """
