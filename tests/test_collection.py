@@ -222,12 +222,14 @@ def test_a_data_set_stays_a_data_set(weights, small_dataset, tmp_path, monkeypat
 # -- killed runs ---------------------------------------------------------------------------------------------
 
 KILLED = """
-import json, os, random, signal, sys
+import json, os, random, signal, sys, threading
+from tqdm import tqdm
 import fastreid_privacy.core.files
 from fastreid_privacy.collection import making, run
 from fastreid_privacy.commands.anonymize import main
 
 out, words = sys.argv[1], sys.argv[2:]
+tqdm.set_lock(threading.RLock())  # by default one of all processes, which a killed one may hold
 left = 0
 
 def counted(function):

@@ -334,11 +334,13 @@ def test_a_video_that_changes_meanwhile_is_not_sealed(walk, raw_frames, tmp_path
 # -- runs ----------------------------------------------------------------------------------------------------
 
 KILLED = """
-import json, os, random, signal, sys
+import json, os, random, signal, sys, threading
+from tqdm import tqdm
 from fastreid_privacy.collection import run
 from fastreid_privacy.commands.anonymize import main
 from fastreid_privacy.video import writer
 
+tqdm.set_lock(threading.RLock())  # by default one of all processes, which a killed one may hold
 left = 0
 
 def counted(function):
