@@ -172,7 +172,15 @@ def test_with_the_key_every_setting_is_that_of_raw_images(
     for setting in ("OI-OI", "OI-PI", "PI-OI", "PI-PI"):
         assert found["with"][setting] == pytest.approx(raw, abs=0.1)
     assert abs(found["without"]["OI-PI"]["mAP"] - raw["mAP"]) > 1
+    told = capsys.readouterr()
+    assert "half of the people" not in told.err
     assert retrieve(*words) == 0 and "\nwith " not in capsys.readouterr().out
+    for part in SEARCHED:  # without the people of the training
+        shutil.copytree(files / part, tmp_path / "tests" / part)
+    words[words.index(files)] = tmp_path / "tests"
+    assert retrieve(*words) == 0
+    assert "half of the people count as known" in capsys.readouterr().err
+    words[words.index(tmp_path / "tests")] = files
     assert retrieve(*words, "--search-key", search[1], "--json", tmp_path / "j") == 2
 
 

@@ -48,6 +48,7 @@ class Subjects:
         gallery: measured images that are looked through.
         size: (height, width) of the attack: the most common one of the protected files.
         alone: raw images without a protected one; they take no part.
+        halved: nothing told who is known, and half of the people were taken.
     """
 
     known: list[Subject]
@@ -55,6 +56,7 @@ class Subjects:
     gallery: list[Subject]
     size: tuple[int, int]
     alone: int
+    halved: bool = False
 
     @property
     def measured(self) -> list[Subject]:
@@ -89,7 +91,8 @@ def read_subjects(raw: str, protected: str) -> Subjects:
     found = _labelled(originals, [(names[name], name, file) for name, file in files.items()])
     size = _common_size([each.protected for _, each in found])
     parts = {part: [each for own, each in found if own == part] for part in PARTS.values()}
-    if parts["train"] and parts["query"] and parts["gallery"]:
+    halved = not (parts["train"] and parts["query"] and parts["gallery"])
+    if not halved:
         known, query, gallery = (parts[part] for part in PARTS.values())
         known = [each for each in known if each.pid > 0 or is_dataset(raw)]
         both = sorted(
@@ -107,7 +110,7 @@ def read_subjects(raw: str, protected: str) -> Subjects:
             f"{raw} has {len(found)} images with a protected one, too few to attack: people to learn from "
             "are needed, and others who are seen by two cameras"
         )
-    return Subjects(known, query, gallery, size, len(originals.paths) - len(found))
+    return Subjects(known, query, gallery, size, len(originals.paths) - len(found), halved)
 
 
 def read_foreign(given: str) -> list[Subject]:

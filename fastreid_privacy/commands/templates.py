@@ -57,6 +57,11 @@ def measure(options: argparse.Namespace) -> None:
     key = read_private_key(options.search_key, options, SEARCH) if options.search_key else None
     extract = load_extractor(options.weights, options.device)
     subjects = read_subjects(options.raw, options.protected)
+    if subjects.halved:
+        say(
+            f"warning: --protected {options.protected} has no bounding_box_train beside its test images: "
+            "half of the people count as known to who trained the model, and the others are measured"
+        )
     found = measure_settings(subjects.query, subjects.gallery, extract, key)
     say(settings_table(found), sys.stdout)
     if options.json:
