@@ -229,6 +229,11 @@ def names_of(entry: Mapping) -> list[str]:
     return [entry["path"], *(entry[word] for word in BESIDE if word in entry)]
 
 
+def all_names(path: str) -> list[str]:
+    """Of all files that may be there of a protected one: itself, and whatever may lie beside it."""
+    return [path + ending for ending in ("", *BESIDE.values())]
+
+
 def files_of(folder: Place, entries: Iterable[Mapping]) -> Folder:
     """A folder whose files are found under the paths of its manifest, in tar files or not.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
-from ..core.errors import UserError, out_of_memory
+from ..core.errors import UserError, out_of_memory, told_with
 from ..core.files import write_atomically
 from .carrying import about_beside, write_beside
 from .output import HOPELESS
@@ -60,22 +59,11 @@ def whole(left: Left, work: Work, batch: Sequence[Job], put: Put = put_alone) ->
     return [_finish(*item, work, left, put) for item in zip(batch, loaded, mapped, strict=True)]
 
 
-@contextmanager
-def _naming(job: Job) -> Iterator[None]:
-    """What nobody expected says at which file it happened."""
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, UserError):
-            error.add_note(f"at {job.name}")
-        raise
-
-
 def _load(job: Job, work: Work) -> Loaded | str:
     """What was read, or the reason why nothing was."""
     stamp = work.stamp(job.path, job.source) if work.stamp else None  # before it is read
     try:
-        with _naming(job):
+        with told_with([job.name]):
             loaded = work.load(job)
     except UserError as error:
         return str(error)
@@ -100,7 +88,7 @@ def _finish(
         return job.path, left.done[job.path]
     suspects = left.suspects
     try:
-        with _naming(job):
+        with told_with([job.name]):
             made = work.finish(job, loaded, mapped)
         for word, content in made.beside.items():
             loaded.about.update(about_beside(job.path, word, content))

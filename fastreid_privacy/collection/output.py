@@ -14,13 +14,13 @@ from ..core.members import Readable
 from ..core.packed import Folder
 from ..core.remote import Place, there
 from ..manifest import (
-    BESIDE,
     FORMAT,
     GUARD,
     JOURNAL,
     MANIFEST,
     TAR,
     Manifest,
+    all_names,
     files_of,
     journal_line,
     names_of,
@@ -180,9 +180,9 @@ def remove(output: Place, entries: Iterable[dict]) -> None:
 def remove_all_of(output: Place, paths: Iterable[str]) -> None:
     """Delete what was made under these paths and lies beside it, also what no entry tells of."""
     for path in paths:
-        for ending in ("", *BESIDE.values()):
-            if there(output / (path + ending)):
-                (output / (path + ending)).unlink()
+        for name in all_names(path):
+            if there(output / name):
+                (output / name).unlink()
 
 
 def begin_journal(path: Place, header: dict, entries: Iterable[dict]) -> None:

@@ -14,11 +14,9 @@ from ..core.files import read_regular
 from ..core.packed import PackedFolder
 from ..core.remote import Place, there
 from ..core.tars import TAR, TarFiles, files_of_tar
-from ..manifest import BESIDE, file_hash, names_of
+from ..manifest import BESIDE, all_names, file_hash, names_of
 from ..manifest import TAR as TAR_OF
 from .work import Job, Left, Made, Same
-
-ENDINGS = ("", *BESIDE.values())  # of what may lie in a tar of a file
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Tars:
             UserError: when a tar from which something may have to be removed cannot be read.
         """
         tars = {self.of[job.path] for batch in self.batches for job in batch if job.path not in done}
-        names = {path + ending for path in withheld for ending in ENDINGS}
+        names = {name for path in withheld for name in all_names(path)}
         for tar in {self.of[path] for path in withheld if path in self.of} - tars:
             if not names.isdisjoint(_earlier(output / tar).members):
                 tars.add(tar)
@@ -123,7 +121,7 @@ class Packing:
         self.left, self.same, self.place = left, same, left.output / left.tars[0]
         found = _earlier(self.place)
         paths = {job.path for batch in left.batches for job in batch} | left.leaving
-        ours = {path + ending for path in paths for ending in ENDINGS}
+        ours = {name for path in paths for name in all_names(path)}
         strange = sorted({*found.members, *found.others} - ours)
         if strange:
             raise UserError(

@@ -15,7 +15,7 @@ from itertools import count, groupby
 from operator import itemgetter
 from typing import BinaryIO
 
-from ..core.errors import UserError, some_of
+from ..core.errors import UserError, told_with
 from ..core.files import write_atomically
 from ..core.remote import Place, RemotePath
 from ..manifest import JOURNAL, TAR, journal_line, read_manifest
@@ -206,12 +206,8 @@ def _packed(left: Left, work: Work, threads: int | None, file: BinaryIO) -> Resu
 
 def _told(left: Left, work: Work, put: Put, batch: Sequence[Job]) -> Results:
     """As :func:`whole`; what nobody expected says at which files it happened."""
-    try:
+    with told_with([job.name for job in batch]):
         return whole(left, work, batch, put)
-    except Exception as error:
-        if not isinstance(error, UserError) and not getattr(error, "__notes__", None):
-            error.add_note(f"at {some_of([job.name for job in batch])}")
-        raise
 
 
 def read_shard(output: Place, number: int) -> Results:

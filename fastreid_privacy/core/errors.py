@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+AT = "at "  # begins the note of an error that says at which files it happened
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -114,10 +115,11 @@ def some_of(names: Sequence[str], shown: int = 4) -> str:
 
 @contextmanager
 def told_with(names: Sequence[str]) -> Iterator[None]:
-    """What nobody expected gets a note of the files at which it happened, unless it has one."""
+    """What nobody expected gets a note of the files at which it happened, unless it has a nearer one."""
     try:
         yield
     except Exception as error:
-        if not isinstance(error, UserError) and not getattr(error, "__notes__", None):
-            error.add_note(f"at {some_of(names)}")
+        told = any(note.startswith(AT) for note in getattr(error, "__notes__", ()))
+        if not isinstance(error, UserError) and not told:
+            error.add_note(AT + some_of(names))
         raise

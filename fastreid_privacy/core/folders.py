@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from .errors import UserError
+from .tars import is_tars
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 DEEPEST = 100  # folders in folders
@@ -56,7 +57,7 @@ def images_below(
     found.search(PurePosixPath(), frozenset())
     if not found.paths:
         why = "".join(f"; {path}: {reason}" for path, reason in list(found.unread.items())[:1])
-        if any(path.lower().endswith(".tar") for path in found.others):
+        if any(map(is_tars, found.others)):
             why += "; it holds tar files: unpack them there (tar -xf)"
         raise UserError(f"{name} holds no image ({', '.join(endings)}), at any depth{why}")
     return FolderImages(sorted(found.paths), found.others, found.unread)
