@@ -198,6 +198,19 @@ def test_loader_moves_to_the_device_that_was_set(monkeypatch):
     )
 
 
+def test_batches_go_where_the_config_keeps_the_model(tmp_path, monkeypatch):
+    """On a machine with a GPU: what was said for all loaders holds again for the next."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(compat.data, "loader_device", "auto")
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
+    cfg = plain_fastreid.tiny_config(tmp_path)
+    tested = defaults.build_reid_test_loader(cfg, dataset_name="TinyPedestrians")[0]
+    loaders = [defaults.build_reid_train_loader(cfg), tested]
+    assert [loader.device.type for loader in loaders] == ["cpu", "cpu"]
+    cfg.MODEL.DEVICE = "cuda"
+    assert defaults.build_reid_train_loader(cfg).device.type == "cuda" and compat.data.loader_device == "auto"
+
+
 def test_shutdown_ends_the_workers():
     loader = PlainDataLoader(0, dataset=Numbers(100), batch_size=1, num_workers=2)
     loader.shutdown()  # nothing has begun

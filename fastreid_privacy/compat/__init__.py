@@ -37,7 +37,7 @@ def apply() -> None:
     imports.silence_deprecations_in_fastreid()
     checkpoints.read_checkpoints_safely()
     data.replace_the_data_loader()
-    data.read_the_data_folder_when_needed()
+    data.build_loaders_as_they_are_asked_for()
     data.read_images_as_viewers_show_them()
     data.translate_random_affine()
     labels.read_labels_from_names()

@@ -113,25 +113,35 @@ def replace_the_data_loader() -> None:
     replace(data_utils, "DataLoaderX", PlainDataLoader)
 
 
-def read_the_data_folder_when_needed() -> None:
-    """fastreid/data/build.py:27 reads FASTREID_DATASETS when it is imported, which ``apply`` does early.
+def build_loaders_as_they_are_asked_for() -> None:
+    """Where fastreid's loaders read, and where their batches go, is decided when each is built.
 
-    A script that sets the variable between ``import fastreid_privacy`` and its first loader would otherwise
-    read another folder.
+    fastreid/data/build.py:27 reads FASTREID_DATASETS when it is imported, which ``apply`` does early. A
+    script that sets the variable between ``import fastreid_privacy`` and its first loader would read another
+    folder. And fastreid/data/data_utils.py:151 puts batches on a GPU, also those of a model that
+    ``MODEL.DEVICE`` keeps on the CPU.
     """
     import fastreid.data
     import fastreid.data.build as build
+    from fastreid.config import CfgNode
 
-    def with_current_folder(build_loader: Callable) -> Callable:
+    def as_asked(build_loader: Callable) -> Callable:
         @functools.wraps(build_loader)
         def build_reid_loader(*args: Any, **kwargs: Any) -> Any:
             build._root = os.getenv("FASTREID_DATASETS", "datasets")
-            return build_loader(*args, **kwargs)
+            configs = [word for word in (*args, *kwargs.values()) if isinstance(word, CfgNode)]
+            said = loader_device
+            if any(str(cfg.MODEL.DEVICE).startswith("cpu") for cfg in configs):
+                load_batches_onto("cpu")
+            try:
+                return build_loader(*args, **kwargs)
+            finally:
+                load_batches_onto(said)
 
         return build_reid_loader
 
     for name in ("build_reid_train_loader", "build_reid_test_loader"):
-        current = with_current_folder(getattr(build, name))
+        current = as_asked(getattr(build, name))
         replace(build, name, current)
         replace(fastreid.data, name, current)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import faiss
 import numpy as np
 import torch
 
@@ -78,15 +77,14 @@ def pad_gallery(
 def rerank_on_the_cpu() -> None:
     """fastreid/utils/compute_dist.py:68–75: re-ranking (TEST.RERANK) needs a GPU, for torch and for faiss.
 
-    ``search_option=3`` is fastreid's own search on the CPU; it is taken where torch or faiss has no GPU.
+    And with one it fails, for faiss 1.15 has no ``cast_integer_to_long_ptr`` (faiss_utils.py:18).
+    ``search_option=3`` is fastreid's own search on the CPU, where the rest of its re-ranking is done anyway.
     """
     import fastreid.utils.compute_dist as compute_dist
 
     def compute_jaccard_distance(
-        features: torch.Tensor, k1: int = 20, k2: int = 6, search_option: int = 0, fp16: bool = False
+        features: torch.Tensor, k1: int = 20, k2: int = 6, search_option: int = 3, fp16: bool = False
     ) -> Any:
-        if not torch.cuda.is_available() or faiss.get_num_gpus() == 0:
-            search_option = 3
-        return original_of(compute_dist, "compute_jaccard_distance")(features, k1, k2, search_option, fp16)
+        return original_of(compute_dist, "compute_jaccard_distance")(features, k1, k2, 3, fp16)
 
     replace(compute_dist, "compute_jaccard_distance", compute_jaccard_distance)

@@ -36,13 +36,15 @@ class ReidLosses(ReidModel):
     """The Re-ID losses of raw and protected images. Whoever inherits it builds the parts.
 
     Attributes:
-        erasing: random erasing of one image, C×H×W.
+        erasing: torchvision's random erasing, which here sets what it erases of a mask to 0.
+        erased: 3×1×1, the color that is seen instead.
         joint_batch: whether all domains pass through Re-ID in one batch.
         center_weight, center_lr: of AGW's center loss; weight 0 turns it off.
         centers: C×D, of the identities; only with a center loss.
     """
 
     erasing: nn.Module
+    erased: Tensor
     joint_batch: bool
     center_weight: float
     center_lr: float
@@ -54,7 +56,7 @@ class ReidLosses(ReidModel):
         In one joint batch, BatchNorm sees both domains, triplets cross them, and a mean over all images times
         the number of domains stands for the sum.
         """
-        domains = [torch.stack([self.erasing(image) for image in images]) for images in domains]
+        domains = [self.erase(images) for images in domains]
         if self.joint_batch:
             count = len(domains)
             losses = self._losses_of_pass(torch.cat(domains), targets.repeat(count), count)
@@ -64,6 +66,16 @@ class ReidLosses(ReidModel):
             for name, loss in self._losses_of_pass(images, targets, 1).items():
                 total[name] = total[name] + loss if name in total else loss
         return total
+
+    def erase(self, images: Tensor) -> Tensor:
+        """Random erasing of N×3×H×W images, of each by itself.
+
+        The masks are made on the CPU and used at once: erased one by one on a GPU, the images of a batch took
+        a quarter of a step.
+        """
+        whole = torch.ones(1, *images.shape[-2:])
+        kept = torch.stack([self.erasing(whole) for _ in images]) > 0
+        return torch.where(kept.to(images.device), images, self.erased)
 
     def _losses_of_pass(self, images: Tensor, targets: Tensor, domains: int) -> dict[str, Tensor]:
         """The losses of one batch through the wrapped model, of images of so many domains; the centers step.
