@@ -68,6 +68,7 @@ def test_every_model_and_the_networks_alone(monkeypatch, capsys):
     steps.bench_steps(1, small_options("", **backbone, **size))
     printed = capsys.readouterr().out
     assert "float32, cpu, 4 images" in printed and "bfloat16" not in printed
+    assert "demo's models, " in printed and "SOLVER.IMS_PER_BATCH 4, " in printed
     row = r"^  (\S.*?) +([\d.]+) s +([\d.]+) GFLOP +([\d.]+) × .* ([\d.]+) × fastreid"
     rows = re.findall(row, printed, re.MULTILINE)
     assert [row[0] for row in rows] == [*steps.MODELS, steps.NETWORKS, checks.CHECK]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import SMALL_CONFIG
 
 from fastreid_privacy.commands import anonymize, attack, retrieve
@@ -232,7 +233,7 @@ def test_reproduce_takes_output_by_both_names():
         assert parser.parse_args(["--config-file", "x.yml", flag, "folder"]).output == "folder"
 
 
-def test_benchmarks_refuse_what_they_cannot_measure(capsys):
+def test_benchmarks_refuse_what_they_cannot_measure(capsys, monkeypatch):
     for words, said in (
         (
             ["--parts", "market,speed"],
@@ -240,9 +241,22 @@ def test_benchmarks_refuse_what_they_cannot_measure(capsys):
         ),
         (["--scale", "0"], "--scale must be above 0"),
         (["--runs", "0"], "--runs at least 1"),
+        (["--parts", "market", "--device", "cpu"], "are for training steps: name steps with --parts"),
+        (["--parts", "market", "SOLVER.IMS_PER_BATCH", "8"], "are for training steps"),
     ):
         code, _, error = leaves(["bench", *words], capsys)
         assert code == 2 and said in error
+    # before anything is measured
+    for words, said in (
+        (["SOLVER.IMS_PER_BATCHES", "8"], "SOLVER.IMS_PER_BATCH"),
+        (["more"], "more is neither a flag"),
+        (["--device", "cuda"], "torch sees 0 GPUs"),
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+        assert main(["bench", "--parts", "market,steps", *words]) == 2
+        printed = capsys.readouterr()
+        assert said in printed.err and not printed.out
 
 
 def test_benchmarks_beside_their_peers(capsys):

@@ -52,26 +52,27 @@ class Times(NamedTuple):
         return self.seconds[name] * self.rate / self.operations[name]
 
 
-def check_config() -> None:
-    """Refuse to begin where the package is installed without the project's configs.
+def check_config(options: Sequence[str] = (), device: str | None = None) -> None:
+    """Refuse to begin where the package is installed without the project's configs, or asked for what is not.
 
     Raises:
-        UserError: naming the file.
+        UserError: naming the file, the key or the device.
     """
     if not CONFIG.exists():
         raise UserError(f"training steps need {CONFIG}: measure them in a clone of the project")
+    load_config(CONFIG, [*options, "MODEL.DEVICE", device or "cpu"])
 
 
-def bench_steps(runs: int, options: Sequence[str] = ()) -> None:
-    """Print what a step of each model takes, on the CPU and on a GPU where there is one.
-
-    In float32, and in bfloat16 where the device has instructions for it.
+def bench_steps(runs: int, options: Sequence[str] = (), device: str | None = None) -> None:
+    """Print what a step of each model takes, in float32 and, where there are instructions for it, bfloat16.
 
     Args:
         runs: steps of each, in turns, after one that is not counted; the fastest is shown.
         options: KEY VALUE words on top of the demo's config.
+        device: "cpu" or "cuda"; None: the CPU, and a GPU where there is one.
     """
-    for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
+    devices = [device] if device else ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    for device in devices:
         for precision in [torch.float32] + [torch.bfloat16] * has_bfloat16(device):
             steps, images = _steps(device, precision, options)
             times = measured(steps, device, precision, runs)
@@ -204,7 +205,8 @@ def _computing_in(precision: torch.dtype, device: torch.device):
 
 
 def _print(times: Times, setting: str, options: Sequence[str]) -> None:
-    print(f"\nTraining step, demo's models, {setting}; matrix product {times.rate / 1e9:,.0f} GFLOP/s")
+    models = ", ".join(["demo's models", *map(" ".join, zip(options[::2], options[1::2], strict=True))])
+    print(f"\nTraining step, {models}, {setting}; matrix product {times.rate / 1e9:,.0f} GFLOP/s")
     peer = times.seconds[next(iter(MODELS))]
     for name, seconds in times.seconds.items():
         amount = f"{times.operations[name] / 1e9:8.1f} GFLOP"

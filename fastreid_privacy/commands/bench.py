@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from ..bench.cluster import bench_cluster
@@ -10,6 +11,7 @@ from ..bench.collection import bench_collection
 from ..bench.ranking import bench_ranking
 from ..bench.steps import bench_steps, check_config
 from ..core.errors import exit_code
+from .options import check_pairs
 from .parsers import command_parser
 
 PARTS = ("market", "msmt17", "million", "steps", "collection", "cluster")
@@ -18,14 +20,21 @@ COLLECTION = 10_000  # images to protect at --scale 1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    parser = build_parser()
-    options = parser.parse_args(argv)
+    parser, words = build_parser(), sys.argv[1:] if argv is None else argv
+    options = parser.parse_args(words)
     parts = options.parts.split(",")
     if not 0 < options.scale <= 1 or options.runs < 1:
         parser.error("--scale must be above 0 and at most 1, --runs at least 1")
     if unknown := set(parts) - set(PARTS):
         parser.error(f"--parts knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
-    return exit_code(lambda: bench(parts, options.scale, options.runs), "interrupted")
+    if "steps" not in parts and (options.opts or options.device):
+        parser.error("--device and KEY VALUE pairs are for training steps: name steps with --parts")
+
+    def measure() -> None:
+        check_pairs(parser, options.opts, words)
+        bench(parts, options.scale, options.runs, options.opts, options.device)
+
+    return exit_code(measure, "interrupted")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,25 +59,37 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--runs", type=int, default=3, help="calls of each, for larger galleries always one (default 3)"
     )
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        help="where training steps are taken (default: the CPU, and a GPU where there is one)",
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for training steps"
+    )
     return parser
 
 
-def bench(parts: Sequence[str], scale: float, runs: int) -> None:
+def bench(
+    parts: Sequence[str], scale: float, runs: int, options: Sequence[str] = (), device: str | None = None
+) -> None:
     """Measure and print.
 
     Args:
         parts: of ``PARTS``.
         scale: of queries, gallery and collection, above 0 and at most 1.
         runs: calls of each.
+        options: KEY VALUE words for training steps.
+        device: of training steps, as of :func:`fastreid_privacy.bench.steps.bench_steps`.
 
     Raises:
         UserError: where training steps cannot be measured.
     """
     if "steps" in parts:
-        check_config()
+        check_config(options, device)
     bench_ranking(parts, scale, runs)
     if "steps" in parts:
-        bench_steps(runs)
+        bench_steps(runs, options, device)
     if "collection" in parts:
         bench_collection(max(100, round(COLLECTION * scale)))
     if "cluster" in parts:
