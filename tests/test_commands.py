@@ -247,13 +247,13 @@ def test_benchmarks_refuse_what_they_cannot_measure(capsys, monkeypatch):
         code, _, error = leaves(["bench", *words], capsys)
         assert code == 2 and said in error
     # before anything is measured
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     for words, said in (
         (["SOLVER.IMS_PER_BATCHES", "8"], "SOLVER.IMS_PER_BATCH"),
         (["more"], "more is neither a flag"),
         (["--device", "cuda"], "torch sees 0 GPUs"),
     ):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
         assert main(["bench", "--parts", "market,steps", *words]) == 2
         printed = capsys.readouterr()
         assert said in printed.err and not printed.out

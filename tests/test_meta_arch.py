@@ -244,9 +244,9 @@ def test_a_center_loss_of_weight_0_is_not_there():
     assert "loss_center" not in losses_of(model, make_batch()) and "centers" not in model.state_dict()
 
 
-def test_random_erasing_reaches_reid_only():
-    """With the colour of the config in each erased box, and nothing else changed."""
-    colour = [10.0, 120.0, 230.0]
+@pytest.mark.parametrize("colour", [[10.0, 120.0, 230.0], [40]])
+def test_random_erasing_reaches_reid_only(colour):
+    """With the colour of the config in each erased box, and nothing else changed; one value is a grey."""
     model, _ = make_model(INPUT__REA__ENABLED=True, INPUT__REA__PROB=1.0, INPUT__REA__VALUE=colour)
     seen = {"generator": [], "reid": []}
     model.anonymizer.register_forward_pre_hook(lambda module, args: seen["generator"].append(args[0].clone()))
@@ -257,7 +257,7 @@ def test_random_erasing_reaches_reid_only():
     clean = (batch["images"] - model.pixel_mean) / model.pixel_std
     changed = (seen["reid"][0][:8] - clean).abs().amax(dim=1) > 1e-3
     assert changed.any(dim=(1, 2)).all() and len(seen["reid"][0]) == 16
-    erased = (torch.tensor(colour).view(3, 1, 1) - model.pixel_mean) / model.pixel_std
+    erased = (torch.tensor(colour).view(-1, 1, 1) - model.pixel_mean) / model.pixel_std
     boxes = torch.where(changed[:, None], erased, clean)
     torch.testing.assert_close(seen["reid"][0][:8], boxes)
 

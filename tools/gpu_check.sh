@@ -33,6 +33,6 @@ fi
 "$python" tools/train_net.py --config-file configs/Synthetic/privacy_agw.yml MODEL.DEVICE "$GPU_CHECK_DEVICE" \
   OUTPUT_DIR "$output/run" PRIVACY.UPGRADE.BASELINE_RANK1 5 PRIVACY.UPPER_BOUND "" "${people[@]}" "${networks[@]}"
 if [ "$GPU_CHECK_DEVICE" = cuda ]; then
-  "$python" tools/bench.py --parts steps
+  "$python" tools/bench.py --parts steps --device cuda
 fi
 echo "GPU check: all of it ran on $GPU_CHECK_DEVICE; figures in $output/run/results.json"

@@ -120,7 +120,8 @@ class PrivacyStages(ImageStages, ReidLosses):
         self.lambda_l1, self.lambda_rec, self.joint_batch = lambda_l1, lambda_rec, joint_batch
         self.center_weight, self.center_lr = center_weight, center_lr
         self.erasing = RandomErasing(p=erasing_prob, value=0)
-        self.register_buffer("erased", torch.tensor(erasing_value).view(3, 1, 1), persistent=False)
+        color = torch.tensor(erasing_value, dtype=torch.float32).view(-1, 1, 1)
+        self.register_buffer("erased", color, persistent=False)
         self.supervision = None
         if protection == "learned":
             if anonymizer is None or anonymization_discriminator is None:

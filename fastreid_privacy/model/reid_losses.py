@@ -37,7 +37,7 @@ class ReidLosses(ReidModel):
 
     Attributes:
         erasing: torchvision's random erasing, which here sets what it erases of a mask to 0.
-        erased: 3×1×1, the color that is seen instead.
+        erased: 3×1×1, the color that is seen instead, or 1×1×1.
         joint_batch: whether all domains pass through Re-ID in one batch.
         center_weight, center_lr: of AGW's center loss; weight 0 turns it off.
         centers: C×D, of the identities; only with a center loss.
@@ -71,7 +71,7 @@ class ReidLosses(ReidModel):
         """Random erasing of N×3×H×W images, of each by itself.
 
         The masks are made on the CPU and used at once: erased one by one on a GPU, the images of a batch took
-        a quarter of a step.
+        almost a third of a step.
         """
         whole = torch.ones(1, *images.shape[-2:])
         kept = torch.stack([self.erasing(whole) for _ in images]) > 0
