@@ -338,12 +338,52 @@ def test_a_file_of_methods_is_read_strictly(tmp_path, text, message):
         read_methods(file)
 
 
+def test_a_method_is_taught_by_the_model_of_raw_images_and_starts_from_a_base_that_is_too(raw, tmp_path):
+    """Trained in that order; before, all is checked as it will be."""
+    taught = "PRIVACY.TEACHER.WEIGHT: 2"
+    file = tmp_path / "methods.yml"
+    file.write_text(
+        f"""data: {raw}
+set:
+{overrides()}
+methods:
+  learned: {{config: {SMALL_CONFIG}, set: {{{taught}}}}}
+  alone: {{config: {SMALL_CONFIG}}}
+  blur: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: conventional}}}}
+  blur_taught: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: conventional, {taught}}}}}
+  none: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: none}}}}
+"""
+    )
+    given = read_methods(file)
+    plan = training.Plan(given.data, tmp_path / "out", 1.0, 0, "cpu")
+    found = training.configs(plan, given.methods)
+    results = {name: str(tmp_path / "out" / name / "run" / "results.json") for name in found}
+    assert {name: cfg.PRIVACY.UPPER_BOUND for name, cfg in found.items()} == {
+        "learned": results["none"],
+        "blur_taught": results["none"],
+        "alone": "",
+        "blur": "",
+        "none": "",
+    }
+    begun_from = {name: found[name].PRIVACY.UPGRADE.BASELINE_RANK1 for name in ("learned", "alone")}
+    assert begun_from == {"learned": results["blur_taught"], "alone": results["blur"]}
+    order = [method.name for method in training.in_order(given.methods, found)]
+    assert order == ["none", "blur", "blur_taught", "learned", "alone"]
+    training.check(plan, given.methods, found)
+    assert not list(tmp_path.glob("out/*/run/*"))
+
+
 @pytest.mark.parametrize(
     ("about", "words", "message"),
     [
         ("{config: CONFIG, set: {SOLVER.MAX_EPOCHS: 3}}", [], "a: unknown config key SOLVER.MAX_EPOCHS"),
         ("{run: EMPTY}", [], "a: .* holds no finished run"),
         ("{config: CONFIG, set: {PRIVACY.PROTECTION: none}, seal: beside}", [], "a: seal is for protected"),
+        (
+            "{config: CONFIG, set: {PRIVACY.TEACHER.WEIGHT: 2}}",
+            [],
+            "a: .*WEIGHT 2.0 needs a teacher",
+        ),
         (
             "{config: CONFIG, set: {PRIVACY.PROTECTION: conventional}, guard: true}",
             [],

@@ -69,6 +69,16 @@ def test_the_attacker_is_all_that_is_added_to_the_method_without_recovery(folder
     assert differing == {"PRIVACY.ATTACKER.WEIGHT", "OUTPUT_DIR"} and against.PRIVACY.ATTACKER.WEIGHT > 0
 
 
+@pytest.mark.parametrize("folder", ["Market", "Synthetic"])
+def test_the_teacher_is_all_that_is_added_to_the_full_method(folder):
+    full, taught = (load(CONFIGS / folder / name) for name in ("privacy_agw.yml", "teacher_blur.yml"))
+    assert taught.TEST.PAPER_RESULTS == []  # the paper has no such model
+    differing = {key for key, value in flat_keys(full).items() if flat_keys(taught)[key] != value}
+    compared = {"TEST.PAPER_RESULTS", "PRIVACY.UPPER_BOUND"}
+    assert differing - compared == {"PRIVACY.TEACHER.WEIGHT", "OUTPUT_DIR"}
+    assert (full.PRIVACY.TEACHER.WEIGHT, taught.PRIVACY.UPPER_BOUND) == (0.0, "auto")
+
+
 @pytest.mark.parametrize("file", sorted((CONFIGS / "compare").glob("*.yml")), ids=lambda file: file.stem)
 def test_shipped_comparisons_are_of_methods_alone(file, tmp_path):
     """Every method loads, and differs from the reference in method keys only."""

@@ -17,7 +17,7 @@ from fastreid.utils.events import EventStorage
 
 from fastreid_privacy.config import load_config, parse_config
 from fastreid_privacy.core.images import to_unit
-from fastreid_privacy.model.classifiers import scale_classifiers
+from fastreid_privacy.model.heads import scale_classifiers
 from fastreid_privacy.model.image_stages import path_seeds
 from fastreid_privacy.model.losses import adversarial_loss
 from fastreid_privacy.model.parts import GAN_MODULES

@@ -20,7 +20,7 @@ from ..reproduce.schedule import scaled_schedule
 from ..results.results_json import read_results, results_path
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
-from ..training.siblings import CONFIG_FILE, upgrades
+from ..training.siblings import CONFIG_FILE, is_taught, upgrades
 from .methods import Method
 
 RUN, CONFIG, LOG = "run", "config.yaml", "train.log"  # in a method's folder
@@ -57,11 +57,13 @@ class Plan:
 def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
     """The config of each method that has one, by name; the models of ``run`` have theirs.
 
-    A learned method that upgrades its supervision starts from the Base model of the same operator where the
-    comparison trains one; else it trains its own.
+    A learned method that upgrades its supervision starts from the Base model of the same operator and teacher
+    where the comparison trains one; else it trains its own. The first model of raw images is the teacher of
+    those that are taught.
 
     Raises:
-        UserError: as of :func:`load_config`, or when a finished run is none, naming the method.
+        UserError: as of :func:`load_config`; when a finished run is none, or a taught method has no teacher.
+            The method is named.
     """
     found: dict[str, CfgNode] = {}
     for method in methods:
@@ -77,23 +79,33 @@ def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
             if method.seal and cfg.PRIVACY.PROTECTION == "none":
                 raise UserError(f"{method.name}: seal is for protected files, and nothing is protected here")
             found[method.name] = cfg
-    bases: dict[str, Path] = {}
+    bases: dict[tuple[str, float], Path] = {}
     for method in methods:
         cfg = found.get(method.name)
         if cfg is not None and cfg.PRIVACY.PROTECTION == "conventional":
-            bases.setdefault(_operator(cfg), _results(cfg))
+            bases.setdefault(_base(cfg), _results(cfg))
     for name, cfg in found.items():
-        base = _begun_from(cfg) or bases.get(_operator(cfg))
+        base = _begun_from(cfg) or bases.get(_base(cfg))
         if base and upgrades(cfg) and cfg.PRIVACY.UPGRADE.BASELINE_RANK1 == "auto":
             found[name] = changed(cfg, {"PRIVACY.UPGRADE.BASELINE_RANK1": str(base)})
+    of_raw = next((cfg for cfg in found.values() if cfg.PRIVACY.PROTECTION == "none"), None)
+    for name, cfg in found.items():
+        if is_taught(cfg):
+            if of_raw is None or of_raw is cfg:
+                raise UserError(
+                    f"{name}: PRIVACY.TEACHER.WEIGHT {cfg.PRIVACY.TEACHER.WEIGHT} needs a teacher in this "
+                    "comparison: add a method whose config has PRIVACY.PROTECTION none"
+                )
+            found[name] = changed(cfg, {"PRIVACY.UPPER_BOUND": str(_results(of_raw))})
     return found
 
 
 def in_order(methods: Sequence[Method], found: dict[str, CfgNode]) -> list[Method]:
-    """Base models before those that start from them."""
+    """Models of raw images before those they teach, and Base models before those that start from them."""
+    kinds = ("none", "conventional", "learned")
 
-    def waits(method: Method) -> bool:
-        return method.name in found and found[method.name].PRIVACY.PROTECTION == "learned"
+    def waits(method: Method) -> int:
+        return kinds.index(found[method.name].PRIVACY.PROTECTION) if method.name in found else 0
 
     return sorted(methods, key=waits)
 
@@ -112,6 +124,8 @@ def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> N
         base = cfg.PRIVACY.UPGRADE.BASELINE_RANK1
         if base in made and not Path(base).is_file():  # an earlier run of this comparison will write it
             cfg = changed(cfg, {"PRIVACY.UPGRADE.BASELINE_RANK1": "50"})
+        if cfg.PRIVACY.UPPER_BOUND in made and not Path(cfg.PRIVACY.UPPER_BOUND).is_file():
+            cfg = changed(cfg, {"PRIVACY.UPPER_BOUND": "auto"})
         file = plan.folder(method) / CONFIG
         file.parent.mkdir(parents=True, exist_ok=True)
         save_config(cfg, file)
@@ -158,7 +172,8 @@ def _config(plan: Plan, method: Method) -> CfgNode:
         else {f"DATASETS.FOLDER.{part.upper()}": str(Path(plan.data, name)) for name, part in PARTS.items()}
     )
     assert method.config is not None
-    cfg = load_config(method.config, method.options)
+    # a teacher is found among the methods, later; until then it would be missed
+    cfg = load_config(method.config, (*method.options, "PRIVACY.UPPER_BOUND", "auto"))
     schedule = scaled_schedule(cfg.SOLVER, cfg.TEST.EVAL_PERIOD, plan.schedule)
     places = {"DATASETS.NAMES": (data,), "DATASETS.TESTS": (data,), **folders}
     run: dict[str, object] = {
@@ -180,8 +195,9 @@ def _begun_from(cfg: CfgNode) -> str:
         return ""  # none, or damaged: the training command says so
 
 
-def _operator(cfg: CfgNode) -> str:
-    return cfg.PRIVACY.DESENSITIZER.dump()
+def _base(cfg: CfgNode) -> tuple[str, float]:
+    """What a method shares with the Base model that it starts from: the operator, and the teacher."""
+    return cfg.PRIVACY.DESENSITIZER.dump(), cfg.PRIVACY.TEACHER.WEIGHT
 
 
 def _results(cfg: CfgNode) -> Path:

@@ -140,6 +140,7 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
             "finite"
         )
     _check_attacker(cfg)
+    _check_teacher(cfg)
     at_least("PRIVACY.CENTER_LOSS.WEIGHT", privacy.CENTER_LOSS.WEIGHT, 0)
     at_least("PRIVACY.CENTER_LOSS.LR", privacy.CENTER_LOSS.LR, 0)
     if not 0 <= cfg.SEED < 2**32:
@@ -186,6 +187,17 @@ def _check_attacker(cfg: CfgNode) -> None:
             f"PRIVACY.ATTACKER.WEIGHT {weight} would take from the images what recovery is to find in them; "
             f"set PRIVACY.LAMBDA_REC, which is {privacy.LAMBDA_REC}, to 0 (originals are sealed then), or "
             "the weight to 0"
+        )
+
+
+def _check_teacher(cfg: CfgNode) -> None:
+    weight = cfg.PRIVACY.TEACHER.WEIGHT
+    if not 0 <= weight < math.inf:
+        raise UserError(f"PRIVACY.TEACHER.WEIGHT is {weight}; it must be at least 0 (no teacher), and finite")
+    if weight and not cfg.PRIVACY.UPPER_BOUND:
+        raise UserError(
+            f"PRIVACY.TEACHER.WEIGHT {weight} needs the upper bound, which is the teacher: set "
+            "PRIVACY.UPPER_BOUND to auto, or to the path of its results.json"
         )
 
 

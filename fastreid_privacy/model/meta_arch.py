@@ -23,7 +23,7 @@ from ..desensitize import Desensitizer
 from ..networks import build_discriminator, build_generator
 from .anonymizer import build_anonymizer, second_input
 from .attacker import TrainedAttacker
-from .classifiers import FASTREID_STD, scale_classifiers
+from .heads import FASTREID_STD, scale_classifiers
 from .image_stages import ImageStages
 from .losses import adversarial_loss, frozen
 from .memory_layout import to_channels_last

@@ -9,7 +9,9 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
+from .heads import watched_features
 from .losses import center_loss, update_centers
+from .teacher import Teacher, distance_to_teacher
 
 FEATURES = "features"  # beside the losses of a training pass: N×D, what the center loss is of
 
@@ -41,6 +43,7 @@ class ReidLosses(ReidModel):
         joint_batch: whether all domains pass through Re-ID in one batch.
         center_weight, center_lr: of AGW's center loss; weight 0 turns it off.
         centers: C×D, of the identities; only with a center loss.
+        teacher: whose features of raw images are to be found in all domains; the trainer sets it.
     """
 
     erasing: nn.Module
@@ -49,21 +52,27 @@ class ReidLosses(ReidModel):
     center_weight: float
     center_lr: float
     centers: Tensor
+    teacher: Teacher | None = None
 
     def reid_losses(self, domains: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:
         """Eq. 7: the sum over domains of the AGW losses, through the wrapped model's own forward.
 
         In one joint batch, BatchNorm sees both domains, triplets cross them, and a mean over all images times
-        the number of domains stands for the sum.
+        the number of domains stands for the sum. A teacher's term is added for each domain.
+
+        Args:
+            domains: N×3×H×W in 0–255 each, raw images first.
+            targets: N identities.
         """
+        wanted = self.teacher(domains[0]) if self.teacher else None
         domains = [self.erase(images) for images in domains]
         if self.joint_batch:
             count = len(domains)
-            losses = self._losses_of_pass(torch.cat(domains), targets.repeat(count), count)
+            losses = self._losses_of_pass(torch.cat(domains), targets.repeat(count), count, wanted)
             return {name: count * loss for name, loss in losses.items()}
         total: dict[str, Tensor] = {}
         for images in domains:
-            for name, loss in self._losses_of_pass(images, targets, 1).items():
+            for name, loss in self._losses_of_pass(images, targets, 1, wanted).items():
                 total[name] = total[name] + loss if name in total else loss
         return total
 
@@ -77,12 +86,18 @@ class ReidLosses(ReidModel):
         kept = torch.stack([self.erasing(whole) for _ in images]) > 0
         return torch.where(kept.to(images.device), images, self.erased)
 
-    def _losses_of_pass(self, images: Tensor, targets: Tensor, domains: int) -> dict[str, Tensor]:
+    def _losses_of_pass(
+        self, images: Tensor, targets: Tensor, domains: int, wanted: Tensor | None
+    ) -> dict[str, Tensor]:
         """The losses of one batch through the wrapped model, of images of so many domains; the centers step.
 
         The centers step along the gradient of eq. 7's sum over domains, of which a joint batch has the mean.
         """
-        losses = super().forward({"images": images, "targets": targets})
+        with watched_features(self) as given:
+            losses = super().forward({"images": images, "targets": targets})
+        if self.teacher and wanted is not None:
+            distance = distance_to_teacher(torch.cat(given, dim=1), wanted.repeat(domains, 1))
+            losses["loss_teacher"] = self.teacher.weight * distance
         features = losses.pop(FEATURES, None)  # none of a subclass whose ``losses`` are its own
         if self.center_weight and features is not None:
             losses["loss_center"] = self.center_weight * center_loss(features, targets, self.centers)

@@ -49,15 +49,15 @@ def privacy_warning(results: Mapping) -> str:
 def method_name(results: Mapping) -> str:
     """What kind of model the results are of, from its config."""
     protection = config_value(results, "PRIVACY.PROTECTION")
+    taught = ", with a teacher" if config_value(results, "PRIVACY.TEACHER.WEIGHT", 0.0) else ""
     if protection == "learned":
         lacking = [] if config_value(results, "PRIVACY.UPGRADE.ENABLED", True) else ["upgradation"]
         lacking += [] if config_value(results, "PRIVACY.LAMBDA_REC", 1.0) else ["recovery"]
         against = ", against an attacker" if config_value(results, "PRIVACY.ATTACKER.WEIGHT", 0.0) else ""
         if lacking:
-            return f"Without {' and '.join(lacking)}{against}"
-    return {"none": "Upper bound", "conventional": "Base", "learned": "Full method"}.get(
-        protection, "This model"
-    )
+            return f"Without {' and '.join(lacking)}{against}{taught}"
+    name = {"none": "Upper bound", "conventional": "Base", "learned": "Full method"}.get(protection)
+    return f"{name}{taught}" if name else "This model"
 
 
 def legend(everything: Sequence[Mapping]) -> str:

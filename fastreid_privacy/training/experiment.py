@@ -32,6 +32,7 @@ from .siblings import (
     sibling_config,
     validation_rank1,
 )
+from .teaching import teacher_of
 from .trainer import PrivacyTrainer
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def train_and_test(
     comm.synchronize()  # rank 0 writes from here on
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = PrivacyTrainer(cfg, rank1)
+    trainer = PrivacyTrainer(cfg, rank1, teacher_of(cfg))
     if comm.is_main_process():
         config = trainer.cfg.dump().encode()
         write_atomically(folder / CONFIG_FILE, lambda file: file.write(config))

@@ -15,7 +15,10 @@ from ..checkpoints.reading import load_matching_weights
 from ..compat.checkpoints import load_safely
 from ..config import changed
 from ..core.errors import UserError, typed
+from ..model.teacher import check_teachable
 from . import solver
+from .siblings import is_taught, teachers_results
+from .teaching import teacher_of
 from .trainer import PrivacyTrainer
 
 
@@ -28,7 +31,8 @@ def check_model(cfg: CfgNode, identities: int, weights: Mapping[str, Tensor] | N
         weights: of ``MODEL.WEIGHTS``.
 
     Raises:
-        UserError: when that fails, or ``MODEL.HEADS.NUM_CLASSES`` is less than the identities.
+        UserError: when that fails, ``MODEL.HEADS.NUM_CLASSES`` is less than the identities, or a teacher
+            that is there already does not fit.
     """
     classes = cfg.MODEL.HEADS.NUM_CLASSES
     if 0 < classes < identities:
@@ -39,6 +43,10 @@ def check_model(cfg: CfgNode, identities: int, weights: Mapping[str, Tensor] | N
     model = build_on_cpu(cfg, classes or identities)
     if weights:
         load_matching_weights(model, weights, cfg.MODEL.WEIGHTS)
+    if is_taught(cfg):
+        check_teachable(model)
+        if teachers_results(cfg).is_file() and (teacher := teacher_of(changed(cfg, {"MODEL.DEVICE": "cpu"}))):
+            teacher.check(model)
     try:
         solver.build_optimizer(cfg, model)
     except (ValueError, TypeError) as error:

@@ -31,30 +31,40 @@ def upgrades(cfg: CfgNode) -> bool:
     return cfg.PRIVACY.PROTECTION == "learned" and cfg.PRIVACY.UPGRADE.ENABLED
 
 
+def is_taught(cfg: CfgNode) -> bool:
+    """Whether the upper bound teaches the model."""
+    return cfg.PRIVACY.TEACHER.WEIGHT > 0
+
+
 def comparisons(cfg: CfgNode) -> dict[str, Path | None]:
-    """What the config asks to be compared with, by kind.
+    """What the config asks to be compared with, by kind; the upper bound, which may teach Base, first.
 
     Returns:
-        "baseline" and "upper_bound", as far as asked for → the file of results that the config names, or None
+        "upper_bound" and "baseline", as far as asked for → the file of results that the config names, or None
         for a model to be trained beside this one.
     """
     asked: dict[str, Path | None] = {}
+    if cfg.PRIVACY.UPPER_BOUND:
+        asked["upper_bound"] = None if cfg.PRIVACY.UPPER_BOUND == "auto" else Path(cfg.PRIVACY.UPPER_BOUND)
     rank1 = given_rank1(cfg)
     if upgrades(cfg) and not isinstance(rank1, float):
         asked["baseline"] = rank1
-    if cfg.PRIVACY.UPPER_BOUND:
-        asked["upper_bound"] = None if cfg.PRIVACY.UPPER_BOUND == "auto" else Path(cfg.PRIVACY.UPPER_BOUND)
     return asked
 
 
 def sibling_config(cfg: CfgNode, kind: str) -> CfgNode:
-    """The config of Base or the upper bound, in a folder below OUTPUT_DIR: only the method differs."""
+    """The config of Base or the upper bound, in a folder below OUTPUT_DIR: only the method differs.
+
+    Base has the teacher that the method has.
+    """
+    taught = is_taught(cfg) and kind == "baseline"
     return changed(
         cfg,
         {
             "PRIVACY.PROTECTION": PROTECTION_OF[kind],
             "PRIVACY.ATTACKER.WEIGHT": 0.0,
-            "PRIVACY.UPPER_BOUND": "",
+            "PRIVACY.TEACHER.WEIGHT": cfg.PRIVACY.TEACHER.WEIGHT if taught else 0.0,
+            "PRIVACY.UPPER_BOUND": str(teachers_results(cfg)) if taught else "",
             "TEST.PAPER_RESULTS": [],
             "OUTPUT_DIR": str(Path(cfg.OUTPUT_DIR, kind)),
         },
@@ -66,6 +76,11 @@ def results_files(cfg: CfgNode, kind: str) -> dict[str, Path]:
     given = comparisons(cfg).get(kind)
     names = cfg.DATASETS.TESTS
     return {name: given or Path(cfg.OUTPUT_DIR, kind, results_path(cfg, name).name) for name in names}
+
+
+def teachers_results(cfg: CfgNode) -> Path:
+    """Where the results of the teacher are, or will be: of the first test set, for all are of one model."""
+    return next(iter(results_files(cfg, "upper_bound").values()))
 
 
 def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
@@ -94,8 +109,9 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
             )
         different = differences_from(cfg, found.get("config") or {})
         different = [text for text in different if not text.startswith(IMAGE_NETWORKS)]
-        if kind == "upper_bound":  # trained on raw images: one serves models of every desensitizer
-            different = [text for text in different if not text.startswith("PRIVACY.DESENSITIZER")]
+        if kind == "upper_bound":  # trained on raw images alone: one serves models of every desensitizer
+            own = ("PRIVACY.DESENSITIZER", "PRIVACY.TEACHER")
+            different = [text for text in different if not text.startswith(own)]
         if different and given:
             logger.warning("%s was run differently: %s", given, "; ".join(different))
         elif different:

@@ -22,7 +22,9 @@ from ..core.errors import UserError, some_of
 from ..data.loaders import epoch_iterator
 from ..desensitize.desensitizer import about_operator
 from ..evaluation import Evaluation
+from ..model.meta_arch import PrivacyStages
 from ..model.supervision import UpgradeRecord
+from ..model.teacher import Teacher
 from ..model.verdict import thresholds_of
 from . import solver, testing
 from .checkpointer import PrivacyCheckpointer
@@ -41,12 +43,14 @@ class PrivacyTrainer(DefaultTrainer):
         cfg: a checked config.
         baseline_rank1: Base's OI→DI rank-1 on the validation split, percent; needed where supervision is
             upgraded.
+        teacher: of the Re-ID model; None: there is none.
 
     Raises:
-        UserError: when the baseline is missing, or pretrained weights cannot be had.
+        UserError: when the baseline is missing, or pretrained weights cannot be had, or the teacher does not
+            fit.
     """
 
-    def __init__(self, cfg: CfgNode, baseline_rank1: float | None = None):
+    def __init__(self, cfg: CfgNode, baseline_rank1: float | None = None, teacher: Teacher | None = None):
         if upgrades(cfg) and baseline_rank1 is None:
             raise UserError(
                 "supervision upgradation needs Base's validation rank-1: PRIVACY.UPGRADE.BASELINE_RANK1"
@@ -62,6 +66,11 @@ class PrivacyTrainer(DefaultTrainer):
         classes = cfg.MODEL.HEADS.NUM_CLASSES or data_loader.dataset.num_classes
         self.cfg = cfg = changed(cfg, {"MODEL.HEADS.NUM_CLASSES": classes})
         model = self.build_model(cfg)
+        if teacher:
+            teacher.check(model)
+            assert isinstance(model, PrivacyStages)
+            model.teacher = teacher
+        self.teacher = teacher
         optimizer = solver.build_optimizer(cfg, model)
         self._trainer = PrivacyStep(wrap(model), data_loader, optimizer, training_precision(cfg))
 
@@ -105,7 +114,7 @@ class PrivacyTrainer(DefaultTrainer):
         return data.build_train_loader(cfg)
 
     def _build_checkpointer(self) -> PrivacyCheckpointer:
-        scaling = {} if self.grad_scaler is None else {"grad_scaler": self.grad_scaler}
+        more = {"grad_scaler": self.grad_scaler, "teacher": self.teacher}
         return PrivacyCheckpointer(
             unwrap(self.model),
             self.cfg.OUTPUT_DIR,
@@ -116,7 +125,7 @@ class PrivacyTrainer(DefaultTrainer):
             optimizer=self.optimizer,
             upgrade_record=self.record,
             **self.scheduler,
-            **scaling,
+            **{name: item for name, item in more.items() if item is not None},
         )
 
     def build_hooks(self) -> list[HookBase]:

@@ -1,0 +1,270 @@
+"""A teacher (``PRIVACY.TEACHER.WEIGHT``): what it is asked, what the model learns from it, and where it comes
+from."""
+
+from __future__ import annotations
+
+from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+
+# isort: split
+import copy
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_meta_arch import gradients, losses_of, make_batch, make_model
+
+from fastreid_privacy.checkpoints.fingerprints import reid_fingerprint
+from fastreid_privacy.checkpoints.reading import read_checkpoint, read_trained
+from fastreid_privacy.commands.train import run
+from fastreid_privacy.config import changed, load_config
+from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.model.heads import feature_length, watched_features
+from fastreid_privacy.model.teacher import Teacher, check_teachable, distance_to_teacher
+from fastreid_privacy.training.siblings import comparisons, sibling_config
+from fastreid_privacy.training.teaching import teacher_of
+
+WEIGHT = 3.0
+
+
+def cosine(first: np.ndarray, second: np.ndarray) -> float:
+    return float(first @ second / math.sqrt(first @ first) / math.sqrt(second @ second))
+
+
+def make_teacher() -> Teacher:
+    """Of a raw model whose weights and running statistics are unlike those of a new student."""
+    model, _ = make_model(PRIVACY__PROTECTION="none")
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            if value.is_floating_point():
+                value.mul_(0.5 + torch.rand(value.shape, generator=generator))
+    return Teacher(model, WEIGHT, "a fingerprint")
+
+
+def test_the_distance_against_numpy_and_whom_it_moves():
+    generator = torch.Generator().manual_seed(0)
+    features, wanted = (torch.randn(5, 7, generator=generator).requires_grad_() for _ in range(2))
+    distance = distance_to_teacher(features, wanted)
+    pairs = zip(features.detach().double().numpy(), wanted.detach().double().numpy(), strict=True)
+    assert distance.item() == pytest.approx(np.mean([1 - cosine(*pair) for pair in pairs]), rel=1e-5)
+    distance.backward()
+    assert features.grad.abs().min() > 0 and wanted.grad is None
+    assert distance_to_teacher(features, 3 * features).item() == pytest.approx(0, abs=1e-6)
+    assert distance_to_teacher(features.bfloat16(), wanted).dtype == torch.float32
+
+
+def test_the_watched_features_are_those_of_retrieval():
+    model, cfg = make_model(PRIVACY__PROTECTION="none")
+    images = make_batch()["images"]
+    with torch.no_grad(), watched_features(model.eval()) as given:
+        expected = model({"images": images})
+    assert torch.equal(torch.cat(given, dim=1), expected)
+    assert feature_length(model) == expected.shape[1] == cfg.MODEL.BACKBONE.FEAT_DIM
+    assert not model.heads.bottleneck._forward_hooks  # none is left behind
+
+
+def test_the_watched_features_of_many_heads_are_those_of_retrieval():
+    """fastreid's MGN puts its eight in another order, which no distance depends on."""
+    model, _ = make_model(
+        MODEL__META_ARCHITECTURE="PrivacyMGN",
+        MODEL__BACKBONE__DEPTH="50x",
+        MODEL__BACKBONE__FEAT_DIM=2048,
+        MODEL__HEADS__EMBEDDING_DIM=16,
+        PRIVACY__PROTECTION="none",
+    )
+    with torch.no_grad(), watched_features(model.eval()) as given:
+        expected = model({"images": torch.rand(2, 3, 128, 64) * 255})
+    found = torch.cat(given, dim=1)
+    assert len(given) == 8 and feature_length(model) == found.shape[1] == 8 * 16
+    assert torch.equal(found[:, found[0].argsort()], expected[:, expected[0].argsort()])
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("protection", ["none", "conventional", "learned"])
+def test_the_term_against_each_image_by_itself(joint, protection):
+    """The student's feature after the neck, in training, in every domain; the teacher's of the raw image."""
+    model, _ = make_model(PRIVACY__PROTECTION=protection, PRIVACY__JOINT_BATCH=joint)
+    model.teacher, batch = make_teacher(), make_batch()
+    reference = copy.deepcopy(model).train()
+    losses = losses_of(model, batch)
+    images = batch["images"]
+    domains = [images]
+    if protection != "none":
+        desensitized = reference.desensitize(images, people=batch["targets"])
+        learned = protection == "learned"
+        domains.append(reference.protect(images, desensitized) if learned else desensitized)
+    with torch.no_grad():
+        wanted = reference.teacher.model.eval()({"images": images}).double().numpy()
+        expected = 0.0
+        for domain in [torch.cat(domains)] if joint else domains:
+            maps = reference.backbone(reference.preprocess_image({"images": domain}))
+            neck = reference.heads.bottleneck(reference.heads.pool_layer(maps)).flatten(1).double().numpy()
+            for index, feature in enumerate(neck):
+                expected += WEIGHT * (1 - cosine(feature, wanted[index % len(images)])) / len(images)
+    assert losses["loss_teacher"].item() == pytest.approx(expected, rel=1e-4) and expected > 0.1
+
+
+def test_the_teacher_sees_raw_images_of_which_nothing_is_erased():
+    model, _ = make_model(INPUT__REA__ENABLED=True, INPUT__REA__PROB=1.0)
+    teacher, seen = make_teacher(), []
+    teacher.model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]["images"].clone()))
+    model.teacher, batch = teacher, make_batch()
+    losses_of(model, batch)
+    assert len(seen) == 1 and torch.equal(seen[0], batch["images"])
+
+
+def test_nothing_else_changes_and_the_teacher_learns_nothing():
+    (taught, _), (alone, _) = make_model(), make_model()
+    taught.teacher, batch = make_teacher(), make_batch()
+    before = copy.deepcopy(taught.teacher.model.state_dict())
+    losses, without = losses_of(taught, batch), losses_of(alone, batch)
+    assert set(losses) - set(without) == {"loss_teacher"} and not set(without) - set(losses)
+    assert [name for name in without if not torch.equal(losses[name], without[name])] == []
+    assert list(taught.state_dict()) == list(alone.state_dict())
+    assert len(list(taught.parameters())) == len(list(alone.parameters()))
+    sum(losses.values()).backward()
+    after = taught.teacher.model.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    assert all(value.grad is None for value in taught.teacher.model.parameters())
+
+
+def test_the_term_reaches_the_anonymizer_and_re_id_and_no_other_network():
+    model, _ = make_model()
+    model.teacher = make_teacher()
+    loss = losses_of(model, make_batch())["loss_teacher"]
+    moved = gradients(model, loss, ("",))
+    assert {name.partition(".")[0] for name, value in moved.items() if value.abs().max() > 0} == {
+        "anonymizer",
+        "backbone",
+        "heads",
+    }
+    assert "heads.weight" not in moved  # the classifier comes after the feature
+
+
+def test_steps_on_the_term_alone_bring_the_features_to_the_teacher_s():
+    model, _ = make_model(PRIVACY__PROTECTION="conventional")
+    model.teacher, batch = make_teacher(), make_batch()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    distances = []
+    for _ in range(25):
+        loss = losses_of(model, batch)["loss_teacher"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        distances.append(loss.item() / WEIGHT / 2)  # of two domains
+    assert distances[-1] < 0.5 * distances[0]
+
+
+def test_a_teacher_of_other_features_is_refused():
+    model, _ = make_model(PRIVACY__PROTECTION="none", MODEL__HEADS__EMBEDDING_DIM=16)
+    with pytest.raises(UserError, match=r"gives 512 features, and this model 16: .*EMBEDDING_DIM"):
+        make_teacher().check(model)
+    with pytest.raises(UserError, match=r"needs a MODEL\.HEADS\.NAME that is"):
+        check_teachable(torch.nn.Linear(2, 2))
+
+
+def test_the_upper_bound_comes_first_and_base_has_the_same_teacher(tmp_path):
+    keys = {"PRIVACY.UPPER_BOUND": "auto", "PRIVACY.UPGRADE.BASELINE_RANK1": "auto"}
+    cfg = load_config(SMALL_CONFIG, small_options(tmp_path, **{"PRIVACY.TEACHER.WEIGHT": 2, **keys}))
+    assert list(comparisons(cfg)) == ["upper_bound", "baseline"]
+    raw, base = sibling_config(cfg, "upper_bound"), sibling_config(cfg, "baseline")
+    assert raw.PRIVACY.TEACHER.WEIGHT == 0 and raw.PRIVACY.UPPER_BOUND == ""
+    assert base.PRIVACY.TEACHER.WEIGHT == 2
+    assert Path(base.PRIVACY.UPPER_BOUND) == tmp_path / "upper_bound" / "results.json"
+    several = changed(cfg, {"DATASETS.TESTS": ("SyntheticPedestrians", "Market1501")})
+    base = sibling_config(several, "baseline")
+    assert Path(base.PRIVACY.UPPER_BOUND).name == "results_SyntheticPedestrians.json"
+
+
+# -- a run ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def options(small_dataset):
+    def of(output, **more):
+        keys = {"PRIVACY.TEACHER.WEIGHT": WEIGHT, "PRIVACY.UPPER_BOUND": "auto", **more}
+        return ["--config-file", str(SMALL_CONFIG), *small_options(output, **keys)]
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def trained(options, tmp_path_factory):
+    """OUTPUT_DIR of a finished run with a teacher and Base beside it; to be read, not to be written."""
+    output = tmp_path_factory.mktemp("teacher") / "run"
+    assert run(options(output, **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto"})) == 0
+    return output
+
+
+def test_the_upper_bound_teaches_base_and_the_method(trained):
+    for folder, taught in (("upper_bound", False), ("baseline", True), (".", True)):
+        lines = [json.loads(line) for line in (trained / folder / "metrics.json").read_text().splitlines()]
+        logged = [line["loss_teacher"] for line in lines if "loss_teacher" in line]
+        assert bool(logged) == taught and all(0 < value < 4 * WEIGHT for value in logged), folder
+    trained_teacher = read_trained(trained / "upper_bound" / "model_best.pth")
+    expected = reid_fingerprint(trained_teacher.weights, trained_teacher.cfg)
+    for folder in (".", "baseline"):
+        assert read_checkpoint(trained / folder / "model_0000.pth")["teacher"] == {"fingerprint": expected}
+    results = json.loads((trained / "results.json").read_text())
+    assert results["upper_bound"]["retrieval"]["OI-OI"] and results["versus_baseline"]
+    for folder, name in ((".", "Full method"), ("baseline", "Base")):
+        assert f"{name}, with a teacher" in (trained / folder / "report.html").read_text()
+    assert "with a teacher" not in (trained / "upper_bound" / "report.html").read_text()
+
+
+def test_the_teacher_is_the_tested_checkpoint(trained, options):
+    cfg = load_config(SMALL_CONFIG, options(trained)[2:])
+    teacher = teacher_of(cfg)
+    weights = read_checkpoint(trained / "upper_bound" / "model_best.pth")["model"]
+    held = teacher.model.state_dict()
+    assert [name for name in weights if not torch.equal(weights[name], held[name])] == []
+    assert not teacher.model.training and teacher.weight == WEIGHT
+    assert teacher_of(changed(cfg, {"PRIVACY.TEACHER.WEIGHT": 0.0})) is None
+
+
+def test_a_run_goes_on_exactly_and_with_its_own_teacher(trained, options, tmp_path, capsys):
+    upper = trained / "upper_bound" / "results.json"
+    base = {"PRIVACY.UPGRADE.BASELINE_RANK1": str(trained / "baseline" / "results.json")}
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    words = {**base, "PRIVACY.UPPER_BOUND": str(upper)}
+    assert run(options(once, **words)) == 0
+    twice.mkdir()
+    for name in ("model_0000.pth", "config.yaml"):
+        shutil.copy(once / name, twice / name)
+    (twice / "last_checkpoint").write_text("model_0000.pth")
+    shutil.copytree(twice, tmp_path / "other")
+    assert run(["--resume", *options(twice, **words)]) == 0
+    first, second = (read_checkpoint(folder / "model_final.pth")["model"] for folder in (once, twice))
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+    moved = tmp_path / "moved"
+    shutil.copytree(upper.parent, moved)
+    checkpoint = torch.load(moved / "model_best.pth", weights_only=True)
+    checkpoint["model"]["heads.bottleneck.0.weight"] += 1
+    torch.save(checkpoint, moved / "model_best.pth")
+    capsys.readouterr()
+    other = {**base, "PRIVACY.UPPER_BOUND": str(moved / "results.json")}
+    assert run(["--resume", *options(tmp_path / "other", **other)]) == 2
+    assert "its teacher does not fit (the upper bound is another than" in capsys.readouterr().err
+
+
+def test_what_does_not_serve_is_found_before_anything_is_trained(trained, options, tmp_path, capsys):
+    """Another upper bound than the network's, one of another size, and one whose checkpoint is gone."""
+    upper = tmp_path / "upper"
+    shutil.copytree(trained / "upper_bound", upper)
+    given = {"PRIVACY.UPPER_BOUND": str(upper / "results.json")}
+    refusals = (
+        ({"MODEL.HEADS.EMBEDDING_DIM": 16}, "gives 128 features, and this model 16"),
+        ({"INPUT.SIZE_TRAIN": [128, 64], "INPUT.SIZE_TEST": [128, 64]}, "has learned from images of 64×32"),
+    )
+    for number, (more, message) in enumerate(refusals):
+        assert run(options(tmp_path / str(number), **given, **more)) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / str(number)).exists()
+    (upper / "model_best.pth").unlink()
+    assert run(options(tmp_path / "gone", **given)) == 2
+    assert "model_best.pth" in capsys.readouterr().err and not (tmp_path / "gone").exists()
