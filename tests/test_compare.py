@@ -351,6 +351,7 @@ methods:
   alone: {{config: {SMALL_CONFIG}}}
   blur: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: conventional}}}}
   blur_taught: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: conventional, {taught}}}}}
+  none_taught: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: none, {taught}}}}}
   none: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: none}}}}
 """
     )
@@ -361,6 +362,7 @@ methods:
     assert {name: cfg.PRIVACY.UPPER_BOUND for name, cfg in found.items()} == {
         "learned": results["none"],
         "blur_taught": results["none"],
+        "none_taught": results["none"],
         "alone": "",
         "blur": "",
         "none": "",
@@ -368,7 +370,7 @@ methods:
     begun_from = {name: found[name].PRIVACY.UPGRADE.BASELINE_RANK1 for name in ("learned", "alone")}
     assert begun_from == {"learned": results["blur_taught"], "alone": results["blur"]}
     order = [method.name for method in training.in_order(given.methods, found)]
-    assert order == ["none", "blur", "blur_taught", "learned", "alone"]
+    assert order == ["none", "none_taught", "blur", "blur_taught", "alone", "learned"]
     training.check(plan, given.methods, found)
     assert not list(tmp_path.glob("out/*/run/*"))
 

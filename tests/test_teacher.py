@@ -22,10 +22,12 @@ from fastreid_privacy.checkpoints.reading import read_checkpoint, read_trained
 from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import changed, load_config
 from fastreid_privacy.core.errors import UserError
-from fastreid_privacy.model.heads import feature_length, watched_features
+from fastreid_privacy.model.heads import feature_length, joined, watched_features
 from fastreid_privacy.model.teacher import Teacher, check_teachable, distance_to_teacher
-from fastreid_privacy.training.siblings import comparisons, sibling_config
-from fastreid_privacy.training.teaching import teacher_of
+from fastreid_privacy.reproduce.reproduction import Reproduction
+from fastreid_privacy.training.siblings import comparisons, finished, sibling_config
+from fastreid_privacy.training.teaching import teacher_fingerprint, teacher_of
+from fastreid_privacy.training.trainer import PrivacyTrainer
 
 WEIGHT = 3.0
 
@@ -62,7 +64,7 @@ def test_the_watched_features_are_those_of_retrieval():
     images = make_batch()["images"]
     with torch.no_grad(), watched_features(model.eval()) as given:
         expected = model({"images": images})
-    assert torch.equal(torch.cat(given, dim=1), expected)
+    assert torch.equal(joined(given), expected)
     assert feature_length(model) == expected.shape[1] == cfg.MODEL.BACKBONE.FEAT_DIM
     assert not model.heads.bottleneck._forward_hooks  # none is left behind
 
@@ -78,7 +80,7 @@ def test_the_watched_features_of_many_heads_are_those_of_retrieval():
     )
     with torch.no_grad(), watched_features(model.eval()) as given:
         expected = model({"images": torch.rand(2, 3, 128, 64) * 255})
-    found = torch.cat(given, dim=1)
+    found = joined(given)
     assert len(given) == 8 and feature_length(model) == found.shape[1] == 8 * 16
     assert torch.equal(found[:, found[0].argsort()], expected[:, expected[0].argsort()])
 
@@ -143,6 +145,14 @@ def test_the_term_reaches_the_anonymizer_and_re_id_and_no_other_network():
         "heads",
     }
     assert "heads.weight" not in moved  # the classifier comes after the feature
+
+
+def test_the_term_in_bfloat16_is_that_of_float32():
+    (exact, _), (rough, _) = make_model(), make_model()
+    exact.teacher = rough.teacher = make_teacher()
+    rough.mixed_precision = True
+    exact, rough = (losses_of(model, make_batch())["loss_teacher"] for model in (exact, rough))
+    assert rough.dtype == torch.float32 and rough.item() == pytest.approx(exact.item(), rel=0.01)
 
 
 def test_steps_on_the_term_alone_bring_the_features_to_the_teacher_s():
@@ -218,12 +228,13 @@ def test_the_upper_bound_teaches_base_and_the_method(trained):
 
 def test_the_teacher_is_the_tested_checkpoint(trained, options):
     cfg = load_config(SMALL_CONFIG, options(trained)[2:])
-    teacher = teacher_of(cfg)
+    results = trained / "upper_bound" / "results.json"
+    teacher = teacher_of(cfg, results)
     weights = read_checkpoint(trained / "upper_bound" / "model_best.pth")["model"]
     held = teacher.model.state_dict()
     assert [name for name in weights if not torch.equal(weights[name], held[name])] == []
     assert not teacher.model.training and teacher.weight == WEIGHT
-    assert teacher_of(changed(cfg, {"PRIVACY.TEACHER.WEIGHT": 0.0})) is None
+    assert teacher_of(changed(cfg, {"PRIVACY.TEACHER.WEIGHT": 0.0}), results) is None
 
 
 def test_a_run_goes_on_exactly_and_with_its_own_teacher(trained, options, tmp_path, capsys):
@@ -249,7 +260,7 @@ def test_a_run_goes_on_exactly_and_with_its_own_teacher(trained, options, tmp_pa
     capsys.readouterr()
     other = {**base, "PRIVACY.UPPER_BOUND": str(moved / "results.json")}
     assert run(["--resume", *options(tmp_path / "other", **other)]) == 2
-    assert "its teacher does not fit (the upper bound is another than" in capsys.readouterr().err
+    assert "the run was begun with another teacher: give it the upper bound back" in capsys.readouterr().err
 
 
 def test_what_does_not_serve_is_found_before_anything_is_trained(trained, options, tmp_path, capsys):
@@ -266,5 +277,80 @@ def test_what_does_not_serve_is_found_before_anything_is_trained(trained, option
         assert message in capsys.readouterr().err
         assert not (tmp_path / str(number)).exists()
     (upper / "model_best.pth").unlink()
+    refused = [
+        "is not there any more: give it back, or name the results of another upper bound with PRIVACY.U"
+    ]
     assert run(options(tmp_path / "gone", **given)) == 2
-    assert "model_best.pth" in capsys.readouterr().err and not (tmp_path / "gone").exists()
+    refused.append("names no checkpoint: it cannot be the teacher's (PRIVACY.UPPER_BOUND)")
+    results = json.loads((upper / "results.json").read_text())
+    (upper / "results.json").write_text(json.dumps({**results, "checkpoint": None}))
+    assert run(options(tmp_path / "gone", **given)) == 2
+    said = capsys.readouterr().err
+    assert all(message in said for message in refused) and not (tmp_path / "gone").exists()
+
+
+def test_another_teacher_than_base_s_is_refused_beside_the_run_and_told_elsewhere(
+    trained, options, tmp_path, caplog
+):
+    moved = tmp_path / "moved"
+    shutil.copytree(trained / "upper_bound", moved)
+    checkpoint = torch.load(moved / "model_best.pth", weights_only=True)
+    checkpoint["model"]["heads.bottleneck.0.weight"] += 1
+    torch.save(checkpoint, moved / "model_best.pth")
+    given = {"PRIVACY.UPPER_BOUND": str(moved / "results.json")}
+    base = trained / "baseline" / "results.json"
+    cfg = load_config(
+        SMALL_CONFIG, options(tmp_path / "a", **given, **{"PRIVACY.UPGRADE.BASELINE_RANK1": str(base)})[2:]
+    )
+    finished(cfg, "baseline")
+    assert f"{base} was run differently: its teacher is another upper bound" in caplog.text
+    shutil.copytree(trained / "baseline", tmp_path / "b" / "baseline")
+    cfg = load_config(
+        SMALL_CONFIG, options(tmp_path / "b", **given, **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto"})[2:]
+    )
+    with pytest.raises(UserError, match=r"is of another run \(its teacher is another upper bound\)"):
+        finished(cfg, "baseline")
+    (moved / "model_best.pth").unlink()
+    finished(cfg, "baseline")  # as far as both are known
+
+
+def test_a_run_whose_teacher_is_gone_is_not_continued_with_a_new_one(trained, options, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "upper_bound")
+    words = options(tmp_path / "run", **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto"})
+    assert run(["--resume", *words]) == 2
+    assert (
+        "holds a run that was begun with a teacher, whose results are no longer in" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "run" / "upper_bound").exists()
+
+
+def test_a_test_needs_no_teacher(trained, options, tmp_path):
+    shutil.copy(trained / "model_best.pth", tmp_path / "model_best.pth")
+    assert run(["--eval-only", *options(tmp_path, **{"PRIVACY.UPPER_BOUND": ""})]) == 0
+    found, expected = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path, trained))
+    assert found["retrieval"] == expected["retrieval"] and found["teacher"] is None
+    teacher = read_checkpoint(trained / "model_0000.pth")["teacher"]
+    assert teacher == {"fingerprint": expected["teacher"]}
+
+
+def test_results_of_a_checkpoint_elsewhere_lead_to_it(trained, options, tmp_path, monkeypatch):
+    """Named relative to where a test was called."""
+    monkeypatch.chdir(trained)
+    words = {"PRIVACY.PROTECTION": "none", "PRIVACY.TEACHER.WEIGHT": 0, "PRIVACY.UPPER_BOUND": ""}
+    words["MODEL.WEIGHTS"] = "upper_bound/model_best.pth"
+    assert run(["--eval-only", *options(tmp_path, **words)]) == 0
+    monkeypatch.chdir(tmp_path)
+    cfg = load_config(SMALL_CONFIG, options(tmp_path)[2:])
+    teacher = teacher_of(cfg, tmp_path / "results.json")
+    assert teacher.fingerprint == teacher_fingerprint(trained / "upper_bound" / "results.json")
+
+
+def test_a_trainer_without_the_teacher_that_its_config_asks_for(options, tmp_path):
+    with pytest.raises(UserError, match=r"PRIVACY\.TEACHER\.WEIGHT 3.0 needs a teacher"):
+        PrivacyTrainer(load_config(SMALL_CONFIG, options(tmp_path)[2:]), 0.0)
+
+
+def test_the_tables_of_the_paper_have_no_teacher(tmp_path):
+    with pytest.raises(UserError, match=r"trains with a teacher .PRIVACY\.TEACHER\.WEIGHT 10"):
+        Reproduction("configs/Synthetic/teacher_blur.yml", output_dir=tmp_path)

@@ -34,7 +34,8 @@ from .utility import settings_of
 
 STRANGER = "stranger"  # in the output folder: Re-ID of raw images, which judges every method
 USED = "used"  # in a method's folder: what its files are good for
-NOT_KEPT = ("OUTPUT_DIR", "MODEL.DEVICE", "PRIVACY.UPGRADE.BASELINE_RANK1")  # a begun run keeps its start
+# a begun run keeps its start
+NOT_KEPT = ("OUTPUT_DIR", "MODEL.DEVICE", "PRIVACY.UPGRADE.BASELINE_RANK1", "PRIVACY.UPPER_BOUND")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from ..reproduce.schedule import scaled_schedule
 from ..results.results_json import read_results, results_path
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
-from ..training.siblings import CONFIG_FILE, is_taught, upgrades
+from ..training.siblings import CONFIG_FILE, upgrades
+from ..training.teaching import is_taught
 from .methods import Method
 
 RUN, CONFIG, LOG = "run", "config.yaml", "train.log"  # in a method's folder
@@ -88,15 +89,15 @@ def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
         base = _begun_from(cfg) or bases.get(_base(cfg))
         if base and upgrades(cfg) and cfg.PRIVACY.UPGRADE.BASELINE_RANK1 == "auto":
             found[name] = changed(cfg, {"PRIVACY.UPGRADE.BASELINE_RANK1": str(base)})
-    of_raw = next((cfg for cfg in found.values() if cfg.PRIVACY.PROTECTION == "none"), None)
+    teachers = [cfg for cfg in found.values() if cfg.PRIVACY.PROTECTION == "none" and not is_taught(cfg)]
     for name, cfg in found.items():
         if is_taught(cfg):
-            if of_raw is None or of_raw is cfg:
+            if not teachers:
                 raise UserError(
                     f"{name}: PRIVACY.TEACHER.WEIGHT {cfg.PRIVACY.TEACHER.WEIGHT} needs a teacher in this "
-                    "comparison: add a method whose config has PRIVACY.PROTECTION none"
+                    "comparison: add a method of a config with PRIVACY.PROTECTION none"
                 )
-            found[name] = changed(cfg, {"PRIVACY.UPPER_BOUND": str(_results(of_raw))})
+            found[name] = changed(cfg, {"PRIVACY.UPPER_BOUND": str(_results(teachers[0]))})
     return found
 
 
@@ -104,10 +105,11 @@ def in_order(methods: Sequence[Method], found: dict[str, CfgNode]) -> list[Metho
     """Models of raw images before those they teach, and Base models before those that start from them."""
     kinds = ("none", "conventional", "learned")
 
-    def waits(method: Method) -> int:
-        return kinds.index(found[method.name].PRIVACY.PROTECTION) if method.name in found else 0
+    def place(method: Method) -> tuple[int, bool]:
+        cfg = found.get(method.name)
+        return (kinds.index(cfg.PRIVACY.PROTECTION), is_taught(cfg)) if cfg else (0, False)
 
-    return sorted(methods, key=waits)
+    return sorted(methods, key=place)
 
 
 def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> None:
@@ -172,8 +174,7 @@ def _config(plan: Plan, method: Method) -> CfgNode:
         else {f"DATASETS.FOLDER.{part.upper()}": str(Path(plan.data, name)) for name, part in PARTS.items()}
     )
     assert method.config is not None
-    # a teacher is found among the methods, later; until then it would be missed
-    cfg = load_config(method.config, (*method.options, "PRIVACY.UPPER_BOUND", "auto"))
+    cfg = load_config(method.config, method.options)
     schedule = scaled_schedule(cfg.SOLVER, cfg.TEST.EVAL_PERIOD, plan.schedule)
     places = {"DATASETS.NAMES": (data,), "DATASETS.TESTS": (data,), **folders}
     run: dict[str, object] = {

@@ -194,11 +194,6 @@ def _check_teacher(cfg: CfgNode) -> None:
     weight = cfg.PRIVACY.TEACHER.WEIGHT
     if not 0 <= weight < math.inf:
         raise UserError(f"PRIVACY.TEACHER.WEIGHT is {weight}; it must be at least 0 (no teacher), and finite")
-    if weight and not cfg.PRIVACY.UPPER_BOUND:
-        raise UserError(
-            f"PRIVACY.TEACHER.WEIGHT {weight} needs the upper bound, which is the teacher: set "
-            "PRIVACY.UPPER_BOUND to auto, or to the path of its results.json"
-        )
 
 
 def _check_batch(cfg: CfgNode) -> None:

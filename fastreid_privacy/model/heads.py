@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -37,13 +37,12 @@ def feature_length(model: nn.Module) -> int:
 
 
 @contextmanager
-def watched_features(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Within it, what each head of a model gave last: its feature after the neck, N×D.
+def watched_features(model: nn.Module) -> Iterator[dict[int, Tensor]]:
+    """Within it, what each head of a model gave last: its feature after the neck, N×D, by its number.
 
-    That is what retrieval uses; in training, fastreid's heads hand out the feature before the neck.
+    That is what ``EmbeddingHead`` gives to retrieval; in training it hands out the feature before the neck.
     """
-    heads = heads_of(model)
-    given: list[Tensor] = [torch.empty(0)] * len(heads)
+    given: dict[int, Tensor] = {}
 
     def keep_as(index: int) -> Callable[[nn.Module, object, Tensor], None]:
         def keep(neck: nn.Module, images: object, features: Tensor) -> None:
@@ -51,9 +50,15 @@ def watched_features(model: nn.Module) -> Iterator[list[Tensor]]:
 
         return keep
 
-    hooks = [head.bottleneck.register_forward_hook(keep_as(index)) for index, head in enumerate(heads)]
+    heads = enumerate(heads_of(model))
+    hooks = [head.bottleneck.register_forward_hook(keep_as(index)) for index, head in heads]
     try:
         yield given
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def joined(given: Mapping[int, Tensor]) -> Tensor:
+    """The features that :func:`watched_features` gave, one after the other: N×D of all heads."""
+    return torch.cat([given[index] for index in sorted(given)], dim=1)

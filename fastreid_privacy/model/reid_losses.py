@@ -9,7 +9,7 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
-from .heads import watched_features
+from .heads import joined, watched_features
 from .losses import center_loss, update_centers
 from .teacher import Teacher, distance_to_teacher
 
@@ -93,10 +93,13 @@ class ReidLosses(ReidModel):
 
         The centers step along the gradient of eq. 7's sum over domains, of which a joint batch has the mean.
         """
-        with watched_features(self) as given:
-            losses = super().forward({"images": images, "targets": targets})
-        if self.teacher and wanted is not None:
-            distance = distance_to_teacher(torch.cat(given, dim=1), wanted.repeat(domains, 1))
+        batch = {"images": images, "targets": targets}
+        if self.teacher is None or wanted is None:
+            losses = super().forward(batch)
+        else:
+            with watched_features(self) as given:
+                losses = super().forward(batch)
+            distance = distance_to_teacher(joined(given), wanted.repeat(domains, 1))
             losses["loss_teacher"] = self.teacher.weight * distance
         features = losses.pop(FEATURES, None)  # none of a subclass whose ``losses`` are its own
         if self.center_weight and features is not None:

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.errors import UserError
-from .heads import feature_length, watched_features
+from .heads import feature_length, heads_of, joined, watched_features
 
 
 def distance_to_teacher(features: Tensor, wanted: Tensor) -> Tensor:
-    """1 − cosine, which retrieval ranks by: the mean over images, from 0 to 2, in float32.
+    """1 − cosine, as retrieval by TEST.METRIC cosine ranks: the mean over images, from 0 to 2, in float32.
 
     Args:
         features: N×D of the student.
@@ -32,12 +32,13 @@ def check_teachable(model: nn.Module) -> None:
     """Make sure that a model has what a teacher looks at.
 
     Raises:
-        UserError: when it has no head of fastreid's kind.
+        UserError: when it has no head of fastreid's kind, or one without a neck.
     """
-    if not feature_length(model):
+    heads = heads_of(model)
+    if not heads or not all(isinstance(getattr(head, "bottleneck", None), nn.Module) for head in heads):
         raise UserError(
             "PRIVACY.TEACHER.WEIGHT needs a MODEL.HEADS.NAME that is, or inherits from, fastreid's "
-            "EmbeddingHead: its features after the neck are what is taught"
+            "EmbeddingHead: its features after the neck (bottleneck) are what is taught"
         )
 
 
@@ -63,7 +64,7 @@ class Teacher:
         """N×D features, float32, of N×3×H×W raw images in 0–255."""
         with watched_features(self.model) as given:
             self.model({"images": images})
-        return torch.cat(given, dim=1).float()
+        return joined(given).float()
 
     def check(self, student: nn.Module) -> None:
         """Make sure that a model can learn from it.
@@ -86,7 +87,10 @@ class Teacher:
         """Compare with the teacher of the run that is continued.
 
         Raises:
-            ValueError: when it was another.
+            UserError: when it was another.
         """
-        if state["fingerprint"] != self.fingerprint:
-            raise ValueError("the upper bound is another than the one that the run began with")
+        if state != self.state_dict():
+            raise UserError(
+                "the run was begun with another teacher: give it the upper bound back that it began with "
+                "(PRIVACY.UPPER_BOUND), or choose another OUTPUT_DIR"
+            )

@@ -88,6 +88,12 @@ class Reproduction:
                 f"{self.config_file} trains without recovery (PRIVACY.LAMBDA_REC 0), but the paper's method "
                 "recovers: give a config with recovery, such as privacy_agw.yml beside it"
             )
+        if cfg.PRIVACY.TEACHER.WEIGHT:
+            raise UserError(
+                f"{self.config_file} trains with a teacher (PRIVACY.TEACHER.WEIGHT "
+                f"{cfg.PRIVACY.TEACHER.WEIGHT}), but the paper's method has none: give a config without one, "
+                "such as privacy_agw.yml beside it"
+            )
         self.dataset = cfg.DATASETS.TESTS[0]
         by_protocol = protocol_values(cfg, self.protocol)
         solver = changed(cfg, by_protocol).SOLVER

@@ -68,6 +68,7 @@ def build_results(
     private: bool | None = None,
     baseline: dict | None = None,
     upper_bound: dict | None = None,
+    teacher: str | None = None,
 ) -> dict:
     """Put one evaluation in the form of results.json.
 
@@ -81,6 +82,7 @@ def build_results(
         private: whether the tested model met the privacy constraint at its last check; None where that is not
             known, or no constraint applies (``model.verdict``).
         baseline, upper_bound: results of the Base model and of AGW on raw images, where they were run.
+        teacher: fingerprint of the model that taught this one; None where none did, or it is not known.
     """
     record = record or {"checks": [], "validation": {}}
     tested = "best" if Path(checkpoint).stem == "model_best" else "final"
@@ -103,6 +105,7 @@ def build_results(
         "versus_baseline": {},
         "baseline": baseline,
         "upper_bound": upper_bound,
+        "teacher": teacher,
     }
     return _plain(results)
 

@@ -80,4 +80,4 @@ def checkpoint_to_evaluate(cfg: CfgNode) -> tuple[Path, dict[str, Any]]:
 
 def _name_of_tested(cfg: CfgNode, path: Path) -> str:
     """A checkpoint's name in results.json: its file's where it lies in OUTPUT_DIR, else the whole path."""
-    return path.name if path.parent.resolve() == Path(cfg.OUTPUT_DIR).resolve() else str(path)
+    return path.name if path.parent.resolve() == Path(cfg.OUTPUT_DIR).resolve() else str(path.resolve())

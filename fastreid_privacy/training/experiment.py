@@ -30,6 +30,7 @@ from .siblings import (
     refuse_to_overwrite,
     results_files,
     sibling_config,
+    teachers_results,
     validation_rank1,
 )
 from .teaching import teacher_of
@@ -113,7 +114,7 @@ def train_and_test(
     comm.synchronize()  # rank 0 writes from here on
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = PrivacyTrainer(cfg, rank1, teacher_of(cfg))
+    trainer = PrivacyTrainer(cfg, rank1, teacher_of(cfg, teachers_results(cfg)))
     if comm.is_main_process():
         config = trainer.cfg.dump().encode()
         write_atomically(folder / CONFIG_FILE, lambda file: file.write(config))
@@ -131,7 +132,8 @@ def train_and_test(
         )
     trainer.checkpointer.load_weights(str(tested))
     evaluations = testing.test(trainer.cfg, trainer.model)
-    return report_results(cfg, evaluations, tested.name, record, compared or {}, private)
+    teacher = trainer.teacher.fingerprint if trainer.teacher else None
+    return report_results(cfg, evaluations, tested.name, record, compared or {}, private, teacher)
 
 
 def tested_checkpoints(cfg: CfgNode) -> list[Path]:
@@ -147,6 +149,7 @@ def report_results(
     record: dict | None,
     compared: Mapping[str, Results],
     private: bool | None,
+    teacher: str | None = None,
 ) -> Results:
     """Write results.json, what the report shows, and the report, on rank 0, and print the tables.
 
@@ -157,6 +160,7 @@ def report_results(
         record: state of the upgrade record, where the model was trained with one.
         compared: results of "baseline" and "upper_bound" by test set, where there are any.
         private: of the tested checkpoint, as of ``model.verdict``.
+        teacher: its fingerprint; None where there was none, or it is not known.
 
     Returns:
         What results.json holds by test set; {} on other ranks.
@@ -177,6 +181,7 @@ def report_results(
             private=private,
             baseline=baseline,
             upper_bound=upper_bound,
+            teacher=teacher,
         )
         places = {pair: ranking.queries.first_places for pair, ranking in evaluation.rankings.items()}
         if baseline:

@@ -17,8 +17,8 @@ from ..config import changed
 from ..core.errors import UserError, typed
 from ..model.teacher import check_teachable
 from . import solver
-from .siblings import is_taught, teachers_results
-from .teaching import teacher_of
+from .siblings import teachers_results
+from .teaching import is_taught, teacher_of
 from .trainer import PrivacyTrainer
 
 
@@ -45,8 +45,10 @@ def check_model(cfg: CfgNode, identities: int, weights: Mapping[str, Tensor] | N
         load_matching_weights(model, weights, cfg.MODEL.WEIGHTS)
     if is_taught(cfg):
         check_teachable(model)
-        if teachers_results(cfg).is_file() and (teacher := teacher_of(changed(cfg, {"MODEL.DEVICE": "cpu"}))):
-            teacher.check(model)
+        results = teachers_results(cfg)
+        there = teacher_of(changed(cfg, {"MODEL.DEVICE": "cpu"}), results) if results.is_file() else None
+        if there:
+            there.check(model)
     try:
         solver.build_optimizer(cfg, model)
     except (ValueError, TypeError) as error:

@@ -16,6 +16,7 @@ from ..config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, changed, comparable,
 from ..core.errors import UserError, brief
 from ..results.results_json import config_value, read_results, results_path
 from ..results.stored import load_query_ranks
+from .teaching import check_taught, is_taught, teacher_fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +30,6 @@ CONFIG_FILE = "config.yaml"  # in OUTPUT_DIR, from the start of a run
 def upgrades(cfg: CfgNode) -> bool:
     """Whether supervision is upgraded, for which Base's rank-1 is needed."""
     return cfg.PRIVACY.PROTECTION == "learned" and cfg.PRIVACY.UPGRADE.ENABLED
-
-
-def is_taught(cfg: CfgNode) -> bool:
-    """Whether the upper bound teaches the model."""
-    return cfg.PRIVACY.TEACHER.WEIGHT > 0
 
 
 def comparisons(cfg: CfgNode) -> dict[str, Path | None]:
@@ -110,8 +106,11 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
         different = differences_from(cfg, found.get("config") or {})
         different = [text for text in different if not text.startswith(IMAGE_NETWORKS)]
         if kind == "upper_bound":  # trained on raw images alone: one serves models of every desensitizer
-            own = ("PRIVACY.DESENSITIZER", "PRIVACY.TEACHER")
-            different = [text for text in different if not text.startswith(own)]
+            own = ["PRIVACY.DESENSITIZER"]
+            own += [] if config_value(found, "PRIVACY.TEACHER.WEIGHT", 0.0) else ["PRIVACY.TEACHER"]
+            different = [text for text in different if not text.startswith(tuple(own))]
+        elif _has_another_teacher(cfg, found):
+            different.append("its teacher is another upper bound")
         if different and given:
             logger.warning("%s was run differently: %s", given, "; ".join(different))
         elif different:
@@ -120,6 +119,17 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
                 "or move it away"
             )
     return results
+
+
+def _has_another_teacher(cfg: CfgNode, found: dict) -> bool:
+    """Whether results are of a model that another upper bound taught, as far as both are known."""
+    theirs, results = found.get("teacher"), teachers_results(cfg)
+    if not theirs or not is_taught(cfg) or not results.is_file():
+        return False
+    try:
+        return theirs != teacher_fingerprint(results)
+    except UserError:  # its checkpoint is gone: a training says so, a test needs none
+        return False
 
 
 def differences_from(cfg: CfgNode, other: dict) -> list[str]:
@@ -185,6 +195,20 @@ def _saved_config(path: Path) -> dict:
     return config
 
 
+def _refuse_without_teacher(cfg: CfgNode) -> None:
+    """Refuse to train another teacher for models that were begun with one.
+
+    Raises:
+        UserError: naming the folder where it was.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    if any(list(place.glob("model_*.pth")) for place in (folder, folder / "baseline")):
+        raise UserError(
+            f"{folder} holds a run that was begun with a teacher, whose results are no longer in "
+            f"{folder / 'upper_bound'}: give them back, with their checkpoint, or choose another OUTPUT_DIR"
+        )
+
+
 def check_outputs(cfg: CfgNode, resume: bool) -> None:
     """Read what a run will read of other runs, and refuse what it would refuse, before anything is trained.
 
@@ -193,9 +217,12 @@ def check_outputs(cfg: CfgNode, resume: bool) -> None:
             results that do not serve.
     """
     refuse_to_overwrite(cfg, resume)
+    check_taught(cfg)
     for kind in comparisons(cfg):
         results = finished(cfg, kind)
         if results is None:
             refuse_to_overwrite(sibling_config(cfg, kind), resume)
+            if kind == "upper_bound" and is_taught(cfg):
+                _refuse_without_teacher(cfg)
         elif kind == "baseline":
             validation_rank1({str(file): results[name] for name, file in results_files(cfg, kind).items()})

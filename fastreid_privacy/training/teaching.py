@@ -1,34 +1,54 @@
-"""The teacher of a run: the upper bound that its config names, or that was trained beside it."""
+"""The teacher of a run: the tested checkpoint of the upper bound whose results.json the config leads to."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from fastreid.config import CfgNode
 
 from ..checkpoints.fingerprints import reid_fingerprint
-from ..checkpoints.reading import read_trained
+from ..checkpoints.reading import TrainedCheckpoint, read_trained
 from ..checkpoints.rebuilding import rebuild
 from ..config import changed
 from ..core.errors import UserError
 from ..model.teacher import Teacher
 from ..results.results_json import read_results
-from .siblings import is_taught, teachers_results
+
+logger = logging.getLogger(__name__)
 
 
-def teacher_of(cfg: CfgNode) -> Teacher | None:
-    """The teacher that a config asks for, on its device; None where it asks for none.
+def is_taught(cfg: CfgNode) -> bool:
+    """Whether the upper bound teaches the model."""
+    return cfg.PRIVACY.TEACHER.WEIGHT > 0
 
-    The tested checkpoint of the upper bound, rebuilt from the config that it carries.
+
+def check_taught(cfg: CfgNode) -> None:
+    """Make sure, before anything is trained, that a config which asks for a teacher says where it is.
 
     Raises:
-        UserError: when its results or its checkpoint are missing or damaged, or its images have another size.
+        UserError: when ``PRIVACY.UPPER_BOUND`` is empty.
+    """
+    if is_taught(cfg) and not cfg.PRIVACY.UPPER_BOUND:
+        raise UserError(
+            f"PRIVACY.TEACHER.WEIGHT {cfg.PRIVACY.TEACHER.WEIGHT} needs the upper bound, which teaches: "
+            "set PRIVACY.UPPER_BOUND to auto, or to the path of its results.json"
+        )
+
+
+def teacher_of(cfg: CfgNode, results: Path) -> Teacher | None:
+    """The teacher that a config asks for, on its device; None where it asks for none.
+
+    Args:
+        cfg: of the model that is taught.
+        results: the upper bound's results.json.
+
+    Raises:
+        UserError: when those or the checkpoint are missing or damaged, or its images have another size.
     """
     if not is_taught(cfg):
         return None
-    results = teachers_results(cfg)
-    path = results.parent / Path(read_results(results)["checkpoint"])  # absolute where it lies elsewhere
-    trained = read_trained(path)
+    path, trained = _read(results)
     size, theirs = list(cfg.INPUT.SIZE_TRAIN), list(trained.cfg.INPUT.SIZE_TEST)
     if size != theirs:
         raise UserError(
@@ -36,4 +56,36 @@ def teacher_of(cfg: CfgNode) -> Teacher | None:
             f"{size[0]}×{size[1]}; name the results of another with PRIVACY.UPPER_BOUND"
         )
     _, model = rebuild(changed(trained.cfg, {"MODEL.DEVICE": cfg.MODEL.DEVICE}), trained.weights, path)
-    return Teacher(model, cfg.PRIVACY.TEACHER.WEIGHT, reid_fingerprint(trained.weights, trained.cfg))
+    logger.info("The teacher is %s", path)
+    return Teacher(model, cfg.PRIVACY.TEACHER.WEIGHT, _fingerprint(trained))
+
+
+def teacher_fingerprint(results: Path) -> str:
+    """What a taught model's checkpoints and results keep of its teacher: of the Re-ID part.
+
+    Args:
+        results: the upper bound's results.json.
+
+    Raises:
+        UserError: as :func:`teacher_of`.
+    """
+    return _fingerprint(_read(results)[1])
+
+
+def _read(results: Path) -> tuple[Path, TrainedCheckpoint]:
+    """The checkpoint that was tested: by name where it lies beside its results, else by its path."""
+    name = read_results(results).get("checkpoint")
+    if not name:
+        raise UserError(f"{results} names no checkpoint: it cannot be the teacher's (PRIVACY.UPPER_BOUND)")
+    beside = results.parent / name
+    path = beside if beside.is_file() else Path(name)
+    if not path.is_file():
+        raise UserError(
+            f"the teacher {beside} is not there any more: give it back, or name the results of another upper "
+            "bound with PRIVACY.UPPER_BOUND"
+        )
+    return path, read_trained(path)
+
+
+def _fingerprint(trained: TrainedCheckpoint) -> str:
+    return reid_fingerprint(trained.weights, trained.cfg)

@@ -32,6 +32,7 @@ from .hooks import CheckpointHook, FreezeHook, UpgradeHook
 from .processes import sync_buffers, unwrap, wrap
 from .siblings import upgrades
 from .step import PrivacyStep, TrainingDiverged, training_precision
+from .teaching import is_taught
 
 LOG_PERIOD = 20  # iterations between two lines of metrics.json
 
@@ -66,6 +67,8 @@ class PrivacyTrainer(DefaultTrainer):
         classes = cfg.MODEL.HEADS.NUM_CLASSES or data_loader.dataset.num_classes
         self.cfg = cfg = changed(cfg, {"MODEL.HEADS.NUM_CLASSES": classes})
         model = self.build_model(cfg)
+        if is_taught(cfg) and teacher is None:
+            raise UserError(f"PRIVACY.TEACHER.WEIGHT {cfg.PRIVACY.TEACHER.WEIGHT} needs a teacher")
         if teacher:
             teacher.check(model)
             assert isinstance(model, PrivacyStages)
