@@ -84,7 +84,8 @@ def scripted_run(patch, output, script, **options):
         tested.append(model.get_parameter(WEIGHT).flatten()[0].item())
         return {}
 
-    def report(cfg, evaluations, checkpoint, record, compared, private):
+    def report(cfg, evaluations, checkpoint, record, compared, private, teacher):
+        assert teacher is None  # no config here asks for one
         figures = {"retrieval": {}, "image_quality": {}}
         return build_results(
             cfg, "any", figures, version="1", checkpoint=checkpoint, record=record, private=private
