@@ -210,6 +210,15 @@ def trained(options, tmp_path_factory):
     return output
 
 
+def another_upper_bound(trained: Path, folder: Path) -> Path:
+    """The folder, with a copy of the run's upper bound of which one layer is another."""
+    shutil.copytree(trained / "upper_bound", folder)
+    checkpoint = torch.load(folder / "model_best.pth", weights_only=True)
+    checkpoint["model"]["heads.bottleneck.0.weight"] += 1
+    torch.save(checkpoint, folder / "model_best.pth")
+    return folder
+
+
 def test_the_upper_bound_teaches_base_and_the_method(trained):
     for folder, taught in (("upper_bound", False), ("baseline", True), (".", True)):
         lines = [json.loads(line) for line in (trained / folder / "metrics.json").read_text().splitlines()]
@@ -252,11 +261,7 @@ def test_a_run_goes_on_exactly_and_with_its_own_teacher(trained, options, tmp_pa
     first, second = (read_checkpoint(folder / "model_final.pth")["model"] for folder in (once, twice))
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
-    moved = tmp_path / "moved"
-    shutil.copytree(upper.parent, moved)
-    checkpoint = torch.load(moved / "model_best.pth", weights_only=True)
-    checkpoint["model"]["heads.bottleneck.0.weight"] += 1
-    torch.save(checkpoint, moved / "model_best.pth")
+    moved = another_upper_bound(trained, tmp_path / "moved")
     capsys.readouterr()
     other = {**base, "PRIVACY.UPPER_BOUND": str(moved / "results.json")}
     assert run(["--resume", *options(tmp_path / "other", **other)]) == 2
@@ -292,11 +297,7 @@ def test_what_does_not_serve_is_found_before_anything_is_trained(trained, option
 def test_another_teacher_than_base_s_is_refused_beside_the_run_and_told_elsewhere(
     trained, options, tmp_path, caplog
 ):
-    moved = tmp_path / "moved"
-    shutil.copytree(trained / "upper_bound", moved)
-    checkpoint = torch.load(moved / "model_best.pth", weights_only=True)
-    checkpoint["model"]["heads.bottleneck.0.weight"] += 1
-    torch.save(checkpoint, moved / "model_best.pth")
+    moved = another_upper_bound(trained, tmp_path / "moved")
     given = {"PRIVACY.UPPER_BOUND": str(moved / "results.json")}
     base = trained / "baseline" / "results.json"
     cfg = load_config(
