@@ -376,6 +376,34 @@ methods:
 
 
 @pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("MODEL.HEADS.EMBEDDING_DIM: 16", "taught: the teacher .* gives 128 features, and this model 16"),
+        ("INPUT.SIZE_TRAIN: [128, 64], INPUT.SIZE_TEST: [128, 64]", "taught: .* learns from images of 64×32"),
+        ("MODEL.HEADS.EMBEDDING_DIM: 128, PRIVACY.TEACHER.INIT: true", "taught: .*Re-ID network is another"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_found_before_it_is_trained(raw, tmp_path, more, message):
+    conventional = "PRIVACY.PROTECTION: conventional, PRIVACY.TEACHER.WEIGHT: 2"
+    file = tmp_path / "methods.yml"
+    file.write_text(
+        f"""data: {raw}
+set:
+{overrides()}
+methods:
+  none: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: none}}}}
+  taught: {{config: {SMALL_CONFIG}, set: {{{conventional}, {more}}}}}
+"""
+    )
+    given = read_methods(file)
+    plan = training.Plan(given.data, tmp_path / "out", 1.0, 0, "cpu")
+    found = training.configs(plan, given.methods)
+    with pytest.raises(UserError, match=message):
+        training.check(plan, given.methods, found)
+    assert not list(tmp_path.glob("out/*/run/*"))
+
+
+@pytest.mark.parametrize(
     ("about", "words", "message"),
     [
         ("{config: CONFIG, set: {SOLVER.MAX_EPOCHS: 3}}", [], "a: unknown config key SOLVER.MAX_EPOCHS"),

@@ -36,7 +36,7 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
     return float(first @ second / math.sqrt(first @ first) / math.sqrt(second @ second))
 
 
-def make_teacher() -> Teacher:
+def make_teacher(initializes: bool = False) -> Teacher:
     """Of a raw model whose weights and running statistics are unlike those of a new student."""
     model, _ = make_model(PRIVACY__PROTECTION="none")
     generator = torch.Generator().manual_seed(5)
@@ -44,7 +44,7 @@ def make_teacher() -> Teacher:
         for value in model.state_dict().values():
             if value.is_floating_point():
                 value.mul_(0.5 + torch.rand(value.shape, generator=generator))
-    return Teacher(model, WEIGHT, "a fingerprint")
+    return Teacher(model, WEIGHT, "a fingerprint", initializes)
 
 
 def test_the_distance_against_numpy_and_whom_it_moves():
@@ -177,13 +177,57 @@ def test_a_teacher_of_other_features_is_refused():
         check_teachable(torch.nn.Linear(2, 2))
 
 
+def test_a_student_begins_with_the_re_id_of_the_teacher_and_its_own_image_networks():
+    model, _ = make_model(PRIVACY__PROTECTION="learned")
+    teacher = make_teacher(initializes=True)
+    before, theirs = copy.deepcopy(model.state_dict()), teacher.model.state_dict()
+    teacher.check(model)
+    assert [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])] == []
+    teacher.initialize(model)
+    own = model.state_dict()
+    begun = {name for name in own if torch.equal(own[name], theirs.get(name, torch.empty(0)))}
+    assert {name.partition(".")[0] for name in theirs} == {"backbone", "heads", "centers"}
+    assert begun == set(theirs)
+    assert [name for name in set(own) - begun if not torch.equal(own[name], before[name])] == []
+    with torch.no_grad():
+        value = next(teacher.model.parameters())
+        value += 1
+    assert not torch.equal(model.state_dict()[next(iter(dict(model.named_parameters())))], value)  # a copy
+
+
+def test_a_student_of_other_identities_keeps_its_classifier_and_centers():
+    model, _ = make_model(PRIVACY__PROTECTION="conventional", MODEL__HEADS__NUM_CLASSES=3)
+    before, teacher = copy.deepcopy(model.state_dict()), make_teacher(initializes=True)
+    teacher.initialize(model)
+    own, theirs = model.state_dict(), teacher.model.state_dict()
+    kept = {name for name in own if not torch.equal(own[name], theirs[name])}
+    assert kept == {"heads.weight", "centers"} and len(own["heads.weight"]) == 3
+    assert all(torch.equal(own[name], before[name]) for name in kept)
+
+
+def test_a_student_cannot_begin_with_another_network():
+    model, _ = make_model(PRIVACY__PROTECTION="none", MODEL__BACKBONE__DEPTH="34x")
+    make_teacher().check(model)  # whose features it can learn
+    before = copy.deepcopy(model.state_dict())
+    teacher = make_teacher(initializes=True)
+    for begin in (teacher.check, teacher.initialize):
+        with pytest.raises(
+            UserError, match=r"INIT: the teacher's Re-ID network is another, backbone\.layer1"
+        ):
+            begin(model)
+    assert [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])] == []
+
+
 def test_the_upper_bound_comes_first_and_base_has_the_same_teacher(tmp_path):
     keys = {"PRIVACY.UPPER_BOUND": "auto", "PRIVACY.UPGRADE.BASELINE_RANK1": "auto"}
     cfg = load_config(SMALL_CONFIG, small_options(tmp_path, **{"PRIVACY.TEACHER.WEIGHT": 2, **keys}))
     assert list(comparisons(cfg)) == ["upper_bound", "baseline"]
     raw, base = sibling_config(cfg, "upper_bound"), sibling_config(cfg, "baseline")
     assert raw.PRIVACY.TEACHER.WEIGHT == 0 and raw.PRIVACY.UPPER_BOUND == ""
-    assert base.PRIVACY.TEACHER.WEIGHT == 2
+    assert base.PRIVACY.TEACHER.WEIGHT == 2 and not base.PRIVACY.TEACHER.INIT
+    begun = changed(cfg, {"PRIVACY.TEACHER.INIT": True})
+    kinds = ("upper_bound", "baseline")
+    assert [sibling_config(begun, kind).PRIVACY.TEACHER.INIT for kind in kinds] == [False, True]
     assert Path(base.PRIVACY.UPPER_BOUND) == tmp_path / "upper_bound" / "results.json"
     several = changed(cfg, {"DATASETS.TESTS": ("SyntheticPedestrians", "Market1501")})
     base = sibling_config(several, "baseline")
@@ -250,7 +294,7 @@ def test_a_run_goes_on_exactly_and_with_its_own_teacher(trained, options, tmp_pa
     upper = trained / "upper_bound" / "results.json"
     base = {"PRIVACY.UPGRADE.BASELINE_RANK1": str(trained / "baseline" / "results.json")}
     once, twice = tmp_path / "once", tmp_path / "twice"
-    words = {**base, "PRIVACY.UPPER_BOUND": str(upper)}
+    words = {**base, "PRIVACY.UPPER_BOUND": str(upper), "PRIVACY.TEACHER.INIT": True}
     assert run(options(once, **words)) == 0
     twice.mkdir()
     for name in ("model_0000.pth", "config.yaml"):
@@ -263,9 +307,31 @@ def test_a_run_goes_on_exactly_and_with_its_own_teacher(trained, options, tmp_pa
 
     moved = another_upper_bound(trained, tmp_path / "moved")
     capsys.readouterr()
-    other = {**base, "PRIVACY.UPPER_BOUND": str(moved / "results.json")}
+    other = {**words, "PRIVACY.UPPER_BOUND": str(moved / "results.json")}
     assert run(["--resume", *options(tmp_path / "other", **other)]) == 2
     assert "the run was begun with another teacher: give it the upper bound back" in capsys.readouterr().err
+
+
+def test_a_run_begins_with_the_teacher_s_weights_over_those_of_model_weights(trained, options, tmp_path):
+    words = {
+        "PRIVACY.UPPER_BOUND": str(trained / "upper_bound" / "results.json"),
+        "PRIVACY.TEACHER.INIT": True,
+        "MODEL.WEIGHTS": str(trained / "model_final.pth"),
+        "SOLVER.BASE_LR": 1e-12,
+    }
+    assert run(options(tmp_path / "run", **words)) == 0
+    found, teacher, named = (
+        read_checkpoint(path)["model"]
+        for path in (
+            tmp_path / "run" / "model_final.pth",
+            trained / "upper_bound" / "model_best.pth",
+            trained / "model_final.pth",
+        )
+    )
+    for part, expected, other in (("backbone.conv1", teacher, named), ("anonymizer.", named, None)):
+        names = [name for name in found if name.startswith(part) and found[name].ndim == 4]
+        assert names and all(torch.allclose(found[name], expected[name], atol=1e-6) for name in names)
+        assert not other or not any(torch.allclose(found[name], other[name], atol=1e-6) for name in names)
 
 
 def test_what_does_not_serve_is_found_before_anything_is_trained(trained, options, tmp_path, capsys):
@@ -275,7 +341,8 @@ def test_what_does_not_serve_is_found_before_anything_is_trained(trained, option
     given = {"PRIVACY.UPPER_BOUND": str(upper / "results.json")}
     refusals = (
         ({"MODEL.HEADS.EMBEDDING_DIM": 16}, "gives 128 features, and this model 16"),
-        ({"INPUT.SIZE_TRAIN": [128, 64], "INPUT.SIZE_TEST": [128, 64]}, "has learned from images of 64×32"),
+        ({"INPUT.SIZE_TRAIN": [128, 64], "INPUT.SIZE_TEST": [128, 64]}, "learns from images of 64×32"),
+        ({"MODEL.HEADS.EMBEDDING_DIM": 128, "PRIVACY.TEACHER.INIT": True}, "Re-ID network is another"),
     )
     for number, (more, message) in enumerate(refusals):
         assert run(options(tmp_path / str(number), **given, **more)) == 2

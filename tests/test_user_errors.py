@@ -134,6 +134,7 @@ REFUSED_VALUES = [
     ("PRIVACY.ATTACKER.WEIGHT", -0.5, "at least 0 (no attacker), and finite"),
     ("PRIVACY.ATTACKER.WEIGHT", 2.5, "PRIVACY.LAMBDA_REC, which is 1.0, to 0"),
     ("PRIVACY.TEACHER.WEIGHT", -1, "at least 0 (no teacher), and finite"),
+    ("PRIVACY.TEACHER.INIT", True, "needs a teacher: set PRIVACY.TEACHER.WEIGHT above 0"),
     ("PRIVACY.TEACHER.WEIGHT", 2.5, "PRIVACY.UPPER_BOUND to auto, or to the path of its results.json"),
     ("PRIVACY.CENTER_LOSS.WEIGHT", -0.1, "at least 0"),
     ("PRIVACY.CENTER_LOSS.LR", -0.5, "at least 0"),

@@ -18,6 +18,7 @@ from ..reproduce.reproduction import save_config
 from ..reproduce.runs import run_logged, training_command
 from ..reproduce.schedule import scaled_schedule
 from ..results.results_json import read_results, results_path
+from ..training.model_checks import check_future_teacher
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
 from ..training.siblings import CONFIG_FILE, upgrades
@@ -80,7 +81,7 @@ def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
             if method.seal and cfg.PRIVACY.PROTECTION == "none":
                 raise UserError(f"{method.name}: seal is for protected files, and nothing is protected here")
             found[method.name] = cfg
-    bases: dict[tuple[str, float], Path] = {}
+    bases: dict[tuple[str, str], Path] = {}
     for method in methods:
         cfg = found.get(method.name)
         if cfg is not None and cfg.PRIVACY.PROTECTION == "conventional":
@@ -118,7 +119,7 @@ def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> N
     Raises:
         UserError: as the training command, naming the method.
     """
-    made = {str(_results(cfg)) for cfg in found.values()}
+    made = {str(_results(cfg)): cfg for cfg in found.values()}
     for method in methods:
         cfg = found.get(method.name)
         if cfg is None or finished(plan.run(method)):
@@ -126,13 +127,16 @@ def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> N
         base = cfg.PRIVACY.UPGRADE.BASELINE_RANK1
         if base in made and not Path(base).is_file():  # an earlier run of this comparison will write it
             cfg = changed(cfg, {"PRIVACY.UPGRADE.BASELINE_RANK1": "50"})
-        if cfg.PRIVACY.UPPER_BOUND in made and not Path(cfg.PRIVACY.UPPER_BOUND).is_file():
+        upper_bound = cfg.PRIVACY.UPPER_BOUND
+        if upper_bound in made and not Path(upper_bound).is_file():
             cfg = changed(cfg, {"PRIVACY.UPPER_BOUND": "auto"})
         file = plan.folder(method) / CONFIG
         file.parent.mkdir(parents=True, exist_ok=True)
         save_config(cfg, file)
         try:
             preflight(TrainingRequest(config_file=str(file), overrides=(), resume=True, processes=1))
+            if is_taught(cfg) and upper_bound in made:
+                check_future_teacher(cfg, made[upper_bound])
         except UserError as error:
             raise UserError(f"{method.name}: {error}") from None
 
@@ -196,9 +200,9 @@ def _begun_from(cfg: CfgNode) -> str:
         return ""  # none, or damaged: the training command says so
 
 
-def _base(cfg: CfgNode) -> tuple[str, float]:
+def _base(cfg: CfgNode) -> tuple[str, str]:
     """What a method shares with the Base model that it starts from: the operator, and the teacher."""
-    return cfg.PRIVACY.DESENSITIZER.dump(), cfg.PRIVACY.TEACHER.WEIGHT
+    return cfg.PRIVACY.DESENSITIZER.dump(), cfg.PRIVACY.TEACHER.dump()
 
 
 def _results(cfg: CfgNode) -> Path:

@@ -194,6 +194,11 @@ def _check_teacher(cfg: CfgNode) -> None:
     weight = cfg.PRIVACY.TEACHER.WEIGHT
     if not 0 <= weight < math.inf:
         raise UserError(f"PRIVACY.TEACHER.WEIGHT is {weight}; it must be at least 0 (no teacher), and finite")
+    if cfg.PRIVACY.TEACHER.INIT and not weight:
+        raise UserError(
+            "PRIVACY.TEACHER.INIT needs a teacher: set PRIVACY.TEACHER.WEIGHT above 0, or name weights to "
+            "begin with by MODEL.WEIGHTS"
+        )
 
 
 def _check_batch(cfg: CfgNode) -> None:

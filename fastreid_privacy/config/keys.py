@@ -37,8 +37,8 @@ def add_privacy_config(cfg: CfgNode) -> None:
     privacy.ATTACKER = CfgNode({"WEIGHT": 0.0})
     # The upper bound (UPPER_BOUND must say which) teaches the model: its feature of the raw image is what
     # Re-ID is to find in the raw and in the protected one. WEIGHT of 1 − cosine to it, for each of the two;
-    # 0: there is no teacher.
-    privacy.TEACHER = CfgNode({"WEIGHT": 0.0})
+    # 0: there is no teacher. INIT: whether Re-ID begins with the teacher's weights, over MODEL.WEIGHTS.
+    privacy.TEACHER = CfgNode({"WEIGHT": 0.0, "INIT": False})
     # raw and protected images in one Re-ID batch; False: two passes, as the reference implementation
     privacy.JOINT_BATCH = True
     # training desensitizes resized images, then pads, crops and mirrors them as the raw ones, like the

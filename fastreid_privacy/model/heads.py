@@ -31,6 +31,11 @@ def scale_classifiers(model: nn.Module, std: float) -> None:
         head.weight.mul_(std / FASTREID_STD)
 
 
+def classifier_names(model: nn.Module) -> list[str]:
+    """The names of the weights of a model's classifiers, which are of the identities of its training."""
+    return [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, EmbeddingHead)]
+
+
 def feature_length(model: nn.Module) -> int:
     """D of a model's retrieval features, those of all its heads together."""
     return sum(head.weight.shape[1] for head in heads_of(model))

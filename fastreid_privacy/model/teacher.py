@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.errors import UserError
-from .heads import feature_length, heads_of, joined, watched_features
+from ..core.errors import UserError, some_of
+from .heads import classifier_names, feature_length, heads_of, joined, watched_features
+from .parts import NOT_REID
 
 
 def distance_to_teacher(features: Tensor, wanted: Tensor) -> Tensor:
@@ -50,11 +51,13 @@ class Teacher:
         model: a meta-architecture, on the device of the student.
         weight: of :func:`distance_to_teacher` in the student's loss, for each domain.
         fingerprint: of its Re-ID part; a run goes on with the teacher that it began with.
+        initializes: whether the student's Re-ID begins with its weights.
     """
 
     model: nn.Module
     weight: float
     fingerprint: str
+    initializes: bool = False
 
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)
@@ -70,7 +73,8 @@ class Teacher:
         """Make sure that a model can learn from it.
 
         Raises:
-            UserError: when their features differ in length, or the student has no head of fastreid's kind.
+            UserError: when their features differ in length, the student has no head of fastreid's kind, or is
+                to begin with the weights of another network than its own.
         """
         check_teachable(student)
         own, theirs = feature_length(student), feature_length(self.model)
@@ -79,6 +83,35 @@ class Teacher:
                 f"the teacher (PRIVACY.UPPER_BOUND) gives {theirs} features, and this model {own}: both need "
                 "the same MODEL.BACKBONE.FEAT_DIM and MODEL.HEADS.EMBEDDING_DIM"
             )
+        if self.initializes:
+            self._weights_for(student)
+
+    def initialize(self, student: nn.Module) -> None:
+        """Give a student the weights and statistics of the teacher's Re-ID network, in place.
+
+        A student of another number of identities keeps its own classifiers and centers.
+
+        Raises:
+            UserError: as :meth:`check`.
+        """
+        student.load_state_dict(self._weights_for(student), strict=False)
+
+    def _weights_for(self, student: nn.Module) -> dict[str, Tensor]:
+        """What of the teacher's tensors a student begins with, by name."""
+        theirs, own = self.model.state_dict(), student.state_dict()
+        fitting = {
+            name: theirs[name] for name in own if name in theirs and theirs[name].shape == own[name].shape
+        }
+        of_identities = {*classifier_names(student), "centers"}
+        needed = [
+            name for name in own if name.partition(".")[0] not in NOT_REID and name not in of_identities
+        ]
+        if missing := [name for name in needed if name not in fitting]:
+            raise UserError(
+                f"PRIVACY.TEACHER.INIT: the teacher's Re-ID network is another, {some_of(missing)} differ; "
+                "give both the same MODEL.BACKBONE and MODEL.HEADS, or let it teach alone (INIT False)"
+            )
+        return fitting
 
     def state_dict(self) -> dict[str, str]:
         return {"fingerprint": self.fingerprint}

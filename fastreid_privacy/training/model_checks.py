@@ -15,10 +15,10 @@ from ..checkpoints.reading import load_matching_weights
 from ..compat.checkpoints import load_safely
 from ..config import changed
 from ..core.errors import UserError, typed
-from ..model.teacher import check_teachable
+from ..model.teacher import Teacher, check_teachable
 from . import solver
 from .siblings import teachers_results
-from .teaching import is_taught, teacher_of
+from .teaching import check_size, is_taught, teacher_of
 from .trainer import PrivacyTrainer
 
 
@@ -57,6 +57,21 @@ def check_model(cfg: CfgNode, identities: int, weights: Mapping[str, Tensor] | N
         ) from error
     if cfg.MODEL.BACKBONE.PRETRAIN:
         check_pretrained(cfg, classes or identities)
+
+
+def check_future_teacher(cfg: CfgNode, teacher: CfgNode) -> None:
+    """Make sure, before either is trained, that a model can learn from one of another config.
+
+    Args:
+        cfg: of the model that is taught.
+        teacher: the config of its teacher.
+
+    Raises:
+        UserError: when it cannot, as of ``Teacher.check``, or one of them cannot be built.
+    """
+    check_size(cfg, teacher, f"of {teacher.OUTPUT_DIR}")
+    options = cfg.PRIVACY.TEACHER
+    Teacher(build_on_cpu(teacher, 1), options.WEIGHT, "", options.INIT).check(build_on_cpu(cfg, 1))
 
 
 def build_on_cpu(cfg: CfgNode, classes: int) -> nn.Module:

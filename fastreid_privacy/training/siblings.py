@@ -60,6 +60,7 @@ def sibling_config(cfg: CfgNode, kind: str) -> CfgNode:
             "PRIVACY.PROTECTION": PROTECTION_OF[kind],
             "PRIVACY.ATTACKER.WEIGHT": 0.0,
             "PRIVACY.TEACHER.WEIGHT": cfg.PRIVACY.TEACHER.WEIGHT if taught else 0.0,
+            "PRIVACY.TEACHER.INIT": cfg.PRIVACY.TEACHER.INIT and taught,
             "PRIVACY.UPPER_BOUND": str(teachers_results(cfg)) if taught else "",
             "TEST.PAPER_RESULTS": [],
             "OUTPUT_DIR": str(Path(cfg.OUTPUT_DIR, kind)),

@@ -49,15 +49,29 @@ def teacher_of(cfg: CfgNode, results: Path) -> Teacher | None:
     if not is_taught(cfg):
         return None
     path, trained = _read(results)
-    size, theirs = list(cfg.INPUT.SIZE_TRAIN), list(trained.cfg.INPUT.SIZE_TEST)
-    if size != theirs:
-        raise UserError(
-            f"the teacher {path} has learned from images of {theirs[0]}×{theirs[1]}, INPUT.SIZE_TRAIN is "
-            f"{size[0]}×{size[1]}; name the results of another with PRIVACY.UPPER_BOUND"
-        )
+    check_size(cfg, trained.cfg, str(path))
     _, model = rebuild(changed(trained.cfg, {"MODEL.DEVICE": cfg.MODEL.DEVICE}), trained.weights, path)
     logger.info("The teacher is %s", path)
-    return Teacher(model, cfg.PRIVACY.TEACHER.WEIGHT, _fingerprint(trained))
+    return Teacher(model, cfg.PRIVACY.TEACHER.WEIGHT, _fingerprint(trained), cfg.PRIVACY.TEACHER.INIT)
+
+
+def check_size(cfg: CfgNode, teacher: CfgNode, name: str) -> None:
+    """Make sure that a teacher sees images of the size that it learns from.
+
+    Args:
+        cfg: of the model that is taught.
+        teacher: its config.
+        name: of the teacher, for the message.
+
+    Raises:
+        UserError: when the sizes differ.
+    """
+    size, theirs = list(cfg.INPUT.SIZE_TRAIN), list(teacher.INPUT.SIZE_TEST)
+    if size != theirs:
+        raise UserError(
+            f"the teacher {name} learns from images of {theirs[0]}×{theirs[1]}, INPUT.SIZE_TRAIN is "
+            f"{size[0]}×{size[1]}; name the results of another with PRIVACY.UPPER_BOUND"
+        )
 
 
 def teacher_fingerprint(results: Path) -> str:

@@ -150,11 +150,17 @@ class PrivacyTrainer(DefaultTrainer):
         return hooks
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Continue from OUTPUT_DIR's last whole checkpoint, or start from ``MODEL.WEIGHTS`` where given."""
+        """Continue from OUTPUT_DIR's last whole checkpoint, or start from ``MODEL.WEIGHTS`` where given.
+
+        Re-ID starts from the teacher's weights where ``PRIVACY.TEACHER.INIT`` says so.
+        """
         if resume and self.checkpointer.has_checkpoint():
             self.start_epoch = self.checkpointer.resume()["epoch"] + 1
-        elif self.cfg.MODEL.WEIGHTS:
+            return
+        if self.cfg.MODEL.WEIGHTS:
             self.checkpointer.load_weights(self.cfg.MODEL.WEIGHTS)
+        if self.teacher and self.teacher.initializes:
+            self.teacher.initialize(unwrap(self.model))
 
     def train(self) -> None:
         """Train from the epoch to start with to the last."""
