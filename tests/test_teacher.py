@@ -7,6 +7,7 @@ from conftest import SMALL_CONFIG, small_options  # before fastreid: importing t
 
 # isort: split
 import copy
+import dataclasses
 import json
 import math
 import shutil
@@ -19,6 +20,7 @@ from test_meta_arch import gradients, losses_of, make_batch, make_model
 
 from fastreid_privacy.checkpoints.fingerprints import reid_fingerprint
 from fastreid_privacy.checkpoints.reading import read_checkpoint, read_trained
+from fastreid_privacy.checkpoints.rebuilding import rebuild
 from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import changed, load_config
 from fastreid_privacy.core.errors import UserError
@@ -36,9 +38,9 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
     return float(first @ second / math.sqrt(first @ first) / math.sqrt(second @ second))
 
 
-def make_teacher(initializes: bool = False) -> Teacher:
+def make_teacher(initializes: bool = False, **keys: object) -> Teacher:
     """Of a raw model whose weights and running statistics are unlike those of a new student."""
-    model, _ = make_model(PRIVACY__PROTECTION="none")
+    model, _ = make_model(PRIVACY__PROTECTION="none", **keys)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for value in model.state_dict().values():
@@ -198,24 +200,56 @@ def test_a_student_begins_with_the_re_id_of_the_teacher_and_its_own_image_networ
 def test_a_student_of_other_identities_keeps_its_classifier_and_centers():
     model, _ = make_model(PRIVACY__PROTECTION="conventional", MODEL__HEADS__NUM_CLASSES=3)
     before, teacher = copy.deepcopy(model.state_dict()), make_teacher(initializes=True)
-    teacher.initialize(model)
+    told = teacher.initialize(model)
+    assert told.endswith("it keeps heads.weight, centers")
     own, theirs = model.state_dict(), teacher.model.state_dict()
     kept = {name for name in own if not torch.equal(own[name], theirs[name])}
     assert kept == {"heads.weight", "centers"} and len(own["heads.weight"]) == 3
     assert all(torch.equal(own[name], before[name]) for name in kept)
 
 
-def test_a_student_cannot_begin_with_another_network():
-    model, _ = make_model(PRIVACY__PROTECTION="none", MODEL__BACKBONE__DEPTH="34x")
-    make_teacher().check(model)  # whose features it can learn
+def test_a_teacher_of_no_weight_is_not_asked():
+    model, _ = make_model(PRIVACY__PROTECTION="conventional", MODEL__HEADS__EMBEDDING_DIM=16)
+    teacher = dataclasses.replace(make_teacher(), weight=0.0)
+    teacher.check(model)  # of other features, which do not matter
+    asked = []
+    teacher.model.register_forward_pre_hook(lambda module, inputs: asked.append(inputs))
+    model.teacher = teacher
+    assert "loss_teacher" not in losses_of(model, make_batch()) and not asked
+
+
+@pytest.mark.parametrize("bigger", ["student", "teacher"])
+def test_a_student_cannot_begin_with_another_network(bigger):
+    depth = {"MODEL__BACKBONE__DEPTH": "34x"}
+    model, _ = make_model(PRIVACY__PROTECTION="none", **(depth if bigger == "student" else {}))
+    teacher = make_teacher(True, **(depth if bigger == "teacher" else {}))
+    dataclasses.replace(teacher, initializes=False).check(model)  # whose features it can learn
     before = copy.deepcopy(model.state_dict())
-    teacher = make_teacher(initializes=True)
     for begin in (teacher.check, teacher.initialize):
         with pytest.raises(
             UserError, match=r"INIT: the teacher's Re-ID network is another, backbone\.layer1"
         ):
             begin(model)
     assert [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])] == []
+
+
+def test_a_student_of_many_heads_begins_with_the_classifiers_of_all(tmp_path):
+    """As its teacher is rebuilt from a checkpoint."""
+    keys = {
+        "MODEL__META_ARCHITECTURE": "PrivacyMGN",
+        "MODEL__BACKBONE__DEPTH": "50x",
+        "MODEL__BACKBONE__FEAT_DIM": 2048,
+        "MODEL__HEADS__EMBEDDING_DIM": 16,
+        "PRIVACY__PROTECTION": "none",
+    }
+    trained, cfg = make_model(**keys)
+    weights = {name: value + 1 for name, value in trained.state_dict().items()}
+    _, model = rebuild(cfg, weights, tmp_path / "model_best.pth")
+    student, _ = make_model(**keys)
+    told = Teacher(model, WEIGHT, "a fingerprint", True).initialize(student)
+    begun = student.state_dict()
+    assert sum(name.endswith("_head.weight") for name in begun) == 8 and told.endswith("keeps none")
+    assert [name for name in begun if not torch.equal(begun[name], weights[name])] == []
 
 
 def test_the_upper_bound_comes_first_and_base_has_the_same_teacher(tmp_path):
@@ -334,6 +368,28 @@ def test_a_run_begins_with_the_teacher_s_weights_over_those_of_model_weights(tra
         assert not other or not any(torch.allclose(found[name], other[name], atol=1e-6) for name in names)
 
 
+def test_a_run_that_only_begins_with_the_upper_bound_is_the_one_of_its_weights(trained, options, tmp_path):
+    """No term, whatever sizes its images have; Base begins so, too."""
+    upper = trained / "upper_bound"
+    shared = {"PRIVACY.TEACHER.WEIGHT": 0, "INPUT.SIZE_TRAIN": [32, 32], "INPUT.SIZE_TEST": [32, 32]}
+    begun = {"PRIVACY.TEACHER.INIT": True, "PRIVACY.UPPER_BOUND": str(upper / "results.json")}
+    named = {"MODEL.WEIGHTS": str(upper / "model_best.pth"), "PRIVACY.UPPER_BOUND": ""}
+    found = {}
+    for name, more in (("begun", begun), ("named", named)):
+        words = options(tmp_path / name, **shared, **more, **{"PRIVACY.PROTECTION": "conventional"})
+        assert run(words) == 0
+        found[name] = read_checkpoint(tmp_path / name / "model_final.pth")["model"]
+        assert "loss_teacher" not in (tmp_path / name / "metrics.json").read_text()
+    different = [
+        name for name in found["begun"] if not torch.equal(found["begun"][name], found["named"][name])
+    ]
+    assert different == []
+    assert "Base, begun with the upper bound" in (tmp_path / "begun" / "report.html").read_text()
+    assert "begun with" not in (tmp_path / "named" / "report.html").read_text()
+    results = json.loads((tmp_path / "begun" / "results.json").read_text())
+    assert results["teacher"] == teacher_fingerprint(upper / "results.json")
+
+
 def test_what_does_not_serve_is_found_before_anything_is_trained(trained, options, tmp_path, capsys):
     """Another upper bound than the network's, one of another size, and one whose checkpoint is gone."""
     upper = tmp_path / "upper"
@@ -415,10 +471,10 @@ def test_results_of_a_checkpoint_elsewhere_lead_to_it(trained, options, tmp_path
 
 
 def test_a_trainer_without_the_teacher_that_its_config_asks_for(options, tmp_path):
-    with pytest.raises(UserError, match=r"PRIVACY\.TEACHER\.WEIGHT 3.0 needs a teacher"):
+    with pytest.raises(UserError, match=r"PRIVACY\.TEACHER needs a teacher"):
         PrivacyTrainer(load_config(SMALL_CONFIG, options(tmp_path)[2:]), 0.0)
 
 
 def test_the_tables_of_the_paper_have_no_teacher(tmp_path):
-    with pytest.raises(UserError, match=r"trains with a teacher .PRIVACY\.TEACHER\.WEIGHT 10"):
+    with pytest.raises(UserError, match=r"trains with a teacher .PRIVACY\.TEACHER."):
         Reproduction("configs/Synthetic/teacher_blur.yml", output_dir=tmp_path)

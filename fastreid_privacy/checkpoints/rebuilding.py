@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,9 +55,12 @@ def rebuild(cfg: CfgNode, weights: Mapping[str, Tensor], path: str | Path) -> tu
 def classes_of(weights: Mapping[str, Tensor]) -> int:
     """How many identities a checkpoint was trained on; 1 where its head does not say.
 
-    Evaluation uses no classifier.
+    Evaluation uses no classifier. fastreid's is ``heads.weight``, MGN's first of eight ``b1_head.weight``.
     """
-    return len(weights["heads.weight"]) if "heads.weight" in weights else 1
+    counts = [
+        len(value) for name, value in weights.items() if re.fullmatch(r"(heads|\w+_head)\.weight", name)
+    ]
+    return counts[0] if counts else 1
 
 
 def check_complete(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:

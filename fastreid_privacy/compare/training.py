@@ -95,8 +95,8 @@ def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
         if is_taught(cfg):
             if not teachers:
                 raise UserError(
-                    f"{name}: PRIVACY.TEACHER.WEIGHT {cfg.PRIVACY.TEACHER.WEIGHT} needs a teacher in this "
-                    "comparison: add a method of a config with PRIVACY.PROTECTION none"
+                    f"{name}: PRIVACY.TEACHER needs a teacher in this comparison: add a method of a config "
+                    "with PRIVACY.PROTECTION none"
                 )
             found[name] = changed(cfg, {"PRIVACY.UPPER_BOUND": str(_results(teachers[0]))})
     return found
@@ -120,23 +120,23 @@ def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> N
         UserError: as the training command, naming the method.
     """
     made = {str(_results(cfg)): cfg for cfg in found.values()}
-    for method in methods:
+    for method in in_order(methods, found):
         cfg = found.get(method.name)
         if cfg is None or finished(plan.run(method)):
             continue
         base = cfg.PRIVACY.UPGRADE.BASELINE_RANK1
         if base in made and not Path(base).is_file():  # an earlier run of this comparison will write it
             cfg = changed(cfg, {"PRIVACY.UPGRADE.BASELINE_RANK1": "50"})
-        upper_bound = cfg.PRIVACY.UPPER_BOUND
-        if upper_bound in made and not Path(upper_bound).is_file():
+        teacher = None if Path(cfg.PRIVACY.UPPER_BOUND).is_file() else made.get(cfg.PRIVACY.UPPER_BOUND)
+        if teacher:
             cfg = changed(cfg, {"PRIVACY.UPPER_BOUND": "auto"})
         file = plan.folder(method) / CONFIG
         file.parent.mkdir(parents=True, exist_ok=True)
         save_config(cfg, file)
         try:
             preflight(TrainingRequest(config_file=str(file), overrides=(), resume=True, processes=1))
-            if is_taught(cfg) and upper_bound in made:
-                check_future_teacher(cfg, made[upper_bound])
+            if teacher:
+                check_future_teacher(cfg, teacher)
         except UserError as error:
             raise UserError(f"{method.name}: {error}") from None
 

@@ -193,12 +193,7 @@ def _check_attacker(cfg: CfgNode) -> None:
 def _check_teacher(cfg: CfgNode) -> None:
     weight = cfg.PRIVACY.TEACHER.WEIGHT
     if not 0 <= weight < math.inf:
-        raise UserError(f"PRIVACY.TEACHER.WEIGHT is {weight}; it must be at least 0 (no teacher), and finite")
-    if cfg.PRIVACY.TEACHER.INIT and not weight:
-        raise UserError(
-            "PRIVACY.TEACHER.INIT needs a teacher: set PRIVACY.TEACHER.WEIGHT above 0, or name weights to "
-            "begin with by MODEL.WEIGHTS"
-        )
+        raise UserError(f"PRIVACY.TEACHER.WEIGHT is {weight}; it must be at least 0 (no term), and finite")
 
 
 def _check_batch(cfg: CfgNode) -> None:

@@ -35,9 +35,9 @@ def add_privacy_config(cfg: CfgNode) -> None:
     # anonymizer, which must leave it no more than desensitized images leave. WEIGHT of that term, an L1 as
     # those that LAMBDA_L1 weighs; 0: there is no attacker.
     privacy.ATTACKER = CfgNode({"WEIGHT": 0.0})
-    # The upper bound (UPPER_BOUND must say which) teaches the model: its feature of the raw image is what
-    # Re-ID is to find in the raw and in the protected one. WEIGHT of 1 − cosine to it, for each of the two;
-    # 0: there is no teacher. INIT: whether Re-ID begins with the teacher's weights, over MODEL.WEIGHTS.
+    # The upper bound (UPPER_BOUND must say which) comes first, for what it gives the model. INIT: Re-ID
+    # begins with its weights, over those of MODEL.WEIGHTS. WEIGHT: its feature of the raw image is what Re-ID
+    # is to find in the raw and in the protected one, with this weight of 1 − cosine for each; 0: it is not.
     privacy.TEACHER = CfgNode({"WEIGHT": 0.0, "INIT": False})
     # raw and protected images in one Re-ID batch; False: two passes, as the reference implementation
     privacy.JOINT_BATCH = True

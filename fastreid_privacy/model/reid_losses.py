@@ -64,7 +64,7 @@ class ReidLosses(ReidModel):
             domains: N×3×H×W in 0–255 each, raw images first.
             targets: N identities.
         """
-        wanted = self.teacher(domains[0]) if self.teacher else None
+        wanted = self.teacher(domains[0]) if self.teacher and self.teacher.weight else None
         domains = [self.erase(images) for images in domains]
         if self.joint_batch:
             count = len(domains)

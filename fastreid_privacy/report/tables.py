@@ -50,6 +50,7 @@ def method_name(results: Mapping) -> str:
     """What kind of model the results are of, from its config."""
     protection = config_value(results, "PRIVACY.PROTECTION")
     taught = ", with a teacher" if config_value(results, "PRIVACY.TEACHER.WEIGHT", 0.0) else ""
+    taught += ", begun with the upper bound" if config_value(results, "PRIVACY.TEACHER.INIT", False) else ""
     if protection == "learned":
         lacking = [] if config_value(results, "PRIVACY.UPGRADE.ENABLED", True) else ["upgradation"]
         lacking += [] if config_value(results, "PRIVACY.LAMBDA_REC", 1.0) else ["recovery"]

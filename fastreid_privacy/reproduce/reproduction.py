@@ -13,6 +13,7 @@ from ..config import METHOD_KEYS, RUN_KEYS, changed, comparable, differing, load
 from ..core.errors import UserError
 from ..core.files import write_atomically
 from ..core.json_text import parse_json
+from ..training.teaching import is_taught
 from . import paper
 from .finished import RESULTS_FILE
 from .plan import OPERATORS, TABLES, Run, plan_runs
@@ -88,11 +89,10 @@ class Reproduction:
                 f"{self.config_file} trains without recovery (PRIVACY.LAMBDA_REC 0), but the paper's method "
                 "recovers: give a config with recovery, such as privacy_agw.yml beside it"
             )
-        if cfg.PRIVACY.TEACHER.WEIGHT:
+        if is_taught(cfg):
             raise UserError(
-                f"{self.config_file} trains with a teacher (PRIVACY.TEACHER.WEIGHT "
-                f"{cfg.PRIVACY.TEACHER.WEIGHT}), but the paper's method has none: give a config without one, "
-                "such as privacy_agw.yml beside it"
+                f"{self.config_file} trains with a teacher (PRIVACY.TEACHER), but the paper's method has "
+                "none: give a config without one, such as privacy_agw.yml beside it"
             )
         self.dataset = cfg.DATASETS.TESTS[0]
         by_protocol = protocol_values(cfg, self.protocol)

@@ -44,7 +44,8 @@ def check_model(cfg: CfgNode, identities: int, weights: Mapping[str, Tensor] | N
     if weights:
         load_matching_weights(model, weights, cfg.MODEL.WEIGHTS)
     if is_taught(cfg):
-        check_teachable(model)
+        if cfg.PRIVACY.TEACHER.WEIGHT:
+            check_teachable(model)
         results = teachers_results(cfg)
         there = teacher_of(changed(cfg, {"MODEL.DEVICE": "cpu"}), results) if results.is_file() else None
         if there:

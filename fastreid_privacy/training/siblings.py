@@ -16,7 +16,7 @@ from ..config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, changed, comparable,
 from ..core.errors import UserError, brief
 from ..results.results_json import config_value, read_results, results_path
 from ..results.stored import load_query_ranks
-from .teaching import check_taught, is_taught, teacher_fingerprint
+from .teaching import check_taught, is_taught, teacher_fingerprint, was_taught
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
         different = [text for text in different if not text.startswith(IMAGE_NETWORKS)]
         if kind == "upper_bound":  # trained on raw images alone: one serves models of every desensitizer
             own = ["PRIVACY.DESENSITIZER"]
-            own += [] if config_value(found, "PRIVACY.TEACHER.WEIGHT", 0.0) else ["PRIVACY.TEACHER"]
+            own += [] if was_taught(found) else ["PRIVACY.TEACHER"]
             different = [text for text in different if not text.startswith(tuple(own))]
         elif _has_another_teacher(cfg, found):
             different.append("its teacher is another upper bound")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from fastreid.config import CfgNode
@@ -13,14 +14,19 @@ from ..checkpoints.rebuilding import rebuild
 from ..config import changed
 from ..core.errors import UserError
 from ..model.teacher import Teacher
-from ..results.results_json import read_results
+from ..results.results_json import config_value, read_results
 
 logger = logging.getLogger(__name__)
 
 
 def is_taught(cfg: CfgNode) -> bool:
-    """Whether the upper bound teaches the model."""
-    return cfg.PRIVACY.TEACHER.WEIGHT > 0
+    """Whether the upper bound teaches the model, by its features or by the weights that it begins with."""
+    return cfg.PRIVACY.TEACHER.WEIGHT > 0 or cfg.PRIVACY.TEACHER.INIT
+
+
+def was_taught(results: Mapping) -> bool:
+    """As :func:`is_taught`, of the config in a model's results."""
+    return any(config_value(results, f"PRIVACY.TEACHER.{key}", 0) for key in ("WEIGHT", "INIT"))
 
 
 def check_taught(cfg: CfgNode) -> None:
@@ -31,8 +37,8 @@ def check_taught(cfg: CfgNode) -> None:
     """
     if is_taught(cfg) and not cfg.PRIVACY.UPPER_BOUND:
         raise UserError(
-            f"PRIVACY.TEACHER.WEIGHT {cfg.PRIVACY.TEACHER.WEIGHT} needs the upper bound, which teaches: "
-            "set PRIVACY.UPPER_BOUND to auto, or to the path of its results.json"
+            "PRIVACY.TEACHER needs the upper bound, which teaches: set PRIVACY.UPPER_BOUND to auto, or to "
+            "the path of its results.json"
         )
 
 
@@ -56,7 +62,7 @@ def teacher_of(cfg: CfgNode, results: Path) -> Teacher | None:
 
 
 def check_size(cfg: CfgNode, teacher: CfgNode, name: str) -> None:
-    """Make sure that a teacher sees images of the size that it learns from.
+    """Make sure that a teacher whose features are asked for sees images of the size that it learns from.
 
     Args:
         cfg: of the model that is taught.
@@ -67,10 +73,10 @@ def check_size(cfg: CfgNode, teacher: CfgNode, name: str) -> None:
         UserError: when the sizes differ.
     """
     size, theirs = list(cfg.INPUT.SIZE_TRAIN), list(teacher.INPUT.SIZE_TEST)
-    if size != theirs:
+    if cfg.PRIVACY.TEACHER.WEIGHT and size != theirs:
         raise UserError(
             f"the teacher {name} learns from images of {theirs[0]}×{theirs[1]}, INPUT.SIZE_TRAIN is "
-            f"{size[0]}×{size[1]}; name the results of another with PRIVACY.UPPER_BOUND"
+            f"{size[0]}×{size[1]}; give both the same, or take another teacher"
         )
 
 

@@ -34,6 +34,8 @@ from .siblings import upgrades
 from .step import PrivacyStep, TrainingDiverged, training_precision
 from .teaching import is_taught
 
+logger = logging.getLogger(__name__)
+
 LOG_PERIOD = 20  # iterations between two lines of metrics.json
 
 
@@ -68,7 +70,7 @@ class PrivacyTrainer(DefaultTrainer):
         self.cfg = cfg = changed(cfg, {"MODEL.HEADS.NUM_CLASSES": classes})
         model = self.build_model(cfg)
         if is_taught(cfg) and teacher is None:
-            raise UserError(f"PRIVACY.TEACHER.WEIGHT {cfg.PRIVACY.TEACHER.WEIGHT} needs a teacher")
+            raise UserError("PRIVACY.TEACHER needs a teacher, and none is given")
         if teacher:
             teacher.check(model)
             assert isinstance(model, PrivacyStages)
@@ -160,7 +162,7 @@ class PrivacyTrainer(DefaultTrainer):
         if self.cfg.MODEL.WEIGHTS:
             self.checkpointer.load_weights(self.cfg.MODEL.WEIGHTS)
         if self.teacher and self.teacher.initializes:
-            self.teacher.initialize(unwrap(self.model))
+            logger.info(self.teacher.initialize(unwrap(self.model)))
 
     def train(self) -> None:
         """Train from the epoch to start with to the last."""
