@@ -36,9 +36,10 @@ def check_taught(cfg: CfgNode) -> None:
         UserError: when ``PRIVACY.UPPER_BOUND`` is empty.
     """
     if is_taught(cfg) and not cfg.PRIVACY.UPPER_BOUND:
+        asked = ", ".join(f"{key} {value}" for key, value in cfg.PRIVACY.TEACHER.items())
         raise UserError(
-            "PRIVACY.TEACHER needs the upper bound, which teaches: set PRIVACY.UPPER_BOUND to auto, or to "
-            "the path of its results.json"
+            f"PRIVACY.TEACHER ({asked}) needs the upper bound, which teaches: set PRIVACY.UPPER_BOUND to "
+            "auto, or to the path of its results.json"
         )
 
 
