@@ -338,15 +338,22 @@ def test_a_file_of_methods_is_read_strictly(tmp_path, text, message):
         read_methods(file)
 
 
+def planned(raw, tmp_path, methods):
+    """What a file of these methods asks for, how it is trained, and the config of each."""
+    file = tmp_path / "methods.yml"
+    file.write_text(f"data: {raw}\nset:\n{overrides()}\nmethods:{methods}")
+    given = read_methods(file)
+    plan = training.Plan(given.data, tmp_path / "out", 1.0, 0, "cpu")
+    return given, plan, training.configs(plan, given.methods)
+
+
 def test_a_method_is_taught_by_the_model_of_raw_images_and_starts_from_a_base_that_is_too(raw, tmp_path):
     """Trained in that order; before, all is checked as it will be."""
     taught = "PRIVACY.TEACHER.WEIGHT: 2"
-    file = tmp_path / "methods.yml"
-    file.write_text(
-        f"""data: {raw}
-set:
-{overrides()}
-methods:
+    given, plan, found = planned(
+        raw,
+        tmp_path,
+        f"""
   learned: {{config: {SMALL_CONFIG}, set: {{{taught}}}}}
   alone: {{config: {SMALL_CONFIG}}}
   begun: {{config: {SMALL_CONFIG}, set: {{{taught}, PRIVACY.TEACHER.INIT: true}}}}
@@ -354,11 +361,8 @@ methods:
   blur_taught: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: conventional, {taught}}}}}
   none_taught: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: none, {taught}}}}}
   none: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: none}}}}
-"""
+""",
     )
-    given = read_methods(file)
-    plan = training.Plan(given.data, tmp_path / "out", 1.0, 0, "cpu")
-    found = training.configs(plan, given.methods)
     results = {name: str(tmp_path / "out" / name / "run" / "results.json") for name in found}
     assert {name: cfg.PRIVACY.UPPER_BOUND for name, cfg in found.items()} == {
         "learned": results["none"],
@@ -388,19 +392,14 @@ methods:
 )
 def test_a_teacher_that_does_not_fit_is_found_before_it_is_trained(raw, tmp_path, more, message):
     conventional = "PRIVACY.PROTECTION: conventional, PRIVACY.TEACHER.WEIGHT: 2"
-    file = tmp_path / "methods.yml"
-    file.write_text(
-        f"""data: {raw}
-set:
-{overrides()}
-methods:
+    given, plan, found = planned(
+        raw,
+        tmp_path,
+        f"""
   none: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: none}}}}
   taught: {{config: {SMALL_CONFIG}, set: {{{conventional}, {more}}}}}
-"""
+""",
     )
-    given = read_methods(file)
-    plan = training.Plan(given.data, tmp_path / "out", 1.0, 0, "cpu")
-    found = training.configs(plan, given.methods)
     with pytest.raises(UserError, match=message):
         training.check(plan, given.methods, found)
     assert not list(tmp_path.glob("out/*/run/*"))
