@@ -516,11 +516,13 @@ from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, operations
 @DESENSITIZER_REGISTRY.register()
 def gated(images):
     open(os.path.join({folder!r}, f"began-{{os.getpid()}}"), "w").close()
-    end = time.monotonic() + 120
+    end = time.monotonic() + {patience}
     while not os.path.exists(os.path.join({folder!r}, "open")) and time.monotonic() < end:
         time.sleep(0.05)
     return operations.pixelate(images, 8)
 """
+
+PATIENCE = 300  # seconds until all nodes have begun: each imports torch first, and a busy machine is no failure
 
 
 class Gate:
@@ -536,7 +538,7 @@ class Gate:
         self.gate.mkdir()
         package = self.project / "gated_operator"
         package.mkdir(parents=True)
-        (package / "__init__.py").write_text(GATED.format(folder=str(self.gate)))
+        (package / "__init__.py").write_text(GATED.format(folder=str(self.gate), patience=PATIENCE + 60))
 
     @property
     def begun(self):
@@ -548,7 +550,7 @@ class Gate:
         """Meanwhile a node is killed, when all three wait, and the gate opened."""
 
         def kill_a_node():
-            end = time.monotonic() + 100
+            end = time.monotonic() + PATIENCE
             while self.begun < 3 and time.monotonic() < end:
                 time.sleep(0.05)
             self.cluster.remove_node(next(iter(self.cluster.worker_nodes)), allow_graceful=False)
