@@ -70,14 +70,15 @@ def test_the_attacker_is_all_that_is_added_to_the_method_without_recovery(folder
 
 
 @pytest.mark.parametrize("folder", ["Market", "Synthetic"])
-def test_the_teacher_is_all_that_is_added_to_the_full_method(folder):
+def test_the_teacher_and_its_guard_are_all_that_is_added_to_the_full_method(folder):
     full, taught = (load(CONFIGS / folder / name) for name in ("privacy_agw.yml", "teacher_blur.yml"))
     assert taught.TEST.PAPER_RESULTS == []  # the paper has no such model
     differing = {key for key, value in flat_keys(full).items() if flat_keys(taught)[key] != value}
     compared = {"TEST.PAPER_RESULTS", "PRIVACY.UPPER_BOUND"}
     teacher = {"PRIVACY.TEACHER.WEIGHT", "PRIVACY.TEACHER.INIT"}
-    assert differing - compared == teacher | {"OUTPUT_DIR"}
+    assert differing - compared == teacher | {"PRIVACY.UPGRADE.PRIVACY", "OUTPUT_DIR"}
     assert (full.PRIVACY.TEACHER.WEIGHT, full.PRIVACY.TEACHER.INIT) == (0.0, False)
+    assert (full.PRIVACY.UPGRADE.PRIVACY, taught.PRIVACY.UPGRADE.PRIVACY) == ("mean", "worst")
     assert taught.PRIVACY.UPPER_BOUND == "auto"
 
 
