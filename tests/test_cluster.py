@@ -522,7 +522,7 @@ def gated(images):
     return operations.pixelate(images, 8)
 """
 
-PATIENCE = 300  # seconds until all nodes have begun: each imports torch first, and a busy machine is no failure
+PATIENCE = 300  # seconds until all nodes have begun, each with an import of torch; busy machines are no failure
 
 
 class Gate:

@@ -390,6 +390,24 @@ def test_a_run_that_only_begins_with_the_upper_bound_is_the_one_of_its_weights(t
     assert results["teacher"] == teacher_fingerprint(upper / "results.json")
 
 
+def test_who_begins_with_a_teacher_s_weights_needs_none_of_imagenet(trained, options, tmp_path, capsys):
+    words = {
+        "PRIVACY.PROTECTION": "conventional",
+        "PRIVACY.UPPER_BOUND": str(trained / "upper_bound" / "results.json"),
+        "PRIVACY.TEACHER.WEIGHT": 1,
+        "MODEL.BACKBONE.PRETRAIN": True,
+        "MODEL.BACKBONE.PRETRAIN_PATH": str(tmp_path / "none.pth"),
+    }
+    assert run(options(tmp_path / "taught", **words)) == 2
+    assert "MODEL.BACKBONE.PRETRAIN_PATH" in capsys.readouterr().err
+    assert run(options(tmp_path / "begun", **words, **{"PRIVACY.TEACHER.INIT": True})) == 0
+    # the upper bound that is trained beside a run does
+    auto = {**words, "PRIVACY.UPPER_BOUND": "auto", "PRIVACY.TEACHER.INIT": True}
+    assert run(options(tmp_path / "auto", **auto)) == 2
+    assert "MODEL.BACKBONE.PRETRAIN_PATH" in capsys.readouterr().err
+    assert not list((tmp_path / "auto").rglob("model_*.pth"))
+
+
 def test_what_does_not_serve_is_found_before_anything_is_trained(trained, options, tmp_path, capsys):
     """Another upper bound than the network's, one of another size, and one whose checkpoint is gone."""
     upper = tmp_path / "upper"

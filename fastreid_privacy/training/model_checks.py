@@ -18,7 +18,7 @@ from ..core.errors import UserError, typed
 from ..model.teacher import Teacher, check_teachable
 from . import solver
 from .siblings import teachers_results
-from .teaching import check_size, is_taught, teacher_of
+from .teaching import check_size, is_taught, pretrains, teacher_of
 from .trainer import PrivacyTrainer
 
 
@@ -56,7 +56,7 @@ def check_model(cfg: CfgNode, identities: int, weights: Mapping[str, Tensor] | N
         raise UserError(
             f"SOLVER.OPT {cfg.SOLVER.OPT} cannot be built from the SOLVER keys: {error}"
         ) from error
-    if cfg.MODEL.BACKBONE.PRETRAIN:
+    if pretrains(cfg):
         check_pretrained(cfg, classes or identities)
 
 

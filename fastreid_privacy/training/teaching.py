@@ -24,6 +24,11 @@ def is_taught(cfg: CfgNode) -> bool:
     return cfg.PRIVACY.TEACHER.WEIGHT > 0 or cfg.PRIVACY.TEACHER.INIT
 
 
+def pretrains(cfg: CfgNode) -> bool:
+    """Whether the backbone begins with ImageNet weights: those of a teacher would take their place."""
+    return cfg.MODEL.BACKBONE.PRETRAIN and not cfg.PRIVACY.TEACHER.INIT
+
+
 def was_taught(results: Mapping) -> bool:
     """As :func:`is_taught`, of the config in a model's results."""
     return any(config_value(results, f"PRIVACY.TEACHER.{key}", 0) for key in ("WEIGHT", "INIT"))

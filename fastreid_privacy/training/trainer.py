@@ -32,7 +32,7 @@ from .hooks import CheckpointHook, FreezeHook, UpgradeHook
 from .processes import sync_buffers, unwrap, wrap
 from .siblings import upgrades
 from .step import PrivacyStep, TrainingDiverged, training_precision
-from .teaching import is_taught
+from .teaching import is_taught, pretrains
 
 logger = logging.getLogger(__name__)
 
@@ -95,9 +95,13 @@ class PrivacyTrainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """The model of a config with its initial weights.
 
+        Where Re-ID is to begin with a teacher's weights, pretrained ones are neither fetched nor read.
+
         Raises:
             UserError: when pretrained weights cannot be had.
         """
+        if not pretrains(cfg):
+            cfg = changed(cfg, {"MODEL.BACKBONE.PRETRAIN": False})
         try:
             return build_model(cfg)
         # no network, a refused download, a cut or foreign file: each ends in errors of its own
