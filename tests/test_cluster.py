@@ -522,7 +522,8 @@ def gated(images):
     return operations.pixelate(images, 8)
 """
 
-PATIENCE = 300  # seconds until all nodes have begun, each with an import of torch; busy machines are no failure
+# seconds until all nodes have begun, each with an import of torch: a busy machine is no failure
+PATIENCE = 300
 
 
 class Gate:
