@@ -20,10 +20,15 @@ from test_collection import anonymize, contents, recover
 from test_video import frames_of
 from test_video_detection import graph
 
+from fastreid_privacy.checkpoints.image_maps import ImageMap
+from fastreid_privacy.collection.protect import ProtectionOptions
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.desensitize import Desensitizer
 from fastreid_privacy.manifest import read_manifest
+from fastreid_privacy.model.storage import ImageStorage
 from fastreid_privacy.video import PersonDetector, protect
 from fastreid_privacy.video.people import Person
+from fastreid_privacy.video.protecting import FrameProtector
 from fastreid_privacy.video.recover import compare_videos
 from fastreid_privacy.video.regions import protect_regions, recover_regions
 from fastreid_privacy.video.stream import Frame, count_frames, read_frames
@@ -242,3 +247,24 @@ def test_a_size_that_changes_within_a_video_is_named(tmp_path, capsys, other, na
     assert anonymize(*words, "--output", tmp_path / "out") == 2
     assert f"frame 4 of {video} is {named}, the first one 64×48" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("*.mkv")) and not list((tmp_path / "out").glob(".*.unfinished"))
+
+
+def test_a_change_is_not_forgotten_where_another_frame_has_none(monkeypatch):
+    """One of several threads finds a change while another still compares a frame without boxes."""
+    operator = ImageMap(None, Desensitizer("mask"), ImageStorage("png"), None)
+    protector = FrameProtector(operator, ProtectionOptions())
+    noise = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), np.uint8)
+    changed = Frame(1, 0, noise[0], [Person((8, 8, 16, 32))])
+    equal = np.array_equal
+
+    def meanwhile(one, other):
+        monkeypatch.setattr(np, "array_equal", equal)
+        protector([changed])
+        assert protector.any_changed
+        return equal(one, other)
+
+    protector([Frame(3, 2, noise[1].copy())])
+    assert not protector.any_changed
+    monkeypatch.setattr(np, "array_equal", meanwhile)
+    protector([Frame(2, 1, noise[1])])
+    assert protector.any_changed

@@ -109,7 +109,8 @@ class FrameProtector:
                 shown = [person._replace(identity=0) for person in shown]
                 left = [each._replace(person=each.person._replace(identity=0)) for each in left]
             self._records[frame.number] = FrameRecord(frame.number, frame.time, shown, left, kept)
-            self.any_changed = self.any_changed or not np.array_equal(frame.pixels, pixels)
+            if not np.array_equal(frame.pixels, pixels):
+                self.any_changed = True  # never back: meanwhile another thread may have found a change
         return frames
 
     def take(self) -> list[FrameRecord]:
