@@ -147,10 +147,7 @@ def test_the_model_selected_is_the_best_private_one():
 
 
 def test_without_a_baseline_nothing_is_upgraded_but_the_best_is_selected():
-    record = UpgradeRecord(None)
-    entry, select = record.add({"epoch": 1, "rank1": 50.0}, False)
-    assert entry == {"epoch": 1, "rank1": 50.0, "best": None, "decision": KEEP} and select
-    record = UpgradeRecord(None)  # of a model that protects
+    record = UpgradeRecord(None)  # of an anonymizer
     checks = [
         {"epoch": 1, **figures(private, True, rank1)} for private, rank1 in ((True, 50.0), (False, 60.0))
     ]
@@ -158,6 +155,16 @@ def test_without_a_baseline_nothing_is_upgraded_but_the_best_is_selected():
         ({**checks[0], "best": None, "decision": KEEP}, True),
         ({**checks[1], "best": None, "decision": KEEP}, False),
     ]
+
+
+@pytest.mark.parametrize("shown", [{}, figures(True, True, 0.0), figures(False, False, 0.0)])
+def test_where_nothing_is_learned_no_constraint_decides_what_is_selected(shown):
+    """Base shows what its operator shows: no more, but not less than an ε of 0 asks for either."""
+    record = UpgradeRecord(None, None)
+    checks = [{"epoch": 1, **shown, "rank1": rank1} for rank1 in (40.0, 60.0, 50.0)]
+    added = [record.add(check, False) for check in checks]
+    assert [select for _, select in added] == [True, True, False] and record.selected == 60.0
+    assert added[1][0] == {**checks[1], "best": None, "decision": KEEP}
 
 
 def test_a_new_record_knows_nothing():

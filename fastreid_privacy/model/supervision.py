@@ -32,6 +32,9 @@ class Thresholds(NamedTuple):
     worst: bool = False
 
 
+_PAPERS_THRESHOLDS = Thresholds()
+
+
 def is_private(check: dict, thresholds: Thresholds) -> bool:
     """Whether protected images are hidden about as well as the desensitized ones: both differences under ε.
 
@@ -130,12 +133,17 @@ class UpgradeRecord:
 
     Args:
         baseline_rank1: Base's OI→DI rank-1 on the validation split, percent; None where nothing is upgraded.
-        thresholds: ε_psnr, ε_ssim, ε_r1.
+        thresholds: ε_psnr, ε_ssim, ε_r1; None where no constraint applies, for nothing is learned: then
+            every check may be selected.
     """
 
-    def __init__(self, baseline_rank1: float | None = None, thresholds: Thresholds | None = None):
-        self.thresholds = thresholds or Thresholds()
-        self.start = None if baseline_rank1 is None else baseline_rank1 - self.thresholds.rank1
+    def __init__(
+        self, baseline_rank1: float | None = None, thresholds: Thresholds | None = _PAPERS_THRESHOLDS
+    ):
+        self.thresholds = thresholds
+        self.start = None
+        if baseline_rank1 is not None and thresholds is not None:
+            self.start = baseline_rank1 - thresholds.rank1
         self.best = self.start
         self.selected: float | None = None  # the rank-1 of model_best
         self.checks: list[dict] = []
@@ -146,18 +154,16 @@ class UpgradeRecord:
         """Decide on a check, note it, and say whether it is the best private model so far.
 
         Args:
-            check: epoch and the figures for :func:`decide`; without privacy figures (a model that protects
-                nothing) it is kept.
+            check: epoch and the figures for :func:`decide`; of a model without a constraint, rank1 is read.
             upgraded: whether the target in force was upgraded.
 
         Returns:
             The entry with "best" (the rank-1 that was to be beaten) and "decision"; whether this is the model
             to select.
         """
-        protects = "psnr_protected" in check
-        private = not protects or is_private(check, self.thresholds)
+        private = self.thresholds is None or is_private(check, self.thresholds)
         decision = KEEP
-        if protects and self.best is not None:
+        if self.thresholds is not None and self.best is not None:
             decision = decide(check, self.best, upgraded, self.thresholds, self.start)
         entry = {**check, "best": self.best, "decision": decision}
         self.checks.append(entry)

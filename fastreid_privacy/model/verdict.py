@@ -17,6 +17,11 @@ from ..desensitize import Desensitizer
 from .supervision import Thresholds, is_private
 
 
+def is_constrained(cfg: CfgNode) -> bool:
+    """Whether a model's protected images are held under ε: those that an anonymizer has learned to make."""
+    return cfg.PRIVACY.PROTECTION == "learned"
+
+
 def thresholds_of(cfg: CfgNode) -> Thresholds:
     """The thresholds of a config."""
     upgrade = cfg.PRIVACY.UPGRADE
@@ -55,7 +60,7 @@ def verdict(cfg: CfgNode, record: Mapping[str, Any] | None) -> bool | None:
     Raises:
         ValueError: The record is none of this package.
     """
-    if cfg.PRIVACY.PROTECTION != "learned" or record is None:
+    if not is_constrained(cfg) or record is None:
         return None
     try:
         checks = list(record["checks"])

@@ -25,7 +25,7 @@ from ..evaluation import Evaluation
 from ..model.meta_arch import PrivacyStages
 from ..model.supervision import UpgradeRecord
 from ..model.teacher import Teacher
-from ..model.verdict import thresholds_of
+from ..model.verdict import is_constrained, thresholds_of
 from . import solver, testing
 from .checkpointer import PrivacyCheckpointer
 from .hooks import CheckpointHook, FreezeHook, UpgradeHook
@@ -87,7 +87,9 @@ class PrivacyTrainer(DefaultTrainer):
         self.scheduler = solver.build_lr_scheduler(cfg, optimizer)
         solver.freeze_groups(optimizer, lambda: self.iter < cfg.SOLVER.FREEZE_ITERS)
 
-        self.record = UpgradeRecord(baseline_rank1 if upgrades(cfg) else None, thresholds_of(cfg))
+        self.record = UpgradeRecord(
+            baseline_rank1 if upgrades(cfg) else None, thresholds_of(cfg) if is_constrained(cfg) else None
+        )
         self.checkpointer = self._build_checkpointer()
         self.register_hooks(self.build_hooks())
 
