@@ -27,6 +27,7 @@ from .siblings import (
     CONFIG_FILE,
     comparisons,
     finished,
+    is_of,
     refuse_to_overwrite,
     results_files,
     sibling_config,
@@ -170,7 +171,8 @@ def report_results(
     folder = Path(cfg.OUTPUT_DIR)
     all_results = {}
     for name, evaluation in evaluations.items():
-        baseline, upper_bound = (compared.get(kind, {}).get(name) for kind in ("baseline", "upper_bound"))
+        found = {kind: results[name] for kind, results in compared.items() if name in results}
+        fitting = {kind: results for kind, results in found.items() if is_of(results, name)}
         results = build_results(
             cfg,
             name,
@@ -179,12 +181,12 @@ def report_results(
             checkpoint=tested,
             record=record,
             private=private,
-            baseline=baseline,
-            upper_bound=upper_bound,
+            baseline=fitting.get("baseline"),
+            upper_bound=fitting.get("upper_bound"),
             teacher=teacher,
         )
         places = {pair: ranking.queries.first_places for pair, ranking in evaluation.rankings.items()}
-        if baseline:
+        if "baseline" in fitting:
             results["versus_baseline"] = versus_baseline(places, results_files(cfg, "baseline")[name])
         file = results_path(cfg, name)
         save_query_ranks(places, file)

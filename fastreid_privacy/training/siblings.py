@@ -7,6 +7,7 @@ the upper bound have no image networks: one of each serves models of every gener
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -69,10 +70,16 @@ def sibling_config(cfg: CfgNode, kind: str) -> CfgNode:
 
 
 def results_files(cfg: CfgNode, kind: str) -> dict[str, Path]:
-    """For each test set, where the results of a comparison are, or will be."""
-    given = comparisons(cfg).get(kind)
-    names = cfg.DATASETS.TESTS
-    return {name: given or Path(cfg.OUTPUT_DIR, kind, results_path(cfg, name).name) for name in names}
+    """For each test set, where the results of a comparison are, or will be.
+
+    Beside a file that the config names lie those of the other test sets; where one lacks, it is the file that
+    is named, of whatever test set that is.
+    """
+    given, names = comparisons(cfg).get(kind), cfg.DATASETS.TESTS
+    if not given:
+        return {name: Path(cfg.OUTPUT_DIR, kind, results_path(cfg, name).name) for name in names}
+    beside = {name: given.with_name(f"results_{name}.json") for name in names}
+    return {name: file if len(names) > 1 and file.is_file() else given for name, file in beside.items()}
 
 
 def teachers_results(cfg: CfgNode) -> Path:
@@ -83,8 +90,8 @@ def teachers_results(cfg: CfgNode) -> Path:
 def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
     """The results of a comparison by test set, or None where they are still to be made beside this run.
 
-    Results that the user names are taken as given, and what differs from this run is logged; those found
-    beside it must fit.
+    Results that the user names are taken as given, and what differs from this run is logged, as where one is
+    of another test set, whose figures are not to be compared; those found beside it must fit.
 
     Raises:
         UserError: when results are of another method, those beside this run of other data, budget, seed or
@@ -104,6 +111,14 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
                 f"{files[name]} is of PRIVACY.PROTECTION {protection}; the {kind.replace('_', ' ')} is "
                 f"{PROTECTION_OF[kind]}"
             )
+        if not is_of(found, name):
+            logger.warning(
+                "%s is of %s: on %s nothing is compared with the %s",
+                files[name],
+                found["dataset"],
+                name,
+                kind.replace("_", " "),
+            )
         different = differences_from(cfg, found.get("config") or {})
         different = [text for text in different if not text.startswith(IMAGE_NETWORKS)]
         if kind == "upper_bound":  # trained on raw images alone: one serves models of every desensitizer
@@ -120,6 +135,11 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
                 "or move it away"
             )
     return results
+
+
+def is_of(results: Mapping, dataset: str) -> bool:
+    """Whether results are of a test set, as far as they tell."""
+    return results.get("dataset", dataset) == dataset
 
 
 def _has_another_teacher(cfg: CfgNode, found: dict) -> bool:
@@ -174,7 +194,7 @@ def refuse_to_overwrite(cfg: CfgNode, resume: bool) -> None:
         )
     saved = folder / CONFIG_FILE
     if found and saved.is_file():
-        theirs = comparable(_saved_config(saved), skip=RESUMABLE_KEYS)
+        theirs = comparable(saved_config(saved), skip=RESUMABLE_KEYS)
         ours = comparable(yaml.safe_load(cfg.dump()), skip=RESUMABLE_KEYS)
         if differences := differing(theirs, ours, "→"):
             raise UserError(
@@ -183,7 +203,12 @@ def refuse_to_overwrite(cfg: CfgNode, resume: bool) -> None:
             )
 
 
-def _saved_config(path: Path) -> dict:
+def saved_config(path: Path) -> dict:
+    """The ``config.yaml`` of a run.
+
+    Raises:
+        UserError: when it is empty or damaged.
+    """
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
