@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -120,6 +121,18 @@ def test_base_is_trained_before_the_method_that_starts_from_it(compared):
 def test_every_method_is_judged_by_one_stranger_and_learned_from_by_one_parrot(compared):
     assert [name for name, _ in compared[3]] == ["stranger", *["parrot"] * 4]
     assert {options["seed"] for _, options in compared[3]} == {0}
+
+
+@pytest.mark.parametrize("tested", ["model_best.pth", "model_final.pth"])
+def test_the_checkpoint_of_a_method_is_the_one_that_its_run_tested(small_run, tmp_path, tested):
+    """TEST.CHECKPOINT final leaves a best model beside it."""
+    shutil.copytree(small_run, tmp_path / "run")
+    file = tmp_path / "run" / "results.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "checkpoint": tested}))
+    assert training.checkpoint_of(tmp_path / "run") == tmp_path / "run" / tested
+    assert training.finished(tmp_path / "run")
+    (tmp_path / "run" / tested).unlink()
+    assert not training.finished(tmp_path / "run")
 
 
 def test_joint_figures_are_those_of_the_evaluator_on_the_stored_files(compared, raw):

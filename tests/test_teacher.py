@@ -427,7 +427,7 @@ def test_what_does_not_serve_is_found_before_anything_is_trained(trained, option
         "is not there any more: give it back, or name the results of another upper bound with PRIVACY.U"
     ]
     assert run(options(tmp_path / "gone", **given)) == 2
-    refused.append("names no checkpoint: it cannot be the teacher's (PRIVACY.UPPER_BOUND)")
+    refused.append("name no checkpoint; evaluate again to rewrite them")
     results = json.loads((upper / "results.json").read_text())
     (upper / "results.json").write_text(json.dumps({**results, "checkpoint": None}))
     assert run(options(tmp_path / "gone", **given)) == 2

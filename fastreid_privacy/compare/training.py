@@ -17,7 +17,7 @@ from ..core.errors import UserError
 from ..reproduce.reproduction import save_config
 from ..reproduce.runs import run_logged, training_command
 from ..reproduce.schedule import scaled_schedule
-from ..results.results_json import read_results, results_path
+from ..results.results_json import read_results, results_path, tested_checkpoint
 from ..training.model_checks import check_future_teacher
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
@@ -26,7 +26,6 @@ from ..training.teaching import is_taught
 from .methods import Method
 
 RUN, CONFIG, LOG = "run", "config.yaml", "train.log"  # in a method's folder
-MODELS = ("model_best.pth", "model_final.pth")  # the first that is there is the method's
 
 
 @dataclass(frozen=True)
@@ -161,8 +160,8 @@ def finished(run: Path) -> bool:
 
 
 def checkpoint_of(run: Path) -> Path:
-    """The model of a finished run: the best of those that are private, else the last."""
-    return next((run / name for name in MODELS if (run / name).is_file()), run / MODELS[-1])
+    """The model of a finished run: the one that it tested."""
+    return tested_checkpoint(results_of(run), run)
 
 
 def results_of(run: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..core.images import png_bytes, to_pictures
 from ..core.pictures import open_picture
 from ..data.datasets import load_dataset
 from ..reproduce.finished import read_run
+from ..results.results_json import tested_checkpoint
 from ..retrieval.extract import Extractor, load_extractor
 from .groups import Group
 
@@ -36,8 +37,9 @@ def checkpoint_of(folder: Path) -> Path | None:
         UserError: when its results.json cannot be read.
     """
     run = read_run(folder)
-    tested = [str(run.results.get("checkpoint", ""))] if run else []
-    return next((folder / name for name in (*tested, *CHECKPOINTS) if (folder / name).is_file()), None)
+    tested = [tested_checkpoint(run.results, folder)] if run else []
+    files = [*tested, *(folder / name for name in CHECKPOINTS)]
+    return next((file for file in files if file.is_file()), None)
 
 
 def checkpoints_of(runs: Path, groups: Sequence[Group]) -> dict[str, Path]:

@@ -18,7 +18,13 @@ from ..config import changed
 from ..core.errors import UserError, some_of
 from ..core.version import __version__
 from ..model.parts import NOT_REID
-from ..results.results_json import build_results, read_results, results_path, save_results
+from ..results.results_json import (
+    build_results,
+    read_results,
+    results_path,
+    save_results,
+    tested_checkpoint,
+)
 from ..training import testing
 
 PAIRS = ("OI-OI", "DI-DI", "PI-PI", "RI-RI")  # query and gallery of the same kind of image
@@ -61,7 +67,8 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
     Raises:
         UserError: for a folder without results or checkpoint, and for models that do not fit each other.
     """
-    files = [folder / read_results(folder / "results.json")["checkpoint"] for folder in (full, upper_bound)]
+    results = {folder: read_results(folder / "results.json") for folder in (full, upper_bound)}
+    files = [tested_checkpoint(found, folder) for folder, found in results.items()]
     trained, reid = read_trained(files[0]), read_checkpoint(files[1])
     where = {"MODEL.DEVICE": device, "OUTPUT_DIR": str(full / FOLDER), "TEST.PAPER_RESULTS": []}
     compat.load_batches_onto(device)

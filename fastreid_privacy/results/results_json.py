@@ -147,6 +147,18 @@ def read_results(path: str | Path) -> dict:
     return results
 
 
+def tested_checkpoint(results: Mapping, folder: Path) -> Path:
+    """The checkpoint that the results of a folder are of, whether it still is there or not.
+
+    Raises:
+        UserError: when they name none.
+    """
+    name = results.get("checkpoint")
+    if not name:
+        raise UserError(f"the results in {folder} name no checkpoint; evaluate again to rewrite them")
+    return folder / name  # an absolute path where it lies elsewhere
+
+
 def config_value(results: Mapping, key: str, default: Any = None) -> Any:
     """The value of a dotted config key in ``results["config"]``, or the default where the config lacks it."""
     node = results.get("config") or {}

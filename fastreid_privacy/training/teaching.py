@@ -14,7 +14,7 @@ from ..checkpoints.rebuilding import rebuild
 from ..config import changed
 from ..core.errors import UserError
 from ..model.teacher import Teacher
-from ..results.results_json import config_value, read_results
+from ..results.results_json import config_value, read_results, tested_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -99,15 +99,11 @@ def teacher_fingerprint(results: Path) -> str:
 
 
 def _read(results: Path) -> tuple[Path, TrainedCheckpoint]:
-    """The checkpoint that was tested: by name where it lies beside its results, else by its path."""
-    name = read_results(results).get("checkpoint")
-    if not name:
-        raise UserError(f"{results} names no checkpoint: it cannot be the teacher's (PRIVACY.UPPER_BOUND)")
-    beside = results.parent / name
-    path = beside if beside.is_file() else Path(name)
+    """The checkpoint that was tested."""
+    path = tested_checkpoint(read_results(results), results.parent)
     if not path.is_file():
         raise UserError(
-            f"the teacher {beside} is not there any more: give it back, or name the results of another upper "
+            f"the teacher {path} is not there any more: give it back, or name the results of another upper "
             "bound with PRIVACY.UPPER_BOUND"
         )
     return path, read_trained(path)
