@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from conftest import SMALL_CONFIG, run, small_options
 
 
@@ -50,6 +51,74 @@ def test_a_second_evaluation_gives_the_same_results(compared_run, tmp_path):
         results["config"].pop("OUTPUT_DIR")
         results["config"]["MODEL"]["HEADS"].pop("NUM_CLASSES")
     assert after == before
+
+
+def edited(path, **changes):
+    """The checkpoint, with other values for some of its keys."""
+    content = torch.load(path, weights_only=False)
+    torch.save({**content, **changes}, path)
+    return content
+
+
+def test_the_checks_after_the_best_one_and_the_teacher_are_kept(compared_run, tmp_path):
+    output = tmp_path / "copy"
+    shutil.copytree(compared_run, output)
+    record = torch.load(output / "model_final.pth", weights_only=False)["upgrade_record"]
+    later = {**record["checks"][0], "epoch": 2, "decision": "fall back"}
+    longer = {**record, "checks": [*record["checks"], later]}
+    edited(output / "model_final.pth", upgrade_record=longer, teacher={"fingerprint": "ab"})
+    after = evaluate(output)
+    assert after["checkpoint"] == "model_best.pth" and after["teacher"] == "ab"
+    assert [check["decision"] for check in after["checks"]][1:] == ["fall back"]
+    assert after["validation"] == record["validation"]["best"]
+
+
+def test_checks_of_another_run_are_not_taken_for_those_of_the_best_model(compared_run, tmp_path, caplog):
+    output = tmp_path / "copy"
+    shutil.copytree(compared_run, output)
+    final = output / "model_final.pth"
+    record = torch.load(final, weights_only=False)["upgrade_record"]
+    another = {**record["checks"][0], "rank1": -1.0}
+    edited(final, upgrade_record={**record, "checks": [another, another]})
+    assert [check["rank1"] for check in evaluate(output)["checks"]] == [record["checks"][0]["rank1"]]
+    final.write_bytes(final.read_bytes()[:-1000])
+    assert len(evaluate(output)["checks"]) == 1
+    assert f"The checks after that of {output / 'model_best.pth'} are not known" in caplog.text
+
+
+def test_base_keeps_the_upper_bound_that_it_is_compared_with(compared_run, tmp_path):
+    output = tmp_path / "copy"
+    shutil.copytree(compared_run / "baseline", output)
+    of_base = {"PRIVACY.PROTECTION": "conventional", "PRIVACY.UPPER_BOUND": ""}
+    assert evaluate(output, **of_base)["upper_bound"] is None
+    of_base["PRIVACY.UPPER_BOUND"] = compared_run / "upper_bound" / "results.json"
+    assert evaluate(output, **of_base)["upper_bound"]["retrieval"]["OI-OI"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("PRIVACY.STORAGE", "jpeg50"), ("TEST.RERANK.ENABLED", True), ("SEED", 5)]
+)
+def test_results_of_another_test_are_not_written_over(compared_run, tmp_path, capsys, key, value):
+    """Base's, whose other test nothing beside it would refuse."""
+    output = tmp_path / "copy"
+    shutil.copytree(compared_run / "baseline", output)
+    before = {file: file.read_bytes() for file in output.rglob("*.*") if file.is_file()}
+    given = {"PRIVACY.PROTECTION": "conventional", "PRIVACY.UPPER_BOUND": "", key: value}
+    assert run(["--config-file", str(SMALL_CONFIG), "--eval-only", *options(output, **given)]) == 2
+    said = capsys.readouterr().err
+    assert f"results of another test of model_best.pth ({key} " in said and "another OUTPUT_DIR" in said
+    assert {file: file.read_bytes() for file in output.rglob("*.*") if file.is_file()} == before
+
+
+def test_a_run_begun_with_weights_is_tested_again(compared_run, tmp_path):
+    """Its Base and upper bound began with them, too; MODEL.WEIGHTS names another file now."""
+    output = tmp_path / "run"
+    begun = {"MODEL.WEIGHTS": compared_run / "model_final.pth"}
+    assert run(["--config-file", str(SMALL_CONFIG), *options(output, **begun)]) == 0
+    before = json.loads((output / "results.json").read_text())
+    for tested in ("", output / "model_best.pth"):
+        after = evaluate(output, **{"MODEL.WEIGHTS": tested})
+        assert after["baseline"] == before["baseline"] and after["retrieval"] == before["retrieval"]
 
 
 def test_the_final_checkpoint_is_tested_where_the_config_says_so(compared_run, tmp_path):

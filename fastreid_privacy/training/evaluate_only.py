@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,19 @@ from fastreid.config import CfgNode
 
 from ..checkpoints.reading import read_checkpoint
 from ..checkpoints.rebuilding import rebuild
-from ..config import changed
-from ..core.errors import UserError
+from ..config import RESUMABLE_KEYS, changed, comparable, differing
+from ..core.errors import UserError, brief
 from ..model.verdict import verdict
-from ..results.results_json import read_results, results_path
+from ..results.results_json import config_value, read_results, results_path
 from . import testing
 from .experiment import Results, report_results, tested_checkpoints
-from .siblings import PROTECTION_OF, finished
+from .siblings import CONFIG_FILE, PROTECTION_OF, comparisons, finished, saved_config
+
+logger = logging.getLogger(__name__)
+
+BEST, FINAL = "model_best.pth", "model_final.pth"
+# what a second test may change without being another one
+COMPARED_WITH = (*RESUMABLE_KEYS, "MODEL.WEIGHTS", "PRIVACY.UPGRADE.BASELINE_RANK1")
 
 
 def evaluate_only(cfg: CfgNode) -> Results:
@@ -31,21 +39,41 @@ def evaluate_only(cfg: CfgNode) -> Results:
     path, checkpoint = checkpoint_to_evaluate(cfg)
     compared = compared_results(cfg)
     built, model = rebuild(cfg, checkpoint["model"], path)
-    tested, record = _name_of_tested(cfg, path), checkpoint.get("upgrade_record")
     try:
-        private = verdict(cfg, record)
+        private = verdict(cfg, checkpoint.get("upgrade_record"))
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from None
-    return report_results(cfg, testing.test(built, model), tested, record, compared, private)
+    record, teacher = _of_its_run(path, checkpoint)
+    evaluations = testing.test(built, model)
+    return report_results(cfg, evaluations, _name_of_tested(cfg, path), record, compared, private, teacher)
+
+
+def _of_its_run(path: Path, checkpoint: Mapping[str, Any]) -> tuple[dict | None, str | None]:
+    """The record of checks of the run that a checkpoint is of, and the fingerprint of its teacher.
+
+    The best model knows of the checks up to its own; the run's last one, beside it, knows of all.
+    """
+    told, final = checkpoint, path.with_name(FINAL)
+    own = checkpoint.get("upgrade_record")
+    if path.name == BEST and own and final.is_file():
+        try:
+            last = read_checkpoint(final)
+            goes_on = last["upgrade_record"]["checks"][: len(own["checks"])] == own["checks"]
+            told = last if goes_on else checkpoint
+        except (UserError, KeyError, TypeError) as error:
+            logger.warning("The checks after that of %s are not known: %s: %s", path, final, brief(error))
+    teacher = told.get("teacher")
+    return told.get("upgrade_record"), teacher["fingerprint"] if teacher else None
 
 
 def compared_results(cfg: CfgNode) -> dict[str, Results]:
     """The finished results of Base and the upper bound that the config names or that lie beside this run."""
-    if cfg.PRIVACY.PROTECTION != "learned":
-        return {}
+    kinds = PROTECTION_OF if cfg.PRIVACY.PROTECTION == "learned" else comparisons(cfg)
     # MODEL.WEIGHTS names what is tested here, not what training began with
-    trained = changed(cfg, {"MODEL.WEIGHTS": ""})
-    found = {kind: finished(trained, kind) for kind in PROTECTION_OF}
+    config = Path(cfg.OUTPUT_DIR, CONFIG_FILE)
+    begun = config_value({"config": saved_config(config)}, "MODEL.WEIGHTS", "") if config.is_file() else ""
+    trained = changed(cfg, {"MODEL.WEIGHTS": begun})
+    found = {kind: finished(trained, kind) for kind in kinds}
     return {kind: results for kind, results in found.items() if results}
 
 
@@ -62,12 +90,8 @@ def checkpoint_to_evaluate(cfg: CfgNode) -> tuple[Path, dict[str, Any]]:
             f"no weights to evaluate: {' and '.join(map(str, named))} not found; name a checkpoint with "
             "MODEL.WEIGHTS"
         )
-    for file in (results_path(cfg, name) for name in cfg.DATASETS.TESTS):
-        before = read_results(file)["checkpoint"] if file.is_file() else None
-        if before is not None and before != _name_of_tested(cfg, path):
-            raise UserError(
-                f"{file} holds results of {before}; choose another OUTPUT_DIR for those of {path}"
-            )
+    for name in cfg.DATASETS.TESTS:
+        _refuse_to_replace(cfg, name, _name_of_tested(cfg, path))
     checkpoint = read_checkpoint(path)
     anonymizes = any(name.startswith("anonymizer.") for name in checkpoint["model"])
     if cfg.PRIVACY.PROTECTION == "learned" and not anonymizes:
@@ -76,6 +100,27 @@ def checkpoint_to_evaluate(cfg: CfgNode) -> tuple[Path, dict[str, Any]]:
             "(Base)"
         )
     return path, checkpoint
+
+
+def _refuse_to_replace(cfg: CfgNode, dataset: str, tested: str) -> None:
+    """Refuse to write over results of another checkpoint, or of this one tested otherwise.
+
+    Raises:
+        UserError: naming what is there.
+    """
+    file = results_path(cfg, dataset)
+    if not file.is_file():
+        return
+    before = read_results(file)
+    if (other := before.get("checkpoint")) != tested:
+        raise UserError(f"{file} holds results of {other}; choose another OUTPUT_DIR for those of {tested}")
+    config = before.get("config")
+    theirs, ours = (comparable(side, COMPARED_WITH) for side in (config or cfg, cfg))
+    if different := differing(theirs, ours):
+        raise UserError(
+            f"{file} holds results of another test of {tested} ({'; '.join(different[:3])}); choose another "
+            "OUTPUT_DIR for those of this one, with MODEL.WEIGHTS"
+        )
 
 
 def _name_of_tested(cfg: CfgNode, path: Path) -> str:
