@@ -121,6 +121,7 @@ REFUSED_VALUES = [
     ("SOLVER.SCHED", "StepLR", "MultiStepLR"),
     ("PRIVACY.DESENSITIZER.PIXEL_REDUCE", "max", "corner"),
     ("SOLVER.MAX_EPOCH", 0, "at least 1"),
+    ("DATALOADER.NUM_INSTANCE", 0, "at least 1"),  # also where no sampler reads it
     ("SOLVER.CHECKPOINT_PERIOD", 0, "at least 1"),
     ("SOLVER.KEEP_CHECKPOINTS", 0, "at least 1"),
     ("SOLVER.WARMUP_EPOCHS", -1, "at least 0"),

@@ -108,6 +108,7 @@ def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:
         ("SOLVER.KEEP_CHECKPOINTS", solver.KEEP_CHECKPOINTS),
         ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH),
         ("TEST.IMS_PER_BATCH", cfg.TEST.IMS_PER_BATCH),
+        ("DATALOADER.NUM_INSTANCE", cfg.DATALOADER.NUM_INSTANCE),
         ("TEST.AQE.QE_TIME", cfg.TEST.AQE.QE_TIME),
         ("TEST.AQE.QE_K", cfg.TEST.AQE.QE_K),
         ("TEST.RERANK.K1", cfg.TEST.RERANK.K1),
