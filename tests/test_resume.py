@@ -159,6 +159,41 @@ def test_a_damaged_last_checkpoint_is_named_and_the_one_before_taken(small_run, 
     assert results_of(folder) == results_of(small_run)
 
 
+def interrupted(small_run, folder):
+    """A run that was killed in its second epoch: its folder, and its best model."""
+    shutil.copytree(small_run, folder)
+    for name in ("results.json", "model_final.pth"):
+        (folder / name).unlink()
+    (folder / "last_checkpoint").write_text("model_0000.pth")
+    return folder, folder / "model_best.pth"
+
+
+def test_a_better_model_than_the_checkpoint_knows_of_is_kept_with_its_figures(small_run, tmp_path):
+    """A kill can come between a check and the next checkpoint, and a GPU repeats no epoch exactly."""
+    folder, best = interrupted(small_run, tmp_path / "run")
+    content = torch.load(best, weights_only=False)
+    record = content["upgrade_record"]
+    figures = {"OI-PI": {**record["validation"]["best"]["OI-PI"], "Rank-1": 99.0}}
+    later = {**record, "selected": 99.0, "validation": {**record["validation"], "best": figures}}
+    torch.save({**content, "epoch": 1, "upgrade_record": later}, best)
+    before = best.read_bytes()
+    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder)]) == 0
+    assert best.read_bytes() == before and results_of(folder)["validation"] == figures
+    final = torch.load(folder / "model_final.pth", weights_only=False)
+    assert final["upgrade_record"]["selected"] == 99.0 and len(final["upgrade_record"]["checks"]) == 2
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda best: best.write_bytes(best.read_bytes()[:-1000])])
+def test_a_best_model_that_is_lost_or_damaged_is_chosen_anew(small_run, tmp_path, capfd, damage):
+    folder, best = interrupted(small_run, tmp_path / "run")
+    assert torch.load(folder / "model_0000.pth", weights_only=False)["upgrade_record"]["selected"] is not None
+    damage(best)
+    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder)]) == 0
+    assert "the best of the checks to come takes its place" in capfd.readouterr().out
+    assert torch.load(best, weights_only=False)["epoch"] == 1
+    assert results_of(folder)["checkpoint"] == "model_best.pth"
+
+
 def test_no_whole_checkpoint(small_run, tmp_path, capfd):
     folder = tmp_path / "run"
     folder.mkdir()

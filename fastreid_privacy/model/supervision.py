@@ -174,6 +174,11 @@ class UpgradeRecord:
             self.selected = check["rank1"]
         return entry, select
 
+    def take_over_selected(self, later: dict) -> None:
+        """Know of a model_best that is of a later check; ``later`` is the state that it was saved with."""
+        self.selected = later["selected"]
+        self.validation["best"] = later["validation"]["best"]
+
     def state_dict(self) -> dict:
         return {
             "start": self.start,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
@@ -17,6 +18,7 @@ from fastreid.utils.logger import setup_logger
 from torch import nn
 
 from .. import data
+from ..checkpoints.reading import read_checkpoint
 from ..config import changed
 from ..core.errors import UserError, some_of
 from ..data.loaders import epoch_iterator
@@ -164,11 +166,29 @@ class PrivacyTrainer(DefaultTrainer):
         """
         if resume and self.checkpointer.has_checkpoint():
             self.start_epoch = self.checkpointer.resume()["epoch"] + 1
+            self._take_over_best()
             return
         if self.cfg.MODEL.WEIGHTS:
             self.checkpointer.load_weights(self.cfg.MODEL.WEIGHTS)
         if self.teacher and self.teacher.initializes:
             logger.info(self.teacher.initialize(unwrap(self.model)))
+
+    def _take_over_best(self) -> None:
+        """Let only a better model replace a best one of after the checkpoint that the run goes on from.
+
+        The epochs between are trained again, and on another device, or on a GPU, they can end otherwise.
+        """
+        file = Path(self.cfg.OUTPUT_DIR, "model_best.pth")
+        if self.record.selected is None and not file.is_file():
+            return
+        try:
+            best = read_checkpoint(file)
+        except UserError as error:
+            logger.warning("%s: the best of the checks to come takes its place", error)
+            self.record.selected = None
+        else:
+            if best.get("epoch", -1) >= self.start_epoch:
+                self.record.take_over_selected(best["upgrade_record"])
 
     def train(self) -> None:
         """Train from the epoch to start with to the last."""
