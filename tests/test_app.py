@@ -350,6 +350,11 @@ def test_a_person_decides_and_anonymize_withholds(page, release):
     words = ["--method", "blur", "--input", release / "raw", "--output", folder, "--review", file]
     assert anonymize_command.main([str(word) for word in words]) == 0
     assert not (folder / out).exists() and len([*folder.glob("*.png")]) == 2
+    page.press("Look at the folder again")
+    page.wait(".findings > li:nth-child(2)", "All 2 files are there")
+    assert "looked at 1 of the 2 images below." in page.all(".findings > li")[-1].text
+    page.press("Image before")
+    page.wait(".judged", "It is withheld, as a person decided.")
     assert page.browser.overflow() == 0 and not page.browser.script(UNNAMED)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fastreid_privacy  # noqa: F401, before fastreid
 
 # isort: split
+import hashlib
 import json
 import os
 import shutil
@@ -331,41 +332,138 @@ def judging(folder):
     return Judging(release, suspects, chosen, check_release(release, 1), 1)
 
 
+def decided(judging, place, yes, by):
+    return judging.decide(judging.image(place)[0], yes, by)
+
+
+def made_again(folder, *words):
+    """As the command that made the folder, once more."""
+    anonymize("--method", "blur", "--input", folder / "raw", "--output", folder / "protected", *words)
+
+
+def other_raw(folder, path):
+    """The raw file of a protected one is another picture."""
+    raw = folder / "raw" / f"{Path(path).stem}.jpg"
+    Image.fromarray(255 - np.array(Image.open(raw))).save(raw)
+
+
 def test_decisions_are_written_and_counted(judging, folder):
     paths = [each.path for each in judging.suspects]
     assert "0 of the 3" in count_decisions(judging.release, paths).title
-    assert judging.decide(0, True, "Ada") == 1 and judging.decide(2, False, "Bo") == 1
+    assert decided(judging, 0, True, "Ada") == 1 and decided(judging, 2, False, "Bo") == 1
     review = folder / "protected.review.jsonl"
     assert [json.loads(text)["by"] for text in review.read_text().splitlines()[1:]] == ["Ada", "Bo"]
     counted = count_decisions(judging.release, paths)
     assert counted.good is False and "2 of the 3" in counted.title and counted.details[0] == paths[2]
     assert str(review) in counted.details[1]
-    assert judging.decide(2, True, "Bo") == 1 and judging.decide(1, True, "Ada") == 1
+    assert decided(judging, 2, True, "Bo") == 1 and decided(judging, 1, True, "Ada") == 1
     assert count_decisions(judging.release, paths).good is True
-    assert "Yes, it may be given out: Bo, " in judging.image_html(
-        2
-    ) and "data:image/png" in judging.image_html(2)
+    _, html = judging.image(2)
+    assert "Yes, it may be given out: Bo, " in html and "data:image/png" in html
     assert json.loads(review.read_text().splitlines()[-1])["figures"].keys() == {"PSNR", "SSIM"}
 
 
 def test_a_yes_is_for_the_bytes_that_were_looked_at(judging, folder):
-    judging.decide(0, True, "Ada")
+    decided(judging, 0, True, "Ada")
     manifest = read_manifest(folder / "protected" / MANIFEST)
     entries = [{**each, "sha256": "0" * 64} for each in manifest.entries.values()]
     write_manifest(folder / "protected", manifest.header, entries, {})
     new = Judging(open_release(folder / "protected"), judging.suspects, "", [], 1)
-    assert "Ada decided about an earlier file" in new.image_html(0)
+    assert "Ada decided about an earlier file" in new.image(0)[1]
     assert "0 of the 3" in count_decisions(new.release, [each.path for each in new.suspects]).title
 
 
 def test_who_looks_sees_names_as_text_and_a_message_for_a_broken_file(judging, folder):
     (folder / "protected" / judging.suspects[1].path).write_bytes(b"")
-    assert "the file is empty" in judging.image_html(1)
-    judging.decide(0, True, "<b>Ada")
-    assert "&lt;b&gt;Ada" in judging.image_html(0) and "<b>Ada" not in judging.image_html(0)
+    seen, html = judging.image(1)
+    assert "the file is empty" in html
+    with pytest.raises(UserError, match=r"no picture of .* is shown"):
+        judging.decide(seen, False, "Ada")
+    decided(judging, 0, True, "<b>Ada")
+    _, html = judging.image(0)
+    assert "&lt;b&gt;Ada" in html and "<b>Ada" not in html
     Path(judging.release.folder, judging.suspects[0].path).unlink()
     judging.look_again()
     assert "2 of 5 files are missing" in judging.list_html()
+
+
+def test_what_anonymize_withheld_is_not_missing_when_the_folder_is_looked_at_again(judging, folder):
+    decided(judging, 0, False, "Ada")
+    decided(judging, 1, True, "Ada")
+    assert "Run anonymize again with --review" in judging.list_html()
+    out, seen = judging.suspects[0].path, judging.image(0)[0]
+    made_again(folder, "--review", folder / "protected.review.jsonl")
+    judging.look_again()
+    html = judging.list_html()
+    assert "All 4 files are there" in html and "1 images are withheld" in html
+    assert "1 of the 2 images below" in html and "again with --review" not in html
+    # the others keep their places, for another window shows them
+    assert judging.suspects[0].path == out and "It is withheld" in judging.image(0)[1]
+    for window in (seen, judging.image(0)[0]):
+        with pytest.raises(UserError, match="It is withheld"):
+            judging.decide(window, True, "Ada")
+    assert decided(judging, 2, True, "Ada") == 2  # nothing else is to be decided
+
+
+def test_a_file_that_was_made_again_is_looked_at_before_it_is_decided_about(judging, folder):
+    """A window that was open meanwhile decides nothing, whatever the manifest says by then."""
+    path, figures = judging.suspects[0].path, dict(judging.suspects[0].figures)
+    seen, _ = judging.image(0)
+    other_raw(folder, path)
+    made_again(folder, "--renew")
+    before, _ = judging.image(0)  # the picture is the new one, and the manifest the earlier one
+    for window in (seen, before):
+        with pytest.raises(UserError, match="written to since it was shown: look again"):
+            judging.decide(window, True, "Ada")
+    judging.look_again()
+    with pytest.raises(UserError, match="written to since it was shown: look again"):
+        judging.decide(seen, True, "Ada")
+    assert not (folder / "protected.review.jsonl").exists()
+
+    decided(judging, 0, True, "Ada")
+    latest = judging.release.decisions().latest[path]
+    now = (folder / "protected" / path).read_bytes()
+    assert latest.sha256 == hashlib.sha256(now).hexdigest() and "All 5 files are there" in judging.list_html()
+    raw = np.array(Image.open(folder / "raw" / f"{Path(path).stem}.jpg"))
+    reference = peak_signal_noise_ratio(raw, np.array(Image.open(folder / "protected" / path)))
+    assert latest.figures[PSNR] == pytest.approx(reference, abs=0.005) and latest.figures != figures
+
+
+def test_the_share_that_the_guard_kept_is_read_again(folder):
+    manifest = read_manifest(folder / "protected" / MANIFEST)
+
+    def write(share, mark):
+        entries = [{**each, KEPT: share, "sha256": mark * 64} for each in manifest.entries.values()]
+        write_manifest(folder / "protected", manifest.header, entries, {})
+
+    write(0.5, "0")
+    release = open_release(folder / "protected")
+    judging = Judging(release, find_suspects(release, 2)[0], "", [], 1)
+    write(0.25, "1")
+    judging.look_again()
+    assert [each.figures for each in judging.suspects] == [{KEPT: 0.25}] * 2
+
+
+def test_an_attack_is_read_again(folder):
+    """One that was run since the page was opened is told, and not what an earlier one found."""
+    judging = Judging(open_release(folder / "protected"), [], "", [], 1)
+    file = attacked(folder)
+    judging.look_again()
+    assert "22.5 dB" in judging.list_html()
+    attacked(folder, {"A3": {"64": {"recovery": {**RECOVERY, "PSNR": 31.5}}}})
+    judging.look_again()
+    assert "31.5 dB" in judging.list_html() and "22.5 dB" not in judging.list_html()
+    file.unlink()
+    judging.look_again()
+    assert "No attack on it is known" in judging.list_html()
+
+
+def test_a_folder_that_cannot_be_read_again_leaves_the_page_as_it_is(judging, folder):
+    before = judging.list_html()
+    (folder / "protected" / MANIFEST).unlink()
+    with pytest.raises(UserError, match=r"manifest.jsonl cannot be read"):
+        judging.look_again()
+    assert judging.list_html() == before
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def build_page(desk: Desk) -> gradio.Blocks:
             _try_tab(desk)
         if desk.judging is not None:
             with gradio.Tab("Release check"):
-                release_tab(desk.judging)
+                release_tab(blocks, desk.judging)
         blocks.load(None, js=NOT_KEPT)
     return blocks
 

@@ -87,7 +87,7 @@ def find_suspects(
                 f" {missing:,} others could not be compared, for their files or raw images cannot be read."
             )
         return nearest_first(found)[:most], kind
-    held = [Suspect(path, {KEPT: entry[KEPT]}) for path, entry in entries.items() if KEPT in entry]
+    held = [Suspect(path, _kept(entry)) for path, entry in entries.items() if KEPT in entry]
     if held:
         held.sort(key=lambda each: (each.figures[KEPT], each.path))
         return held[:most], "The guard had to hold them back most. With --raw they are measured."
@@ -105,19 +105,38 @@ def _compared(release: Release, raw: Path, pseudonym_key: bytes | None, workers:
         key = "" if pseudonym_key else "; where names are pseudonyms, give their key with --pseudonymize"
         raise UserError(f"--raw {raw} holds no image of {release.folder}{key}")
 
-    def measure(path: str) -> Suspect | None:
-        suspect = Suspect(path, {}, raws[path])
-        try:
-            protected, original = suspect.pictures(release.files)
-            assert original is not None  # it has a raw file
-            figures = compare(protected, original)
-        except UserError:
-            return None
-        psnr, ssim = figures[PSNR], figures[SSIM]
-        known = {PSNR: IDENTICAL if psnr is None else round(psnr, 2)}
-        return Suspect(path, known if ssim is None else {**known, SSIM: round(ssim, 4)}, raws[path])
+    found = [Suspect(path, {}, raws[path]) for path in sorted(raws)]
+    measured = side_by_side(found, lambda each: known_anew(each, release), workers)
+    return [each for each in measured if each.figures]
 
-    return [found for found in side_by_side(sorted(raws), measure, workers) if found]
+
+def known_anew(suspect: Suspect, release: Release) -> Suspect:
+    """An image with the figures of the file that is in the folder now.
+
+    Args:
+        suspect: the image; its figures are not asked.
+        release: of :func:`.release.open_release`, which has a file of this path.
+
+    Returns:
+        The image; without figures where its file or its raw one cannot be read.
+    """
+    path, raw = suspect.path, suspect.raw
+    if raw is None:
+        return Suspect(path, _kept(release.manifest.entries[path]))
+    try:
+        protected, original = suspect.pictures(release.files)
+        assert original is not None  # it has a raw file
+        figures = compare(protected, original)
+    except UserError:
+        return Suspect(path, {}, raw)
+    psnr, ssim = figures[PSNR], figures[SSIM]
+    known = {PSNR: IDENTICAL if psnr is None else round(psnr, 2)}
+    return Suspect(path, known if ssim is None else {**known, SSIM: round(ssim, 4)}, raw)
+
+
+def _kept(entry: Mapping) -> dict[str, float]:
+    """What the guard left of an image, for its figures."""
+    return {KEPT: entry[KEPT]} if KEPT in entry else {}
 
 
 def nearest_first(found: Sequence[Suspect]) -> list[Suspect]:
