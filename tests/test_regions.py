@@ -9,12 +9,14 @@ import copy
 import json
 import pickle
 import shutil
+import tarfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from fastreid.modeling import build_model
 from PIL import Image
 
 from fastreid_privacy import UserError
@@ -23,6 +25,7 @@ from fastreid_privacy.attack.views import Files, operated
 from fastreid_privacy.commands import anonymize, recover, train
 from fastreid_privacy.compare.methods import read_methods
 from fastreid_privacy.config import load_config
+from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.core.projects import load_projects
 from fastreid_privacy.data.synthetic.plan import SyntheticOptions
 from fastreid_privacy.data.synthetic.truth import JOINTS, rendered_truth
@@ -33,8 +36,15 @@ from fastreid_privacy.desensitize import (
     gaussian_noise,
     pixelate,
 )
+from fastreid_privacy.human_study import GROUPS
+from fastreid_privacy.human_study.study_images import ShownImage, StudyImages
 from fastreid_privacy.keys.sealing import IDENTITY, new_identity
 from fastreid_privacy.manifest import MANIFEST, read_manifest
+from fastreid_privacy.retrieval.build import build_index
+from fastreid_privacy.retrieval.extract import load_extractor
+from fastreid_privacy.retrieval.gallery import GalleryPictures
+from fastreid_privacy.retrieval.query import answers_strip, ask, found_tiles
+from fastreid_privacy.retrieval.strip import Tile, draw_strip
 from fastreid_privacy.training.preflight import check_names, check_regions
 
 PROJECT = Path(__file__).parent.parent / "projects" / "Regions"
@@ -221,6 +231,100 @@ def test_an_attack_tells_the_same_regions(project, rendered):
     for file, image, was in zip(files, shown, before, strict=True):
         mask = torch.from_numpy(project.PersonRegions("head")(file, None, None).mask)
         assert torch.equal(image[:, ~mask], was[:, ~mask]) and (image[:, mask] == 128).all()
+
+
+# -- models of these operators -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looked_for(project, tmp_path, monkeypatch):
+    """A Base model of blur_head, its gallery of three pictures, and what it stores of them, by path.
+
+    Masks tell the heads. Where the command is run lie other pictures of the same names, with other heads.
+    """
+    size, shown = (64, 32), {}
+    for number, name in enumerate(("1.png", "2.png", "3.png")):
+        raw = image_at(tmp_path / "raw" / "people" / name, size, number)
+        mask_at(tmp_path / "masks" / "people" / name, 3 + 9 * number, size)
+        image_at(tmp_path / "here" / name, size, number + 7)
+        mask_at(tmp_path / "masks" / "here" / name, 40, size)
+        file = tmp_path / "raw" / "people" / name
+        head, _ = project.PersonRegions("head", str(tmp_path / "masks"))(file, None, size)
+        images = torch.from_numpy(raw).permute(2, 0, 1)[None].float()
+        stored = torch.where(torch.from_numpy(head), gaussian_blur(images, 12.0 * size[0] / 256), images)
+        shown[f"people/{name}"] = stored[0].permute(1, 2, 0).round().byte().numpy()
+    keys = {
+        "PRIVACY.PROTECTION": "conventional",
+        "PRIVACY.DESENSITIZER.NAME": "blur_head",
+        "PRIVACY.DESENSITIZER.BLUR_SIGMA": 12.0,
+        "PRIVACY.DESENSITIZE_BEFORE_CROP": True,
+        "DATASETS.REGIONS": str(tmp_path / "masks"),
+        "MODEL.HEADS.NUM_CLASSES": 4,
+    }
+    cfg = load_config(SMALL_CONFIG, small_options("unused", **keys))
+    torch.manual_seed(0)
+    torch.save({"model": build_model(cfg).state_dict(), "config": cfg.dump()}, tmp_path / "base.pth")
+    monkeypatch.chdir(tmp_path / "here")
+    return load_extractor(tmp_path / "base.pth", "cpu"), tmp_path / "raw", shown
+
+
+def test_a_protected_query_is_found_as_the_gallery_has_it(looked_for):
+    extract, root, shown = looked_for
+    index = build_index(root, extract, metric="euclidean", protect=True)
+    for answer in ask(index, extract, [root / path for path in shown], protect=True):
+        assert answer.paths[0] == f"people/{answer.query.name}"
+        assert answer.scores[0] == pytest.approx(0, abs=1e-3) and answer.scores[1] > 0.1
+
+
+def test_a_strip_shows_what_stands_as_protected(looked_for):
+    extract, root, shown = looked_for
+    index = build_index(root, extract, protect=True)
+    answers = ask(index, extract, [root / "people" / "2.png"], protect=True)
+    missing = []
+    tiles = found_tiles(answers[0], index, extract, GalleryPictures(root), missing)
+    assert not missing and sorted(answers[0].paths) == sorted(shown)
+    for path, tile in zip(answers[0].paths, tiles, strict=True):
+        assert np.array_equal(np.array(tile.picture), shown[path])
+    picture, missing = answers_strip(answers, index, extract, root, protect=True)
+    query = Tile(Image.fromarray(shown["people/2.png"]), "query", "2")
+    assert not missing and np.array_equal(picture, draw_strip([(query, tiles)]))
+
+
+def test_a_strip_of_tar_files_is_refused_as_their_index_is(looked_for, tmp_path):
+    """Nothing tells their regions; a picture that is not there is grey all the same."""
+    extract, root, _ = looked_for
+    index = build_index(root, extract, protect=True)
+    answers = ask(index, extract, [root / "people" / "1.png"])
+    (tmp_path / "tars").mkdir()
+    with tarfile.open(tmp_path / "tars" / "people.tar", "w") as tar:
+        tar.add(root / "people" / "1.png", "1.png")
+    with pytest.raises(UserError, match="reads files of this machine: copy the images"):
+        answers_strip(answers, index, extract, tmp_path / "tars")
+    (root / "people" / "3.png").unlink()
+    assert answers_strip(answers, index, extract, root)[1] == ["people/3.png"]
+
+
+def test_a_strip_whose_regions_nothing_tells_any_more_is_refused(looked_for, tmp_path):
+    """A picture that can be read is not called unreadable."""
+    extract, root, _ = looked_for
+    index = build_index(root, extract, protect=True)
+    query = shutil.copy(root / "people" / "1.png", tmp_path / "query.png")
+    answers = ask(index, extract, [query])
+    (root / "people").rename(root / "others")
+    index.paths[:] = [path.replace("people", "others") for path in index.paths]
+    for answer in answers:
+        answer.paths[:] = index.paths
+    with pytest.raises(UserError, match=r"others/1.png: .* has no mask of it"):
+        answers_strip(answers, index, extract, root)
+
+
+def test_a_human_study_shows_the_regions_of_the_files_themselves(looked_for, tmp_path):
+    _, root, shown = looked_for
+    images = [ShownImage(str(root / path), number, 0) for number, path in enumerate(shown)]
+    study = StudyImages({"base_blur": tmp_path / "base.pth"}, images, "cpu")
+    for number, pixels in enumerate(shown.values()):
+        png = study.png(GROUPS["blur-base-oi_pi"], "PI", number)
+        assert np.array_equal(read_picture(png), pixels)
 
 
 # -- files ---------------------------------------------------------------------------------------------------

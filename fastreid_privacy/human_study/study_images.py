@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +94,7 @@ class StudyImages:
             index: among the test images.
 
         Raises:
-            UserError: when the image cannot be read.
+            UserError: when the image cannot be read or protected.
         """
         # Raw images are resized as every model of a reproduction does; any of them will do.
         run = group.run if domain == "PI" else "raw"
@@ -103,7 +102,7 @@ class StudyImages:
             model = self._model(group.run)
             path = self._images[index].path
             raw = model.transform(open_picture(path))[None]
-            image = model.protect(raw, [os.path.basename(path)]) if domain == "PI" else raw
+            image = model.protect(raw, [path]) if domain == "PI" else raw
             self._made[run, index] = png_bytes(to_pictures(image)[0], optimize=True)
         return self._made[run, index]
 

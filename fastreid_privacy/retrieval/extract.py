@@ -19,6 +19,7 @@ from ..checkpoints.rebuilding import rebuild
 from ..collection.source import Source
 from ..config import changed, image_device
 from ..core.errors import UserError
+from ..core.remote import Place
 from ..model.image_stages import path_seeds
 from ..model.meta_arch import PrivacyStages
 from ..model.parts import NOT_REID, TRAINING_ONLY
@@ -111,10 +112,22 @@ class Extractor:
                 "this model holds no anonymizer, as one trained without protected images, or reid.pth: leave "
                 "out --protect"
             )
+        if source and source.listed:
+            self.refuse_elsewhere(source.root)
+
+    def refuse_elsewhere(self, gallery: Place) -> None:
+        """Refuse to protect images of a store or of tar files where nothing tells their regions.
+
+        Args:
+            gallery: that has them, for the message.
+
+        Raises:
+            UserError: when the operator changes a part of each image.
+        """
         desensitizes = self.model.protection == "conventional" or self.model.sees_desensitized
-        if source and source.listed and desensitizes and self.model.desensitizer.needs_regions:
+        if desensitizes and self.model.desensitizer.needs_regions:
             raise UserError(
-                f"gallery {source.root} has its images in a store or in tar files, and what tells their "
+                f"gallery {gallery} has its images in a store or in tar files, and what tells their "
                 "regions reads files of this machine: copy the images"
             )
 
@@ -124,7 +137,7 @@ class Extractor:
 
         Args:
             images: N×3×H×W, RGB 0–255.
-            paths: N, of the raw files: their names seed noise, and they tell regions.
+            paths: N, of the raw files, with their folders: their names seed noise, and they tell regions.
 
         Returns:
             N×3×H×W float32, 0–255, on the model's device.

@@ -137,6 +137,10 @@ class GalleryPictures:
             raise UserError(f"image {name} cannot be read: {error.strerror}") from None
         return open_picture(file or name, name)
 
+    def is_file(self, path: str) -> bool:
+        """Whether a picture that was opened is a file of this machine, in no store and no tar file."""
+        return not isinstance(self.root, RemotePath) and self._member(path) is None
+
     def _member(self, path: str) -> TarMember | None:
         """The file inside of a tar; None: it is none."""
         folder, _, inside = path.partition("/")

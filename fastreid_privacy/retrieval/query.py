@@ -59,11 +59,11 @@ def ask(
         protect: put the queries through the anonymizer first.
 
     Raises:
-        UserError: for another model than the index's, or a query that cannot be read.
+        UserError: for another model than the index's, or a query that cannot be read or protected.
     """
     check_model(index, extract)  # before anything is read
     files = [Path(image) for image in images]
-    seen = [_as_seen(open_picture(path), path.name, extract, protect) for path in files]
+    seen = [_as_seen(open_picture(path), path, extract, protect) for path in files]
     return rank(index, extract, list(zip(files, seen, strict=True)), top=top, effort=effort)
 
 
@@ -128,6 +128,9 @@ def answers_strip(
     Returns:
         the RGB picture, and the gallery images that are missing in it because ``root`` has no readable file
         of that name.
+
+    Raises:
+        UserError: for a query that cannot be read, or an image that cannot be protected.
     """
     missing: list[str] = []
     rows = []
@@ -137,7 +140,7 @@ def answers_strip(
         rows.append(
             (
                 Tile(
-                    _to_show(open_picture(answer.query), answer.query.name, extract, protect),
+                    _to_show(open_picture(answer.query), answer.query, extract, protect),
                     "query",
                     answer.query.stem,
                 ),
@@ -156,27 +159,33 @@ def found_tiles(
         answer, index, extract: as of :func:`answers_strip`.
         pictures: of the gallery.
         missing: gets the paths of those that the gallery has no more.
+
+    Raises:
+        UserError: for an image that cannot be protected as it was for the index.
     """
     tiles = []
     found = zip(answer.scores, answer.paths, answer.same_person, strict=True)
     for place, (score, path, same) in enumerate(list(found)[:MOST], start=1):
+        picture = None
         try:
-            name = path.rpartition("/")[2]
-            picture = _to_show(pictures.open(path), name, extract, index.protected)
+            picture = pictures.open(path)
         except UserError:
-            picture = None
             missing.append(path)
+        if picture is not None and index.protected:
+            if not pictures.is_file(path):
+                extract.refuse_elsewhere(pictures.root)
+            picture = _to_show(picture, pictures.root / path, extract, protect=True)
         tiles.append(Tile(picture, f"{place}   {score:.3f}", Path(path).stem, same))
     return tiles
 
 
-def _as_seen(picture: Image.Image, name: str, extract: Extractor, protect: bool) -> Tensor:
+def _as_seen(picture: Image.Image, file: Place, extract: Extractor, protect: bool) -> Tensor:
     image = extract.transform(picture)[None]
-    return extract.protect(image, [name]) if protect else image
+    return extract.protect(image, [str(file)]) if protect else image
 
 
-def _to_show(picture: Image.Image, name: str, extract: Extractor, protect: bool) -> Image.Image:
+def _to_show(picture: Image.Image, file: Place, extract: Extractor, protect: bool) -> Image.Image:
     """A picture, or what the anonymizer stores of it, in the model's size."""
     if not protect:
         return picture
-    return Image.fromarray(to_pictures(_as_seen(picture, name, extract, protect))[0])
+    return Image.fromarray(to_pictures(_as_seen(picture, file, extract, protect))[0])
