@@ -258,6 +258,29 @@ def test_nothing_that_libav_says_in_another_thread_is_printed(capfd, monkeypatch
     assert not said and "RAW LINE" not in told.err + told.out
 
 
+def test_what_libav_says_is_heard_whichever_thread_stops_listening_first():
+    """Its log level is one of the process: who listens first must not turn it off for who listens longer."""
+    before = av.logging.get_level(), av.logging.get_skip_repeated()
+    second_listens, first_is_done, heard = threading.Event(), threading.Event(), []
+
+    def second():
+        with libav_said() as said:
+            second_listens.set()
+            assert first_is_done.wait(10)
+            for _ in range(2):  # the same line twice is two lines
+                av.logging.log(av.logging.ERROR, "h264", "concealing")
+            heard.extend(text for _, _, text in said)
+
+    thread = threading.Thread(target=second)
+    with libav_said() as said:
+        thread.start()
+        assert second_listens.wait(10)
+    first_is_done.set()
+    thread.join()
+    assert heard == ["concealing", "concealing"] and not said
+    assert (av.logging.get_level(), av.logging.get_skip_repeated()) == before
+
+
 FORKED = """
 import gc, os, sys
 import fastreid_privacy

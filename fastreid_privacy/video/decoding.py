@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,15 +101,38 @@ def libav_said() -> Iterator[list[tuple[int, str, str]]]:
 
     Nothing of it is printed, and no line is left out because the one before was the same.
     """
-    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)
-    try:
-        with av.logging.Capture() as said:
-            yield said
-    finally:
-        av.logging.set_level(level)
-        av.logging.set_skip_repeated(skips)
+    with _errors_logged, av.logging.Capture() as said:
+        yield said
+
+
+class _ErrorsLogged:
+    """libav logs every error for as long as any thread asks for that: the whole process has one log level.
+
+    A thread that restored by itself what it had found would turn the log off for the others.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.asking = threading.Lock(), 0
+        self.before: tuple[int | None, bool] = None, True
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.asking:
+                self.before = av.logging.get_level(), av.logging.get_skip_repeated()
+                av.logging.set_level(av.logging.ERROR)
+                av.logging.set_skip_repeated(False)
+            self.asking += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.asking -= 1
+            if not self.asking:
+                level, skips = self.before
+                av.logging.set_level(level)
+                av.logging.set_skip_repeated(skips)
+
+
+_errors_logged = _ErrorsLogged()
 
 
 def start_of(path: str | Path) -> Start:
