@@ -124,6 +124,45 @@ def test_what_is_wrong_with_tars_is_named_and_the_rest_goes_on(folders, tmp_path
     assert sum(path.startswith("good/") for path in entries) == 6
 
 
+def broken_after(content, number, damage):
+    """A tar of which something is wrong behind its first files."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        begins = [info.offset for info in archive]
+        end = archive.offset
+    place = begins[number] if number < len(begins) else end
+    return {
+        "flipped": content[: place + 3] + bytes([content[place + 3] ^ 1]) + content[place + 4 :],
+        "zeroed": content[:place] + bytes(512) + content[place + 512 :],
+        "cut in a header": content[: place + 100],
+        "cut before a header": content[:place],
+        "joined": content + content,
+    }[damage]
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize(
+    "number, damage",
+    [
+        *((2, damage) for damage in ("flipped", "zeroed", "cut in a header", "cut before a header")),
+        (5, "cut before a header"),  # all files are there, but nothing says so
+        (5, "cut in a header"),
+        (5, "flipped"),
+        (5, "joined"),
+    ],
+)
+def test_a_tar_without_its_end_is_refused_since_files_may_be_missing(tmp_path, number, damage, kind):
+    tar = tmp_path / "a.tar"
+    write_tar(tar, {f"{each}.png": picture(each) for each in range(5)}, kind)
+    assert list(files_of_tar(tar).members) == [f"{each}.png" for each in range(5)]
+    whole = tar.read_bytes()
+    tar.write_bytes(whole.rstrip(b"\0") + bytes(1024 + 511))  # as short as it may be, or a little longer
+    assert len(files_of_tar(tar).members) == 5
+    tar.write_bytes(broken_after(whole, number, damage))
+    for place in (tar, place_of(f"local://{tar}")):
+        with pytest.raises(UserError, match=r"damaged, compressed or no tar file \(it has no end"):
+            files_of_tar(place)
+
+
 def test_a_folder_with_images_beside_its_tars_is_one_of_images(folders, tmp_path, capsys):
     packed, _ = folders
     root = tmp_path / "both"

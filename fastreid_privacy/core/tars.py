@@ -6,7 +6,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from itertools import product
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from .errors import UserError, brief
 from .files import relative_path
@@ -17,6 +17,7 @@ from .remote import About, Place, RemotePath, place_of, there
 TAR = ".tar"
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 MOST_TARS = 1_000_000
+PIECE = 2**20  # bytes that are read at a time
 
 
 class TarFiles(NamedTuple):
@@ -79,8 +80,12 @@ def tars_in(folder: Place) -> list[Place]:
 def files_of_tar(tar: Place) -> TarFiles:
     """Where in a tar each file lies; of a tar in a store, the whole of it is read for that.
 
+    A tar has to end as tars do, with blocks of zeros and nothing behind them. Some programs leave them out;
+    what they write cannot be told from a tar that was cut off between two files.
+
     Raises:
-        UserError: the reason, without the path, when it is damaged, compressed or cannot be read.
+        UserError: the reason, without the path, when it is damaged, has no end, is compressed or cannot be
+            read.
     """
     members: dict[str, TarMember] = {}
     others: dict[str, str] = {}
@@ -115,5 +120,15 @@ def _headers(tar: Place) -> Iterator[tarfile.TarInfo]:
                         raise tarfile.ReadError("it is cut off")
                     yield info
                     archive.members = []  # type: ignore[attr-defined]  # a tar may hold millions
+                if not _ends(file, archive.offset):  # tarfile takes a broken header for the end
+                    raise tarfile.ReadError("it has no end, or something behind it: files may be missing")
         except tarfile.TarError as error:
             raise UserError(f"it is damaged, compressed or no tar file ({brief(error)})") from None
+
+
+def _ends(file: BinaryIO, offset: int) -> bool:
+    """Whether a block of zeros begins at an offset in bytes, and nothing but zeros follows."""
+    file.seek(offset)
+    first = file.read(tarfile.BLOCKSIZE)
+    rest = iter(lambda: file.read(PIECE), b"")
+    return len(first) == tarfile.BLOCKSIZE and not any(first) and not any(map(any, rest))
