@@ -379,6 +379,28 @@ def test_what_lost_a_bit_is_named_and_the_rest_goes_on(raw, keys, carried, tmp_p
     assert "0 sealed originals opened" in capsys.readouterr().out and not files(tmp_path / "o2")
 
 
+NO_PICTURES = {
+    "empty": array(np.zeros((0, 128, 3), np.uint8)),
+    "not closed": array(noise(1, 2, 3)).replace(b"}", b" "),  # tokenize.TokenError
+    "no words": array(noise(1, 2, 3)).replace(b"'descr': '|u1'", b"['descr']: '|1'"),  # TypeError
+    "negative": array(noise(1, 2, 3)).replace(b"(1, 2, 3), ", b"(-1, -2, 3)"),
+    "true": array(noise(1, 2, 3)).replace(b"(1, 2, 3), }  ", b"(True, 2, 3),}"),
+}
+
+
+def test_arrays_of_no_pictures_are_named_and_the_rest_goes_on(raw, keys, carried, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for name, content in NO_PICTURES.items():
+        (tmp_path / "in" / f"{name}.npy").write_bytes(content)
+    np.save(tmp_path / "in" / "z.npy", read_picture(carried / "one.png"))
+    capsys.readouterr()
+    assert recover("--identity", keys[1], "--input", tmp_path / "in", "--output", tmp_path / "o") == 2
+    said = capsys.readouterr().err
+    for name in NO_PICTURES:
+        assert f"{name}.npy: it is no array of pictures" in said
+    assert files(tmp_path / "o") == {"one.jpg": (raw / "one.jpg").read_bytes()}
+
+
 def test_the_folder_with_its_manifest(raw, keys, carried, tmp_path, capsys):
     header, entries = (manifest := read_manifest(carried / MANIFEST)).header, manifest.entries
     assert header["carry"] == "pixels" and header["carry_fit"] == "best" and header["sealed"]

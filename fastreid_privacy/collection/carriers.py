@@ -77,9 +77,12 @@ def _of_array(content: bytes) -> np.ndarray:
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, by_columns, kind = read(file)
-        whole = math.prod(shape) == len(content) - file.tell() and len(shape) in (3, 4) and shape[-1] == 3
+        real = len(shape) in (3, 4) and all(type(side) is int and side > 0 for side in shape)
+        whole = real and shape[-1] == 3 and math.prod(shape) == len(content) - file.tell()
         if kind != np.uint8 or by_columns or not whole:
             raise ValueError
-    except ValueError:
+        return np.frombuffer(content, np.uint8, offset=file.tell()).reshape(-1, *shape[-3:])
+    except MemoryError:
+        raise
+    except Exception:  # a header is read as Python, and may end in any exception of its parser
         raise UserError("it is no array of pictures: uint8, H×W×3 or N×H×W×3, in rows") from None
-    return np.frombuffer(content, np.uint8, offset=file.tell()).reshape(-1, *shape[-3:])
