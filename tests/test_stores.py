@@ -6,10 +6,13 @@ from __future__ import annotations
 import errno
 import io
 import os
+import socket
 
 import fsspec
+import fsspec.implementations.memory
 import numpy as np
 import pytest
+from fsspec.exceptions import FSTimeoutError
 from in_process import anonymize, contents, recover
 from PIL import Image
 from s3_server import s3_server
@@ -185,6 +188,47 @@ def test_a_place_that_cannot_be_read_is_one_message(s3, tmp_path, capsys, place,
     assert anonymize("--method", "blur", "--input", place, "--output", tmp_path / "out") == 2
     told = capsys.readouterr().err
     assert said in told and "Traceback" not in told and not (tmp_path / "out").exists()
+
+
+def test_a_store_that_nobody_serves_is_one_message(tmp_path, capsys):
+    """Errors of aiohttp are the system's, made otherwise: of another number of words."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # where nobody listens
+        place = f"http://127.0.0.1:{taken.getsockname()[1]}/x"
+        (tmp_path / "key").write_bytes(b"")
+        assert recover("--key", tmp_path / "key", "--input", place, "--output", tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert f"error: {place}" in told and "Connect call failed" in told and "Traceback" not in told
+
+
+class OfALibrary(ConnectionError):
+    """An error of the system with a constructor of its own, as aiohttp's are."""
+
+    def __init__(self, key, number, reason):
+        super().__init__(number, reason)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "number"),
+    [
+        (OfALibrary("key", errno.ECONNREFUSED, "no"), ConnectionRefusedError, errno.ECONNREFUSED),
+        (OSError(errno.ENOENT, "no"), FileNotFoundError, errno.ENOENT),
+        (FileNotFoundError("no"), FileNotFoundError, errno.ENOENT),  # as fsspec raises it
+        (PermissionError("no"), PermissionError, errno.EACCES),
+        (FSTimeoutError("no"), TimeoutError, errno.ETIMEDOUT),
+        (OSError("no"), OSError, errno.EIO),
+        (KeyError("no"), OSError, errno.EIO),
+    ],
+)
+def test_whatever_a_library_raises_is_an_error_of_the_system(monkeypatch, raised, kind, number):
+    def cat_file(self, path):
+        raise raised
+
+    monkeypatch.setattr(fsspec.implementations.memory.MemoryFileSystem, "cat_file", cat_file)
+    with pytest.raises(OSError) as told:
+        RemotePath("memory://a.png").read_bytes()
+    assert (type(told.value), told.value.errno, told.value.filename) == (kind, number, "memory://a.png")
+    assert "no" in told.value.strerror
 
 
 def test_an_output_that_cannot_be_written_is_one_message(s3, raw, capsys):

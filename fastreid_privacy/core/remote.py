@@ -26,6 +26,15 @@ else:
 LOCAL = "file://"
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory")
 """Where what is put is there whole or not at all."""
+NUMBERS = {
+    FileNotFoundError: errno.ENOENT,
+    FileExistsError: errno.EEXIST,
+    PermissionError: errno.EACCES,
+    IsADirectoryError: errno.EISDIR,
+    NotADirectoryError: errno.ENOTDIR,
+    TimeoutError: errno.ETIMEDOUT,
+}
+"""Of errors that libraries raise with a text alone."""
 
 
 class About(NamedTuple):
@@ -239,7 +248,9 @@ def _os_errors(place: RemotePath) -> Iterator[None]:
         raise
     except OSError as error:
         reason = error.strerror or (type(error).__name__ if _has_secrets(place.url) else brief(error))
-        raise type(error)(error.errno or errno.EIO, reason, str(place)) from None
+        kinds = (number for kind, number in NUMBERS.items() if isinstance(error, kind))
+        # Python picks the type by the number; that of a library may be made in another way
+        raise OSError(error.errno or next(kinds, errno.EIO), reason, str(place)) from None
     except Exception as error:
         reason = type(error).__name__ if _has_secrets(place.url) else typed(error)
         raise OSError(errno.EIO, reason, str(place)) from None
