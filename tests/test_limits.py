@@ -11,8 +11,11 @@ from fastreid_privacy.commands import retrieve as retrieve_command
 import errno
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -196,6 +199,51 @@ def test_commands_say_that_memory_is_short(error, capsys):
     assert capsys.readouterr().err.startswith(f"error: there is not enough memory ({error})")
     with pytest.raises(RuntimeError, match="another"):
         exit_code(lambda: (_ for _ in ()).throw(RuntimeError("another")), "")
+
+
+def test_pictures_that_threads_read_at_once_leave_warnings_alone(raw, monkeypatch):
+    """The second begins while the first is being read, and ends after it."""
+    opened, inside, first_done = Image.open, threading.Event(), threading.Event()
+
+    def open_slowly(file):
+        picture = opened(file)
+        if threading.current_thread() is second:
+            inside.set()
+            assert first_done.wait(60)
+        else:
+            second.start()
+            assert inside.wait(60)
+        return picture
+
+    monkeypatch.setattr(Image, "open", open_slowly)
+    second = threading.Thread(target=read_picture, args=[raw / "good.png"])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        before = list(warnings.filters)
+        read_picture(raw / "good.png")
+        first_done.set()
+        second.join()
+        assert warnings.filters == before
+        warnings.warn("of somebody else", stacklevel=1)
+    assert [str(each.message) for each in seen] == ["of somebody else"]
+
+
+def test_what_pillow_warns_of_is_not_shown(tmp_path):
+    """Broken tags, and more pixels than it likes."""
+    Image.new("RGB", (20, 20)).save(tmp_path / "tags.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01")
+    Image.new("1", (9500, 9500)).save(tmp_path / "large.png")
+    code = f"""
+import warnings
+from fastreid_privacy.core import pictures
+for name in ("tags.jpg", "large.png"):
+    with pictures.Image.open(rf"{tmp_path}/{{name}}") as file:
+        file.getexif()
+print(pictures.read_picture(r"{tmp_path}/tags.jpg").shape)
+warnings.warn("of somebody else")
+"""
+    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["(20,", "20,", "3)"], done.stderr
+    assert "of somebody else" in done.stderr and "EXIF" not in done.stderr and "Bomb" not in done.stderr
 
 
 def test_large_pictures_wait_for_each_other():

@@ -16,6 +16,10 @@ from .members import Readable
 LARGEST_FILE = 2**30  # bytes: as many pixels as there may be, with 16 bits and transparency, uncompressed
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # MPO, a phone's JPEG with previews behind it, is its first picture
 
+# Large images are measured here, and broken tags do not harm pixels. Once and for all: catch_warnings, which
+# takes filters away again, is not safe where several threads read pictures.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 
 def read_picture(source: str | Readable | bytes) -> np.ndarray:
     """Pixels as a viewer shows them.
@@ -38,10 +42,8 @@ def read_picture(source: str | Readable | bytes) -> np.ndarray:
     if not content:
         raise UserError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # large images are measured below; broken tags do not harm pixels
-            with Image.open(io.BytesIO(content)) as file:
-                return _pixels(file)
+        with Image.open(io.BytesIO(content)) as file:
+            return _pixels(file)
     except UserError:
         raise
     except UnidentifiedImageError:
