@@ -230,7 +230,16 @@ def test_the_ways_of_an_attack(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "protected": "a", "rows": {"A1": 3}}']
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"schema": 2}',
+        '{"schema": 1, "protected": "a", "rows": {"A1": 3}}',
+        json.dumps(result_of("a", {"A1": {"recovery": {**RECOVERY, "PSNR": 10**400}}})),
+        json.dumps(result_of("a", ROWS) | {"seeds": [float("inf")]}),
+    ],
 )
 def test_a_damaged_attack_is_one_message(content, tmp_path):
     (tmp_path / "attack.json").write_text(content)

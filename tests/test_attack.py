@@ -235,6 +235,9 @@ def test_a_run_goes_on_cell_by_cell_and_writes_its_result(raw, colours, tmp_path
     assert "attacks with other settings (width " in capsys.readouterr().err
     (out / "cells" / "protected_A0_seed0.json").write_text("{}")
     assert command.main(words) == 2 and "is damaged; remove it" in capsys.readouterr().err
+    forged = {"figures": {}, "hits": {"judge": [[10**30], [1]]}}
+    (out / "cells" / "protected_A0_seed0.json").write_text(json.dumps(forged))
+    assert command.main(words) == 2 and "is damaged; remove it" in capsys.readouterr().err
 
 
 def test_the_stranger_is_trained_where_none_is_given(raw, tmp_path):

@@ -260,10 +260,19 @@ def test_mutations_open_nothing_wrong():
 
 
 @pytest.mark.parametrize(
-    "first", [b"[]", b'{"name": "../a", "length": 0}', b'{"name": "a", "length": 999999}']
+    "first",
+    [
+        b"[]",
+        b'{"name": "../a", "length": 0}',
+        b'{"name": "a", "length": 999999}',
+        *(
+            b'{"name": "a", "length": 0, "fitted": {"format": "webp", "quality": 90, "psnr": %s}}' % psnr
+            for psnr in (b"1" + b"0" * 400, b"1e300", b"Infinity", b"NaN", b"-1", b"true")
+        ),
+    ],
 )
 def test_a_payload_that_somebody_forged_is_named(first):
-    picture = noise(24, 16, 3)
+    picture = noise(96, 48, 3)
     plain = first + b"\n"
     plain += bytes(pixels.room(picture, [KEY.public_key], 1) - len(plain))
     closed = close(plain, [KEY.public_key], pixels._bound(picture, 1))

@@ -12,6 +12,7 @@ import pytest
 
 from fastreid_privacy.collection.output import Journal
 from fastreid_privacy.core import files
+from fastreid_privacy.core.json_text import parse_json
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest, unchanged, write_manifest
 
 HEADER = {"kind": "fastreid_privacy collection", "schema": 1, "batch_size": 32}
@@ -64,6 +65,15 @@ def test_files_of_older_versions_are_read(manifest, journal):
                 record.pop(key, None)
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
         assert list(read_manifest(path, torn=path == journal).entries.values()) == ENTRIES
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_whole_numbers_are_refused_that_no_float_holds(sign):
+    """Who reckons with one, or shows its digits behind a point, ends in an OverflowError."""
+    assert parse_json(sign + "9" * 300) == int(sign + "9" * 300)
+    assert parse_json(b'\xef\xbb\xbf{"\xc3\xa9": [-1, 2.5, 1e400]}') == {"é": [-1, 2.5, float("inf")]}
+    with pytest.raises(ValueError, match="a number of it has 3"):
+        parse_json(f'{{"psnr": {sign}1{"0" * 309}}}'.encode())
 
 
 def test_deep_brackets_and_what_is_no_file_are_refused(tmp_path):

@@ -553,7 +553,7 @@ def test_several_people_are_all_hidden(own_imports, tmp_path):
         ([{"bbox": [4, 10, 8, "20"]}], {}, "a bbox has four numbers"),
         ([{"bbox": 3}], {}, "a bbox has four numbers"),
         ([{"bbox": [1e308, 0, 1e308, 5]}], {}, "a bbox has four numbers"),
-        ([{"bbox": [0, 0, 10**400, 5]}], {}, "a bbox has four numbers"),
+        ([{"bbox": [0, 0, 10**300, 5]}], {}, "a bbox has four numbers"),
         ([{"bbox": [0, 0, 1e9, 5]}], {}, "none beyond a million"),
         ([{"segmentation": {}}], {}, "runs have counts, a list of numbers, and size"),
         (

@@ -15,7 +15,7 @@ WRONG = [
     ("retrieval", {"OI-OI": 3}),
     ("retrieval", {"OI-OI": {"Rank-1": "x"}}),
     ("retrieval", {"OI-OI": {"Rank-1": True}}),
-    ("retrieval", {"OI-OI": {"Rank-1": 10**400}}),
+    ("retrieval", {"OI-OI": {"Rank-1": 10**300}}),
     ("image_quality", {"protected": [1]}),
     ("image_quality", 1),
     ("checks", 1),

@@ -270,6 +270,7 @@ BAD_MARKS = [0, 0, 0] * 14
     ("change", "message"),
     [
         (lambda content: content.pop("images"), "'images' is missing or unknown"),
+        (changed("keypoints", [10**400, *BAD_MARKS[1:]]), "a number of it has 401 digits"),
         (lambda content: content["images"].pop(), r"\d+ is missing or unknown"),
         (lambda content: content["categories"].clear(), "0 of its categories name keypoints"),
         (

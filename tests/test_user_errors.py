@@ -95,6 +95,7 @@ def test_an_unknown_key_in_the_file(refused, tmp_path):
         ("PRIVACY.JOINT_BATCH", "1", "bool"),
         ("PRIVACY.STORAGE", 8, "str"),
         ("DATASETS.NAMES", "SyntheticPedestrians", "tuple"),
+        ("SOLVER.BASE_LR", 10**400, "float"),
         ("SOLVER.GAN_BETAS", ("a", "b"), "float"),
         ("SOLVER.STEPS", ["x"], "int"),
         ("SOLVER.STEPS", [40, True], "int"),

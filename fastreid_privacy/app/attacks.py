@@ -169,7 +169,7 @@ def read_attack(file: Path) -> KnownAttack:
             str(attacker.get("operator", "")),
             str(attacker.get("network", "")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise UserError(f"{file} is damaged or no attack.json ({error})") from None
 
 

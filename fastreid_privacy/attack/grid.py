@@ -237,5 +237,5 @@ def _read(folder: Path, cell: Cell) -> Found | None:
             for name, pair in content["hits"].items()
         }
         return Found(dict(content["figures"]), hits)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         raise UserError(f"{file} is damaged; remove it, and the same command makes it again") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def _assign(cfg: CfgNode, values: dict[str, object], source: str) -> None:
         if isinstance(old, list | tuple) and isinstance(value, list | tuple):
             _check_elements(key, value, old, source)
             value = type(old)(value)
-        elif isinstance(old, float) and type(value) is int:
+        elif isinstance(old, float) and type(value) is int and abs(value) <= sys.float_info.max:
             value = float(value)
         elif key == "PRIVACY.UPGRADE.BASELINE_RANK1":  # a word, a path or a number
             value = str(value)

@@ -93,7 +93,7 @@ def paper_results(config: Mapping) -> dict[tuple[str, str], float]:
         try:
             where, metric, value = entry
             figures[str(where), str(metric)] = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UserError(
                 f'TEST.PAPER_RESULTS has the entry {entry!r}; give ["OI-PI", "Rank-1", 88.2] and the like'
             ) from None

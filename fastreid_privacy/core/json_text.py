@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
+LONGEST_WHOLE = (
+    sys.float_info.max_10_exp
+)  # characters of a whole number: float() and formats take all of these
 DEEPEST = 100  # containers in containers; what this package writes has a tenth of it
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > LONGEST_WHOLE:
+        raise ValueError(f"a number of it has {len(digits)} digits")
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole)
 
 
 def parse_json(text: str | bytes) -> Any:
     """What a JSON text says.
 
     Raises:
-        ValueError: when it is none, or nested so deep that whoever walks through it runs out of stack.
+        ValueError: when it is none, nested so deep that whoever walks through it runs out of stack, or has a
+            whole number that is larger than any float.
     """
+    if not isinstance(text, str):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
     try:
-        value = json.loads(text)
+        value = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     level, depth = [value], 0

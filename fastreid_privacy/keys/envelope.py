@@ -64,6 +64,7 @@ TEMPLATE_BEHIND = TEMPLATE._replace(holds_rest=False)
 BESIDE = b"beside"  # bound to a sealed file that stands alone
 MOST_RECIPIENTS = 16
 _KEY, _TAG, _LENGTH = 32, 16, 4  # bytes of the fresh key, of what authenticates, and of a length
+_HIGHEST_PSNR = 200  # dB; one level in 100 million pixels is 133
 _NONCE = bytes(12)  # each key encrypts once
 DAMAGED = "it is no file that tools/anonymize.py has sealed"
 UNOPENED = "it does not open: it was sealed to another key, or changed"
@@ -249,7 +250,8 @@ def _fitted(about: dict) -> Fitted:
     fitted = Fitted(**about)
     quality, psnr = fitted.quality, fitted.psnr
     whole = quality is None or (type(quality) is int and 0 <= quality <= 100)
-    if fitted.format != "webp" or not whole or not (psnr is None or type(psnr) in (int, float)):
+    known = psnr is None or (type(psnr) in (int, float) and 0 <= psnr <= _HIGHEST_PSNR)
+    if fitted.format != "webp" or not whole or not known:
         raise ValueError("its encoding is none of this version")
     return fitted
 
