@@ -10,6 +10,7 @@ import collections
 import json
 import logging
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from fastreid.utils.checkpoint import Checkpointer
 from small_checkpoints import Net, same_state
 from torch import nn
 
+from fastreid_privacy.checkpoints.checksum import KEY, NOT_YET, check_checksum, with_checksum
 from fastreid_privacy.compat.checkpoints import load_safely
 from fastreid_privacy.compat.patching import original_of
 from fastreid_privacy.config import load_config
@@ -50,6 +52,23 @@ def test_plain_agw_weights_into_the_wrapped_model(tmp_path, caplog, form):
     loaded = wrapped.state_dict()
     assert all(torch.equal(loaded[key], state[key]) for key in state if key.startswith("backbone."))
     assert all(torch.equal(loaded[key], kept[key]) for key in kept if not key.startswith("backbone."))
+
+
+@pytest.mark.parametrize("told", ["", "0", "é" * 64, "A" * 64, "0" * 65, "0" * 64 + "\n"])
+def test_what_is_no_checksum_is_refused_before_it_is_looked_for(told):
+    """Zeros are put wherever it stands: an empty one stands between any two bytes."""
+    content = bytes(1_000_000) + told.encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="its checksum is none"):
+            check_checksum(content, {KEY: told})
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    good = with_checksum(b"weights" + NOT_YET.encode())
+    check_checksum(good, {KEY: good[-64:].decode()})
+    with pytest.raises(ValueError, match="its checksum is wrong"):
+        check_checksum(good + b"x", {KEY: good[-64:].decode()})
 
 
 def test_what_a_file_has_beyond_the_model():

@@ -7,6 +7,7 @@ digits. It finds damage; whoever changes a file on purpose can write it anew.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 
 KEY = "sha256"  # in the metadata
@@ -35,10 +36,12 @@ def check_checksum(content: bytes, about: Mapping[str, str]) -> None:
         about: its metadata.
 
     Raises:
-        ValueError: when it is another.
+        ValueError: when it is another, or what it carries is none.
     """
     if KEY not in about:
         return
     told = about[KEY]
+    if not re.fullmatch("[0-9a-f]{64}", told):  # what is shorter, or empty, may be there very often
+        raise ValueError("its checksum is none")
     if hashlib.sha256(content.replace(told.encode(), NOT_YET.encode())).hexdigest() != told:
         raise ValueError("its checksum is wrong")
