@@ -26,6 +26,7 @@ from fastreid_privacy.collection import protected_files, run
 from fastreid_privacy.collection.fitting import fitted
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.images import png_bytes
+from fastreid_privacy.core.lock import locked
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.keys import pixels
 from fastreid_privacy.keys.envelope import MAGIC, Fitted, Original, close, disclose, overhead, packed
@@ -386,6 +387,20 @@ def test_what_lost_a_bit_is_named_and_the_rest_goes_on(raw, keys, carried, tmp_p
     _, other = new_identity(tmp_path / "other", None)
     assert recover("--identity", other, "--input", tmp_path / "in", "--output", tmp_path / "o2") == 2
     assert "0 sealed originals opened" in capsys.readouterr().out and not files(tmp_path / "o2")
+
+
+def test_what_a_killed_run_left_of_raw_files_is_removed(keys, carried, tmp_path, monkeypatch):
+    out, killed = tmp_path / "o", (".one.jpg.17.unfinished", "folder/.three.png.4.unfinished")
+    words = ["--identity", keys[1], "--input", carried, "--output", out]
+    assert recover(*words) == 0
+    opened = files(out)
+    for left in (*killed, ".mine.unfinished"):
+        (out / left).write_bytes(b"a part of a raw file")
+    with locked(out, "in use"):
+        assert recover(*words) == 2
+    assert files(out).keys() == {*opened, *killed, ".mine.unfinished"}
+    assert recover(*words) == 0
+    assert files(out) == {**opened, ".mine.unfinished": b"a part of a raw file"}
 
 
 NO_PICTURES = {

@@ -233,6 +233,11 @@ def test_leftovers_of_a_killed_process_can_be_found(tmp_path):
     assert len(contents(tmp_path)) == 1
     remove_unfinished(tmp_path)
     assert contents(tmp_path) == {}
+    long = "é" * 120
+    for name in ("a.1", "b", long):
+        (tmp_path / _unfinished(tmp_path / name).name).touch()
+    remove_unfinished(tmp_path, ["a.1", "a", long])
+    assert list(contents(tmp_path)) == [_unfinished(tmp_path / "b").name]
 
 
 def test_a_file_is_read_once_as_long_as_it_stays(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from fastreid_privacy import UserError
+from fastreid_privacy.core.lock import locked
 from fastreid_privacy.evaluation.neighbours import as_float32
 from fastreid_privacy.retrieval.index import EFFORT, check_kind, flat_index, inexact_index, stored_features
 from fastreid_privacy.retrieval.measure import compare_with_exact
@@ -260,6 +261,20 @@ def parts_of(index, path):
     write_index(index, path)
     with zipfile.ZipFile(path) as archive:
         return json.loads(archive.read("index.json")), archive.read("index.faiss")
+
+
+def test_features_that_a_killed_process_left_go_with_the_next_index(tmp_path):
+    index = gallery_index(np.eye(4, dtype=np.float32))
+    own, others = ".my.index.17.unfinished", {".other.index.17.unfinished", ".my.index.unfinished"}
+    for name in (own, *others):
+        (tmp_path / name).write_bytes(b"features")
+    with locked(tmp_path, "in use"):  # by another command, whose they may be
+        write_index(index, tmp_path / "my.index")
+        assert {path.name for path in tmp_path.iterdir()} == {"my.index", own, *others}
+    written = (tmp_path / "my.index").read_bytes()
+    write_index(index, tmp_path / "my.index")
+    assert {path.name for path in tmp_path.iterdir()} == {"my.index", *others}
+    assert (tmp_path / "my.index").read_bytes() == written
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.files import make_folder, read_regular, write_atomically
+from ..core.files import make_folder, read_regular, remove_unfinished, write_atomically
 from ..core.folders import ENDINGS, images_below
+from ..core.lock import locked
 from ..core.members import TarMember
 from ..core.packed import Folder, PackedFolder
 from ..core.regular import open_regular
@@ -69,8 +70,8 @@ def unseal_collection(folder: str | Path, output: str | Path, identity: PrivateK
 
     Raises:
         UserError: when the folder's manifest says that there are no sealed originals or that they were sealed
-            to another key, there is nothing to look at, or the output folder lies in the protected one or
-            cannot be made.
+            to another key, there is nothing to look at, or the output folder lies in the protected one,
+            cannot be made, or another run writes to it.
     """
     folder, output = Path(folder), Path(output)
     protected = None if folder.is_file() or _carries_alone(folder) else read_protected(folder)
@@ -82,18 +83,21 @@ def unseal_collection(folder: str | Path, output: str | Path, identity: PrivateK
     make_folder(output)
     found: dict[str, str] = {}  # the name of an original → the file that holds it
     opened: dict[str, Fitted | None] = {}
+    cleaned: set[Path] = set()
     looked_at = _looked_at(folder, protected, names, identity)
-    for path, original, listed in tqdm(looked_at, unit=" images", desc="opening", disable=None):
-        try:
-            if isinstance(original, UserError):
-                raise original
-            first = found.setdefault(original.name, path)
-            if first != path and listed:
-                raise UserError(f"it holds {original.name}, and so does {first}")
-            _write(output / original.name, original)
-            opened[original.name] = original.fitted
-        except UserError as error:
-            failed[path] = str(error)
+    in_use = f"another run writes to --output {output}; wait for its end, or choose another folder"
+    with locked(output, in_use):
+        for path, original, listed in tqdm(looked_at, unit=" images", desc="opening", disable=None):
+            try:
+                if isinstance(original, UserError):
+                    raise original
+                first = found.setdefault(original.name, path)
+                if first != path and listed:
+                    raise UserError(f"it holds {original.name}, and so does {first}")
+                _write(output / original.name, original, cleaned)
+                opened[original.name] = original.fitted
+            except UserError as error:
+                failed[path] = str(error)
     if protected:
         failed.update({path: why for path, why in _missing(protected, found).items() if path not in failed})
     return Opened(len(opened), failed, {name: how for name, how in opened.items() if how})
@@ -208,13 +212,21 @@ def _missing(protected: ProtectedFolder, found: dict[str, str]) -> dict[str, str
     return {path: reason for path in carried if path not in there}
 
 
-def _write(target: Path, original: Original | SealedFile) -> None:
+def _write(target: Path, original: Original | SealedFile, cleaned: set[Path]) -> None:
     """Write a raw file.
+
+    Args:
+        target: its path.
+        original: what it is to hold.
+        cleaned: folders from which the parts of raw files are gone that killed runs have left; one is added.
 
     Raises:
         UserError: the reason, when another file of its name is there, or it cannot be written.
     """
     try:
+        if target.parent not in cleaned:
+            remove_unfinished(target.parent)
+            cleaned.add(target.parent)
         if target.exists():
             if file_hash(target) != _hash(original):
                 raise UserError(f"{target} is there already, and is another file")

@@ -111,10 +111,7 @@ def write_new(folder: Path, contents: Mapping[str, bytes], private: Collection[s
     make_folder(folder)
     with locked(folder, f"another command writes to {folder}; wait for its end, or choose another --output"):
         refuse_existing(folder, contents)
-        stems = set(map(_stem, contents))
-        for leftover in folder.glob(f".*{UNFINISHED}"):
-            if is_unfinished(leftover.name) and leftover.name[1:].rsplit(".", 2)[0] in stems:
-                leftover.unlink()
+        remove_unfinished(folder, contents)
         paths = {folder / name: _unfinished(folder / name) for name in contents}
         written: list[Path] = []
         try:
@@ -248,10 +245,17 @@ def relative_path(text: object) -> str:
     return text
 
 
-def remove_unfinished(folder: Place) -> None:
-    """Delete what interrupted ``write_atomically`` calls have left in a folder."""
+def remove_unfinished(folder: Place, names: Iterable[str] | None = None) -> None:
+    """Delete what interrupted ``write_atomically`` calls have left in a folder.
+
+    Args:
+        folder: to which nobody else writes meanwhile.
+        names: of the files that were to be written; None: of all.
+    """
+    stems = None if names is None else set(map(_stem, names))
     for leftover in folder.iterdir() if isinstance(folder, RemotePath) else folder.glob(f".*{UNFINISHED}"):
-        if is_unfinished(leftover.name):
+        stem = leftover.name[1:].rsplit(".", 2)[0]
+        if is_unfinished(leftover.name) and (stems is None or stem in stems):
             leftover.unlink(missing_ok=True)  # a process that was thought lost may finish it just now
 
 

@@ -12,14 +12,16 @@ import json
 import os
 import struct
 import zipfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import faiss
 
 from ..core.errors import UserError
-from ..core.files import relative_path, write_atomically
+from ..core.files import relative_path, remove_unfinished, write_atomically
 from ..core.json_text import parse_json
+from ..core.lock import locked
 from ..evaluation.distances import METRICS
 from .faiss_bytes import check_bytes
 from .gallery import stored_root
@@ -66,7 +68,12 @@ def write_index(index: GalleryIndex, path: str | Path) -> None:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, write, private=True)
+        with ExitStack() as held:
+            # what a killed process left of features goes; not where they may be of one that holds the folder
+            with suppress(UserError, OSError):
+                held.enter_context(locked(path.parent, "in use"))
+                remove_unfinished(path.parent, [path.name])
+            write_atomically(path, write, private=True)
     except (OSError, RuntimeError) as error:  # FAISS makes a RuntimeError of a full disk, too
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"index {path} cannot be written: {reason}") from None
