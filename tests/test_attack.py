@@ -240,6 +240,31 @@ def test_a_run_goes_on_cell_by_cell_and_writes_its_result(raw, colours, tmp_path
     assert command.main(words) == 2 and "is damaged; remove it" in capsys.readouterr().err
 
 
+def test_cells_of_another_preprocessing_or_other_foreign_images_are_not_kept(raw, colours, tmp_path, capsys):
+    files, out = protect(raw, tmp_path / "p", blurred), tmp_path / "out"
+    stranger = Path(shutil.copy(colours, tmp_path / "stranger.onnx"))
+    (tmp_path / "others").mkdir()
+    first = sorted(raw.glob("bounding_box_train/*.jpg"))[0]
+    other = Path(shutil.copy(first, tmp_path / "others" / "a.jpg"))
+    words = words_of(raw, files, out, stranger, "--rows", "A0", "--foreign", str(other.parent))
+    assert command.main(words) == 0 and command.main(words) == 0
+
+    def changed(what):
+        assert command.main(words) == 2
+        assert f"attacks with other settings ({what}" in capsys.readouterr().err
+
+    for text in ("channels: BGR", "mean: [1, 2, 3]"):
+        stranger.with_suffix(".yaml").write_text(text)
+        changed("stranger")
+    stranger.with_suffix(".yaml").unlink()
+    assert command.main(words) == 0
+    other.write_bytes(other.read_bytes() + b"\0")
+    changed("foreign_files")
+    shutil.copy2(first, other)
+    shutil.copy(first, other.with_name("b.jpg"))
+    changed("foreign_files")
+
+
 def test_the_stranger_is_trained_where_none_is_given(raw, tmp_path):
     request = AttackRequest(
         str(raw), str(raw), tmp_path / "out", rows=("A0",), beside=(), budget=0.001, device="cpu"

@@ -23,7 +23,7 @@ from ..retrieval.templates import template_beside
 from . import measures
 from .cells import HOLDS, Cell, Found, Means, Target, cells
 from .learned import Attacker
-from .observers import Observer, load_observer
+from .observers import Observer, load_observer, preprocessing_beside
 from .pairing import Pairing, compare_pairs
 from .request import REFERENCE, AttackRequest, check_request
 from .rows import attack
@@ -182,12 +182,14 @@ def _trained_judge(request: AttackRequest, subjects: Subjects, device: str) -> O
 
 def attack_settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any]:
     """What kept cells depend on, but for what their names tell."""
-    files, templates = hashlib.sha256(), hashlib.sha256()
+    files, templates, foreign = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
     for each in (*subjects.known, *subjects.query, *subjects.gallery):
         for path in (each.raw, each.protected):
             files.update(_about(each, path))
         if request.search_key and (beside := template_beside(each.protected)).is_file():
             templates.update(_about(each, beside))
+    for each in read_foreign(request.foreign) if request.foreign else ():
+        foreign.update(_about(each, each.raw))
     given = {
         "raw": request.raw,
         "protected": request.protected,
@@ -195,6 +197,7 @@ def attack_settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any
         "width": request.width,
         "operator": request.operator or REFERENCE,
         "foreign": request.foreign,
+        "foreign_files": foreign.hexdigest() if request.foreign else None,
         "parrots": sorted(request.parrots),
         "torch": torch.__version__,
         "projects": about_projects() or None,  # of cells that an older version made there is none
@@ -202,10 +205,18 @@ def attack_settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any
     }
     for option in ("model", "recovery_key", "stranger", "search_key"):
         path = getattr(request, option)
-        given[option] = hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None
+        given[option] = _sum(path) if path and path.is_file() else None
     given["templates"] = templates.hexdigest() if request.search_key else None
     near = [hashlib.sha256(path.read_bytes()).hexdigest() for path in request.near_keys]
     return {**given, "near_keys": near or None, "files": files.hexdigest()}
+
+
+def _sum(path: Path) -> str:
+    """SHA-256 of a model, and of what tells the preprocessing of a graph, where that is there."""
+    digest = hashlib.sha256(path.read_bytes())
+    if path.suffix == ".onnx" and (beside := preprocessing_beside(path)).is_file():
+        digest.update(beside.read_bytes())
+    return digest.hexdigest()
 
 
 def _about(subject: Subject, path: Place) -> bytes:

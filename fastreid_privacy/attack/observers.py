@@ -74,7 +74,7 @@ def load_observer(path: str | Path, device: str, name: str) -> Observer:
         return Observer(name, extract, extract.size)
     session = open_session(read_file(path), path, device)
     height, width = session.get_inputs()[0].shape[2:]
-    settings = _preprocessing(Path(path).with_suffix(".yaml"))
+    settings = _preprocessing(preprocessing_beside(path))
     mean, std = (torch.tensor(settings[key], dtype=torch.float32)[:, None, None] for key in ("mean", "std"))
 
     def features(images: Tensor) -> Tensor:
@@ -88,6 +88,11 @@ def load_observer(path: str | Path, device: str, name: str) -> Observer:
 
     features(torch.zeros(2, 3, height, width))  # before anything is trained or written
     return Observer(name, features, (int(height), int(width)))
+
+
+def preprocessing_beside(path: str | Path) -> Path:
+    """The file that tells the preprocessing of an ``.onnx`` graph; it need not be there."""
+    return Path(path).with_suffix(".yaml")
 
 
 def _in_its_batches(session: Any, images: Tensor) -> Tensor:
