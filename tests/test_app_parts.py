@@ -19,7 +19,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from fastreid_privacy.app import film
 from fastreid_privacy.app.door import LARGEST_BODY, Door
 from fastreid_privacy.app.film import look_through
-from fastreid_privacy.app.galleries import TOP, load_galleries, strips
+from fastreid_privacy.app.galleries import TOP, Strip, load_galleries, strips
 from fastreid_privacy.app.methods import CONVENTIONAL, load_methods, open_key
 from fastreid_privacy.app.showing import figures_text, message_html, strips_html, tried_html
 from fastreid_privacy.app.trying import DESENSITIZED, LARGEST_SIDE, PROTECTED, RECOVERED, try_methods
@@ -155,6 +155,10 @@ def test_the_piece_of_the_page_has_every_picture_and_escapes_names(weights, phot
 def test_words_of_figures():
     assert figures_text(20.44, 0.456) == "20.4 dB, SSIM 0.46"
     assert figures_text(None, None) == "same as raw"
+    name = "caf\udce9.png"
+    assert message_html(name).encode() == message_html(r"caf\udce9.png").encode()
+    page = strips_html([Strip("gallery", Image.new("RGB", (4, 4)), [name], [])]).encode()
+    assert rb'alt="caf\udce9.png"' in page
     assert 'role="alert"' in message_html("<x>", alarm=True) and "&lt;x&gt;" in message_html("<x>")
 
 

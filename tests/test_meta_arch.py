@@ -7,6 +7,8 @@ from conftest import SMALL_CONFIG, small_options  # before fastreid: importing t
 
 # isort: split
 import copy
+import os
+import zlib
 
 import pytest
 import torch
@@ -334,6 +336,8 @@ def test_evaluation_noise_depends_on_the_file_name_only():
     )["images"]["DI"]
     assert torch.equal(whole[3:5], part)
     assert path_seeds(["a/1.jpg"]).tolist() != path_seeds(["a/2.jpg"]).tolist()
+    names = [b"caf\xe9.png", "café.png".encode()]  # the first is no UTF-8
+    assert path_seeds([os.fsdecode(b"a/" + name) for name in names]).tolist() == list(map(zlib.crc32, names))
 
 
 def test_mixed_precision_keeps_targets_and_distances_in_float32():

@@ -580,6 +580,10 @@ def test_odd_names_and_files_are_read_as_those_of_a_collection(
     assert "warning: 2 folders were not searched" in err
     assert f"folder {folder}/self was not searched: the link cannot be followed" in err
     assert f"folder {folder}/shut was not searched: it cannot be listed: Permission denied" in err
+    shown = ("--weights", weights, "--gallery", folder, "--output", tmp_path / "protected.index")
+    assert retrieve("build", "--protect", *shown) == 0
+    assert read_index(tmp_path / "protected.index").paths == read_index(made).paths
+    capsys.readouterr()
     words = [
         "--weights",
         weights,

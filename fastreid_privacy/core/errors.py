@@ -46,9 +46,14 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | OSError) and re.search(words, str(error).lower()) is not None
 
 
+def as_unicode(text: str) -> str:
+    """A text that every page and file takes: what is no Unicode in a file's name as Python writes it."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def one_line(name: object) -> str:
-    """A file's name in one line: line breaks and other control characters as Python writes them."""
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(name))
+    """A file's name in one line: line breaks, other control characters and what is no Unicode are escapes."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), as_unicode(str(name)))
 
 
 def say(text: str, stream: TextIO | None = None) -> None:

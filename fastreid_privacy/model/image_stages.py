@@ -21,7 +21,8 @@ def path_seeds(paths: Sequence[str]) -> Tensor:
 
     No secret: who knows the name can subtract the noise. Files to give out are noised with a secret key.
     """
-    return torch.tensor([zlib.crc32(path.replace("\\", "/").rsplit("/", 1)[-1].encode()) for path in paths])
+    names = [path.replace("\\", "/").rsplit("/", 1)[-1] for path in paths]
+    return torch.tensor([zlib.crc32(name.encode("utf-8", "surrogateescape")) for name in names])
 
 
 class ImageStages(nn.Module):

@@ -44,7 +44,7 @@ def fitting_font(text: str, pixels: int, width: int) -> ImageFont.FreeTypeFont:
 
 def shortened(text: str, used: ImageFont.FreeTypeFont, width: int) -> str:
     """A text in one line, cut in its middle to fit ``width`` pixels, for both ends tell names apart."""
-    text = one_line(text.encode("utf-8", "backslashreplace").decode())  # a name may have no Unicode
+    text = one_line(text)
     kept, short = len(text), text
     while used.getlength(short) > width and kept > 2:
         kept -= 1

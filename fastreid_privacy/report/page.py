@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
+from ..core.errors import as_unicode
 from ..core.images import png_bytes
 from ..results.stored import MATCHES
 from .look import MARKS
@@ -20,6 +21,8 @@ OPEN_PAIR = "OI-PI"  # the pair of domains whose rank lists are unfolded, where 
 
 def render(template: str, folder: Path | None = None, **values: object) -> str:
     """Fill in a template; values are escaped, a missing one is an error.
+
+    A file's name that is no Unicode has escapes, so that the page can be encoded.
 
     Args:
         template: its name, in this package or in the folder.
@@ -34,7 +37,7 @@ def render(template: str, folder: Path | None = None, **values: object) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template(template).render(**values)
+    return as_unicode(environment.get_template(template).render(**values))
 
 
 def data_uri(png: bytes) -> str:
