@@ -6,9 +6,7 @@ import json
 import sys
 from typing import Any
 
-LONGEST_WHOLE = (
-    sys.float_info.max_10_exp
-)  # characters of a whole number: float() and formats take all of these
+LONGEST_WHOLE = sys.float_info.max_10_exp  # digits of a whole number; each of these has a float
 DEEPEST = 100  # containers in containers; what this package writes has a tenth of it
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import warnings
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -131,10 +130,8 @@ def _people_lost(levels: np.ndarray, white: np.ndarray) -> bool:
 def _mode(content: bytes) -> str:
     """Pillow's mode of a picture; "" where it is none, which reading it says better."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as picture:
-                return picture.mode
+        with Image.open(io.BytesIO(content)) as picture:
+            return picture.mode
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return ""
 
