@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from itertools import product
@@ -79,10 +80,12 @@ def in_process():
 def compared(raw, grey, small_run, in_process, tmp_path_factory):
     """The output of a comparison by the command, its file of methods and what it trained."""
     folder = tmp_path_factory.mktemp("compared")
-    methods = folder / "methods.yml"
+    methods, bags = folder / "methods.yml", folder / "bags.csv"
+    bags.write_text("pid,bag\n" + "".join(f"{pid},{pid % 2}\n" for pid in range(100)))
     methods.write_text(
         f"""data: {raw}
 reference: blur
+tasks: {{attributes: {bags}}}
 set:
 {overrides()}
 methods:
@@ -206,7 +209,7 @@ def test_gains_over_the_reference_have_intervals(compared):
 
 
 def test_tasks_are_learned_from_every_method(compared):
-    """The folder is that of the renderer, so that all truth is there."""
+    """The folder is that of the renderer, so that truth of which no file is given is there, too."""
     for about in result(compared)["methods"].values():
         assert set(about["tasks"]) == {"segmentation", "keypoints", "attributes"}
         for task, measure in (
@@ -293,6 +296,20 @@ def test_a_method_goes_on_that_an_older_version_began_without_a_key(
             run_comparison(request)
     finally:
         file.write_text(text)
+
+
+def test_corrected_truth_is_another_setting(compared, monkeypatch, small_run):
+    request = finished_request(compared, monkeypatch, small_run)
+    bags = compared[1].with_name("bags.csv")
+    text, about = bags.read_text(), bags.stat()
+    try:
+        bags.write_text(text.replace("1,1", "1,0"))
+        with pytest.raises(UserError, match=r"the use of \w+ with other settings \(tasks_files"):
+            run_comparison(request)
+    finally:
+        bags.write_text(text)
+        os.utime(bags, ns=(about.st_atime_ns, about.st_mtime_ns))
+    run_comparison(request)
 
 
 def test_a_front_holds_whoever_nobody_beats():

@@ -22,7 +22,7 @@ from ..attack.subjects import Subjects, read_subjects
 from ..attack.views import Files, View
 from ..config import comparable, differing, value_of
 from ..core.errors import say
-from ..core.kept import differing_settings, keep_settings, kept, read_kept
+from ..core.kept import differing_settings, keep_settings, kept, read_kept, stamp_of
 from ..desensitize.desensitizer import about_operator
 from ..results.results_json import config_value
 from ..tasks.measure import measure_tasks
@@ -113,8 +113,10 @@ class Stages:
         attack = _attacked(request, settings)
         say(f"{method.name}: used")
         about = {key: settings[key] for key in ("budget", "files", "model", "stranger")}
-        tasks_of = {name: str(path) for name, path in self.methods.tasks.items()}
-        about |= {"seed": self.request.seed, "tasks": tasks_of}
+        truth = self.methods.tasks
+        about |= {"seed": self.request.seed, "tasks": {name: str(path) for name, path in truth.items()}}
+        # None in what an older version made, too
+        about["tasks_files"] = {name: stamp_of(path) for name, path in truth.items()} or None
         keep_settings(folder / USED, about, f"the use of {method.name}")
         utility = kept(folder / USED / "utility.json", lambda: self._utility(method, subjects))
         tasks = kept(folder / USED / "tasks.json", lambda: self._tasks(method, subjects))

@@ -155,18 +155,21 @@ def train(plan: Plan, method: Method, cfg: CfgNode) -> None:
 
 def finished(run: Path) -> bool:
     """Whether a folder holds a run to its end; the report is the last file that a training writes."""
-    results = list(run.glob("results*.json"))
-    return bool(results) and all(file.is_file() for file in (run / "report.html", checkpoint_of(run)))
+    return (run / "report.html").is_file() and bool(_results_in(run)) and checkpoint_of(run).is_file()
 
 
 def checkpoint_of(run: Path) -> Path:
-    """The model of a finished run: the one that it tested."""
-    return tested_checkpoint(results_of(run), run)
+    """The model of a run: the one that it tested, and its last one as long as it has tested none."""
+    return tested_checkpoint(results_of(run), run) if _results_in(run) else run / "model_final.pth"
 
 
 def results_of(run: Path) -> dict[str, Any]:
     """results.json of a finished run; of the first test set where there are several."""
-    return read_results(sorted(run.glob("results*.json"))[0])
+    return read_results(_results_in(run)[0])
+
+
+def _results_in(run: Path) -> list[Path]:
+    return sorted(run.glob("results*.json"))
 
 
 def _config(plan: Plan, method: Method) -> CfgNode:
