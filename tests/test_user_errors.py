@@ -537,7 +537,7 @@ def test_damaged_query_ranks_of_base(refused, small_run, tmp_path, kind):
 def test_query_ranks_that_are_damaged_meanwhile_cost_no_results(small_run, tmp_path, caplog):
     shutil.copy(small_run / "results.json", tmp_path)
     (tmp_path / "query_ranks.npz").write_bytes(b"no archive")
-    assert versus_baseline({"OI-DI": np.array([1])}, tmp_path / "results.json") == {}
+    assert versus_baseline({"OI-DI": np.array([1])}, tmp_path / "results.json", np.array([0])) == {}
     assert "query_ranks.npz is damaged" in caplog.text
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ..core.errors import UserError
+from ..evaluation.bootstrap import mean_over_people
 from ..evaluation.image_quality import ImageQuality
 from ..evaluation.query_ranks import summarize
 from ..evaluation.ranking import RankingOptions, rank
@@ -75,20 +76,12 @@ def chance(subjects: Subjects) -> float:
 def difference(ours: Hits, theirs: Hits, seed: int = 0) -> dict[str, float]:
     """Rank-1 minus another attack's on the same queries, with the 95 % interval over drawn identities.
 
-    Queries of one person are alike, so people are drawn, with replacement, not queries.
-
     Returns:
         "difference", "low", "high", in points.
     """
     if not np.array_equal(ours.pids, theirs.pids):
         raise UserError("the two attacks were measured on different queries: nothing to compare")
-    people, of_query = np.unique(ours.pids, return_inverse=True)
-    gains = np.bincount(of_query, weights=ours.first - theirs.first, minlength=len(people))
-    counts = np.bincount(of_query, minlength=len(people))
-    drawn = np.random.default_rng(seed).integers(len(people), size=(DRAWS, len(people)))
-    differences = 100 * gains[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(differences, [2.5, 97.5])
-    return {"difference": 100 * float(gains.sum() / counts.sum()), "low": float(low), "high": float(high)}
+    return mean_over_people(ours.first - theirs.first, ours.pids, draws=DRAWS, seed=seed)
 
 
 def membership(

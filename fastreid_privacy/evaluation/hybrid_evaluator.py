@@ -34,6 +34,7 @@ class Evaluation:
 
     Attributes:
         rankings: the ranking of each pair of domains, "OI-PI" and so on.
+        query_pids: Q identities of the queries, in the order of the rankings.
         image_quality: "protected", "desensitized", "recovered" → figures of :class:`ImageQuality`, as far as
             the model gives the domain; "protected" with those of :class:`Exposure` too, where it is learned.
         shown_queries: indices of a few queries, which the rankings' ``best`` belong to.
@@ -46,6 +47,7 @@ class Evaluation:
     """
 
     rankings: dict[str, Ranking]
+    query_pids: np.ndarray
     image_quality: dict[str, dict]
     shown_queries: list[int]
     embedding: dict[str, np.ndarray]
@@ -197,6 +199,7 @@ class HybridEvaluator(DatasetEvaluator):
         shown = _some_queries(query, gallery) if n and len(pids) > n else []
         return Evaluation(
             rankings=self._rankings(pairs, features, query, gallery, shown),
+            query_pids=query[0],
             image_quality=_merged_quality(parts),
             shown_queries=shown,
             embedding=_features_of_some(features, pids),

@@ -92,6 +92,7 @@ def _section(results: Mapping, path: Path, folder: Path) -> dict:
         ],
         "excluded": tables.excluded_queries(results),
         "comparison": tables.comparison_rows(results),
+        "comparison_title": tables.comparison_title(results),
         "verification": (verification := tables.verification_table(results)),
         "verification_heads": [
             metric.removeprefix("TPR@") for metric in (verification[0].values if verification else ())

@@ -19,7 +19,6 @@ RETRIEVAL_METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 QUALITY_METRICS = ("PSNR", "PSNR_per_image", "SSIM", "LPIPS")
 TPR = "TPR@FPR="  # how the figures of verification begin, 1e-04 and so on behind it
 NO_LPIPS = "LPIPS: not available; it is measured where AlexNet's weights are at hand (TEST.LPIPS_WEIGHTS)."
-COMPARISON_TITLE = "Rank-1 minus Base's, points; 95 % interval of the paired bootstrap over queries"
 
 
 @dataclass(frozen=True)
@@ -208,8 +207,14 @@ def _pairs(results: Mapping) -> list[str]:
     ]
 
 
+def comparison_title(results: Mapping) -> str:
+    """The title of :func:`comparison_rows`, with what is drawn for the interval."""
+    drawn = results.get("intervals_over") or "queries"
+    return f"Rank-1 minus Base's, points; 95 % interval of the paired bootstrap over {drawn}"
+
+
 def comparison_rows(results: Mapping) -> list[list[str]]:
-    """Pair, rank-1 minus Base's in points, and its 95 % interval over resampled queries, as text."""
+    """Pair, rank-1 minus Base's in points, and its 95 % interval, as text."""
     return [
         [arrow(pair), f"{gain['difference']:+.1f}", f"{gain['low']:+.1f} to {gain['high']:+.1f}"]
         for pair, gain in (results.get("versus_baseline") or {}).items()

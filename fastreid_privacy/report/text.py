@@ -8,11 +8,11 @@ from tabulate import tabulate
 
 from .check_table import check_cells, check_columns, checks_note, validation_matches
 from .tables import (
-    COMPARISON_TITLE,
     RETRIEVAL_METRICS,
     ModelRow,
     arrow,
     comparison_rows,
+    comparison_title,
     excluded_queries,
     exposure_note,
     has_lpips,
@@ -44,7 +44,7 @@ def _tables(results: Mapping, all_checks: bool) -> Iterable[tuple[str, list[str]
         ["", "", *RETRIEVAL_METRICS, "share"],
         rows_of(retrieval_table(results), retrieval_cells),
     )
-    yield COMPARISON_TITLE, ["", "rank-1", "95 % interval"], comparison_rows(results)
+    yield comparison_title(results), ["", "rank-1", "95 % interval"], comparison_rows(results)
     verification = verification_table(results)
     yield (
         "Verification, TPR in percent where at most the given share of false pairs is accepted (FPR)",

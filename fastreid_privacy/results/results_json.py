@@ -103,6 +103,7 @@ def build_results(
         "upgrades": [check for check in record["checks"] if check["decision"] == "upgrade"],
         # rank-1 minus Base's on the same queries with its bootstrap interval: filled in where both are known
         "versus_baseline": {},
+        "intervals_over": "people",  # older versions drew queries, and did not say so
         "baseline": baseline,
         "upper_bound": upper_bound,
         "teacher": teacher,

@@ -101,7 +101,7 @@ def _other_model(value: Any, where: str) -> None:
 SECTIONS = ("PRIVACY", "MODEL", "INPUT", "SOLVER", "TEST", "DATASETS", "DATALOADER")
 _figures = _named(_named(_number))
 PARTS: dict[str, Check] = {
-    **dict.fromkeys(("dataset", "checkpoint", "version", "storage", "teacher"), _text),
+    **dict.fromkeys(("dataset", "checkpoint", "version", "storage", "teacher", "intervals_over"), _text),
     "seed": _number,
     "private": _truth,
     "config": _config,

@@ -187,7 +187,8 @@ def report_results(
         )
         places = {pair: ranking.queries.first_places for pair, ranking in evaluation.rankings.items()}
         if "baseline" in fitting:
-            results["versus_baseline"] = versus_baseline(places, results_files(cfg, "baseline")[name])
+            base = results_files(cfg, "baseline")[name]
+            results["versus_baseline"] = versus_baseline(places, base, evaluation.query_pids)
         file = results_path(cfg, name)
         save_query_ranks(places, file)
         save_results(results, file)
@@ -201,19 +202,22 @@ def report_results(
     return all_results
 
 
-def versus_baseline(places: Mapping[str, np.ndarray], baseline: Path) -> dict[str, dict[str, float]]:
+def versus_baseline(
+    places: Mapping[str, np.ndarray], baseline: Path, people: np.ndarray
+) -> dict[str, dict[str, float]]:
     """Rank-1 minus Base's on the same queries, by pair of domains.
 
     Args:
         places: pair → Q places of the first true match.
         baseline: Base's results.json.
+        people: Q identities of the queries.
 
     Returns:
         As of :func:`compare_pairs`; {} where Base's results.json has no query ranks beside it, others, or
         damaged ones.
     """
     try:
-        return compare_pairs(places, load_query_ranks(baseline))
+        return compare_pairs(places, load_query_ranks(baseline), people)
     except UserError as error:  # results that the user names may be of another test set
         logger.warning("No bootstrap against %s: %s", baseline, error)
         return {}
