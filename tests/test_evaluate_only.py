@@ -96,7 +96,13 @@ def test_base_keeps_the_upper_bound_that_it_is_compared_with(compared_run, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("PRIVACY.STORAGE", "jpeg50"), ("TEST.RERANK.ENABLED", True), ("SEED", 5)]
+    ("key", "value"),
+    [
+        ("PRIVACY.STORAGE", "jpeg50"),
+        ("TEST.RERANK.ENABLED", True),
+        ("SEED", 5),
+        ("DATASETS.TESTS", "('SyntheticPedestrians', 'Market1501')"),  # its files have other names
+    ],
 )
 def test_results_of_another_test_are_not_written_over(compared_run, tmp_path, capsys, key, value):
     """Base's, whose other test nothing beside it would refuse."""

@@ -14,7 +14,7 @@ from ..checkpoints.rebuilding import rebuild
 from ..config import RESUMABLE_KEYS, changed, comparable, differing
 from ..core.errors import UserError, brief
 from ..model.verdict import verdict
-from ..results.results_json import config_value, read_results, results_path
+from ..results.results_json import config_value, read_results
 from . import testing
 from .experiment import Results, report_results, tested_checkpoints
 from .siblings import CONFIG_FILE, PROTECTION_OF, comparisons, finished, saved_config
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 BEST, FINAL = "model_best.pth", "model_final.pth"
 # what a second test may change without being another one
-COMPARED_WITH = (*RESUMABLE_KEYS, "MODEL.WEIGHTS", "PRIVACY.UPGRADE.BASELINE_RANK1")
+MAY_DIFFER = (*RESUMABLE_KEYS, "MODEL.WEIGHTS", "PRIVACY.UPGRADE.BASELINE_RANK1")
 
 
 def evaluate_only(cfg: CfgNode) -> Results:
@@ -90,8 +90,7 @@ def checkpoint_to_evaluate(cfg: CfgNode) -> tuple[Path, dict[str, Any]]:
             f"no weights to evaluate: {' and '.join(map(str, named))} not found; name a checkpoint with "
             "MODEL.WEIGHTS"
         )
-    for name in cfg.DATASETS.TESTS:
-        _refuse_to_replace(cfg, name, _name_of_tested(cfg, path))
+    _refuse_another_test(cfg, _name_of_tested(cfg, path))
     checkpoint = read_checkpoint(path)
     anonymizes = any(name.startswith("anonymizer.") for name in checkpoint["model"])
     if cfg.PRIVACY.PROTECTION == "learned" and not anonymizes:
@@ -102,25 +101,25 @@ def checkpoint_to_evaluate(cfg: CfgNode) -> tuple[Path, dict[str, Any]]:
     return path, checkpoint
 
 
-def _refuse_to_replace(cfg: CfgNode, dataset: str, tested: str) -> None:
-    """Refuse to write over results of another checkpoint, or of this one tested otherwise.
+def _refuse_another_test(cfg: CfgNode, tested: str) -> None:
+    """Refuse a folder with results of another checkpoint, or of this one tested otherwise or on other sets.
 
     Raises:
         UserError: naming what is there.
     """
-    file = results_path(cfg, dataset)
-    if not file.is_file():
-        return
-    before = read_results(file)
-    if (other := before.get("checkpoint")) != tested:
-        raise UserError(f"{file} holds results of {other}; choose another OUTPUT_DIR for those of {tested}")
-    config = before.get("config")
-    theirs, ours = (comparable(side, COMPARED_WITH) for side in (config or cfg, cfg))
-    if different := differing(theirs, ours):
-        raise UserError(
-            f"{file} holds results of another test of {tested} ({'; '.join(different[:3])}); choose another "
-            "OUTPUT_DIR for those of this one, with MODEL.WEIGHTS"
-        )
+    for file in sorted(Path(cfg.OUTPUT_DIR).glob("results*.json")):
+        before = read_results(file)
+        if (other := before.get("checkpoint")) != tested:
+            raise UserError(
+                f"{file} holds results of {other}; choose another OUTPUT_DIR for those of {tested}"
+            )
+        theirs, ours = (comparable(side, MAY_DIFFER) for side in (before.get("config") or cfg, cfg))
+        if different := differing(theirs, ours):
+            raise UserError(
+                f"{file} holds results of another test of {tested} ({'; '.join(different[:3])}); choose "
+                "another OUTPUT_DIR for those of this one, with MODEL.WEIGHTS, and with the results to be "
+                "compared with (PRIVACY.UPGRADE.BASELINE_RANK1, PRIVACY.UPPER_BOUND)"
+            )
 
 
 def _name_of_tested(cfg: CfgNode, path: Path) -> str:
