@@ -10,7 +10,9 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -665,6 +667,26 @@ def test_a_signal_while_a_run_is_started_ends_the_run(tmp_path, monkeypatch, req
     with pytest.raises(KeyboardInterrupt):
         runs.make_runs(reproduction, reproduction.runs, None, lambda: None)
     assert started[0].poll() is not None
+
+
+def test_sigterm_ends_a_run_with_the_command_that_waits_for_it(tmp_path):
+    """Whichever command that is: without a handler, Python would end at once and leave the run behind."""
+    code = f"""
+from pathlib import Path
+from fastreid_privacy.reproduce.runs import run_logged
+told = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+run_logged([{sys.executable!r}, "-c", told], Path({str(tmp_path / "log")!r}), "a run")
+"""
+    (tmp_path / "log").touch()
+    waiting = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    for _ in range(600):
+        if text := (tmp_path / "log").read_text():
+            break
+        time.sleep(0.1)
+    waiting.terminate()
+    assert b"KeyboardInterrupt" in waiting.communicate(timeout=60)[1]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(text), 0)
 
 
 def test_the_last_error_of_a_log(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..reproduce.plan import OPERATORS, TABLES
 from ..reproduce.protocols import PAPER, PROTOCOLS
 from ..reproduce.reproduction import PLAN_FILE, Reproduction, read_plan
 from ..reproduce.runs import check_plan, locked, make_runs
+from ..reproduce.signals import sigterm_interrupts
 from .options import add_project_option, check_pairs
 from .parsers import command_parser
 
@@ -88,21 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser, words = build_parser(), sys.argv[1:] if argv is None else argv
     args = parser.parse_args(words)
     logging.getLogger("fastreid_privacy").addHandler(logging.NullHandler())  # each run warns in its own log
-    previous = signal.signal(signal.SIGTERM, _stop)
 
     def run() -> None:
         check_pairs(parser, args.opts, words)
         load_projects(args.project)
         reproduce(asked(args))
 
-    try:
+    with sigterm_interrupts():
         return exit_code(run, "interrupted; the same command continues")
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _stop(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def asked(args: argparse.Namespace) -> Reproduction:

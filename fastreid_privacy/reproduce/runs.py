@@ -21,7 +21,7 @@ from .finished import RESULTS_FILE, FinishedRuns
 from .plan import Run
 from .progress import Progress
 from .reproduction import CONFIG_FILE, Reproduction, save_config
-from .signals import SignalsHeld
+from .signals import SignalsHeld, sigterm_interrupts
 
 LOG_FILE = "reproduce.log"  # in a run's folder: all that its process says
 POLL_SECONDS = 1.0
@@ -157,7 +157,7 @@ def run_logged(
     descriptor: int | None = None,
     while_waiting: Callable[[], object] = lambda: None,
 ) -> None:
-    """Run a process to its end, or end it with this one.
+    """Run a process to its end, or end it with this one, also by SIGTERM.
 
     Args:
         words: the command.
@@ -169,7 +169,7 @@ def run_logged(
     Raises:
         UserError: when it fails; it names the log and the last error line.
     """
-    with log.open("ab") as output, SignalsHeld() as held:
+    with log.open("ab") as output, sigterm_interrupts(), SignalsHeld() as held:
         start = output.tell()
         process = subprocess.Popen(
             words,

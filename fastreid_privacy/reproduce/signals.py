@@ -1,13 +1,31 @@
-"""Signals that end this process, held back while it starts another one."""
+"""Signals that end this process: held back while it starts another one, and let end both."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 HELD = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM end this process as Ctrl-C does, so that ``finally`` ends what it has started."""
+    if threading.current_thread() is not threading.main_thread():  # no other one gets signals
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 class SignalsHeld:
