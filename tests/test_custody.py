@@ -669,19 +669,14 @@ def test_a_folder_is_sealed_to_one_key(raw, tmp_path, capsys):
     assert call(recover_command, *words) == 0
 
 
-def test_a_private_key_is_no_recovery_key(raw, weights, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("encrypted", [["--passphrase-env", "PASS"], ["--unencrypted"]])
+@pytest.mark.parametrize("name", ["identity", "search"])
+def test_a_private_key_is_no_recovery_key(raw, weights, tmp_path, monkeypatch, capsys, encrypted, name):
+    """No passphrase is asked for, which would open nothing."""
     monkeypatch.setenv("PASS", "the passphrase")
-    assert call(command_line, "--new-identity", "--output", tmp_path, "--passphrase-env", "PASS") == 0
+    assert call(command_line, f"--new-{name}", "--output", tmp_path, *encrypted) == 0
     assert call(anonymize_command, "--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
-    words = [
-        "--key",
-        tmp_path / "identity.key",
-        "--input",
-        tmp_path / "p",
-        "--output",
-        tmp_path / "r",
-        "--passphrase-env",
-        "PASS",
-    ]
+    words = ["--key", tmp_path / f"{name}.key", "--input", tmp_path / "p", "--output", tmp_path / "r"]
     assert call(recover_command, *words) == 2
-    assert "is no recovery key" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{name}.key is damaged or no recovery key" in said and "--identity" in said

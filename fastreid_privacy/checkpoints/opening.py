@@ -145,9 +145,14 @@ def _open(path: str | Path) -> bytes | TrainedCheckpoint:
 
 def _open_key(path: str | Path, passphrase: Callable[[], str] | None) -> bytes | TrainedCheckpoint:
     """As :func:`_open`, of an encrypted file."""
-    from ..keys.encryption import decrypt  # needed for encrypted files alone
+    from ..keys.encryption import decrypt, is_encrypted, told  # needed for encrypted files alone
 
     encrypted = read_part(path)
+    if not is_encrypted(encrypted) or "recipient" in told(encrypted):
+        raise UserError(
+            f"{path} is damaged or no recovery key of tools/export.py; the key of sealed originals is given with "
+            "--identity, that of search templates with --search-key"
+        )
     if passphrase is None:
         raise UserError(f"{path} is encrypted: its passphrase is needed")
     content, about = decrypt(encrypted, passphrase(), path)
