@@ -150,8 +150,8 @@ def _open_key(path: str | Path, passphrase: Callable[[], str] | None) -> bytes |
     encrypted = read_part(path)
     if not is_encrypted(encrypted) or "recipient" in told(encrypted):
         raise UserError(
-            f"{path} is damaged or no recovery key of tools/export.py; the key of sealed originals is given with "
-            "--identity, that of search templates with --search-key"
+            f"{path} is damaged or no recovery key of tools/export.py; the key of sealed originals is "
+            "given with --identity, that of search templates with --search-key"
         )
     if passphrase is None:
         raise UserError(f"{path} is encrypted: its passphrase is needed")
