@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from ..core.kept import write_kept
 from ..core.projects import about_projects
 from ..core.version import __version__
 from . import measures
-from .cells import HOLDS, Cell, Found
+from .cells import HOLDS, Found
 from .grid import Outcome
 from .request import REFERENCE, AttackRequest
 from .targets import PROTECTED
@@ -25,7 +24,7 @@ def result_of(request: AttackRequest, outcome: Outcome) -> dict[str, Any]:
 
     ``rows`` are those of the protected files; ``beside`` has the same of each operator. Where a cell was made
     with several seeds, its figures are those of the attack that recovers most, and ``per_seed`` has the PSNR
-    of each.
+    of each. Blur, which rank-1 is compared with, has its own strongest seed: one of as many.
     """
     about = {name: _about(name, outcome) for name in outcome.targets}
     grid = {name: _rows(name, outcome) for name in outcome.targets}
@@ -97,26 +96,22 @@ def _about(name: str, outcome: Outcome) -> dict[str, Any]:
 def _rows(target: str, outcome: Outcome) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for row in outcome.rows:
-        by_pairs: dict[str, dict[int, Found]] = defaultdict(dict)
-        for cell, found in outcome.found.items():
-            if cell.row == row and cell.target == target:
-                by_pairs[cell.pairs][cell.seed] = found
-        cells = {
-            count: _strongest_seed(seeds, Cell(row, target, count), outcome)
-            for count, seeds in by_pairs.items()
-        }
+        counts = dict.fromkeys(cell.pairs for cell in outcome.found if cell.row == row)
+        cells = {count: _figures(row, target, count, outcome) for count in counts}
         rows[row] = cells if row == "A3" else cells[""]
     return rows
 
 
-def _strongest_seed(seeds: Mapping[int, Found], cell: Cell, outcome: Outcome) -> dict[str, Any]:
-    seed = max(seeds, key=lambda each: _psnr(seeds[each].figures))
-    found = seeds[seed]
+def _figures(row: str, target: str, pairs: str, outcome: Outcome) -> dict[str, Any]:
+    """An attack's figures: those of its strongest seed, beside those of the strongest one on blur."""
+    seeds = _of_seeds(row, target, pairs, outcome)
+    found = _strongest_seed(seeds)
     figures = dict(found.figures)
     if len(seeds) > 1 and "recovery" in figures:
         figures["per_seed"] = {str(each): other.figures["recovery"]["PSNR"] for each, other in seeds.items()}
-    reference = outcome.found.get(Cell(cell.row, REFERENCE, cell.pairs, seed))
-    if reference is not None and cell.target != REFERENCE:
+    on_blur = _of_seeds(row, REFERENCE, pairs, outcome)
+    if on_blur and target != REFERENCE:
+        reference = _strongest_seed(on_blur)
         for name, hits in found.hits.items():
             if name in reference.hits:
                 figures[name] = {
@@ -124,6 +119,18 @@ def _strongest_seed(seeds: Mapping[int, Found], cell: Cell, outcome: Outcome) ->
                     "rank1_minus_blur": measures.difference(hits, reference.hits[name]),
                 }
     return figures
+
+
+def _of_seeds(row: str, target: str, pairs: str, outcome: Outcome) -> dict[int, Found]:
+    return {
+        cell.seed: found
+        for cell, found in outcome.found.items()
+        if (cell.row, cell.target, cell.pairs) == (row, target, pairs)
+    }
+
+
+def _strongest_seed(seeds: Mapping[int, Found]) -> Found:
+    return max(seeds.values(), key=lambda each: _psnr(each.figures))
 
 
 def _psnr(figures: Mapping[str, Any]) -> float:
