@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastreid_privacy.attack.cells import Cell, Found
+from fastreid_privacy.attack import measures
+from fastreid_privacy.attack.cells import Cell, Found, Means, Target
 from fastreid_privacy.attack.grid import Outcome
+from fastreid_privacy.attack.judging import looked_at
+from fastreid_privacy.attack.learned import Attacker
 from fastreid_privacy.attack.measures import Hits
 from fastreid_privacy.attack.pairing import Pairing
 from fastreid_privacy.attack.request import AttackRequest
 from fastreid_privacy.attack.stored import result_of
-from fastreid_privacy.attack.subjects import Subjects
+from fastreid_privacy.attack.subjects import Subject, Subjects
+from fastreid_privacy.attack.views import Files
 
 # -- seeds ---------------------------------------------------------------------------------------------------
 
@@ -68,3 +72,111 @@ def test_two_methods_that_are_alike_differ_by_nothing_in_the_mean():
         found = grid_of(dict(zip(("protected", "blur"), sides, strict=True)))["rows"]["A3"]["all"]
         differences.append(found["recovery"]["rank1_minus_blur"]["difference"])
     assert abs(np.mean(differences)) < 3 * np.std(differences) / np.sqrt(len(differences))
+
+
+# -- membership ----------------------------------------------------------------------------------------------
+
+
+def image(name: str, pid: int, camid: int) -> Subject:
+    return Subject(name, pid, camid, Path(), Path())
+
+
+def crowd(people: int, cameras: int = 2) -> Subjects:
+    """Known people 1001 to 1020, and so many measured ones, each with two images by each of the cameras."""
+    known = [image(f"k{pid}_{camid}", pid, camid) for pid in range(1001, 1021) for camid in (0, 1)]
+    gallery = [
+        image(f"{pid}_{camid}_{number}", pid, camid)
+        for pid in range(1, people + 1)
+        for camid in range(cameras)
+        for number in (0, 1)
+    ]
+    return Subjects(known, gallery[::2], gallery, (4, 2), 0)
+
+
+def people_of(side: list[Subject]) -> np.ndarray:
+    """Features of who recognises everybody: a value for each identity."""
+    return np.array([np.eye(1100)[each.pid] for each in side])
+
+
+class Knowing:
+    """An observer who has learned the known people: raw, they look as protected files do; others do not."""
+
+    name = "stranger"
+
+    def look(self, view, subjects):
+        if view.protected:
+            return np.tile([1.0, 0.0], (len(subjects), 1))
+        near = np.array([1.0 if each.pid > 1000 else 0.001 * each.pid for each in subjects])
+        return np.stack([near, np.sqrt(1 - near**2)], axis=1)
+
+
+def test_who_knows_the_known_people_tells_no_members_of_files_that_hold_nothing():
+    files = {"protected": Target("protected", Files((4, 2), protected=True), "blur")}
+    attacker = Attacker(8, 1, "cpu")
+    means = Means(crowd(31), files, attacker, Knowing(), None, (), (), 1, Path())
+    found = looked_at(means.judge, files["protected"], means).figures["membership"]
+    assert found["AUC"] == pytest.approx(0.5)
+
+
+def test_membership_of_random_features_is_guessed():
+    subjects, draw = crowd(400), np.random.default_rng(0)
+    sides = (draw.normal(size=(len(side), 8)) for side in (subjects.query, subjects.gallery))
+    found = measures.membership(*sides, subjects)
+    assert found["AUC"] == pytest.approx(0.5, abs=0.03) and found["TPR@FPR=1%"] < 3
+
+
+def test_who_recognises_everybody_knows_all_members():
+    """Also where some images can tell nothing: of people under one camera, and of distractors."""
+    subjects = crowd(7)
+    alone, nobody = image("alone", 50, 0), image("nobody", 0, 1)
+    subjects = Subjects([], [*subjects.query, alone], [*subjects.gallery, alone, nobody], (4, 2), 0)
+    found = measures.membership(people_of(subjects.query), people_of(subjects.gallery), subjects)
+    assert found == {"AUC": 1.0, "TPR@FPR=1%": 100.0}
+
+
+def test_membership_is_auc_and_hits_at_few_false_alarms_of_both_halves():
+    """Against loops over all pairs; the same camera does not count."""
+    subjects, draw = crowd(311), np.random.default_rng(0)
+    centres = draw.normal(size=(400, 12))
+    raw, protected = (
+        {each.name: centres[each.pid] + strength * draw.normal(size=12) for each in side}
+        for side, strength in ((subjects.query, 0.3), (subjects.gallery, 0.6))
+    )
+    found = measures.membership(
+        np.array([raw[each.name] for each in subjects.query]),
+        np.array([protected[each.name] for each in subjects.gallery]),
+        subjects,
+    )
+
+    def nearest(each, people):
+        return max(
+            raw[each.name]
+            @ protected[other.name]
+            / np.linalg.norm(raw[each.name])
+            / np.linalg.norm(protected[other.name])
+            for other in subjects.gallery
+            if other.pid in people and other.camid != each.camid
+        )
+
+    drawn = np.random.default_rng(0).permutation(range(1, 312)).tolist()
+    halves = set(drawn[:155]), set(drawn[155:])
+    areas, shares = [], []
+    for inside, outside in (halves, halves[::-1]):
+        members, others = (
+            [nearest(each, inside) for each in subjects.query if each.pid in people]
+            for people in (inside, outside)
+        )
+        areas.append(np.mean([(one > other) + (one == other) / 2 for one in members for other in others]))
+        allowed = len(others) // 100  # so many others may lie above
+        threshold = sorted(others)[-allowed - 1]
+        assert np.mean([other > threshold for other in others]) <= 0.01
+        shares.append(100 * np.mean([one > threshold for one in members]))
+    assert found["AUC"] == pytest.approx(np.mean(areas)) and 0.6 < found["AUC"] < 0.99
+    assert found["TPR@FPR=1%"] == pytest.approx(np.mean(shares))
+
+
+@pytest.mark.parametrize(("people", "cameras"), [(1, 2), (5, 1)])
+def test_fewer_than_two_people_to_ask_for_have_no_membership(people, cameras):
+    subjects = crowd(people, cameras)
+    found = measures.membership(people_of(subjects.query), people_of(subjects.gallery), subjects)
+    assert found == {"AUC": None, "TPR@FPR=1%": None}

@@ -18,7 +18,7 @@ from .inversion import OPERATORS
 from .keyed import NearKeys
 from .learned import Attacker
 from .observers import Observer
-from .subjects import Subject, Subjects, choose
+from .subjects import Subject, Subjects
 from .views import Files, View
 
 HOLDS = {
@@ -31,7 +31,6 @@ HOLDS = {
     "A6": "the right key",
     "A7": "the search key",
 }
-OTHERS = 2_000  # images of people who are not in the set, for membership, at most
 
 
 @dataclass(frozen=True)
@@ -168,11 +167,6 @@ class Means:
         chance = measures.chance(self.subjects)
         found = {name: measures.found(*sides, self.subjects)[0] for name, sides in self.sides.items()}
         return {name: {"chance": chance, "raw": figures["rank1"]} for name, figures in found.items()}
-
-    @cached_property
-    def outside(self) -> list[Subject]:
-        """Known people, none of whom is in the measured set."""
-        return choose(self.subjects.known, OTHERS, 0)
 
 
 def cells(

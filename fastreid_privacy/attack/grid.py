@@ -202,6 +202,7 @@ def attack_settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any
         "torch": torch.__version__,
         "projects": about_projects() or None,  # of cells that an older version made there is none
         "size": request.size,
+        "membership": "halves",  # an older version took the known people for those outside of the set
     }
     for option in ("model", "recovery_key", "stranger", "search_key"):
         path = getattr(request, option)

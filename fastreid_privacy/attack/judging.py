@@ -23,14 +23,14 @@ def looked_at(observer: Observer, target: Target, means: Means) -> Found:
     subjects = means.subjects
     query = observer.look(target.view, subjects.query)
     gallery = observer.look(target.view, subjects.gallery)
-    _, raw_gallery = means.sides[observer.name]
+    raw_query, raw_gallery = means.sides[observer.name]
     beside = means.on_raw[observer.name]
     linkage, linked = measures.found(query, raw_gallery, subjects)
     single, singled = measures.found(query, gallery, subjects)
     figures = {
         "linkage": {**linkage, **beside},
         "singling_out": {**single, **beside},
-        "membership": measures.membership(observer, target.view, means.raw, subjects, means.outside),
+        "membership": measures.membership(raw_query, gallery, subjects),
         "observer": observer.name,
     }
     return Found(figures, {"linkage": linked, "singling_out": singled})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,6 @@ from ..evaluation.image_quality import ImageQuality
 from ..evaluation.query_ranks import summarize
 from ..evaluation.ranking import RankingOptions, rank
 from ..evaluation.similarity import SimilarityTo
-from .observers import Observer
 from .subjects import Subject, Subjects
 from .views import View, batches
 
@@ -85,37 +85,58 @@ def difference(ours: Hits, theirs: Hits, seed: int = 0) -> dict[str, float]:
 
 
 def membership(
-    observer: Observer, view: View, raw: View, subjects: Subjects, outside: Sequence[Subject]
-) -> dict[str, float]:
+    query: np.ndarray, gallery: np.ndarray, subjects: Subjects, seed: int = 0
+) -> dict[str, float | None]:
     """Whether a raw image tells that its person is in a protected set: the nearest protected image decides.
 
+    The people who can be asked for are halved. With the images of one half as the set, its queries are
+    members and those of the other half are not; then the other way round. So members and others are of one
+    kind, and nobody has learned from either.
+
     Args:
-        observer: whose features are compared.
-        view: of the protected set, the gallery.
-        raw: of the images that are asked with.
-        subjects: the queries are members; the nearest is sought under other cameras than their own.
-        outside: images of people who are not in the set.
+        query: Q×D, features of the raw queries.
+        gallery: G×D, features of the protected gallery.
+        subjects: whose features they are. A query's nearest is sought under other cameras than its own; it is
+            asked where another camera saw its person.
+        seed: of the halves.
 
     Returns:
-        "AUC", 0–1, of telling members from others, 0.5 by guessing; "TPR@FPR=1%", percent.
+        "AUC", 0–1, of telling members from others, 0.5 by guessing; "TPR@FPR=1%", percent: the share of
+        members found where at most 1 % of the others are. Each is the mean of both directions; None: there
+        are not two people to ask for, or one half has nothing that the other could be compared with.
     """
-    gallery = _unit(observer.look(view, subjects.gallery))
-    camids = np.array([each.camid for each in subjects.gallery])
+    (asked, own), (sought, camids) = (
+        (np.array([each.pid for each in side]), np.array([each.camid for each in side]))
+        for side in (subjects.query, subjects.gallery)
+    )
+    query, gallery = _unit(query), _unit(gallery)
+    seen = set(zip(sought.tolist(), camids.tolist(), strict=True))
+    cameras = Counter(pid for pid, _ in seen)
+    pairs = zip(asked.tolist(), own.tolist(), strict=True)
+    can_be_asked = np.array([cameras[pid] > ((pid, camid) in seen) for pid, camid in pairs])
+    people = np.random.default_rng(seed).permutation(np.unique(asked[can_be_asked]))
+    halves = people[: len(people) // 2], people[len(people) // 2 :]
 
-    def nearest(asked: Sequence[Subject]) -> np.ndarray:
-        scores = _unit(observer.look(raw, asked)) @ gallery.T
-        scores[np.array([each.camid for each in asked])[:, None] == camids[None]] = -np.inf
-        return scores.max(1)
+    def nearest(half: np.ndarray, members: np.ndarray) -> np.ndarray:
+        ours, theirs = can_be_asked & np.isin(asked, half), np.isin(sought, members)
+        scores = query[ours] @ gallery[theirs].T
+        scores[own[ours][:, None] == camids[theirs][None]] = -np.inf
+        best = scores.max(1, initial=-np.inf)
+        return best[np.isfinite(best)]
 
-    inside, others = nearest(subjects.query), nearest(outside)
-    inside, others = inside[np.isfinite(inside)], others[np.isfinite(others)]
+    ways = [(nearest(half, half), nearest(rest, half)) for half, rest in (halves, halves[::-1])]
+    if not all(len(side) for way in ways for side in way):
+        return {"AUC": None, "TPR@FPR=1%": None}
+    areas, shares = zip(*(_told_apart(inside, others) for inside, others in ways), strict=True)
+    return {"AUC": float(np.mean(areas)), "TPR@FPR=1%": 100 * float(np.mean(shares))}
+
+
+def _told_apart(inside: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """Area under the curve, and the share of members above all but ``FALSE_ALARMS`` of the others."""
     ordered = np.sort(others)
     below = np.searchsorted(ordered, inside, "left") + np.searchsorted(ordered, inside, "right")
     threshold = np.quantile(others, 1 - FALSE_ALARMS, method="higher")
-    return {
-        "AUC": float(below.mean() / 2 / len(others)),
-        "TPR@FPR=1%": 100 * float((inside > threshold).mean()),
-    }
+    return below.mean() / 2 / len(others), (inside > threshold).mean()
 
 
 def shining_through(view: View, raw: View, subjects: Sequence[Subject]) -> np.ndarray:
