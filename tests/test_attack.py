@@ -18,7 +18,7 @@ import torch
 from onnx import helper
 from PIL import Image
 
-from fastreid_privacy.attack import measures, rows
+from fastreid_privacy.attack import grid, measures, rows
 from fastreid_privacy.attack.grid import AttackRequest, run_attacks
 from fastreid_privacy.attack.inversion import best_inversion
 from fastreid_privacy.attack.learned import Attacker
@@ -307,6 +307,35 @@ def test_of_several_parrots_the_worst_counts(raw, small_run, tmp_path, monkeypat
     assert asked == [("protected_osnet", True), ("protected_resnet18", True)]
     assert parrot["rank1"] == max(each["rank1"] for each in parrot["backbones"].values())
     assert parrot["backbones"]["osnet"]["rank1"] == result["rows"]["A0"]["singling_out"]["rank1"]
+
+
+@pytest.mark.parametrize("trained", ["judge", "parrots"])
+def test_judge_and_parrots_are_of_the_first_seed_and_no_other_goes_on_with_them(
+    raw, small_run, tmp_path, monkeypatch, trained
+):
+    seeds = []
+
+    def train(folder, *_, seed, **rest):
+        seeds.append(seed)
+        return small_run / "model_best.pth"
+
+    monkeypatch.setattr(grid, "train_reid", train)
+    monkeypatch.setattr(rows, "train_reid", train)
+    stranger = None if trained == "judge" else small_run / "model_best.pth"
+    options = {"rows": ("A0",), "parrots": ("osnet",) if trained == "parrots" else ()}
+    files, out = protect(raw, tmp_path / "p", blurred), tmp_path / "out"
+    first = attacked(raw, files, out, stranger, seeds=(3, 4), **options)
+    assert seeds == [3]
+    with pytest.raises(fastreid_privacy.UserError, match=r"other settings .*reid_seed 3 → 4"):
+        attacked(raw, files, out, stranger, seeds=(4, 3), **options)
+    assert seeds == [3]
+    assert attacked(raw, files, out, stranger, seeds=(3,), **options)["rows"] == first["rows"]
+
+
+def test_where_no_reid_is_trained_another_seed_goes_on(raw, colours, tmp_path):
+    files, out = protect(raw, tmp_path / "p", blurred), tmp_path / "out"
+    results = [attacked(raw, files, out, colours, rows=("A0",), seeds=(seed,)) for seed in (0, 1)]
+    assert results[0]["rows"] == results[1]["rows"] and results[1]["seeds"] == [1]
 
 
 # -- input ---------------------------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ class Means:
 def cells(
     rows: Sequence[str], targets: Sequence[Target], pairs: Sequence[str], seeds: Sequence[int]
 ) -> Iterator[Cell]:
-    """All attacks of a run, in the order in which they are made."""
+    """All attacks of a run, in the order in which they are made; the parrots of A0 have the first seed."""
     for row in rows:
         for target in targets:
             if row == "A3":
@@ -180,4 +180,4 @@ def cells(
             elif row in ("A2", "A7"):
                 yield from (Cell(row, target.name, "", seed) for seed in seeds)
             else:
-                yield Cell(row, target.name)
+                yield Cell(row, target.name, "", seeds[0] if row == "A0" else 0)

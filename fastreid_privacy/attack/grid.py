@@ -208,6 +208,8 @@ def attack_settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any
         path = getattr(request, option)
         given[option] = _sum(path) if path and path.is_file() else None
     given["templates"] = templates.hexdigest() if request.search_key else None
+    trained = request.stranger is None or request.parrots
+    given["reid_seed"] = request.seeds[0] if trained else None  # of the judge and the parrots
     near = [hashlib.sha256(path.read_bytes()).hexdigest() for path in request.near_keys]
     return {**given, "near_keys": near or None, "files": files.hexdigest()}
 

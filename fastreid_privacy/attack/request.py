@@ -25,7 +25,7 @@ class AttackRequest:
         rows: of ``HOLDS``; empty: all that can be made with what is given.
         pairs: numbers of leaked pairs, or "all".
         budget: share of the full training of attackers, above 0.
-        seeds: of what is trained; the strongest attack counts.
+        seeds: of what is trained; the strongest attack counts. Re-ID that is trained has the first.
         beside: conventional operators that are attacked in the same way.
         operator: what the protected files are said to be made by: its inverse is tried, and that of blur
             where nothing is said. Where it depends on the person, labels are guessed.

@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--seeds",
         type=_numbers,
         default=(0,),
-        help="of what is trained; the strongest attack counts (default 0)",
+        help="of what is trained; the strongest attack counts, and Re-ID has the first of them (default 0)",
     )
     parser.add_argument(
         "--beside",
