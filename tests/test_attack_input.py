@@ -7,6 +7,7 @@ import fastreid_privacy  # before fastreid
 # isort: split
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
+from fastreid_privacy.attack import subjects as attack_subjects
 from fastreid_privacy.attack.grid import run_attacks
 from fastreid_privacy.attack.observers import load_observer
 from fastreid_privacy.attack.pairing import compare_pairs
@@ -23,7 +25,9 @@ from fastreid_privacy.attack.request import AttackRequest
 from fastreid_privacy.attack.stranger import check_enough
 from fastreid_privacy.attack.subjects import Subject, Subjects, read_subjects
 from fastreid_privacy.attack.views import Files, operated
+from fastreid_privacy.collection import folder_source
 from fastreid_privacy.commands import attack as command
+from fastreid_privacy.compat.labels import MARKET_FOLDER
 from fastreid_privacy.core.images import to_pictures
 
 
@@ -35,6 +39,42 @@ def raw(small_dataset):
 @pytest.fixture(scope="module")
 def subjects(raw):
     return read_subjects(str(raw), str(raw))
+
+
+# -- files of one side ---------------------------------------------------------------------------------------
+
+
+def test_junk_images_with_a_protected_file_are_not_called_alone(tmp_path):
+    """Images of identity −1, as the test images of Market-1501 have them, take no part and lack nothing."""
+    names = [f"{pid:04}_c{camera}_0.png" for pid in range(1, 9) for camera in (1, 2)]
+    for side, extra in (
+        ("raw", ["-1_c1_0.png", "-1_c1_1.png", "0001_c3_0.png"]),
+        ("protected", ["-1_c1_0.png"]),
+    ):
+        (tmp_path / side).mkdir()
+        for name in (*names, *extra):
+            Image.new("RGB", (4, 8)).save(tmp_path / side / name)
+    subjects = read_subjects(str(tmp_path / "raw"), str(tmp_path / "protected"))
+    assert subjects.alone == 2  # one of junk, and 0001_c3_0
+    assert len(subjects.known) + len(subjects.measured) == 16
+
+
+def test_an_image_in_two_parts_of_a_data_set_has_one_file(raw, tmp_path, monkeypatch):
+    """Queries that are in the gallery too have two labels; two images have no protected file."""
+    source = folder_source(raw)
+    parts = {"bounding_box_train": ["train"], "query": ["query", "gallery"], "bounding_box_test": ["gallery"]}
+    labels = {}
+    for path in source.paths:
+        pid, camid = MARKET_FOLDER.read(source.folder / path)
+        labels[path] = [[part, pid, camid] for part in parts[path.split("/")[0]]]
+    listed = replace(source, dataset={"dataset": "Listed", "label_prefix": ""}, labels=labels)
+    monkeypatch.setattr(attack_subjects, "is_dataset", lambda given: given == "Listed")
+    monkeypatch.setattr(attack_subjects, "dataset_source", lambda *_: listed)
+    protected = shutil.copytree(raw, tmp_path / "protected")
+    for path in source.paths[:2]:
+        (protected / path).unlink()
+    subjects = read_subjects("Listed", str(protected))
+    assert subjects.alone == 2 and len(subjects.query) == sum("query/" in path for path in source.paths)
 
 
 # -- pairs ---------------------------------------------------------------------------------------------------

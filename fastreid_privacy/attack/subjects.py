@@ -107,10 +107,10 @@ def read_subjects(raw: str, protected: str) -> Subjects:
         known, query, gallery = _halves([each for _, each in found if each.pid > 0])
     if not known or not _can_be_asked(query, gallery):
         raise UserError(
-            f"{raw} has {len(found)} images with a protected one, too few to attack: people to learn from "
+            f"{raw} has {len(files)} images with a protected one, too few to attack: people to learn from "
             "are needed, and others who are seen by two cameras"
         )
-    return Subjects(known, query, gallery, size, len(originals.paths) - len(found), halved)
+    return Subjects(known, query, gallery, size, sum(name not in files for name in names), halved)
 
 
 def read_foreign(given: str) -> list[Subject]:
