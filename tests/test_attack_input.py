@@ -59,6 +59,13 @@ def test_junk_images_with_a_protected_file_are_not_called_alone(tmp_path):
     assert len(subjects.known) + len(subjects.measured) == 16
 
 
+def test_nothing_but_junk_images_is_too_few_to_attack(tmp_path):
+    for number in range(3):
+        Image.new("RGB", (4, 8)).save(tmp_path / f"-1_c1_{number}.png")
+    with pytest.raises(fastreid_privacy.UserError, match=r"has 3 images .* too few to attack"):
+        read_subjects(str(tmp_path), str(tmp_path))
+
+
 def test_an_image_in_two_parts_of_a_data_set_has_one_file(raw, tmp_path, monkeypatch):
     """Queries that are in the gallery too have two labels; two images have no protected file."""
     source = folder_source(raw)

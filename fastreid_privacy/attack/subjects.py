@@ -89,7 +89,6 @@ def read_subjects(raw: str, protected: str) -> Subjects:
             "have the same folders and names (pseudonyms have to be undone first)"
         )
     found = _labelled(originals, [(names[name], name, file) for name, file in files.items()])
-    size = _common_size([each.protected for _, each in found])
     parts = {part: [each for own, each in found if own == part] for part in PARTS.values()}
     halved = not (parts["train"] and parts["query"] and parts["gallery"])
     if not halved:
@@ -110,6 +109,7 @@ def read_subjects(raw: str, protected: str) -> Subjects:
             f"{raw} has {len(files)} images with a protected one, too few to attack: people to learn from "
             "are needed, and others who are seen by two cameras"
         )
+    size = _common_size([each.protected for _, each in found])
     return Subjects(known, query, gallery, size, sum(name not in files for name in names), halved)
 
 
