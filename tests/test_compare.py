@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from conftest import SMALL_CONFIG, small_options
 from PIL import Image
 
@@ -25,7 +27,9 @@ from fastreid_privacy.compare.comparison import run_comparison
 from fastreid_privacy.compare.fronts import Point, beaten_by, front
 from fastreid_privacy.compare.methods import read_methods
 from fastreid_privacy.compare.request import CompareRequest
+from fastreid_privacy.compare.stages import Stages
 from fastreid_privacy.compare.stored import result_of
+from fastreid_privacy.config import changed, parse_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import evaluate_retrieval
 from fastreid_privacy.manifest import read_manifest
@@ -478,6 +482,120 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
     assert "Traceback" not in said
     assert re.search(message, said), said
     assert not (tmp_path / "out").exists()
+
+
+def run_of(small_run: Path, folder: Path, **values) -> Path:
+    """A copy of the small run whose checkpoints say that they were trained with other values."""
+    shutil.copytree(small_run, folder)
+    for file in folder.glob("model_*.pth"):
+        checkpoint = torch.load(file, weights_only=True)
+        cfg = changed(parse_config(checkpoint["config"], file.name), values)
+        torch.save({**checkpoint, "config": cfg.dump()}, file)
+    return folder
+
+
+def of_folders(parts: Path, train: str = "bounding_box_train") -> dict[str, object]:
+    """The keys of a run that learned from the folders of Market-1501."""
+    folders = {"TRAIN": train, "QUERY": "query", "GALLERY": "bounding_box_test"}
+    keys = {f"DATASETS.FOLDER.{part}": str(parts / name) for part, name in folders.items()}
+    return keys | {f"DATASETS.{key}": tuple(["MarketFolder"]) for key in ("NAMES", "TESTS")}
+
+
+def others(data: Path | str, run: Path, tmp_path: Path) -> bool | None:
+    """What is found of whom a finished run learned from, before anything is trained."""
+    methods = tmp_path / "methods.yml"
+    methods.write_text(f"data: {data}\nmethods: {{mine: {{run: {run}}}}}\n")
+    given = read_methods(methods)
+    plan = training.Plan(given.data, tmp_path / "out", 1.0, 0, "cpu")
+    found = Stages(CompareRequest(methods, tmp_path / "out"), given, plan, {}, "cpu")
+    return found.trained_on_others["mine"]
+
+
+@pytest.mark.parametrize("way", ["itself", "links", "copies", "teacher", "by name"])
+def test_a_run_that_has_learned_from_measured_people_is_refused(raw, small_run, tmp_path, way):
+    data, who, measured = raw, "model", sorted(raw.glob("bounding_box_test/*.jpg"))
+    learned = raw / "bounding_box_test" if way in ("itself", "teacher") else tmp_path / "learned"
+    for number, file in enumerate(measured):
+        learned.mkdir(exist_ok=True)
+        if way == "links":
+            (learned / f"{file.name[:9]}_{number:06}.jpg").symlink_to(file)
+        elif way == "copies":
+            shutil.copy(file, learned)
+    values = of_folders(raw, str(learned))
+    if way == "by name":  # the people who are measured are the training people of a data set
+        data, values, measured = tmp_path / "data", {}, sorted(raw.glob("bounding_box_train/*.jpg"))
+        shutil.copytree(raw / "bounding_box_train", data / "bounding_box_test")
+        shutil.copytree(raw / "bounding_box_test", data / "bounding_box_train")
+        (data / "query").mkdir()
+        for file in [*data.glob("bounding_box_test/*_c1*.jpg")]:
+            file.rename(data / "query" / file.name)
+    run = run_of(
+        small_run, tmp_path / "run", **({"PRIVACY.TEACHER.WEIGHT": 1.0} if way == "teacher" else values)
+    )
+    if way == "teacher":
+        who, results = way, json.loads((run / "results.json").read_text())
+        cfg = changed(parse_config(yaml.safe_dump(results["config"]), "results.json"), values)
+        results["upper_bound"] = {"config": yaml.safe_load(cfg.dump())}
+        (run / "results.json").write_text(json.dumps(results))
+    people = [file.name for file in measured if not file.name.startswith("0000")]
+    with pytest.raises(UserError) as error:
+        others(data, run, tmp_path)
+    said = f"mine: the {who} of {run} has learned from {len(people)} of the images that are measured ("
+    assert str(error.value).startswith(said)
+    named = re.findall(r"\d+_c\S+\.jpg", str(error.value))
+    assert len(named) == 3 and set(named) <= set(people)
+    assert f"identities {int(people[0][:4])}, " in str(error.value)
+
+
+def test_such_a_run_is_refused_before_anything_is_trained(raw, small_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "run_logged", lambda *_: pytest.fail("trained"))
+    run = run_of(small_run, tmp_path / "run", **of_folders(raw, str(raw / "bounding_box_test")))
+    methods = tmp_path / "methods.yml"
+    methods.write_text(
+        f"data: {raw}\nset:\n{overrides()}\nmethods:\n  blur: {{config: {SMALL_CONFIG}, "
+        f"set: {{PRIVACY.PROTECTION: conventional}}}}\n  mine: {{run: {run}}}\n"
+    )
+    with pytest.raises(UserError, match=r"mine: the model of .* has learned from"):
+        run_comparison(CompareRequest(methods, tmp_path / "out", device="cpu"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_on_a_copy_of_the_data_or_on_other_people_of_the_same_names_passes(raw, small_run, tmp_path):
+    assert others(raw, small_run, tmp_path) is True
+    copy = shutil.copytree(raw, tmp_path / "copy")
+    run = run_of(small_run, tmp_path / "run", **of_folders(copy))
+    assert others(raw, run, tmp_path) is True
+    named = tmp_path / "named"
+    named.mkdir()
+    measured = sorted(raw.glob("bounding_box_test/*.jpg"))
+    for file, other in zip(sorted(raw.glob("bounding_box_train/*.jpg")), measured, strict=False):
+        shutil.copy(file, named / other.name)
+    values = {**of_folders(raw, str(named)), "MODEL.HEADS.NUM_CLASSES": 0}
+    assert others(raw, run_of(small_run, tmp_path / "other", **values), tmp_path) is True
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({**of_folders(Path("gone"))}, "DATASETS.FOLDER.TRAIN is 'gone/bounding_box_train', which is no"),
+        ({"MODEL.HEADS.NUM_CLASSES": 751}, "its head is for 751 identities, and its training data have"),
+        ({"MODEL.WEIGHTS": "other.pth"}, "it began with the weights of other.pth"),
+        ({"PRIVACY.TEACHER.WEIGHT": 1.0}, "run does not tell of the teacher"),
+    ],
+)
+def test_a_run_of_which_it_cannot_be_told_is_marked_with_a_warning(
+    raw, small_run, tmp_path, capsys, values, reason
+):
+    assert others(raw, run_of(small_run, tmp_path / "run", **values), tmp_path) is None
+    said = capsys.readouterr().err
+    assert "warning: mine: whether it has learned from measured people is not known: " in said
+    assert reason in said
+
+
+def test_what_is_known_of_whom_methods_learned_from_is_told(compared):
+    told = {name: about["trained_on_others"] for name, about in result(compared)["methods"].items()}
+    assert told == {"learned": True, "blur": True, "finished": True, "grey": None}
+    assert "whether grey learned from others only is not known" in (compared[0] / "compare.html").read_text()
 
 
 def test_the_output_may_not_lie_in_the_data(raw, tmp_path):

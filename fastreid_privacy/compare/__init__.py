@@ -4,6 +4,7 @@ The way of one method::
 
     methods         the file that names them, read strictly
     training        its model, a run of ``fastreid-privacy train``
+    learned         whether that has learned from the people who are measured
     protecting      its stored files, sealed originals too; bytes an image, images a second
     utility         Re-ID learned from raw or protected files or jointly, in all settings; other tasks
     stages          all of that for every method, each stage made once and kept

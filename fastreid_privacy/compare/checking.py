@@ -15,8 +15,8 @@ def check_inputs(stages: Stages) -> None:
     """Look at everything that the file and the options name.
 
     Raises:
-        UserError: when there are too few people, a file is missing or damaged, or methods do not have the
-            same images in one size.
+        UserError: when there are too few people, a file is missing or damaged, methods do not have the same
+            images in one size, or a finished run has learned from some that are measured.
     """
     methods, request = stages.methods, stages.request
     raw = read_subjects(methods.data, methods.data)
@@ -44,5 +44,6 @@ def check_inputs(stages: Stages) -> None:
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{name} {height}×{width}" for name, (height, width) in sizes.items())
         raise UserError(f"images of one size are compared, and here are several (height×width): {told}")
+    _ = stages.trained_on_others
     if methods.tasks:
         _ = stages.truth

@@ -54,6 +54,7 @@ def write_page(result: Mapping[str, Any], folder: Path) -> Path:
         lines=[cells_of(name, about) for name, about in result["methods"].items()],
         strongest={name: about["summary"] for name, about in result["methods"].items()},
         settings=SETTINGS,
+        unknown=[name for name, about in result["methods"].items() if about["trained_on_others"] is None],
         tasks=_tasks(result),
         scatters=scatters,
     )

@@ -28,6 +28,7 @@ from ..results.results_json import config_value
 from ..tasks.measure import measure_tasks
 from ..tasks.truth import Truth, read_truth
 from . import protecting, training
+from .learned import learned_from_others
 from .methods import Method, Methods
 from .request import CompareRequest
 from .utility import settings_of
@@ -51,6 +52,7 @@ class Finding:
             :func:`.utility.settings_of`.
         hits: of the joint model, by setting.
         tasks: as :func:`fastreid_privacy.tasks.measure.measure_tasks` gives them.
+        trained_on_others: as :func:`.learned.learned_from_others` gives it.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class Finding:
     utility: dict[str, dict[str, dict[str, float]]]
     hits: dict[str, Hits]
     tasks: dict[str, Any]
+    trained_on_others: bool | None
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ class Stages:
         utility = kept(folder / USED / "utility.json", lambda: self._utility(method, subjects))
         tasks = kept(folder / USED / "tasks.json", lambda: self._tasks(method, subjects))
         hits = {name: Hits(*map(_array, pair)) for name, pair in utility["hits"].items()}
-        return Finding(kind, operator, files, attack, utility["figures"], hits, tasks)
+        others = self.trained_on_others[method.name]
+        return Finding(kind, operator, files, attack, utility["figures"], hits, tasks, others)
 
     def attack(self, method: Method) -> AttackRequest:
         """How a method is attacked, but for the stranger who is trained first."""
@@ -155,6 +159,15 @@ class Stages:
     def size(self) -> tuple[int, int]:
         """Of all methods."""
         return self.size_of(self.methods.methods[0])
+
+    @cached_property
+    def trained_on_others(self) -> dict[str, bool | None]:
+        """Of each method, by name: as :func:`.learned.learned_from_others`, looked at once."""
+        measured = self._raw.measured
+        return {
+            method.name: learned_from_others(method, self.configs.get(method.name), measured)
+            for method in self.methods.methods
+        }
 
     @cached_property
     def truth(self) -> Truth:

@@ -41,6 +41,7 @@ def result_of(request: CompareRequest, methods: Methods, findings: Mapping[str, 
             name: {
                 "kind": finding.kind,
                 "operator": finding.operator,
+                "trained_on_others": finding.trained_on_others,
                 "summary": summaries[name],
                 "files": finding.files,
                 "utility": finding.utility,
