@@ -11,6 +11,7 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -494,6 +495,32 @@ def test_the_sweep_measures_budgets_beside_raw_images(parts, model, small_datase
         elsewhere = [*words, "--output", str(tmp_path / "other"), flag, value]
         assert parts.commands.sweep_command(elsewhere) == 2
         assert value in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
+def test_milliseconds_are_those_of_drawing_alone(parts, model, small_dataset, tmp_path, monkeypatch):
+    """On a clock that reading moves by a second an image, and drawing by 4 ms."""
+    clock = [0.0]
+
+    class Read(parts.sweep.Files):
+        def __call__(self, subjects):
+            clock[0] += len(subjects)
+            return super().__call__(subjects)
+
+    def drawn(networks, images, budget, sources):
+        clock[0] += 0.004 * len(images)
+        return images
+
+    monkeypatch.setattr(parts.sweep, "Files", Read)
+    monkeypatch.setattr(parts.sweep, "new_people", drawn)
+    monkeypatch.setattr(parts.sweep, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    raw = str(next(small_dataset.glob("SyntheticPedestrians*")))
+    stranger = initial_weights(tmp_path / "stranger.pth")
+    request = parts.sweep.SweepRequest(
+        model, raw, stranger, (100.0,), tmp_path / "sweep", draws=2, tasks=0, device="cpu"
+    )
+    untouched, *redrawn = parts.sweep.run_sweep(request)["rows"]
+    assert "milliseconds" not in untouched
+    assert [row["milliseconds"] for row in redrawn] == pytest.approx([4.0, 4.0])
 
 
 def test_base_learns_from_new_people(parts, model, small_dataset, tmp_path):
