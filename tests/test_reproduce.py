@@ -7,6 +7,7 @@ from conftest import SMALL_CONFIG  # before fastreid: importing the package make
 
 # isort: split
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -19,12 +20,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from fastreid_privacy.commands.reproduce import asked, build_parser
 from fastreid_privacy.commands.reproduce import main as run
 from fastreid_privacy.config import comparable, differing, flat_keys, load_config, paper_results
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.reproduce import paper, runs
+from fastreid_privacy.reproduce.finished import FinishedRuns
 from fastreid_privacy.reproduce.gains import claimed_on, paper_gain
 from fastreid_privacy.reproduce.plan import Run, plan_runs
 from fastreid_privacy.reproduce.reproduction import Reproduction, read_plan, save_config
@@ -398,6 +401,56 @@ def test_results_that_are_not_there_yet_have_stand_ins(tmp_path):
     base.touch()
     assert comparisons(reproduction.checkable_config(made)) == {"baseline": base}
     assert reproduction.config_of(made).PRIVACY.UPPER_BOUND.endswith("upper_bound/results.json")
+
+
+@pytest.fixture
+def tested(tmp_path):
+    """A reproduction whose "raw_agw" is a test of an upper bound and a full model, each with a checkpoint."""
+    reproduction = small(tmp_path, tables=(1,), operators=("blur",))
+    *_, raw_agw = reproduction.runs
+    for made in (Run("upper_bound", 0), Run("base", 0, "blur"), Run("full", 0, "blur"), raw_agw):
+        results = {"schema": 1, "checkpoint": "model_final.pth", "retrieval": {}}
+        results["config"] = yaml.safe_load(reproduction.config_of(made).dump())
+        if made == raw_agw:
+            results["sha256"] = {
+                "checkpoint": hashlib.sha256(b"full_blur").hexdigest(),
+                "reid_checkpoint": hashlib.sha256(b"upper_bound").hexdigest(),
+            }
+        folder = reproduction.folder(made)
+        folder.mkdir(parents=True)
+        (folder / "results.json").write_text(json.dumps(results))
+        (folder / "report.html").touch()
+        (folder / "model_final.pth").write_text(folder.name)
+    assert is_finished(reproduction, raw_agw) and FinishedRuns(tmp_path).of(raw_agw)
+    return reproduction, raw_agw
+
+
+@pytest.mark.parametrize("model", ["upper_bound", "full_blur"])
+def test_a_test_of_models_that_were_trained_again_is_made_again(tested, model):
+    """Its old figures are in no table until then."""
+    reproduction, raw_agw = tested
+    folder = reproduction.output_dir / "seed0" / model
+    (folder / "model_final.pth").write_text("trained again")
+    assert not is_finished(reproduction, raw_agw)
+    assert FinishedRuns(reproduction.output_dir).of(raw_agw) is None
+    (folder / "model_final.pth").unlink()  # to save room: there is nothing to hold it against
+    assert is_finished(reproduction, raw_agw) and FinishedRuns(reproduction.output_dir).of(raw_agw)
+
+
+@pytest.mark.parametrize("lost", ["upper_bound/results.json", "full_blur/report.html"])
+def test_a_test_of_a_model_that_is_still_to_be_trained_is_made_again(tested, lost):
+    reproduction, raw_agw = tested
+    (reproduction.output_dir / "seed0" / lost).unlink()
+    assert not is_finished(reproduction, raw_agw)
+
+
+def test_a_test_of_an_older_version_that_does_not_tell_its_models_is_made_again(tested):
+    reproduction, raw_agw = tested
+    file = reproduction.folder(raw_agw) / "results.json"
+    results = json.loads(file.read_text())
+    del results["sha256"]
+    file.write_text(json.dumps(results))
+    assert not is_finished(reproduction, raw_agw)
 
 
 def test_plan_json_grows_with_what_is_asked(tmp_path):

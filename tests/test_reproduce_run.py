@@ -6,6 +6,7 @@ from __future__ import annotations
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
 
 # isort: split
+import hashlib
 import json
 import os
 import shutil
@@ -165,6 +166,9 @@ def test_common_agw_sees_the_full_model_s_images(reproduction, tmp_path):
     assert by_command["retrieval"]["OI-OI"] == results_of(upper_bound)["retrieval"]["OI-OI"]
     assert by_command["retrieval"]["RI-RI"] != whole["retrieval"]["RI-RI"]
     assert by_command["image_quality"] == whole["image_quality"]
+    files = {"checkpoint": full / whole["checkpoint"], "reid_checkpoint": checkpoint}
+    sums = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+    assert by_command["sha256"] == found["sha256"] == sums
     named = reproduction / "seed0" / "full_blur" / "raw_agw" / by_command["reid_checkpoint"]
     assert named.resolve() == checkpoint.resolve()
 

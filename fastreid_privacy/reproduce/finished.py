@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from ..core.errors import UserError
+from ..manifest import file_hash
 from ..results.results_json import read_results
 from ..results.stored import Arrays, load_embedding, load_rank_lists, load_samples
 from .plan import OPERATORS, Run
@@ -42,6 +44,19 @@ class FinishedRun:
         """Pictures of a few rankings; {} where none are stored."""
         return load_rank_lists(self.folder) or {}
 
+    @cached_property
+    def checkpoint_sha256(self) -> str | None:
+        """Of the checkpoint that its results are of; None where they name none, or it is not there.
+
+        Raises:
+            UserError: when it cannot be read.
+        """
+        file = self.folder / (self.results.get("checkpoint") or "")
+        try:
+            return file_hash(file) if file.is_file() else None
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
+
     def figure(self, where: str, metric: str) -> float | None:
         """A figure of results.json.
 
@@ -75,14 +90,22 @@ class FinishedRuns:
         self._read: dict[Run, FinishedRun | None] = {}
 
     def of(self, run: Run) -> FinishedRun | None:
-        """A run; None where it has no results yet.
+        """A run; None where it has no results yet, or those of a test of other checkpoints than are there.
 
         Raises:
-            UserError: as :func:`read_run`.
+            UserError: as :func:`read_run`, and when a checkpoint cannot be read.
         """
         if run not in self._read:
-            self._read[run] = read_run(self.folder / run.folder)
+            found = read_run(self.folder / run.folder)
+            self._read[run] = found if found and self._is_of_these(run, found) else None
         return self._read[run]
+
+    def _is_of_these(self, run: Run, found: FinishedRun) -> bool:
+        """Whether the checkpoints that a run tests, as far as they are there, are those that it tested."""
+        told = found.results.get("sha256") or {}  # older versions did not tell it
+        trained = {name: self.of(model) for name, model in run.tested.items()}
+        sums = {name: model.checkpoint_sha256 for name, model in trained.items() if model}
+        return all(sha256 in (None, told.get(name)) for name, sha256 in sums.items())
 
     def trainings(self, kinds: Sequence[str]) -> dict[Run, FinishedRun]:
         """The finished trainings that the folder holds, whatever was planned, by seed.

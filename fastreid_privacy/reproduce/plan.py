@@ -49,6 +49,14 @@ class Run:
         """Whether it is a training, not a test of a finished model."""
         return self.kind != "raw_agw"
 
+    @property
+    def tested(self) -> dict[str, Run]:
+        """Of a "raw_agw" the trainings whose checkpoints it tests, as its results name them; else {}."""
+        if self.trains:
+            return {}
+        full = Run("full", self.seed, self.operator)
+        return {"checkpoint": full, "reid_checkpoint": Run("upper_bound", self.seed)}
+
 
 def plan_runs(tables: Sequence[int], operators: Sequence[str], seeds: Sequence[int]) -> list[Run]:
     """The runs that the tables need, each after those whose results it takes.

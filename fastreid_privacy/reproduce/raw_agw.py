@@ -17,6 +17,7 @@ from ..checkpoints.rebuilding import rebuild
 from ..config import changed
 from ..core.errors import UserError, some_of
 from ..core.version import __version__
+from ..manifest import file_hash
 from ..model.parts import NOT_REID
 from ..results.results_json import (
     build_results,
@@ -61,8 +62,8 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
         device: torch device.
 
     Returns:
-        ``full/raw_agw/results.json`` (schema 1); its retrieval has the pairs ``PAIRS``, and
-        ``reid_checkpoint`` names the Re-ID's file.
+        ``full/raw_agw/results.json`` (schema 1); its retrieval has the pairs ``PAIRS``,
+        ``reid_checkpoint`` names the Re-ID's file, and ``sha256`` has the sum of each checkpoint.
 
     Raises:
         UserError: for a folder without results or checkpoint, and for models that do not fit each other.
@@ -70,6 +71,7 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
     results = {folder: read_results(folder / "results.json") for folder in (full, upper_bound)}
     files = [tested_checkpoint(found, folder) for folder, found in results.items()]
     trained, reid = read_trained(files[0]), read_checkpoint(files[1])
+    sums = dict(zip(("checkpoint", "reid_checkpoint"), map(file_hash, files), strict=True))
     where = {"MODEL.DEVICE": device, "OUTPUT_DIR": str(full / FOLDER), "TEST.PAPER_RESULTS": []}
     compat.load_batches_onto(device)
     cfg, model = rebuild(changed(trained.cfg, where), trained.weights, files[0])
@@ -81,5 +83,6 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
         cfg, dataset, figures, version=__version__, checkpoint=checkpoint, private=trained.private
     )
     file = results_path(cfg, dataset)
-    save_results({**results, "reid_checkpoint": f"../../{upper_bound.name}/{files[1].name}"}, file)
+    reid_checkpoint = f"../../{upper_bound.name}/{files[1].name}"
+    save_results({**results, "reid_checkpoint": reid_checkpoint, "sha256": sums}, file)
     return file

@@ -29,13 +29,13 @@ NOT_COMPARED = (*RUN_KEYS, "TEST.PAPER_RESULTS", "PRIVACY.UPPER_BOUND", "PRIVACY
 
 
 def is_finished(reproduction: Reproduction, run: Run) -> bool:
-    """Whether a run's results are there.
+    """Whether a run's results are there; those of a test, when they are of the checkpoints that are there.
 
     Raises:
         UserError: when the results in its place are of another run, or cannot be read.
     """
     finished = FinishedRuns(reproduction.output_dir).of(run)
-    if finished is None:
+    if finished is None or not all(is_finished(reproduction, model) for model in run.tested.values()):
         return False
     file = finished.folder / RESULTS_FILE
     config = finished.results.get("config")

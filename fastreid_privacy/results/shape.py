@@ -112,6 +112,7 @@ PARTS: dict[str, Check] = {
     "upgrades": _listed(_check_of_training),
     "versus_baseline": _named(_gain),
     "projects": _listed(_named(_text)),
+    "sha256": _named(_text),
     "baseline": _other_model,
     "upper_bound": _other_model,
 }
