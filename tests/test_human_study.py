@@ -328,7 +328,9 @@ def make(monkeypatch, tmp_path):
     """
     labels = enumerate(zip(*LABELS, strict=True))
     people = [ShownImage(f"{number}.png", int(pid), int(camera)) for number, (pid, camera) in labels]
-    monkeypatch.setattr(pages, "checkpoints_of", lambda runs, groups: {group.run: runs for group in groups})
+    (tmp_path / "model.pth").touch()
+    files = {group.run: tmp_path / "model.pth" for group in GROUPS.values()}
+    monkeypatch.setattr(pages, "checkpoints_of", lambda runs, groups: files)
     monkeypatch.setattr(pages, "shown_images", lambda checkpoint: people)
     monkeypatch.setattr(pages, "StudyImages", NamedImages)
     groups = [GROUPS[name] for name in (*BLUR.split(","), "noise-full-oi_pi")]
@@ -418,6 +420,32 @@ def test_answers_on_images_of_another_model_are_refused(runs, tmp_path, capsys):
     (tmp_path / "answers.json").write_text(json.dumps(answers))
     assert run(["score", "--study", str(tmp_path / "b"), str(tmp_path / "answers.json")]) == 2
     assert "not of this one" in capsys.readouterr().err
+
+
+def test_rank1_of_a_model_that_was_trained_again_is_left_out(runs, tmp_path, capsys):
+    shutil.copytree(runs / "full_blur", tmp_path / "seed0" / "full_blur")
+    study = tmp_path / "study"
+    words = ["--groups", "blur-full-pi_pi", "--pairs", "2", "--participants", "1", "--seed", "0"]
+    assert run(["make", "--runs", str(tmp_path / "seed0"), "--output", str(study), *words]) == 0
+    key = json.loads((study / "key.json").read_text())
+    answers = {"schema": 1, "study": key["study"], "participant": 1, "answers": {}}
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+
+    def rank1():
+        assert run(["score", "--study", str(study), str(tmp_path / "answers.json")]) == 0
+        scores = json.loads((study / "human_study_scores.json").read_text())
+        return scores["groups"]["blur-full-pi_pi"]["reid_rank1"], capsys.readouterr().err
+
+    results = json.loads((runs / "full_blur" / "results.json").read_text())
+    figure = results["retrieval"]["PI-PI"]["Rank-1"]
+    assert rank1() == (figure, "")
+    tested = tmp_path / "seed0" / "full_blur" / results["checkpoint"]
+    tested.write_bytes(tested.read_bytes() + b"again")
+    found, said = rank1()
+    assert found is None and "another model than the one that made the study's pictures" in said
+    del key["checkpoints"]  # as an older version wrote it
+    (study / "key.json").write_text(json.dumps(key))
+    assert rank1() == (figure, "")
 
 
 def test_images_are_of_the_checkpoint_that_was_tested(tmp_path):

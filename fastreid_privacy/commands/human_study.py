@@ -112,7 +112,7 @@ def _score(args: argparse.Namespace) -> None:
     answers = read_answers(args.answers, key)
     scores = score_study(key, answers)
     for name, score in scores.items():
-        score |= {"paper": GROUPS[name].paper, "reid_rank1": reid_rank1(Path(key["runs"]), GROUPS[name])}
+        score |= {"paper": GROUPS[name].paper, "reid_rank1": reid_rank1(key, GROUPS[name])}
     folder: Path = args.output or args.study
     rows = [_row(name, score) for name, score in scores.items()]
     notes = _notes(key, answers)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ..core.errors import UserError
 from ..core.files import write_atomically, write_private
+from ..manifest import file_hash
 from ..report.page import render
 from .groups import Group
 from .pairs import Pair, deal, draw_pairs
@@ -70,6 +71,7 @@ def make_study(
         raise UserError(f"--seed is {seed}; give a whole number from 0")
     _check_new(output)
     checkpoints = checkpoints_of(runs, groups)
+    sums = {name: file_hash(file) for name, file in checkpoints.items()}
     shown = shown_images(checkpoints[groups[0].run])
     images = StudyImages(checkpoints, shown, device)
     dealt = _deal_groups(shown, groups, pairs, participants, seed)
@@ -99,6 +101,7 @@ def make_study(
         "seed": seed,
         "participants": participants,
         "runs": str(runs.resolve()),
+        "checkpoints": sums,
         "pairs": entries,
     }
     pages = [output / f"participant_{number:02}.html" for number in range(1, participants + 1)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from ..core.errors import UserError
+from ..core.errors import UserError, say
 from ..core.files import read_file
 from ..core.json_text import parse_json
 from ..reproduce.finished import read_run
@@ -30,6 +30,8 @@ def read_key(study: Path) -> dict:
     expected = {"pairs": dict, "study": str, "participants": int, "runs": str}
     if bad := [name for name, kind in expected.items() if not isinstance(key.get(name), kind)]:
         raise UserError(f"{study / KEY_FILE} holds no {bad[0]}: it is no key of a study")
+    if not isinstance(key.get("checkpoints", {}), dict):
+        raise UserError(f"{study / KEY_FILE} is damaged: its checkpoints are none")
     for pair, entry in key["pairs"].items():
         of_pair = {"participant": int, "group": str, "same": bool}
         fits = isinstance(entry, dict) and all(
@@ -152,13 +154,20 @@ def _over_participants(of_people: Sequence[Sequence[bool]], seed: int) -> tuple[
     return float(low), float(high)
 
 
-def reid_rank1(runs: Path, group: Group) -> float | None:
-    """Rank-1 of the group's Re-ID model on its pair of domains, percent; None without its results.json.
+def reid_rank1(key: Mapping, group: Group) -> float | None:
+    """Rank-1 of the group's Re-ID model on its pair of domains, percent.
+
+    None without its results.json; and, with a warning, where the model was trained again since it made the
+    pictures, as far as key (of :func:`read_key`) and run tell.
 
     Raises:
-        UserError: when there is one that cannot be read.
+        UserError: when its results or its checkpoint cannot be read.
     """
-    run = read_run(runs / group.run)
+    run = read_run(Path(key["runs"], group.run))
+    shown = key.get("checkpoints", {}).get(group.run)  # older versions did not tell
+    if run and shown and run.checkpoint_sha256 not in (None, shown):
+        say(f"warning: {run.folder} has another model than the one that made the study's pictures: no rank-1")
+        return None
     return run.figure(group.pair, "Rank-1") if run else None
 
 
