@@ -277,7 +277,7 @@ def test_a_run_that_was_resumed_ends_where_the_whole_one_does(small_dataset, tmp
 
     whole = trained("whole")
     (tmp_path / "resumed").mkdir()
-    for name in ("model_0000.pth", "last_checkpoint"):
+    for name in ("model_0000.pth", "model_best.pth", "last_checkpoint"):
         shutil.copy(tmp_path / "whole" / name, tmp_path / "resumed")
     (tmp_path / "resumed" / "last_checkpoint").write_text("model_0000.pth")
     resumed = trained("resumed", resume=True)
