@@ -26,6 +26,7 @@ from fastreid_privacy.commands.reproduce import asked, build_parser
 from fastreid_privacy.commands.reproduce import main as run
 from fastreid_privacy.config import comparable, differing, flat_keys, load_config, paper_results
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.signals import SignalsHeld
 from fastreid_privacy.reproduce import paper, runs
 from fastreid_privacy.reproduce.finished import FinishedRuns
 from fastreid_privacy.reproduce.gains import claimed_on, paper_gain
@@ -33,7 +34,6 @@ from fastreid_privacy.reproduce.plan import Run, plan_runs
 from fastreid_privacy.reproduce.reproduction import Reproduction, read_plan, save_config
 from fastreid_privacy.reproduce.runs import is_finished, last_error, locked
 from fastreid_privacy.reproduce.schedule import scaled_schedule
-from fastreid_privacy.reproduce.signals import SignalsHeld
 from fastreid_privacy.training.siblings import comparisons
 from fastreid_privacy.training.solver import build_lr_scheduler, lr_factor
 

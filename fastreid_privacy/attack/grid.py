@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..config import image_device
 from ..core.errors import UserError, say
-from ..core.kept import keep_settings, read_kept, write_kept
+from ..core.kept import keep_settings, read_kept, stamp_line, write_kept
 from ..core.lock import locked
 from ..core.projects import about_projects
 from ..core.remote import Place
@@ -224,9 +224,7 @@ def _sum(path: Path) -> str:
 
 def _about(subject: Subject, path: Place) -> bytes:
     """What tells that a file of an image is another one, without reading it."""
-    about = path.stat()
-    text = f"{subject.name}\0{subject.pid} {about.st_size} {about.st_mtime_ns}\n"
-    return text.encode(errors="replace")
+    return stamp_line(f"{subject.name}\0{subject.pid}", path)
 
 
 def _made(folder: Path, cell: Cell, means: Means, place: str) -> Found:

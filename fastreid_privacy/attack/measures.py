@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from ..evaluation.image_quality import ImageQuality
 from ..evaluation.query_ranks import summarize
 from ..evaluation.ranking import RankingOptions, rank
 from ..evaluation.similarity import SimilarityTo
-from .subjects import Subject, Subjects
+from .subjects import Subject, Subjects, can_be_asked
 from .views import View, batches
 
 DRAWS = 2_000  # of the bootstrap
@@ -49,10 +48,7 @@ def quality(view: View, raw: View, subjects: Sequence[Subject]) -> dict[str, flo
 
 def found(query: np.ndarray, gallery: np.ndarray, subjects: Subjects) -> tuple[dict[str, float], Hits]:
     """Rank-1 and mAP, in percent, of query features in gallery features; and whether each query is a hit."""
-    asked, sought = (
-        (np.array([each.pid for each in side]), np.array([each.camid for each in side]))
-        for side in (subjects.query, subjects.gallery)
-    )
+    asked, sought = _labels(subjects.query), _labels(subjects.gallery)
     (ranking,) = rank([query], gallery, asked, sought, RankingOptions("cosine"), device="cpu")
     figures = summarize(ranking.queries)
     counts = ranking.queries.first_places > 0
@@ -60,10 +56,14 @@ def found(query: np.ndarray, gallery: np.ndarray, subjects: Subjects) -> tuple[d
     return {"rank1": float(figures["Rank-1"]), "mAP": float(figures["mAP"])}, hits
 
 
+def _labels(side: Sequence[Subject]) -> tuple[np.ndarray, np.ndarray]:
+    """Identities and cameras."""
+    return np.array([each.pid for each in side]), np.array([each.camid for each in side])
+
+
 def chance(subjects: Subjects) -> float:
     """Rank-1 of guessing, in percent: the mean over queries of the share of true matches in their gallery."""
-    pids = np.array([each.pid for each in subjects.gallery])
-    camids = np.array([each.camid for each in subjects.gallery])
+    pids, camids = _labels(subjects.gallery)
     shares = []
     for each in subjects.query:
         same = pids == each.pid
@@ -105,20 +105,14 @@ def membership(
         members found where at most 1 % of the others are. Each is the mean of both directions; None: there
         are not two people to ask for, or one half has nothing that the other could be compared with.
     """
-    (asked, own), (sought, camids) = (
-        (np.array([each.pid for each in side]), np.array([each.camid for each in side]))
-        for side in (subjects.query, subjects.gallery)
-    )
+    (asked, own), (sought, camids) = _labels(subjects.query), _labels(subjects.gallery)
     query, gallery = _unit(query), _unit(gallery)
-    seen = set(zip(sought.tolist(), camids.tolist(), strict=True))
-    cameras = Counter(pid for pid, _ in seen)
-    pairs = zip(asked.tolist(), own.tolist(), strict=True)
-    can_be_asked = np.array([cameras[pid] > ((pid, camid) in seen) for pid, camid in pairs])
-    people = np.random.default_rng(seed).permutation(np.unique(asked[can_be_asked]))
+    counts = np.array(can_be_asked(subjects.query, subjects.gallery), dtype=bool)
+    people = np.random.default_rng(seed).permutation(np.unique(asked[counts]))
     halves = people[: len(people) // 2], people[len(people) // 2 :]
 
     def nearest(half: np.ndarray, members: np.ndarray) -> np.ndarray:
-        ours, theirs = can_be_asked & np.isin(asked, half), np.isin(sought, members)
+        ours, theirs = counts & np.isin(asked, half), np.isin(sought, members)
         scores = query[ours] @ gallery[theirs].T
         scores[own[ours][:, None] == camids[theirs][None]] = -np.inf
         best = scores.max(1, initial=-np.inf)

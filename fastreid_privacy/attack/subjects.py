@@ -104,7 +104,7 @@ def read_subjects(raw: str, protected: str) -> Subjects:
             )
     else:
         known, query, gallery = _halves([each for _, each in found if each.pid > 0])
-    if not known or not _can_be_asked(query, gallery):
+    if not known or not any(can_be_asked(query, gallery)):
         raise UserError(
             f"{raw} has {len(files)} images with a protected one, too few to attack: people to learn from "
             "are needed, and others who are seen by two cameras"
@@ -162,10 +162,11 @@ def _halves(subjects: list[Subject]) -> tuple[list[Subject], list[Subject], list
     return known, list(first.values()), gallery
 
 
-def _can_be_asked(query: Sequence[Subject], gallery: Sequence[Subject]) -> bool:
+def can_be_asked(query: Sequence[Subject], gallery: Sequence[Subject]) -> list[bool]:
+    """Of each query, whether the gallery has its person under another camera."""
     seen = {(each.pid, each.camid) for each in gallery}
     cameras = Counter(pid for pid, _ in seen)
-    return any(cameras[each.pid] - ((each.pid, each.camid) in seen) > 0 for each in query)
+    return [cameras[each.pid] > ((each.pid, each.camid) in seen) for each in query]
 
 
 def _common_size(files: Sequence[Path]) -> tuple[int, int]:

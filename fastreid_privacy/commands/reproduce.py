@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..core.errors import UserError, exit_code, say
 from ..core.projects import load_projects
+from ..core.signals import sigterm_interrupts
 from ..reproduce.captions import protocol_note, schedule_note
 from ..reproduce.formats import html_tables, write_tables
 from ..reproduce.paper_report import write_paper_report
@@ -17,7 +18,6 @@ from ..reproduce.plan import OPERATORS, TABLES
 from ..reproduce.protocols import PAPER, PROTOCOLS
 from ..reproduce.reproduction import PLAN_FILE, Reproduction, read_plan
 from ..reproduce.runs import check_plan, locked, make_runs
-from ..reproduce.signals import sigterm_interrupts
 from .options import add_project_option, check_pairs
 from .parsers import command_parser
 

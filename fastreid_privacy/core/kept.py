@@ -11,6 +11,7 @@ from typing import Any
 from .errors import UserError
 from .files import write_atomically
 from .json_text import parse_json
+from .remote import Place
 
 SETTINGS = "settings.json"
 LONGEST_TOLD = 40  # characters of a value in a message
@@ -60,10 +61,14 @@ def stamp_of(path: Path) -> str:
     """What tells that a file, or one of a folder's, is another one, without reading it: 64 hex digits."""
     stamp = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        about = file.stat()
-        text = f"{file.relative_to(path)}\0{about.st_size} {about.st_mtime_ns}\n"
-        stamp.update(text.encode("utf-8", "surrogateescape"))
+        stamp.update(stamp_line(str(file.relative_to(path)), file))
     return stamp.hexdigest()
+
+
+def stamp_line(name: str, file: Place) -> bytes:
+    """What tells that the file of a name is another one, without reading it."""
+    about = file.stat()
+    return f"{name} {about.st_size} {about.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
 
 
 def _told(key: str, theirs: Any, ours: Any) -> str:

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from ..core.errors import UserError, say
 from ..core.files import read_file
 from ..core.json_text import parse_json
+from ..evaluation.bootstrap import mean_over_people
 from ..reproduce.finished import read_run
 from .groups import GROUPS, Group
 from .pages import KEY_FILE, SCHEMA
@@ -148,10 +149,9 @@ def _over_participants(of_people: Sequence[Sequence[bool]], seed: int) -> tuple[
     """
     if len(of_people) < 2:
         return None, None
-    correct, answered = (np.array([measure(answers) for answers in of_people]) for measure in (sum, len))
-    drawn = np.random.default_rng(seed).integers(len(of_people), size=(DRAWS, len(of_people)))
-    low, high = np.percentile(100 * correct[drawn].sum(1) / answered[drawn].sum(1), [2.5, 97.5])
-    return float(low), float(high)
+    people = np.repeat(np.arange(len(of_people)), [len(answers) for answers in of_people])
+    found = mean_over_people(np.concatenate(of_people), people, draws=DRAWS, seed=seed)
+    return found["low"], found["high"]
 
 
 def reid_rank1(key: Mapping, group: Group) -> float | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..core.errors import UserError
 from ..manifest import file_hash
-from ..results.results_json import read_results
+from ..results.results_json import read_results, tested_checkpoint
 from ..results.stored import Arrays, load_embedding, load_rank_lists, load_samples
 from .plan import OPERATORS, Run
 
@@ -51,7 +51,9 @@ class FinishedRun:
         Raises:
             UserError: when it cannot be read.
         """
-        file = self.folder / (self.results.get("checkpoint") or "")
+        if not self.results.get("checkpoint"):
+            return None
+        file = tested_checkpoint(self.results, self.folder)
         try:
             return file_hash(file) if file.is_file() else None
         except UserError as error:

@@ -13,6 +13,7 @@ from ..config import RUN_KEYS, comparable, differing, load_config
 from ..core import lock
 from ..core.errors import UserError
 from ..core.projects import project_words
+from ..core.signals import SignalsHeld, sigterm_interrupts
 from ..data.loaders import validation_split
 from ..training.preflight import check_writable, preflight
 from ..training.request import TrainingRequest
@@ -21,7 +22,6 @@ from .finished import RESULTS_FILE, FinishedRuns
 from .plan import Run
 from .progress import Progress
 from .reproduction import CONFIG_FILE, Reproduction, save_config
-from .signals import SignalsHeld, sigterm_interrupts
 
 LOG_FILE = "reproduce.log"  # in a run's folder: all that its process says
 POLL_SECONDS = 1.0

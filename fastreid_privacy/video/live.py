@@ -10,7 +10,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -23,6 +23,7 @@ from ..collection.output import Journal, open_output, still_there
 from ..collection.protect import ProtectionOptions, accounted, protection_header
 from ..core.errors import UserError
 from ..core.files import is_unfinished, remove_unfinished
+from ..core.signals import handled
 from ..manifest import JOURNAL, LIVE, Manifest, file_hash, write_manifest
 from .chosen import LONGEST, Chosen, choose
 from .live_input import TIME_BASE, LiveInput
@@ -224,8 +225,7 @@ class _Segments:
         enter(file, entry, self.journal)
 
 
-@contextmanager
-def stopped_by(stop: Callable[[], None]) -> Iterator[None]:
+def stopped_by(stop: Callable[[], None]) -> AbstractContextManager[None]:
     """Let the first Ctrl-C stop something in its own time; the second one ends the program."""
     pressed = threading.Event()
 
@@ -235,11 +235,4 @@ def stopped_by(stop: Callable[[], None]) -> Iterator[None]:
         pressed.set()
         stop()
 
-    if threading.current_thread() is not threading.main_thread():  # signals are not for other threads
-        yield
-        return
-    before = signal.signal(signal.SIGINT, once)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return handled(signal.SIGINT, once)

@@ -1,27 +1,32 @@
-"""Signals that end this process: held back while it starts another one, and let end both."""
+"""Signals that end this process: handled for a while, or held back while it starts another one."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 HELD = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM end this process as Ctrl-C does, so that ``finally`` ends what it has started."""
+def handled(number: int, handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Handle a signal in this way inside of the block; outside of the main thread nothing is done."""
     if threading.current_thread() is not threading.main_thread():  # no other one gets signals
         yield
         return
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(number, before)
+
+
+def sigterm_interrupts() -> AbstractContextManager[None]:
+    """Let SIGTERM end this process as Ctrl-C does, so that ``finally`` ends what it has started."""
+    return handled(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
