@@ -28,6 +28,7 @@ from fastreid_privacy.attack.views import Files, operated
 from fastreid_privacy.collection import folder_source
 from fastreid_privacy.commands import attack as command
 from fastreid_privacy.compat.labels import MARKET_FOLDER
+from fastreid_privacy.config import changed, parse_config
 from fastreid_privacy.core.images import to_pictures
 
 
@@ -178,6 +179,64 @@ def test_just_enough_to_train_a_stranger():
     check_enough(Subjects(people, [], [], (4, 2), 0))  # 16 people and 32 images are left to train on
     with pytest.raises(fastreid_privacy.UserError, match="38 images of 19 known people are too few"):
         check_enough(Subjects(people[:-2], [], [], (4, 2), 0))
+
+
+# -- who the stranger has learned from -----------------------------------------------------------------------
+
+
+def retold(small_run: Path, file: Path, **values) -> Path:
+    """A checkpoint of the small run that tells of a training with other values."""
+    checkpoint = torch.load(small_run / "model_best.pth", weights_only=True)
+    cfg = changed(parse_config(checkpoint["config"], file.name), values)
+    torch.save({**checkpoint, "config": cfg.dump()}, file)
+    return file
+
+
+def trained_on(folder: Path) -> dict[str, object]:
+    parts = {f"DATASETS.FOLDER.{part}": str(folder) for part in ("TRAIN", "QUERY", "GALLERY")}
+    names = {f"DATASETS.{key}": tuple(["MarketFolder"]) for key in ("NAMES", "TESTS")}  # one object: an alias
+    return names | parts
+
+
+def attack_words(raw: Path, files: Path, out: Path, stranger: Path) -> list[str]:
+    given = ["--raw", str(raw), "--protected", str(files), "--output", str(out), "--rows", "A0"]
+    return [*given, "--stranger", str(stranger), "--beside", "", "--device", "cpu"]
+
+
+@pytest.mark.parametrize("way", ["the folder itself", "copies"])
+def test_a_stranger_that_has_learned_from_measured_people_is_refused(raw, small_run, tmp_path, capsys, way):
+    learned = raw / "bounding_box_test"
+    if way == "copies":
+        learned = Path(shutil.copytree(learned, tmp_path / "learned"))
+    stranger = retold(small_run, tmp_path / "stranger.pth", **trained_on(learned))
+    out = tmp_path / "out"
+    assert command.main(attack_words(raw, protect(raw, tmp_path / "p"), out, stranger)) == 2
+    said = capsys.readouterr().err
+    measured = [file for file in learned.glob("*.jpg") if int(file.name[:4]) > 0]
+    assert f"--stranger {stranger} has learned from {len(measured)} of the images that are measured (" in said
+    assert "name another model, or none" in said and not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "told", "reason"),
+    [
+        ({}, True, ""),
+        ({"MODEL.WEIGHTS": "other.pth"}, None, "it began with the weights of other.pth"),
+        (trained_on(Path("gone")), None, "DATASETS.FOLDER.TRAIN is 'gone', which is no"),
+    ],
+)
+def test_what_is_known_of_whom_the_stranger_learned_from_is_told(
+    raw, small_run, tmp_path, capsys, values, told, reason
+):
+    stranger, out = retold(small_run, tmp_path / "stranger.pth", **values), tmp_path / "out"
+    assert command.main(attack_words(raw, protect(raw, tmp_path / "p"), out, stranger)) == 0
+    judge = json.loads((out / "attack.json").read_text())["judge"]
+    assert judge["trained_on_others"] is told
+    warning = f"warning: --stranger {stranger}: whether it has learned from measured people is not known: "
+    said = capsys.readouterr().err
+    assert (f"{warning}{reason}" in said) if reason else ("is not known" not in said)
+    page = (out / "attack.html").read_text()
+    assert ("has learned from measured ones is not known" in page) == (told is None)
 
 
 # -- strangers -----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ Only files are needed, raw and protected ones of the same names, so any tool's o
     keyed           row A5: keys that are nearly right, and labels that are guessed
     observers       who looks for people: a stranger's Re-ID model of raw images, the authorised one
     stranger        training a Re-ID model for an attack
+    learned_people  whether a model has learned from the people who are measured
     measures        the columns: recovery, linkage, singling out, membership, what shines through
     cells           who holds what, what is attacked, and what an attack brings
     judging         how near recovered images come, and who is recognised on them

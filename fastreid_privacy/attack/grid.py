@@ -23,6 +23,7 @@ from ..retrieval.templates import template_beside
 from . import measures
 from .cells import HOLDS, Cell, Found, Means, Target, cells
 from .learned import Attacker
+from .learned_people import stranger_learned_from_others
 from .observers import Observer, load_observer, preprocessing_beside
 from .pairing import Pairing, compare_pairs
 from .request import REFERENCE, AttackRequest, check_request
@@ -48,7 +49,7 @@ class Outcome:
         targets: by name.
         rows: that were made.
         judge: the Re-ID model that judges recovered images: its name, its rank-1 on raw images and that of
-            guessing, in percent.
+            guessing, in percent; "trained_on_others" as :func:`.learned_people.stranger_learned_from_others`.
         pairing: whether raw and protected files belong together.
     """
 
@@ -84,7 +85,11 @@ def run_attacks(request: AttackRequest) -> Outcome:
     if rows == ["A5"] and (reason := targets[PROTECTED].keyless):
         raise UserError(f"row A5 is of keyed methods, and {reason}: choose other --rows")
     pairs = leaked_pairs(request.pairs, len(subjects.known))
-    stranger = load_observer(request.stranger, device, "stranger") if request.stranger else None
+    stranger: Observer | None = None
+    others: bool | None = True  # what is trained here learns from known people
+    if request.stranger:
+        stranger = load_observer(request.stranger, device, "stranger")
+        others = stranger_learned_from_others(request.stranger, subjects.measured)
     pairing = compare_pairs(targets[PROTECTED].view, Files(subjects.size), subjects)
     if pairing.like_another:
         say(_doubt(pairing))
@@ -121,7 +126,7 @@ def run_attacks(request: AttackRequest) -> Outcome:
             means.raw,
             targets,
             rows,
-            {"name": judge.name, **means.on_raw[judge.name]},
+            {"name": judge.name, **means.on_raw[judge.name], "trained_on_others": others},
             pairing,
         )
 

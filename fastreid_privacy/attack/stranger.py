@@ -18,6 +18,7 @@ from ..data.validation_split import split_training_set
 from ..report.pictures import save_png
 from ..reproduce.reproduction import save_config
 from ..reproduce.runs import run_logged, training_command
+from ..results.results_json import FINAL
 from .subjects import Subject, Subjects
 from .views import View, batches
 
@@ -63,7 +64,7 @@ def train_reid(
     Raises:
         UserError: when the run fails; its log is named.
     """
-    checkpoint = folder / "run" / "model_final.pth"
+    checkpoint = folder / "run" / FINAL
     if (folder / "run" / "report.html").is_file():
         return checkpoint
     parts = {"TRAIN": subjects.known, "QUERY": subjects.query, "GALLERY": subjects.gallery}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..attack.grid import leaked_pairs
+from ..attack.learned_people import stranger_learned_from_others
 from ..attack.observers import load_observer
 from ..attack.request import check_request
 from ..attack.stranger import check_enough
@@ -16,7 +17,7 @@ def check_inputs(stages: Stages) -> None:
 
     Raises:
         UserError: when there are too few people, a file is missing or damaged, methods do not have the same
-            images in one size, or a finished run has learned from some that are measured.
+            images in one size, or a finished run or the stranger has learned from some that are measured.
     """
     methods, request = stages.methods, stages.request
     raw = read_subjects(methods.data, methods.data)
@@ -26,6 +27,7 @@ def check_inputs(stages: Stages) -> None:
         read_foreign(methods.foreign)
     if request.stranger:
         load_observer(request.stranger, stages.device, "stranger")
+        stranger_learned_from_others(request.stranger, raw.measured)
     for method in methods.methods:
         check_request(stages.attack(method))
         if method.guard and stages.kind(method)[0] != "learned":

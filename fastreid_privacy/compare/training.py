@@ -17,7 +17,7 @@ from ..core.errors import UserError
 from ..reproduce.reproduction import save_config
 from ..reproduce.runs import run_logged, training_command
 from ..reproduce.schedule import scaled_schedule
-from ..results.results_json import read_results, results_path, tested_checkpoint
+from ..results.results_json import FINAL, read_results, results_path, tested_checkpoint
 from ..training.model_checks import check_future_teacher
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
@@ -160,7 +160,7 @@ def finished(run: Path) -> bool:
 
 def checkpoint_of(run: Path) -> Path:
     """The model of a run: the one that it tested, and its last one as long as it has tested none."""
-    return tested_checkpoint(results_of(run), run) if _results_in(run) else run / "model_final.pth"
+    return tested_checkpoint(results_of(run), run) if _results_in(run) else run / FINAL
 
 
 def results_of(run: Path) -> dict[str, Any]:

@@ -12,11 +12,9 @@ from ..core.images import png_bytes, to_pictures
 from ..core.pictures import open_picture
 from ..data.datasets import load_dataset
 from ..reproduce.finished import read_run
-from ..results.results_json import tested_checkpoint
+from ..results.results_json import BEST, FINAL, tested_checkpoint
 from ..retrieval.extract import Extractor, load_extractor
 from .groups import Group
-
-CHECKPOINTS = ("model_best.pth", "model_final.pth")
 
 
 class ShownImage(NamedTuple):
@@ -37,7 +35,7 @@ def checkpoint_of(folder: Path) -> Path | None:
     """
     run = read_run(folder)
     tested = [tested_checkpoint(run.results, folder)] if run else []
-    files = [*tested, *(folder / name for name in CHECKPOINTS)]
+    files = [*tested, folder / BEST, folder / FINAL]
     return next((file for file in files if file.is_file()), None)
 
 

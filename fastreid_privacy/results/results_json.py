@@ -18,6 +18,7 @@ from ..core.projects import about_projects
 from .shape import check_shape
 
 SCHEMA = 1
+BEST, FINAL = "model_best.pth", "model_final.pth"  # the checkpoints of a finished run, in OUTPUT_DIR
 
 
 def results_path(cfg: CfgNode, dataset: str) -> Path:
@@ -85,7 +86,7 @@ def build_results(
         teacher: fingerprint of the model that taught this one; None where none did, or it is not known.
     """
     record = record or {"checks": [], "validation": {}}
-    tested = "best" if Path(checkpoint).stem == "model_best" else "final"
+    tested = "best" if Path(checkpoint).name == BEST else "final"
     results = {
         "schema": SCHEMA,
         "dataset": dataset,

@@ -14,14 +14,13 @@ from ..checkpoints.rebuilding import rebuild
 from ..config import RESUMABLE_KEYS, changed, comparable, differing
 from ..core.errors import UserError, brief
 from ..model.verdict import verdict
-from ..results.results_json import config_value, read_results
+from ..results.results_json import BEST, FINAL, config_value, read_results
 from . import testing
 from .experiment import Results, report_results, tested_checkpoints
 from .siblings import CONFIG_FILE, PROTECTION_OF, comparisons, finished, saved_config
 
 logger = logging.getLogger(__name__)
 
-BEST, FINAL = "model_best.pth", "model_final.pth"
 # what a second test may change without being another one
 MAY_DIFFER = (*RESUMABLE_KEYS, "MODEL.WEIGHTS", "PRIVACY.UPGRADE.BASELINE_RANK1")
 

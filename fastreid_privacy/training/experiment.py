@@ -20,7 +20,7 @@ from ..evaluation import Evaluation
 from ..evaluation.bootstrap import compare_pairs
 from ..model.verdict import verdict
 from ..report import format_terminal, write_report
-from ..results.results_json import build_results, results_path, save_results
+from ..results.results_json import BEST, FINAL, build_results, results_path, save_results
 from ..results.stored import load_query_ranks, save_embedding, save_query_ranks, save_rank_lists, save_samples
 from . import testing
 from .siblings import (
@@ -124,9 +124,9 @@ def train_and_test(
     tested = next(file for file in tested_checkpoints(cfg) if file.is_file())
     record = trainer.record.state_dict()
     private = verdict(cfg, record)
-    if tested.stem == "model_best" and private is not None:
+    if tested.name == BEST and private is not None:
         private = True  # at the check that chose it, whatever the last one found
-    if tested.stem != "model_best" and cfg.TEST.CHECKPOINT == "best":
+    if tested.name != BEST and cfg.TEST.CHECKPOINT == "best":
         logger.warning(
             "No check met the privacy constraint: %s is tested, whose protected images are not private",
             tested.name,
@@ -139,8 +139,8 @@ def train_and_test(
 
 def tested_checkpoints(cfg: CfgNode) -> list[Path]:
     """The checkpoints of OUTPUT_DIR in the order in which they are to be tested (``TEST.CHECKPOINT``)."""
-    kinds = ("best", "final") if cfg.TEST.CHECKPOINT == "best" else ("final",)
-    return [Path(cfg.OUTPUT_DIR, f"model_{kind}.pth") for kind in kinds]
+    names = (BEST, FINAL) if cfg.TEST.CHECKPOINT == "best" else (FINAL,)
+    return [Path(cfg.OUTPUT_DIR, name) for name in names]
 
 
 def report_results(

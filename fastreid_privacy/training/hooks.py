@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from fastreid.engine.hooks import HookBase
 from fastreid.utils import comm
@@ -18,6 +19,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from ..evaluation import Evaluation
 from ..model.meta_arch import PrivacyStages
 from ..model.supervision import FALL_BACK, RESTORE, UPGRADE, UpgradeRecord
+from ..results.results_json import BEST, FINAL
 from .checkpointer import PrivacyCheckpointer
 
 logger = logging.getLogger(__name__)
@@ -103,8 +105,9 @@ class UpgradeHook(HookBase):
             supervision.restore()
         self._log(entry)
         if select:
+            name = Path(BEST).stem
             self.checkpointer.save(
-                "model_best", tag=False, weights_only=True, epoch=self.trainer.epoch, upgrade_record=state
+                name, tag=False, weights_only=True, epoch=self.trainer.epoch, upgrade_record=state
             )
         comm.synchronize()
 
@@ -156,7 +159,7 @@ class CheckpointHook(HookBase):
     def after_epoch(self) -> None:
         epoch = self.trainer.epoch
         if epoch + 1 == self.trainer.max_epoch:
-            self.checkpointer.save("model_final", epoch=epoch)
+            self.checkpointer.save(Path(FINAL).stem, epoch=epoch)
         elif (epoch + 1) % self.period == 0:
             self.checkpointer.save(f"model_{epoch:04d}", epoch=epoch)
         comm.synchronize()

@@ -28,6 +28,7 @@ from ..model.meta_arch import PrivacyStages
 from ..model.supervision import UpgradeRecord
 from ..model.teacher import Teacher
 from ..model.verdict import is_constrained, thresholds_of
+from ..results.results_json import BEST
 from . import solver, testing
 from .checkpointer import PrivacyCheckpointer
 from .hooks import CheckpointHook, FreezeHook, UpgradeHook
@@ -178,7 +179,7 @@ class PrivacyTrainer(DefaultTrainer):
 
         The epochs between are trained again, and on another device, or on a GPU, they can end otherwise.
         """
-        file = Path(self.cfg.OUTPUT_DIR, "model_best.pth")
+        file = Path(self.cfg.OUTPUT_DIR, BEST)
         if self.record.selected is None and not file.is_file():
             return
         try:
