@@ -338,6 +338,30 @@ def test_a_checkpointable_that_the_file_lacks(tmp_path):
     assert "epoch" in Checkpointer(fresh.model, grad_scaler=Counter()).load(str(tmp_path / "model_0000.pth"))
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("operator", "of its operator it tells"),
+        ("regions", "of its regions it tells"),
+        ("data", r"of its training images \(names, identities, cameras\) it tells"),
+    ],
+)
+def test_a_run_goes_on_with_what_it_depends_on(tmp_path, name, message):
+    first, second = {"sha256": "ab", "images": 7}, {"sha256": "cd", "images": 7}
+    make(tmp_path, about={name: first}).save("model_0000", epoch=0)
+    assert make(tmp_path, about={name: first}).resume() == {"epoch": 0}
+    for other in (second, None):
+        with pytest.raises(UserError, match=rf"was trained on other images: {message} \{{'sha256': 'ab'"):
+            make(tmp_path, about={name: other}).resume()
+    make(tmp_path).save("model_0000", epoch=0)  # as older versions did
+    assert make(tmp_path, about={name: second}).resume() == {"epoch": 0}
+
+
+def test_a_checkpoint_tells_of_nothing_else(tmp_path):
+    with pytest.raises(ValueError, match="tells nothing of model"):
+        make(tmp_path, about={"model": {}})
+
+
 @pytest.mark.parametrize("other", [Net(identities=6), Net(anonymizer=False)])
 def test_resuming_another_model(tmp_path, other):
     make(tmp_path).save("model_0000", epoch=0)

@@ -21,6 +21,7 @@ from fastreid_privacy.model.supervision import FALL_BACK, KEEP, UPGRADE
 from fastreid_privacy.results.results_json import build_results
 from fastreid_privacy.training import experiment, testing, trainer
 from fastreid_privacy.training.hooks import check_figures
+from fastreid_privacy.training.image_lists import training_images
 from fastreid_privacy.training.siblings import validation_rank1
 from fastreid_privacy.training.step import PrivacyStep
 from fastreid_privacy.training.trainer import PrivacyTrainer
@@ -84,8 +85,9 @@ def scripted_run(patch, output, script, **options):
         tested.append(model.get_parameter(WEIGHT).flatten()[0].item())
         return {}
 
-    def report(cfg, evaluations, checkpoint, record, compared, private, teacher):
+    def report(cfg, evaluations, checkpoint, record, compared, private, teacher, trained_on):
         assert teacher is None  # no config here asks for one
+        assert trained_on == training_images(cfg)
         figures = {"retrieval": {}, "image_quality": {}}
         return build_results(
             cfg, "any", figures, version="1", checkpoint=checkpoint, record=record, private=private

@@ -152,3 +152,59 @@ def test_base_results_of_another_test_set_are_taken_but_not_bootstrapped(compare
     choice = {"PRIVACY.UPGRADE.BASELINE_RANK1": folder / "results.json", "PRIVACY.UPPER_BOUND": ""}
     assert run(["--config-file", str(SMALL_CONFIG), *options(output, **choice)]) == 0
     assert json.loads((output / "results.json").read_text())["versus_baseline"] == {}
+
+
+def told(file, part, sha256):
+    """Let results tell of other images; None: of none, as those of older versions."""
+    results = json.loads(file.read_text())
+    results["data"][part]["sha256"] = sha256
+    if sha256 is None:
+        results.pop("data")
+    file.write_text(json.dumps(results))
+
+
+@pytest.mark.parametrize("kind", ["baseline", "upper_bound"])
+def test_results_of_a_model_of_other_training_images_do_not_serve_beside_a_run(
+    compared_run, tmp_path, caplog, capsys, kind
+):
+    output = tmp_path / "copy"
+    shutil.copytree(compared_run, output)
+    file = output / kind / "results.json"
+    told(file, "train", "ab")
+    for way in ("--eval-only", "--resume"):
+        assert run(["--config-file", str(SMALL_CONFIG), way, *options(output)]) == 2
+        said = f"{file} is of another run (its training images have other names, identities or cameras)"
+        assert said in capsys.readouterr().err
+    key = {"baseline": "PRIVACY.UPGRADE.BASELINE_RANK1", "upper_bound": "PRIVACY.UPPER_BOUND"}[kind]
+    weights = compared_run / "model_best.pth"
+    named = evaluate(tmp_path / "named", **{key: file, "MODEL.WEIGHTS": weights})
+    assert named[kind]["retrieval"]
+    assert f"{file} was run differently: its training images have other names" in caplog.text
+    told(file, "train", None)
+    evaluate(output)
+
+
+def test_a_test_knows_the_training_images_by_its_checkpoint(compared_run, tmp_path):
+    """They need not be there; an older version's checkpoint does not tell, and is compared as before."""
+    output = tmp_path / "copy"
+    shutil.copytree(compared_run, output)
+    before = json.loads((output / "results.json").read_text())["data"]
+    assert set(before) == {"train", "test"} and before["train"] != before["test"]
+    for file in output.glob("model_*.pth"):
+        content = torch.load(file, weights_only=False)
+        assert content.pop("data") == before["train"]
+        torch.save(content, file)
+    after = evaluate(output)
+    assert after["data"] == {"test": before["test"]} and after["versus_baseline"]
+
+
+def test_nothing_is_compared_with_results_on_other_test_images(compared_run, tmp_path, caplog):
+    output = tmp_path / "copy"
+    shutil.copytree(compared_run, output)
+    for kind in ("baseline", "upper_bound"):
+        told(output / kind / "results.json", "test", "ab")
+    after = evaluate(output)
+    assert after["baseline"] is None and after["upper_bound"] is None and after["versus_baseline"] == {}
+    for kind in ("baseline", "upper bound"):
+        name = "SyntheticPedestrians"
+        assert f"is of other images of {name}: on {name} nothing is compared with the {kind}" in caplog.text

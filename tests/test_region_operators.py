@@ -24,10 +24,11 @@ from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.collection.floor import check_changed
 from fastreid_privacy.collection.protect import ProtectionOptions
 from fastreid_privacy.commands import anonymize as command
+from fastreid_privacy.commands import train
 from fastreid_privacy.core.placing import placed
 from fastreid_privacy.data import image_paths
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Desensitizer, Region, finds_regions
-from fastreid_privacy.desensitize.desensitizer import option_keys
+from fastreid_privacy.desensitize.desensitizer import about_regions, option_keys
 from fastreid_privacy.desensitize.regions import as_batch, regions_of
 from fastreid_privacy.manifest import MANIFEST, read_manifest
 from fastreid_privacy.model.storage import ImageStorage
@@ -63,6 +64,7 @@ def stripe(monkeypatch):
         return torch.where(regions > 0, 255 - images, images)
 
     DESENSITIZER_REGISTRY.register(finds_regions(Named)(stripe))
+    return stripe
 
 
 def test_an_operator_gets_the_part_of_each_image(stripe):
@@ -373,3 +375,29 @@ def test_a_base_model_of_an_operator_that_is_not_registered_is_named(stripe, tmp
     del DESENSITIZER_REGISTRY._obj_map["stripe"]
     with pytest.raises(UserError, match=rf"^{path}: .*'stripe', which is not registered.*--project FOLDER"):
         load_anonymizer(path, "cpu")
+
+
+def test_a_run_goes_on_with_its_own_regions_alone(stripe, small_dataset, tmp_path, monkeypatch, capsys):
+    """The path of the masks is the same, and what the finder says of them is not."""
+    keys = {"PRIVACY.PROTECTION": "conventional", "PRIVACY.DESENSITIZER.NAME": "stripe"}
+    keys |= {"PRIVACY.DESENSITIZE_BEFORE_CROP": True, "DATASETS.REGIONS": "mine", "SOLVER.MAX_EPOCH": 1}
+    words = ["--config-file", str(SMALL_CONFIG), *small_options(tmp_path / "run", **keys)]
+    assert train.run(words) == 0
+    cfg = load_config(SMALL_CONFIG, words[2:])
+    final = tmp_path / "run" / "model_final.pth"
+    assert torch.load(final, weights_only=True)["regions"] == about_regions(cfg) == {"told": "mine"}
+    assert train.run(["--resume", *words]) == 0
+    make = stripe.make_finder
+
+    def others(told):
+        finder = make(told)
+        finder.about = {"told": "others"}
+        return finder
+
+    monkeypatch.setattr(stripe, "make_finder", others)
+    assert train.run(["--resume", *words]) == 2
+    said = capsys.readouterr().err
+    assert "was trained on other images: of its regions it tells {'told': 'mine'}, and now that is" in said
+    load_anonymizer(final, "cpu")  # other images have other regions
+    for other in ({"PRIVACY.PROTECTION": "none"}, {"PRIVACY.DESENSITIZER.NAME": "blur"}):
+        assert about_regions(load_config(SMALL_CONFIG, small_options("unused", **{**keys, **other}))) is None

@@ -30,6 +30,9 @@ WRONG = [
     ("baseline", {"retrieval": {"OI-OI": None}}),
     ("upper_bound", {"config": {"PRIVACY": "x"}}),
     ("dataset", 3),
+    ("data", 1),
+    ("data", {"train": "ab"}),
+    ("data", {"test": {"sha256": ["ab"]}}),
 ]
 
 

@@ -20,7 +20,10 @@ import pytest
 import torch
 
 from fastreid_privacy.commands.train import run
+from fastreid_privacy.config import changed, load_config
 from fastreid_privacy.results.training_log import read_metrics
+from fastreid_privacy.training.image_lists import test_images as images_of_test
+from fastreid_privacy.training.image_lists import training_images
 
 # Base first, then the learned model, three epochs each; whatever is private enough for these generous ε
 # upgrades, at every check.
@@ -31,6 +34,7 @@ OPTIONS = {
     "PRIVACY.UPGRADE.EPS_SSIM": 2.0,
     "PRIVACY.UPGRADE.EPS_RANK1": 101.0,
 }
+PARTS = {"TRAIN": "bounding_box_train", "QUERY": "query", "GALLERY": "bounding_box_test"}
 STEP = "fastreid_privacy.training.trainer.PrivacyTrainer.run_step"
 DRAW = random.Random(20240)
 PLAN = [
@@ -247,3 +251,81 @@ def test_a_finished_run_in_mixed_precision_goes_on_as_it_was_begun(small_dataset
     ]
     assert run(command) == 0
     assert run(command) == 0
+
+
+@pytest.fixture(scope="module")
+def folders(small_dataset, tmp_path_factory):
+    """The small data set as three folders of one's own, and the options of a run on it."""
+    place = tmp_path_factory.mktemp("folders") / "mine"
+    shutil.copytree(next(small_dataset.glob("SyntheticPedestrians*")), place)
+
+    def options(output, **more):
+        keys = {f"DATASETS.FOLDER.{part}": place / name for part, name in PARTS.items()}
+        keys |= {f"DATASETS.{key}": "('MarketFolder',)" for key in ("NAMES", "TESTS")}
+        return ["--config-file", str(SMALL_CONFIG), *small_options(output, **keys, **more)]
+
+    return place, options
+
+
+def swap(folder, first, second):
+    """Give two people of a folder each other's identity."""
+    for old, new in ((first, "9999"), (second, first), ("9999", second)):
+        for file in folder.glob(f"{old}_*"):
+            file.rename(file.with_name(file.name.replace(old, new, 1)))
+
+
+def test_a_run_whose_training_images_were_renumbered_is_not_continued(folders, tmp_path, capsys):
+    """Its validation split would be another, with a person that it has learned from."""
+    place, options = folders
+    assert run(options(tmp_path / "whole")) == 0
+    results = json.loads((tmp_path / "whole" / "results.json").read_text())
+    folder, _ = interrupted(tmp_path / "whole", tmp_path / "run")
+    before = (folder / "model_0000.pth").read_bytes()
+    train = place / "bounding_box_train"
+    swap(train, "0001", "0007")
+    try:
+        capsys.readouterr()
+        assert run(["--resume", *options(folder)]) == 2
+        said = capsys.readouterr().err
+        assert "was trained on other images: of its training images (names, identities, cameras)" in said
+        assert results["data"]["train"]["sha256"] in said and not (folder / "results.json").exists()
+        # a run of an older version does not tell
+        older, _ = interrupted(tmp_path / "whole", tmp_path / "older")
+        for file in older.glob("model_*.pth"):
+            content = torch.load(file, weights_only=False)
+            content.pop("data")
+            torch.save(content, file)
+        assert run(["--resume", *options(older)]) == 0
+    finally:
+        swap(train, "0001", "0007")
+    assert (folder / "model_0000.pth").read_bytes() == before
+    assert run(["--resume", *options(folder)]) == 0
+    assert results_of(folder) == results_of(tmp_path / "whole")
+
+
+def test_the_digest_is_of_names_identities_and_cameras(folders, tmp_path):
+    place, options = folders
+    cfg = load_config(SMALL_CONFIG, options(tmp_path)[2:])
+    told = {"train": training_images(cfg), "test": images_of_test(cfg, "MarketFolder")}
+    counts = {part: len(list((place / name).iterdir())) for part, name in PARTS.items()}
+    assert told["train"]["images"] == counts["TRAIN"] and told["train"]["people"] == 12
+    assert told["test"]["images"] == counts["QUERY"] + counts["GALLERY"]
+    copied = shutil.copytree(place, tmp_path / "elsewhere" / place.name)
+    keys = {f"DATASETS.FOLDER.{part}": str(copied / name) for part, name in PARTS.items()}
+    moved = changed(cfg, keys)
+
+    def now():
+        return {"train": training_images(moved), "test": images_of_test(moved, "MarketFolder")}
+
+    assert now() == told
+    for part, folder in (("train", PARTS["TRAIN"]), ("test", PARTS["QUERY"]), ("test", PARTS["GALLERY"])):
+        first = min((copied / folder).iterdir())
+        for name in ("0098_c9s9_000000_09.jpg", first.name.replace("_c", "_c1"), first.name[:-4] + "x.jpg"):
+            first.rename(first.with_name(name))
+            found = now()
+            assert {key for key in told if found[key] != told[key]} == {part}, name
+            first.with_name(name).rename(first)
+    query = min((copied / PARTS["QUERY"]).iterdir())
+    query.rename(copied / PARTS["GALLERY"] / query.name)
+    found = now()["test"]
+    assert found["sha256"] != told["test"]["sha256"] and found["images"] == told["test"]["images"]

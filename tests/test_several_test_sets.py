@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import SMALL_CONFIG, run, small_options
@@ -90,3 +91,27 @@ def test_a_file_of_one_test_set_serves_no_other(options, trained, tmp_path, capl
     assert compared(tmp_path / "run", TESTS[1]) == {"baseline": None, "upper_bound": None}
     assert results(tmp_path / "run", TESTS[1])["versus_baseline"] == {}
     assert f"is of {TESTS[0]}: on {TESTS[1]} nothing is compared with the upper bound" in caplog.text
+
+
+def test_nobody_is_paired_with_other_people_of_a_test_set(options, trained, tmp_path, caplog):
+    """As many queries as before, of which two people are others."""
+    words = options("unused")
+    folders = [Path(words[words.index(f"DATASETS.FOLDER.{part}") + 1]) for part in ("QUERY", "GALLERY")]
+    named = [file for folder in folders for file in folder.iterdir()]
+    first, second = sorted({file.name[:4] for file in named} - {"0000"})[:2]
+    others = [
+        (file, file.with_name("8" + file.name[1:])) for file in named if file.name[:4] in (first, second)
+    ]
+    try:
+        for old, new in others:
+            old.rename(new)
+        files = (trained / kind / f"results_{TESTS[0]}.json" for kind in ("baseline", "upper_bound"))
+        evaluate(options, trained, tmp_path, *files)
+    finally:
+        for old, new in others:
+            new.rename(old)
+    assert compared(tmp_path, TESTS[0]) == theirs(trained, TESTS[0])
+    assert results(tmp_path, TESTS[0])["versus_baseline"]
+    assert compared(tmp_path, TESTS[1]) == {"baseline": None, "upper_bound": None}
+    assert results(tmp_path, TESTS[1])["versus_baseline"] == {}
+    assert f"is of other images of {TESTS[1]}: on {TESTS[1]} nothing is compared with" in caplog.text

@@ -282,6 +282,22 @@ def about_operator(cfg: Any) -> dict[str, Any] | None:
     return None if cfg.PRIVACY.PROTECTION == "none" else Desensitizer.from_config(cfg).about
 
 
+def about_regions(cfg: Any) -> dict[str, Any] | None:
+    """What tells the regions of a config's images, as JSON gives it back.
+
+    It is of these images: who protects others with the same operator has other regions.
+
+    Returns:
+        What the finder says of itself; None where the operator needs no regions, or nothing is desensitized.
+
+    Raises:
+        UserError: as :meth:`Desensitizer.from_config`, or when ``DATASETS.REGIONS`` names nothing that can be
+            read.
+    """
+    finder = None if cfg.PRIVACY.PROTECTION == "none" else Desensitizer.from_config(cfg).finder
+    return None if finder is None else json.loads(json.dumps(dict(finder.about)))
+
+
 def option_keys(name: str) -> list[str]:
     """The config keys that a registered operator reads: PRIVACY.DESENSITIZER.BLUR_SIGMA of blur.
 

@@ -70,6 +70,7 @@ def build_results(
     baseline: dict | None = None,
     upper_bound: dict | None = None,
     teacher: str | None = None,
+    data: Mapping[str, Mapping[str, Any] | None] | None = None,
 ) -> dict:
     """Put one evaluation in the form of results.json.
 
@@ -84,6 +85,8 @@ def build_results(
             known, or no constraint applies (``model.verdict``).
         baseline, upper_bound: results of the Base model and of AGW on raw images, where they were run.
         teacher: fingerprint of the model that taught this one; None where none did, or it is not known.
+        data: "train" and "test": the images that the model was trained on, and those of the test set: their
+            number, that of their people, and "sha256" of names, identities and cameras; None: not known.
     """
     record = record or {"checks": [], "validation": {}}
     tested = "best" if Path(checkpoint).name == BEST else "final"
@@ -108,6 +111,7 @@ def build_results(
         "baseline": baseline,
         "upper_bound": upper_bound,
         "teacher": teacher,
+        "data": {part: dict(told) for part, told in (data or {}).items() if told},
     }
     return _plain(results)
 

@@ -43,6 +43,10 @@ def _number(value: Any, where: str) -> None:
         _refuse(value, where, "a number")
 
 
+def _fact(value: Any, where: str) -> None:
+    (_text if isinstance(value, str) else _number)(value, where)
+
+
 def _truth(value: Any, where: str) -> None:
     if not isinstance(value, bool):
         _refuse(value, where, "true or false")
@@ -113,6 +117,7 @@ PARTS: dict[str, Check] = {
     "versus_baseline": _named(_gain),
     "projects": _listed(_named(_text)),
     "sha256": _named(_text),
+    "data": _named(_named(_fact)),
     "baseline": _other_model,
     "upper_bound": _other_model,
 }

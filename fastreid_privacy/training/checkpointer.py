@@ -25,8 +25,14 @@ logger = logging.getLogger(__name__)
 
 TAG = "last_checkpoint"
 PERIODIC = re.compile(r"model_(\d{4}|[1-9]\d{4,})\.pth")  # with the epoch
+# what a run depends on besides its config, by its key in a checkpoint: as messages call it
+DEPENDS_ON = {
+    "operator": "operator",
+    "regions": "regions",
+    "data": "training images (names, identities, cameras)",
+}
 # keys of a checkpoint that are neither checkpointables nor extra data
-RESERVED = ("model", "config", "operator")
+RESERVED = ("model", "config", *DEPENDS_ON)
 
 
 class PrivacyCheckpointer(Checkpointer):
@@ -38,8 +44,8 @@ class PrivacyCheckpointer(Checkpointer):
         save_to_disk: False on every rank but 0; all ranks load.
         config: YAML of the config that rebuilds the model, written into every file.
         keep: how many ``model_NNNN.pth`` stay.
-        operator: what the images of an operator that describes itself depend on, written into every file; a
-            run is resumed with the same.
+        about: what the run depends on besides its config, by the names of ``DEPENDS_ON``, written into every
+            file; a run is resumed with the same. None: there is nothing to tell.
         **checkpointables: what else is saved and must be there to resume: objects with ``state_dict`` and
             ``load_state_dict``.
     """
@@ -52,11 +58,14 @@ class PrivacyCheckpointer(Checkpointer):
         save_to_disk: bool = True,
         config: str = "",
         keep: int = 2,
-        operator: Mapping[str, Any] | None = None,
+        about: Mapping[str, Mapping[str, Any] | None] | None = None,
         **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
-        self.config, self.operator = config, operator
+        told = {name: dict(value) for name, value in (about or {}).items() if value is not None}
+        if unknown := set(told) - set(DEPENDS_ON):
+            raise ValueError(f"a checkpoint tells nothing of {', '.join(sorted(unknown))}")
+        self.config, self.about = config, told
         self.keep = max(1, keep)
         self.logger = logger
 
@@ -71,9 +80,7 @@ class PrivacyCheckpointer(Checkpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        content: dict[str, Any] = {"model": self.model.state_dict(), "config": self.config}
-        if self.operator is not None:
-            content["operator"] = dict(self.operator)
+        content: dict[str, Any] = {"model": self.model.state_dict(), "config": self.config, **self.about}
         if not weights_only:
             content.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         taken = sorted(set(content) & set(extra) | set(RESERVED) & set(self.checkpointables))
@@ -167,11 +174,13 @@ class PrivacyCheckpointer(Checkpointer):
         advice = (
             "it was written under another config; use that one (the file carries it), or another OUTPUT_DIR"
         )
-        if (told := checkpoint.pop("operator", None)) is not None and told != self.operator:
-            raise UserError(
-                f"{path} was trained on other images: of its operator it tells {told}, and this one is "
-                f"{self.operator}; give the run its own files back, or choose another OUTPUT_DIR"
-            )
+        for name, called in DEPENDS_ON.items():  # older versions tell less
+            told, own = checkpoint.pop(name, None), self.about.get(name)
+            if told is not None and told != own:
+                raise UserError(
+                    f"{path} was trained on other images: of its {called} it tells {told}, and now that is "
+                    f"{own}; give the run its own files back, or choose another OUTPUT_DIR"
+                )
         weights, own = checkpoint.pop("model"), self.model.state_dict()
         differing = sorted(set(weights) ^ set(own))
         differing += [key for key in own if key in weights and own[key].shape != weights[key].shape]

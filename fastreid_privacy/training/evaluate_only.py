@@ -36,7 +36,7 @@ def evaluate_only(cfg: CfgNode) -> Results:
             another one would be overwritten.
     """
     path, checkpoint = checkpoint_to_evaluate(cfg)
-    compared = compared_results(cfg)
+    compared, trained_on = compared_results(cfg, checkpoint), _trained_on(checkpoint)
     built, model = rebuild(cfg, checkpoint["model"], path)
     try:
         private = verdict(cfg, checkpoint.get("upgrade_record"))
@@ -44,7 +44,8 @@ def evaluate_only(cfg: CfgNode) -> Results:
         raise UserError(f"{path} is damaged: {error}") from None
     record, teacher = _of_its_run(path, checkpoint)
     evaluations = testing.test(built, model)
-    return report_results(cfg, evaluations, _name_of_tested(cfg, path), record, compared, private, teacher)
+    tested = _name_of_tested(cfg, path)
+    return report_results(cfg, evaluations, tested, record, compared, private, teacher, trained_on)
 
 
 def _of_its_run(path: Path, checkpoint: Mapping[str, Any]) -> tuple[dict | None, str | None]:
@@ -65,15 +66,29 @@ def _of_its_run(path: Path, checkpoint: Mapping[str, Any]) -> tuple[dict | None,
     return told.get("upgrade_record"), teacher["fingerprint"] if teacher else None
 
 
-def compared_results(cfg: CfgNode) -> dict[str, Results]:
-    """The finished results of Base and the upper bound that the config names or that lie beside this run."""
+def compared_results(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> dict[str, Results]:
+    """The finished results of Base and the upper bound that the config names or that lie beside this run.
+
+    Args:
+        cfg: of the test.
+        checkpoint: that is tested.
+
+    Raises:
+        UserError: as :func:`.siblings.finished`.
+    """
     kinds = PROTECTION_OF if cfg.PRIVACY.PROTECTION == "learned" else comparisons(cfg)
     # MODEL.WEIGHTS names what is tested here, not what training began with
     config = Path(cfg.OUTPUT_DIR, CONFIG_FILE)
     begun = config_value({"config": saved_config(config)}, "MODEL.WEIGHTS", "") if config.is_file() else ""
     trained = changed(cfg, {"MODEL.WEIGHTS": begun})
-    found = {kind: finished(trained, kind) for kind in kinds}
+    found = {kind: finished(trained, kind, _trained_on(checkpoint)) for kind in kinds}
     return {kind: results for kind, results in found.items() if results}
+
+
+def _trained_on(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint tells of its training images; {} where that is nothing, as in older versions."""
+    told = checkpoint.get("data")
+    return told if isinstance(told, dict) else {}
 
 
 def checkpoint_to_evaluate(cfg: CfgNode) -> tuple[Path, dict[str, Any]]:

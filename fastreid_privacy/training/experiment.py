@@ -23,6 +23,7 @@ from ..report import format_terminal, write_report
 from ..results.results_json import BEST, FINAL, build_results, results_path, save_results
 from ..results.stored import load_query_ranks, save_embedding, save_query_ranks, save_rank_lists, save_samples
 from . import testing
+from .image_lists import TEST, TRAIN, test_images
 from .siblings import (
     CONFIG_FILE,
     comparisons,
@@ -134,7 +135,8 @@ def train_and_test(
     trainer.checkpointer.load_weights(str(tested))
     evaluations = testing.test(trainer.cfg, trainer.model)
     teacher = trainer.teacher.fingerprint if trainer.teacher else None
-    return report_results(cfg, evaluations, tested.name, record, compared or {}, private, teacher)
+    images = trainer.checkpointer.about["data"]
+    return report_results(cfg, evaluations, tested.name, record, compared or {}, private, teacher, images)
 
 
 def tested_checkpoints(cfg: CfgNode) -> list[Path]:
@@ -151,6 +153,7 @@ def report_results(
     compared: Mapping[str, Results],
     private: bool | None,
     teacher: str | None = None,
+    trained_on: Mapping | None = None,
 ) -> Results:
     """Write results.json, what the report shows, and the report, on rank 0, and print the tables.
 
@@ -162,6 +165,7 @@ def report_results(
         compared: results of "baseline" and "upper_bound" by test set, where there are any.
         private: of the tested checkpoint, as of ``model.verdict``.
         teacher: its fingerprint; None where there was none, or it is not known.
+        trained_on: what is known of the training images, as of :func:`.image_lists.training_images`.
 
     Returns:
         What results.json holds by test set; {} on other ranks.
@@ -172,7 +176,7 @@ def report_results(
     all_results = {}
     for name, evaluation in evaluations.items():
         found = {kind: results[name] for kind, results in compared.items() if name in results}
-        fitting = {kind: results for kind, results in found.items() if is_of(results, name)}
+        fitting = {kind: results for kind, results in found.items() if is_of(cfg, results, name)}
         results = build_results(
             cfg,
             name,
@@ -184,6 +188,7 @@ def report_results(
             baseline=fitting.get("baseline"),
             upper_bound=fitting.get("upper_bound"),
             teacher=teacher,
+            data={TRAIN: trained_on or None, TEST: test_images(cfg, name)},
         )
         places = {pair: ranking.queries.first_places for pair, ranking in evaluation.rankings.items()}
         if "baseline" in fitting:

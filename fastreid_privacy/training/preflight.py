@@ -57,7 +57,7 @@ def preflight(request: TrainingRequest) -> CfgNode:
     check_lpips(cfg)
     if request.eval_only:
         path, checkpoint = checkpoint_to_evaluate(cfg)
-        compared_results(cfg)
+        compared_results(cfg, checkpoint)
         weights = checkpoint["model"]
         data.check_datasets(cfg, cfg.DATASETS.TESTS)
         check_regions_of_images(cfg, training=False)

@@ -17,6 +17,7 @@ from ..config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, changed, comparable,
 from ..core.errors import UserError, brief
 from ..results.results_json import config_value, read_results, results_path
 from ..results.stored import load_query_ranks
+from .image_lists import TEST, TRAIN, test_images, told_images, training_images
 from .teaching import check_taught, is_taught, teacher_fingerprint, was_taught
 
 logger = logging.getLogger(__name__)
@@ -87,11 +88,18 @@ def teachers_results(cfg: CfgNode) -> Path:
     return next(iter(results_files(cfg, "upper_bound").values()))
 
 
-def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
+def finished(cfg: CfgNode, kind: str, trained_on: Mapping | None = None) -> dict[str, dict] | None:
     """The results of a comparison by test set, or None where they are still to be made beside this run.
 
     Results that the user names are taken as given, and what differs from this run is logged, as where one is
-    of another test set, whose figures are not to be compared; those found beside it must fit.
+    of another test set, or of other images of it, whose figures are not to be compared; those found beside it
+    must fit.
+
+    Args:
+        cfg: of this run.
+        kind: "baseline" or "upper_bound".
+        trained_on: what is known of the images that this run was trained on, as of :func:`training_images`;
+            {}: nothing. None: it is trained on those of the config.
 
     Raises:
         UserError: when results are of another method, those beside this run of other data, budget, seed or
@@ -111,11 +119,12 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
                 f"{files[name]} is of PRIVACY.PROTECTION {protection}; the {kind.replace('_', ' ')} is "
                 f"{PROTECTION_OF[kind]}"
             )
-        if not is_of(found, name):
+        if not is_of(cfg, found, name):
+            other = found.get("dataset", name)
             logger.warning(
                 "%s is of %s: on %s nothing is compared with the %s",
                 files[name],
-                found["dataset"],
+                f"other images of {name}" if other == name else other,
                 name,
                 kind.replace("_", " "),
             )
@@ -127,6 +136,8 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
             different = [text for text in different if not text.startswith(tuple(own))]
         elif _has_another_teacher(cfg, found):
             different.append("its teacher is another upper bound")
+        if _trained_on_others(cfg, found, trained_on):
+            different.append("its training images have other names, identities or cameras")
         if different and given:
             logger.warning("%s was run differently: %s", given, "; ".join(different))
         elif different:
@@ -137,9 +148,18 @@ def finished(cfg: CfgNode, kind: str) -> dict[str, dict] | None:
     return results
 
 
-def is_of(results: Mapping, dataset: str) -> bool:
-    """Whether results are of a test set, as far as they tell."""
-    return results.get("dataset", dataset) == dataset
+def is_of(cfg: CfgNode, results: Mapping, dataset: str) -> bool:
+    """Whether results are of the images of a test set, as far as they tell."""
+    told = told_images(results, TEST)
+    return results.get("dataset", dataset) == dataset and (not told or told == test_images(cfg, dataset))
+
+
+def _trained_on_others(cfg: CfgNode, found: Mapping, trained_on: Mapping | None) -> bool:
+    """Whether results are of a model of other training images, as far as both are known."""
+    told = told_images(found, TRAIN)
+    if not told or trained_on == {}:
+        return False
+    return told != (training_images(cfg) if trained_on is None else trained_on)
 
 
 def _has_another_teacher(cfg: CfgNode, found: dict) -> bool:

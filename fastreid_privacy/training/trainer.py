@@ -22,7 +22,7 @@ from ..checkpoints.reading import read_checkpoint
 from ..config import changed
 from ..core.errors import UserError, some_of
 from ..data.loaders import epoch_iterator
-from ..desensitize.desensitizer import about_operator
+from ..desensitize.desensitizer import about_operator, about_regions
 from ..evaluation import Evaluation
 from ..model.meta_arch import PrivacyStages
 from ..model.supervision import UpgradeRecord
@@ -32,6 +32,7 @@ from ..results.results_json import BEST
 from . import solver, testing
 from .checkpointer import PrivacyCheckpointer
 from .hooks import CheckpointHook, FreezeHook, UpgradeHook
+from .image_lists import training_images
 from .processes import sync_buffers, unwrap, wrap
 from .siblings import upgrades
 from .step import PrivacyStep, TrainingDiverged, training_precision
@@ -135,7 +136,11 @@ class PrivacyTrainer(DefaultTrainer):
             save_to_disk=comm.is_main_process(),
             config=self.cfg.dump(),
             keep=self.cfg.SOLVER.KEEP_CHECKPOINTS,
-            operator=about_operator(self.cfg),
+            about={
+                "operator": about_operator(self.cfg),
+                "regions": about_regions(self.cfg),
+                "data": training_images(self.cfg),
+            },
             optimizer=self.optimizer,
             upgrade_record=self.record,
             **self.scheduler,
