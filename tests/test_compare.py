@@ -33,6 +33,9 @@ from fastreid_privacy.config import changed, parse_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import evaluate_retrieval
 from fastreid_privacy.manifest import read_manifest
+from fastreid_privacy.training.teaching import teacher_fingerprint
+
+METHODS = ("learned", "blur", "finished", "grey")
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +317,75 @@ def test_corrected_truth_is_another_setting(compared, monkeypatch, small_run):
         bags.write_text(text)
         os.utime(bags, ns=(about.st_atime_ns, about.st_mtime_ns))
     run_comparison(request)
+
+
+def test_changed_raw_images_are_another_setting(compared, raw, monkeypatch, small_run):
+    """Nothing of the config tells of them; a folder of an older version goes on without."""
+    request = finished_request(compared, monkeypatch, small_run)
+    image, kept = min(raw.glob("query/*.jpg")), [*request.output.glob("*/settings.json")]
+    texts, about = {file: file.read_text() for file in kept}, image.stat()
+    assert all(json.loads(texts[request.output / name / "settings.json"])["data_files"] for name in METHODS)
+    try:
+        os.utime(image, ns=(about.st_atime_ns, about.st_mtime_ns + 1))
+        with pytest.raises(UserError, match=r"has the method \w+ with other settings \(data_files\)"):
+            run_comparison(request)
+    finally:
+        os.utime(image, ns=(about.st_atime_ns, about.st_mtime_ns))
+    try:
+        for file, text in texts.items():
+            older = {key: value for key, value in json.loads(text).items() if key not in stages.NEWER}
+            file.write_text(json.dumps(older))
+        run_comparison(request)
+    finally:
+        for file, text in texts.items():
+            file.write_text(text)
+
+
+def test_a_finished_model_had_the_teacher_of_now(raw, small_run, tmp_path):
+    given, plan, found = planned(
+        raw,
+        tmp_path,
+        f"""
+  none: {{config: {SMALL_CONFIG}, set: {{PRIVACY.PROTECTION: none}}}}
+  taught: {{config: {SMALL_CONFIG}, set: {{PRIVACY.TEACHER.WEIGHT: 2}}}}
+  alone: {{config: {SMALL_CONFIG}}}
+""",
+    )
+    made = Stages(CompareRequest(tmp_path / "methods.yml", tmp_path / "out"), given, plan, found, "cpu")
+    for name in found:
+        shutil.copytree(small_run, tmp_path / "out" / name / "run")
+    told = json.loads((small_run / "results.json").read_text())
+
+    def keep(teacher):
+        for name in ("taught", "alone"):
+            file = tmp_path / "out" / name / "run" / "results.json"
+            file.write_text(json.dumps({**told, "teacher": teacher}))
+        for method in given.methods:
+            made.keep(method)
+
+    keep(None)  # of an older version
+    keep(teacher_fingerprint(tmp_path / "out" / "none" / "run" / "results.json"))
+    with pytest.raises(UserError, match=r"^taught: the model in .* had another teacher than .*none/run now"):
+        keep("another")
+    report = tmp_path / "out" / "none" / "run" / "report.html"
+    report.unlink()  # the teacher is to be trained again: what it will be is asked then
+    keep("another")
+    report.write_text("")
+    with pytest.raises(UserError, match=r"^taught: the model in"):
+        made.finding(given.methods[1])
+
+
+def test_other_masks_are_another_setting(raw, tmp_path, monkeypatch):
+    def keep(masks):
+        monkeypatch.setattr(stages, "about_regions", lambda cfg: {"file": "masks", "sha256": masks})
+        given, plan, found = planned(raw, tmp_path, f"\n  learned: {{config: {SMALL_CONFIG}}}\n")
+        request = CompareRequest(tmp_path / "methods.yml", tmp_path / "out")
+        Stages(request, given, plan, found, "cpu").keep(given.methods[0])
+
+    keep("ab")
+    keep("ab")
+    with pytest.raises(UserError, match=r"the method learned with other settings \(regions .*cd"):
+        keep("cd")
 
 
 def test_a_front_holds_whoever_nobody_beats():

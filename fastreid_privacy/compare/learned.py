@@ -1,4 +1,4 @@
-"""Whether a method has learned from the images that are measured: then it cannot be compared."""
+"""Whom a method has learned from: not from the images that are measured, and from the teacher of now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..attack.subjects import Subject
 from ..checkpoints.reading import read_trained
 from ..config import parse_config
 from ..core.errors import UserError
-from ..training.teaching import is_taught
+from ..training.teaching import is_taught, teacher_fingerprint
 from . import training
 from .methods import Method
 
@@ -47,6 +47,28 @@ def learned_from_others(method: Method, cfg: CfgNode | None, measured: Sequence[
                 doubts += check_learned_from_others(told, measured, named, remedy)
     warn_of_doubts(doubts, method.name)
     return None if doubts or method.protected else True
+
+
+def check_teacher(method: Method, cfg: CfgNode, run: Path) -> None:
+    """Make sure that a finished model had the teacher that it would have now, where that one is finished.
+
+    Args:
+        method: one of a comparison.
+        cfg: how its model is trained here.
+        run: the folder of its training, which is finished.
+
+    Raises:
+        UserError: when its results tell of another teacher; those of older versions tell none.
+    """
+    teacher = Path(cfg.PRIVACY.UPPER_BOUND)
+    if not is_taught(cfg) or not training.finished(teacher.parent):
+        return
+    theirs = training.results_of(run).get("teacher")
+    if theirs and theirs != teacher_fingerprint(teacher):
+        raise UserError(
+            f"{method.name}: the model in {run} had another teacher than {teacher.parent} now is: give that "
+            "one its model back, or choose another --output"
+        )
 
 
 def _configs(name: str, run: Path) -> Iterator[tuple[str, CfgNode | None]]:

@@ -23,20 +23,21 @@ from ..attack.views import Files, View
 from ..config import comparable, differing, value_of
 from ..core.errors import say
 from ..core.kept import differing_settings, keep_settings, kept, read_kept, stamp_of
-from ..desensitize.desensitizer import about_operator
+from ..desensitize.desensitizer import about_operator, about_regions
 from ..results.results_json import config_value
 from ..tasks.measure import measure_tasks
 from ..tasks.truth import Truth, read_truth
 from . import protecting, training
-from .learned import learned_from_others
+from .learned import check_teacher, learned_from_others
 from .methods import Method, Methods
 from .request import CompareRequest
 from .utility import settings_of
 
 STRANGER = "stranger"  # in the output folder: Re-ID of raw images, which judges every method
 USED = "used"  # in a method's folder: what its files are good for
-# a begun run keeps its start
+# a begun run keeps its start; whether a finished one had the teacher of now is asked of both
 NOT_KEPT = ("OUTPUT_DIR", "MODEL.DEVICE", "PRIVACY.UPGRADE.BASELINE_RANK1", "PRIVACY.UPPER_BOUND")
+NEWER = ("data_files", "regions")  # settings that a folder of an older version may lack: it goes on
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Stages:
         """Note what the model and the files of a method depend on.
 
         Raises:
-            UserError: where that differs from what is there.
+            UserError: where that differs from what is there, or its finished model had another teacher.
         """
         cfg = self.configs.get(method.name)
         settings = {
@@ -96,8 +97,12 @@ class Stages:
             "seal": method.seal,
             "guard": method.guard or None,  # older versions knew none
             "operator": about_operator(cfg) if cfg else None,  # likewise
+            "regions": about_regions(cfg) if cfg else None,
+            "data_files": self._raw_settings["files"],
         }
         keep_settings(self.plan.folder(method), settings, f"the method {method.name}", _other_settings)
+        if cfg and training.finished(self.plan.run(method)):
+            check_teacher(method, cfg, self.plan.run(method))
 
     def finding(self, method: Method) -> Finding:
         """Make what is missing of a method.
@@ -106,6 +111,8 @@ class Stages:
             UserError: when a stage fails, or was made with other settings.
         """
         folder = self.plan.folder(method)
+        if cfg := self.configs.get(method.name):
+            check_teacher(method, cfg, self.plan.run(method))  # which may have been trained again meanwhile
         kind, operator = self.kind(method)
         say(f"{method.name}: its stored files")
         files = kept(folder / "files.json", lambda: self._files(method))
@@ -180,9 +187,7 @@ class Stages:
         if self.request.stranger:
             return self.request.stranger
         folder = self.plan.output / STRANGER
-        alone = AttackRequest(self.methods.data, self.methods.data, folder, budget=self.request.budget)
-        settings = attack_settings(alone, self._raw)
-        about = {key: settings[key] for key in ("raw", "budget", "files")}
+        about = {key: self._raw_settings[key] for key in ("raw", "budget", "files")}
         about |= {"seed": self.request.seed, "size": self.size}
         keep_settings(folder, about, "the Re-ID of raw images")
         if not training.finished(folder / training.RUN):
@@ -192,6 +197,13 @@ class Stages:
     @cached_property
     def _raw(self) -> Subjects:
         return replace(read_subjects(self.methods.data, self.methods.data), size=self.size)
+
+    @cached_property
+    def _raw_settings(self) -> dict[str, Any]:
+        """What an attack on the raw images would depend on: "files" stands for all of them."""
+        folder = self.plan.output / STRANGER
+        alone = AttackRequest(self.methods.data, self.methods.data, folder, budget=self.request.budget)
+        return attack_settings(alone, self._raw)
 
     def _value(self, method: Method, key: str) -> Any:
         """Of a method's config; of a finished run, that of its results."""
@@ -269,7 +281,8 @@ class Stages:
 
 
 def _other_settings(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    """What differs between the settings of a method; a config of an older version may lack newer keys."""
+    """What differs between the settings of a method; those of older versions, configs included, lack keys."""
+    ours = {key: ours[key] for key in ours if key not in NEWER or theirs.get(key) is not None}
     if not all(isinstance(each.get("method"), dict) for each in (theirs, ours)):
         return differing_settings(theirs, ours)
     about = ({key: each[key] for key in each if key != "method"} for each in (theirs, ours))
