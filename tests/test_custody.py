@@ -196,12 +196,36 @@ def places_of(folder):
         "MODEL.BACKBONE.PRETRAIN_PATH",
         *(f"DATASETS.FOLDER.{part}" for part in ("TRAIN", "QUERY", "GALLERY")),
         "DATASETS.PROTECTED",
+        "DATASETS.REGIONS",
         "TEST.LPIPS_WEIGHTS",
         "PRIVACY.UPPER_BOUND",
         "PRIVACY.UPGRADE.BASELINE_RANK1",
     ]
     paths = {key: f"{folder}/of_{key.lower().replace('.', '_')}" for key in keys}
     return {**paths, **{key: (f"{folder}/of_kd",) for key in ("KD.MODEL_CONFIG", "KD.MODEL_WEIGHTS")}}
+
+
+def test_every_key_that_takes_a_path_is_known_as_one():
+    texts = {key: value for key, value in flat_keys(default_config()).items() if isinstance(value, str)}
+    assert {key for key, value in texts.items() if not value or "/" in value} <= places_of("x").keys()
+
+
+def test_a_part_holds_no_storage_that_its_tensors_share_with_another(weights, tmp_path):
+    """As of files whose weights are views of one block: torch pickles the whole block with each view."""
+    checkpoint = torch.load(weights, weights_only=True)
+    floats = {name: value for name, value in checkpoint["model"].items() if value.dtype == torch.float32}
+    block, start = torch.cat([value.flatten() for value in floats.values()]), 0
+    for name, value in floats.items():
+        checkpoint["model"][name] = block[start : start + value.numel()].view(value.shape)
+        start += value.numel()
+    torch.save(checkpoint, tmp_path / "views.pth")
+    path = split_checkpoint(tmp_path / "views.pth", tmp_path / "release", None)["reid"]
+    own = sum(value.numel() for name, value in floats.items() if name.startswith(("backbone", "heads")))
+    assert 4 * own < path.stat().st_size < 4 * own + 200_000 < 4 * block.numel()
+
+
+def test_of_an_operators_files_the_names_are_kept():
+    assert splitting.names_alone(["/mnt/a/b.bin", 3, ("/c.pth",)]) == ["b.bin", 3, ("c.pth",)]
 
 
 @pytest.mark.parametrize("protection", ["learned", "conventional"])

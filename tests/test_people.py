@@ -25,6 +25,8 @@ from fastreid_privacy.collection.batch_mapper import BatchMapper
 from fastreid_privacy.collection.protect import ProtectionOptions
 from fastreid_privacy.collection.source import Source, folder_source
 from fastreid_privacy.commands import anonymize as command
+from fastreid_privacy.data import build_test_loader, build_train_loader, build_validation_loader
+from fastreid_privacy.data.loaders import epoch_iterator, people_numbers
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.model.storage import ImageStorage
@@ -84,6 +86,39 @@ def test_training_and_evaluation_tell_the_targets(badge, protection, placed):
     del batch["targets"]
     with pytest.raises(UserError, match="nothing tells who is shown"):
         model.extract_domains(batch)
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_training_validation_and_test_tell_the_numbers_that_files_have(badge, small_dataset, placed):
+    """As ``anonymize`` does: else a mask of training would be another person's mask in the stored files."""
+    cfg = load_config(
+        SMALL_CONFIG,
+        small_options(
+            "unused",
+            **{"PRIVACY.DESENSITIZER.NAME": "badge", "PRIVACY.DESENSITIZE_BEFORE_CROP": placed},
+        ),
+    )
+    model = build_model(cfg).train()
+    loaders = (
+        epoch_iterator(build_train_loader(cfg), 0, 0),
+        build_validation_loader(cfg)[0],
+        build_test_loader(cfg, cfg.DATASETS.TESTS[0])[0],
+    )
+    for loader in loaders:
+        batch = next(iter(loader))
+        numbers = [int(Path(path).name[:4]) for path in batch["img_paths"]]
+        assert batch["people"].tolist() == numbers != batch["targets"].tolist() or loader is loaders[-1]
+        if "whole" in batch:
+            shown = model.desensitize_placed(batch)[:, :, 32, 16]
+            assert shown.tolist() == [[number] * 3 for number in numbers]
+        else:
+            shown = model.images_to_check(batch)["DI"]
+            assert shown.mean((1, 2, 3)).tolist() == numbers
+
+
+def test_labels_without_a_number_tell_nobody():
+    assert people_numbers([("a", "set_12", 0), ("b", 3, 0), ("c", "-1", 0)]) == [12, 3, -1]
+    assert people_numbers([("a", "set_12", 0), ("b", "anna", 0)]) is None
 
 
 def written(folder: Path) -> dict[str, set[int]]:

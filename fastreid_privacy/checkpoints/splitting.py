@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from fastreid.config import CfgNode
@@ -52,6 +53,7 @@ PLACES = (
     "DATASETS.FOLDER.QUERY",
     "DATASETS.FOLDER.GALLERY",
     "DATASETS.PROTECTED",
+    "DATASETS.REGIONS",
     "PRIVACY.UPPER_BOUND",
     "PRIVACY.UPGRADE.BASELINE_RANK1",
 )
@@ -122,7 +124,12 @@ def _parts(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         for part in ("anonymizer", "recovery")
     }
     parts["reid"] = {name: value for name, value in weights.items() if name.partition(".")[0] not in NOT_REID}
-    return {part: tensors for part, tensors in parts.items() if tensors}
+    # a tensor that is a view is pickled with all that it is a view of, which may be other holders' parts
+    return {
+        part: {name: value.clone() for name, value in tensors.items()}
+        for part, tensors in parts.items()
+        if tensors
+    }
 
 
 def _tensors(part: str, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
@@ -166,6 +173,12 @@ def _config_without_places(cfg: CfgNode) -> str:
     unplaced = {key: value_of(defaults, key) for key in PLACES}
     operator = cfg.PRIVACY.DESENSITIZER
     for key in added_keys(operator.NAME, defaults.PRIVACY.DESENSITIZER):
-        value = operator[key]
-        unplaced[f"{NODE}.{key}"] = Path(value).name if isinstance(value, str) else value
+        unplaced[f"{NODE}.{key}"] = names_alone(operator[key])
     return changed(cfg, {**unplaced, "MODEL.DEVICE": "cpu"}).dump()
+
+
+def names_alone(value: Any) -> Any:
+    """An option of an operator: of a path, or of each in a list, the name alone."""
+    if isinstance(value, list | tuple):
+        return type(value)(names_alone(each) for each in value)
+    return Path(value).name if isinstance(value, str) else value

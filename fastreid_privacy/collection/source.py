@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from ..compat.labels import MARKET_FOLDER
+from ..compat.labels import MARKET_FOLDER, identity_number
 from ..config import CfgNode
 from ..core.errors import UserError
 from ..core.files import read_file
@@ -136,18 +136,6 @@ def _number(label: int | str, prefix: str) -> int | str:
     """A label without its prefix, as a number where that can be written back as it was."""
     text = str(label).removeprefix(prefix)
     return int(text) if re.fullmatch(r"0|-?[1-9]\d*", text) else text
-
-
-def identity_number(label: int | str) -> int:
-    """A label of a data set as a number: the last digits of what fastreid names its training people.
-
-    Raises:
-        UserError: when it ends in none.
-    """
-    digits = re.search(r"-?\d+$", str(label))
-    if digits is None:
-        raise UserError(f"the label {label!r} of the data set ends in no number")
-    return int(digits[0])
 
 
 def is_dataset(name: str) -> bool:

@@ -184,3 +184,15 @@ def explained(error: Exception) -> str:
             reason = f"{at}`{code}` ({where}): {typed(error)}"
         traceback = traceback.tb_next
     return reason
+
+
+def identity_number(label: int | str) -> int:
+    """A label of a data set as a number: the last digits of what fastreid names its training people.
+
+    Raises:
+        UserError: when it ends in none.
+    """
+    digits = re.search(r"-?\d+$", str(label))
+    if digits is None:
+        raise UserError(f"the label {label!r} of the data set ends in no number")
+    return int(digits[0])

@@ -5,7 +5,7 @@ Images are read as those of a collection are (``compat.data.read_images_as_viewe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from fastreid.data.transforms import build_transforms
 from fastreid.utils.env import seed_all_rng
 from PIL import Image
 
+from ..compat.labels import identity_number
 from ..config import changed
 from ..core.errors import UserError
 from .datasets import load_dataset, training_items
@@ -38,7 +39,7 @@ def validation_split(cfg: CfgNode) -> Split:
 def build_train_loader(cfg: CfgNode):
     """fastreid's training loader over the training part of the split.
 
-    Its batches have images N×3×H×W, RGB, 0–255, and targets, camids, paths; whole and places as of
+    Its batches have images N×3×H×W, RGB, 0–255, and targets, people, camids, paths; whole and places as of
     :class:`.placing.PlacedTransform` where ``PRIVACY.DESENSITIZE_BEFORE_CROP`` asks for them.
 
     Raises:
@@ -61,8 +62,8 @@ def build_train_loader(cfg: CfgNode):
     # the model erases what Re-ID sees; the generators must not learn erased boxes
     transforms = build_transforms(changed(cfg, {"INPUT.REA.ENABLED": False}), is_train=True)
     if not cfg.PRIVACY.DESENSITIZE_BEFORE_CROP or cfg.PRIVACY.PROTECTION == "none":
-        return build_reid_train_loader(cfg, train_set=CommDataset(items, transforms, relabel=True))
-    images = CommDataset(items, PlacedTransform(transforms), relabel=True)
+        return build_reid_train_loader(cfg, train_set=TrainingImages(items, transforms))
+    images = TrainingImages(items, PlacedTransform(transforms))
     return build_reid_train_loader(cfg, train_set=PlacedImages(images))
 
 
@@ -103,25 +104,66 @@ def epoch_iterator(loader, seed: int, epoch: int, rank: int = 0) -> Iterator[dic
     return iter(loader)
 
 
+class TrainingImages(CommDataset):
+    """fastreid's training images, whose items also say who is shown: people.
+
+    Targets are numbers of the classifier's. An operator that depends on the person is given the number that
+    the data set has for them, so that it makes of an image in training what it makes of its file.
+
+    Args:
+        items: of training.
+        transform: of the images.
+    """
+
+    def __init__(self, items: list, transform: Callable[[Image.Image], Any]):
+        super().__init__(items, transform, relabel=True)
+        self.people = people_numbers(items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**super().__getitem__(index), **_person(self.people, index)}
+
+
 class EvaluationImages(CommDataset):
-    """fastreid's data set, whose items also say whether they are queries: is_query.
+    """fastreid's data set, whose items also say whether they are queries, and who is shown: is_query, people.
 
     Args:
         query: items of the queries, which come first.
         gallery: of the gallery.
         transform: of both.
+        labels: of people, in the same order, where items have other numbers of them.
     """
 
-    def __init__(self, query: list, gallery: list, transform: Callable[[Image.Image], Any]):
-        super().__init__([*query, *gallery], transform, relabel=False)
+    def __init__(
+        self,
+        query: list,
+        gallery: list,
+        transform: Callable[[Image.Image], Any],
+        labels: Sequence[Hashable] | None = None,
+    ):
+        items = [*query, *gallery]
+        super().__init__(items, transform, relabel=False)
         self.num_query = len(query)
+        self.people = people_numbers(items if labels is None else [(None, label) for label in labels])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**super().__getitem__(index), "is_query": index < self.num_query}
+        item = super().__getitem__(index)
+        return {**item, "is_query": index < self.num_query, **_person(self.people, index)}
 
 
-def _evaluation_loader(cfg: CfgNode, query: list, gallery: list):
-    images = EvaluationImages(query, gallery, build_transforms(cfg, is_train=False))
+def people_numbers(items: Sequence[Sequence]) -> list[int] | None:
+    """The number of each item's person, as a collection tells it; None where a label ends in no number."""
+    try:
+        return [identity_number(item[1]) for item in items]
+    except UserError:
+        return None
+
+
+def _person(people: Sequence[int] | None, index: int) -> dict[str, int]:
+    return {} if people is None else {"people": people[index]}
+
+
+def _evaluation_loader(cfg: CfgNode, query: list, gallery: list, labels: Sequence[Hashable] | None = None):
+    images = EvaluationImages(query, gallery, build_transforms(cfg, is_train=False), labels)
     return build_reid_test_loader(
         test_set=images,
         test_batch_size=cfg.TEST.IMS_PER_BATCH,
@@ -133,7 +175,9 @@ def _evaluation_loader(cfg: CfgNode, query: list, gallery: list):
 def build_validation_loader(cfg: CfgNode):
     """(loader, number of queries) of the validation part, queries first."""
     split = validation_split(cfg)
-    return _evaluation_loader(cfg, split.query, split.gallery)
+    label_of = {item[0]: item[1] for item in training_items(cfg)}
+    labels = [label_of[item[0]] for item in (*split.query, *split.gallery)]
+    return _evaluation_loader(cfg, split.query, split.gallery, labels)
 
 
 def build_test_loader(cfg: CfgNode, name: str):

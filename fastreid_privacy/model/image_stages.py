@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,15 @@ def path_seeds(paths: Sequence[str]) -> Tensor:
     """
     names = [path.replace("\\", "/").rsplit("/", 1)[-1] for path in paths]
     return torch.tensor([zlib.crc32(name.encode("utf-8", "surrogateescape")) for name in names])
+
+
+def people_of(batch: Mapping[str, Any]) -> Tensor | None:
+    """Who is shown in the images of a batch: N whole numbers; None where nothing tells it.
+
+    The loaders of this package tell the numbers of the data set (people). Of other batches targets are taken,
+    which plain fastreid counts anew from 0 in training.
+    """
+    return batch.get("people", batch.get("targets"))
 
 
 class ImageStages(nn.Module):
@@ -78,7 +88,7 @@ class ImageStages(nn.Module):
     def desensitize_placed(self, batch: dict) -> Tensor:
         """The whole images of a batch, desensitized, then padded, cut and mirrored, as stored."""
         whole = batch["whole"].to(self.device, torch.float32)
-        desensitized = self._desensitized(whole, None, batch["targets"], batch.get("img_paths"))
+        desensitized = self._desensitized(whole, None, people_of(batch), batch.get("img_paths"))
         return self.storage(placed(desensitized, batch["places"], *self.padding)).detach()
 
     def seen(self, images: Tensor, desensitized: Tensor | None) -> Tensor:
@@ -140,7 +150,7 @@ class ImageStages(nn.Module):
 
         Args:
             batch: fastreid's: images N×3×H×W 0–255, img_paths (which seed the noise and tell regions), and
-                targets, the people, for a desensitizer that depends on them.
+                for a desensitizer that depends on the person, people or targets (:func:`people_of`).
 
         Returns:
             {domain: N×3×H×W, 0–255}: OI, DI, PI (not for the upper bound) and RI (learned protection with
@@ -156,7 +166,7 @@ class ImageStages(nn.Module):
         """:meth:`domain_images` without RI, which no check of a training run looks at."""
         raw = batch["images"].to(self.device, torch.float32)
         paths = batch["img_paths"]
-        images = {"OI": raw, "DI": self.desensitize(raw, path_seeds(paths), batch.get("targets"), paths)}
+        images = {"OI": raw, "DI": self.desensitize(raw, path_seeds(paths), people_of(batch), paths)}
         if self.protection == "learned":
             images["PI"] = self.protect(raw, images["DI"])
         images.update({domain: images[other] for domain, other in self.same_images.items()})

@@ -24,7 +24,7 @@ from ..networks import build_discriminator, build_generator
 from .anonymizer import build_anonymizer, second_input
 from .attacker import TrainedAttacker
 from .heads import FASTREID_STD, scale_classifiers
-from .image_stages import ImageStages
+from .image_stages import ImageStages, people_of
 from .losses import adversarial_loss, frozen
 from .memory_layout import to_channels_last
 from .reid_losses import ReidLosses
@@ -192,7 +192,7 @@ class PrivacyStages(ImageStages, ReidLosses):
             desensitized = (
                 self.desensitize_placed(batch)
                 if "whole" in batch
-                else self.desensitize(images, people=targets)
+                else self.desensitize(images, people=people_of(batch))
             )
             if self.protection == "conventional":
                 return self.reid_losses([images, desensitized], targets)
@@ -239,8 +239,7 @@ class PrivacyStages(ImageStages, ReidLosses):
         """Images of every domain that the model has, as stored, and their Re-ID features.
 
         Args:
-            batch: fastreid's: images N×3×H×W 0–255, img_paths (which seed the noise), and targets, the
-                people, for a desensitizer that depends on them.
+            batch: as of :meth:`domain_images`.
             flip: average the features of each image and its mirror image (``TEST.FLIP``).
 
         Returns:
