@@ -1,8 +1,10 @@
 """Reversible, learnable anonymization of pedestrian images as a plugin to fastreid.
 
-The house, from the ground up. Imports run one way, down; ``tests/test_house.py`` holds the floors::
+The house, from the ground up. Each block is a floor: its wings import from those above it in this list, and
+from no wing of their own floor; ``tests/test_house.py`` reads the floors here::
 
     core            messages for users, whole files, the lock, images and pictures, the domains of images
+
     compat          fastreid 1.4.0 on today's Python, torch and numpy
     config          keys, reading them strictly, checks
     desensitize     the conventional operators: blur, pixelate, noise, mask
@@ -15,19 +17,26 @@ The house, from the ground up. Imports run one way, down; ``tests/test_house.py`
     data            any fastreid data set, its validation split, loaders; rendered people
     evaluation      retrieval over all domains of images; image quality
     report          results.json → tables, figures, report.html of a run
+
     checkpoints     read safely, rebuilt as models, used as functions of images, split into parts, as ONNX
 
     training        Base, upper bound and the model itself: preflight, trainer, upgrades, tests
     collection      folders and data sets to protected files and back
+
     retrieval       a FAISS index of a gallery of images, asked with a picture of any domain
+
     cluster         collections and galleries on many machines: pieces, the tasks of Ray that do them, faults
-    video           people in the boxes of a video, protected and recovered
+
     reproduce       the runs behind the paper's tables and figures, and both with the paper's beside ours
+    video           people in the boxes of a video, protected and recovered
+    bench           how fast: ranking, training steps, protecting files, beside their peers
+
     human_study     the paper's verification by people: the pages, and their score
     attack          what others get back from protected files, who hold more or less
+
     tasks           what segmentation, keypoints and attributes learn from protected images
+
     compare         methods beside each other: privacy, utility, recovery, size and speed
-    bench           how fast: ranking, training steps, protecting files, beside their peers
 
     app             a page in the browser: what a picture becomes, and whether a folder may be given out
 

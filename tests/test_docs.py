@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import itertools
 import json
 import os
 import re
@@ -16,7 +15,6 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from test_house import FLOOR_OF, FLOORS
 
 from fastreid_privacy.config import default_config, flat_keys
 
@@ -219,17 +217,6 @@ def test_the_site_has_every_page():
     Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
     site = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader)
     assert sorted(nav_pages(site["nav"])) == sorted(page.relative_to(ROOT).as_posix() for page in PAGES)
-
-
-def test_the_house_of_the_page_for_contributors_is_the_one_that_is_tested():
-    """Every wing is in its table, and no row has a wing that stands above one of the row before."""
-    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    table = page.partition("| floor | wings |")[2].partition("\n\n")[0]
-    rows = [re.findall(r"`(\w+)`", row) for row in table.splitlines()[2:]]
-    doors = FLOORS[-1]
-    assert {wing for wings in FLOORS for wing in wings} - doors <= {wing for row in rows for wing in row}
-    floors = [[FLOOR_OF[wing] for wing in row if wing in FLOOR_OF] for row in rows]
-    assert all(min(upper) > max(lower) for upper, lower in itertools.pairwise(floors))
 
 
 # -- CONTRIBUTING.md: a desensitizer in one file and one test ------------------------------------------------

@@ -45,7 +45,7 @@ class VideoWork:
         codec, crf: of the video to write.
         stamp: tells whether the source was replaced since; None: it is not looked at.
         renew: replace what was made of a source that was replaced since; else it is refused.
-        account: as of :class:`..collection.run.Work`.
+        account: as of :class:`..collection.work.Work`.
         forget: gets the line of the manifest of a video that is replaced, to delete what else was made of it.
         keep_audio: whether the sound of the source is copied.
     """
