@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fastreid_privacy.bench import checks, steps
+from fastreid_privacy.bench import checks, ranking, steps
 from fastreid_privacy.config import load_config
 
 
@@ -78,6 +78,30 @@ def test_every_model_and_the_networks_alone(monkeypatch, capsys):
     assert operations["upper bound"] == operations["fastreid AGW"] != operations["full method"]
     assert rows[0][4] == "1.00"
     assert re.search(r"checks after every epoch take \d+\.\d % of a run", printed)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"PRIVACY.DESENSITIZER.NAME": "noise"},  # six channels
+        {"PRIVACY.LAMBDA_REC": 0.0},
+        {"SOLVER.IMS_PER_BATCH": 328, "INPUT.SIZE_TRAIN": [24, 24], "INPUT.SIZE_TEST": [24, 24]},  # 82 people
+    ],
+)
+def test_other_methods_and_batches_are_measured_too(monkeypatch, options):
+    monkeypatch.setattr(steps, "MODELS", {steps.METHOD: steps.MODELS[steps.METHOD]})
+    backbone = {"MODEL.BACKBONE.NAME": "build_osnet_backbone", "MODEL.BACKBONE.DEPTH": "x0_25"}
+    size = {"SOLVER.IMS_PER_BATCH": 4, "MODEL.BACKBONE.FEAT_DIM": 128, "PRIVACY.ANONYMIZER.DEPTH": 2}
+    words = small_options("", **{**backbone, **size, "PRIVACY.RECOVERY.DEPTH": 2, **options})
+    found, count = steps._steps("cpu", torch.float32, words)
+    for step in found.values():
+        step()
+    assert count == options.get("SOLVER.IMS_PER_BATCH", 4)
+
+
+def test_the_smallest_ranking_has_a_gallery():
+    assert ranking.MARKET.scaled(0.0) == (10, 3000, 2048)
+    assert ranking.MARKET.scaled(0.5) == (1684, 7956, 2048)
 
 
 def test_checks_of_a_fifth_of_the_images_take_their_share():

@@ -9,9 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.commands.anonymize import main as anonymize
 from fastreid_privacy.commands.recover import main as recover
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Desensitizer
+from fastreid_privacy.model.storage import ImageStorage
 
 MESSAGE = "the network's output is not finite: its weights are broken"
 
@@ -42,6 +45,19 @@ def test_a_loaded_network_refuses_to_give_pictures(broken, load, dtype):
     image_map = getattr(fastreid_privacy, load)(broken, "cpu")
     with pytest.raises(UserError, match=MESSAGE):
         image_map(torch.zeros(1, 3, 64, 32, dtype=dtype))
+
+
+def test_an_operator_refuses_to_give_pictures(monkeypatch):
+    """As one that draws with a network of its own."""
+    monkeypatch.setattr(DESENSITIZER_REGISTRY, "_obj_map", dict(DESENSITIZER_REGISTRY._obj_map))
+
+    def endless(images):
+        return images / 0.0
+
+    DESENSITIZER_REGISTRY.register(endless)
+    image_map = ImageMap(None, Desensitizer("endless"), ImageStorage("png"), None)
+    with pytest.raises(UserError, match="the images of the desensitizer endless are not finite: its weights"):
+        image_map(torch.ones(1, 3, 64, 32))
 
 
 def test_a_collection_is_not_protected(broken, raw, tmp_path, capfd):

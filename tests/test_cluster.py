@@ -441,6 +441,21 @@ def test_what_no_node_can_do_is_refused(raw, in_process, tmp_path, capsys, monke
     assert "no node of the cluster has 3 cores" in refusal(capsys, *words, "--workers", 3, "--address", "a:1")
 
 
+def test_nodes_that_leave_after_the_last_task_are_not_missed(raw, in_process, tmp_path, monkeypatch):
+    ray = in_process()
+    done = ray.get
+
+    def leave(reference):
+        result = done(reference)
+        if not ray.waiting:
+            ray.alive.clear()
+        return result
+
+    monkeypatch.setattr(ray, "get", leave)
+    words = ["--method", "blur", "--input", raw, "--engine", "ray", "--output", tmp_path / "out"]
+    assert anonymize(*words) == 0
+
+
 def test_gpus_are_taken_where_a_network_can_use_them(weights, raw, in_process, tmp_path, capsys):
     words = ["--input", raw, "--engine", "ray", "--output"]
     ray = in_process()

@@ -94,6 +94,14 @@ def test_blur_equals_opencv(sigma):
     )
 
 
+def test_a_blur_in_inference_mode_leaves_later_gradients_alone():
+    with torch.inference_mode():
+        Desensitizer("blur")(torch.rand(1, 3, 38, 22))  # the first of its size
+    images = torch.rand(1, 3, 38, 22, requires_grad=True)
+    Desensitizer("blur")(images).sum().backward()
+    assert images.grad is not None and bool((images.grad > 0).all())
+
+
 @pytest.mark.parametrize("sigma", [3.0, 70.0, 900.0])
 @pytest.mark.parametrize("size", [(1500, 3), (3, 1031)])
 def test_blur_of_long_lines_equals_scipy(size, sigma):

@@ -9,6 +9,7 @@ from conftest import initial_weights, small_options  # before fastreid: importin
 import importlib
 import json
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -423,6 +424,18 @@ def test_training_goes_on_where_it_was_interrupted(parts, small_dataset, tmp_pat
         assert torch.equal(weight, other.networks.state_dict()[name])
     drawn = operator(files[0])(pictures(2), seeds=[1, 2])
     assert drawn.shape == (2, 3, 32, 16)
+
+
+def test_a_model_of_other_images_is_not_taken_for_these(parts, small_dataset, tmp_path, monkeypatch, capsys):
+    datasets = tmp_path / "datasets"
+    shutil.copytree(small_dataset, datasets)
+    monkeypatch.setenv("FASTREID_DATASETS", str(datasets))
+    assert parts.commands.train_command(training_words(tmp_path / "out")) == 0
+    for file in datasets.glob("*/bounding_box_train/*.jpg"):
+        file.write_bytes(file.read_bytes() + b"\0")
+    capsys.readouterr()
+    assert parts.commands.train_command(training_words(tmp_path / "out")) == 2
+    assert "(images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from PIL import Image
 from fastreid_privacy import UserError
 from fastreid_privacy.attack.subjects import Subject
 from fastreid_privacy.attack.views import Files, operated
+from fastreid_privacy.collection.source import dataset_source
 from fastreid_privacy.commands import anonymize, recover, train
 from fastreid_privacy.compare.methods import read_methods
 from fastreid_privacy.config import load_config
@@ -182,6 +183,32 @@ def test_parts_of_a_mask_are_of_its_rectangle(project):
 @pytest.fixture
 def rendered(small_dataset):
     return next(small_dataset.glob("SyntheticPedestrians*"))
+
+
+def test_a_linked_data_set_keeps_its_names(project, rendered, synthetic, tmp_path, monkeypatch):
+    """As data sets often lie in FASTREID_DATASETS: a link, behind which the folder has another name."""
+    real = tmp_path / "real" / "people"
+    shutil.copytree(rendered, real)
+    datasets = tmp_path / "datasets"
+    datasets.mkdir()
+    (datasets / rendered.name).symlink_to(real)
+    monkeypatch.setenv("FASTREID_DATASETS", str(datasets))
+    inside = sorted(file.relative_to(rendered) for file in rendered.glob("query/*.jpg"))[0]
+    linked = datasets / rendered.name / inside
+    assert project.sources.name_of(linked) == f"{rendered.name}/{inside.as_posix()}"
+    found, source = project.PersonRegions("head")(linked, None, None)
+    expected, _ = project.PersonRegions("head")(rendered / inside, None, None)
+    assert source == "renderer" and np.array_equal(found, expected)
+    cfg = load_config("", synthetic)
+    collection = dataset_source(cfg, "SyntheticPedestrians")
+    assert f"{rendered.name}/{inside.as_posix()}" in collection.paths
+    assert (collection.folder / collection.paths[0]).is_file()
+    # a name of the folder that leads elsewhere counts, and so does where another name leads
+    (tmp_path / "other").symlink_to(datasets)
+    assert project.sources.name_of(tmp_path / "other" / rendered.name / inside) in (
+        f"{rendered.name}/{inside.as_posix()}",
+        inside.as_posix(),
+    )
 
 
 def test_rendered_people_are_told_by_their_renderer(project, rendered):

@@ -29,7 +29,7 @@ from fastreid_privacy.data.synthetic.identity import (
 )
 from fastreid_privacy.data.synthetic.pattern import cloth
 from fastreid_privacy.data.synthetic.person import draw_person
-from fastreid_privacy.data.synthetic.plan import SyntheticOptions
+from fastreid_privacy.data.synthetic.plan import SyntheticOptions, count_images
 from fastreid_privacy.data.synthetic.scene import KINDS, OCCLUDERS, draw_occluder
 
 SMALL = {
@@ -148,6 +148,19 @@ def test_a_finished_data_set_is_reused(small, monkeypatch):
     monkeypatch.setattr(dataset_module, "_images", lambda *args: pytest.fail("rendered again"))
     again = SyntheticPedestrians(small.folder.parent, **SMALL)
     assert again.train == small.train
+
+
+def test_a_folder_that_lacks_images_is_refused(small, tmp_path):
+    folder = tmp_path / small.folder.name
+    shutil.copytree(small.folder, folder)
+    missing = sorted((folder / "bounding_box_train").iterdir())[::2]
+    for file in missing:
+        file.unlink()
+    wanted = count_images(SyntheticOptions(**SMALL))
+    with pytest.raises(UserError) as error:
+        SyntheticPedestrians(tmp_path, **SMALL)
+    said = f"the embedded data set in {folder} has {wanted - len(missing)} images instead of {wanted}: remove"
+    assert said in str(error.value)
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):

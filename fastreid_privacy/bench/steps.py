@@ -24,6 +24,7 @@ from .checks import CHECK, check_of, share_of_checks
 
 CONFIG = Path(__file__).parents[2] / "configs" / "Synthetic" / "privacy_agw.yml"
 PER_PERSON = 4
+LEAST_CLASSES = 80  # of the classifier, as the demo has them
 METHOD = "full method"
 PLAIN = ["MODEL.META_ARCHITECTURE", "Baseline"]
 MODELS = {
@@ -130,9 +131,11 @@ def _steps(device: str, precision: torch.dtype, options: Sequence[str]) -> tuple
     steps: dict[str, Step] = {}
     for name, words in MODELS.items():
         torch.manual_seed(0)
-        words = ["MODEL.HEADS.NUM_CLASSES", "80", *options, *words, "MODEL.DEVICE", device]
-        cfg = load_config(CONFIG, words)
-        model, count = build_model(cfg).train(), cfg.SOLVER.IMS_PER_BATCH
+        words = [*options, *words, "MODEL.DEVICE", device]
+        count = load_config(CONFIG, words).SOLVER.IMS_PER_BATCH
+        classes = max(LEAST_CLASSES, -(-count // PER_PERSON))
+        cfg = load_config(CONFIG, ["MODEL.HEADS.NUM_CLASSES", str(classes), *words])
+        model = build_model(cfg).train()
         images = torch.randint(0, 256, (count, 3, *cfg.INPUT.SIZE_TRAIN)).float().to(device)
         targets = (torch.arange(count) // PER_PERSON).to(device)
         steps[name] = step_of(model, build_optimizer(cfg, model), images, targets, precision)
@@ -174,24 +177,26 @@ def networks_of(model: PrivacyStages, images: Tensor, targets: Tensor, precision
     No desensitizing, storing, erasing or losses, and no optimizer.
 
     Args:
-        model: with an anonymizer that sees raw images alone, and a recovery decoder; in training.
+        model: that learns to protect; in training.
         images: N×3×H×W, 0–255, on the model's device.
         targets: N identities.
         precision: float32, or bfloat16 for autocast.
     """
     x, both = to_unit(images), targets.repeat(2)
+    seen = model.seen(images, images if model.sees_desensitized else None)
     recovery, d_y, d_x = model.recovery, model.anonymization_discriminator, model.recovery_discriminator
     backbone, heads = model.backbone, model.heads
-    assert recovery is not None and d_x is not None
     assert isinstance(backbone, nn.Module) and isinstance(heads, nn.Module)  # fastreid's
 
     def step() -> None:
         model.zero_grad()
         with EventStorage(0), _computing_in(precision, images.device):
-            p = model.anonymizer(x)
-            r = recovery(p)
+            p = model.anonymizer(seen)
             outputs = list(heads(backbone(torch.cat([x, p])), both).values())
-            for discriminator, condition, made in ((d_y, x, p), (d_x, p.detach(), r)):
+            judged = [(d_y, x, p)]
+            if recovery is not None and d_x is not None:
+                judged.append((d_x, p.detach(), recovery(p)))
+            for discriminator, condition, made in judged:
                 with frozen(discriminator):
                     outputs.append(discriminator(condition, made))
                 outputs += [discriminator(condition, x), discriminator(condition, made.detach())]

@@ -150,11 +150,13 @@ class ImageMap(nn.Module):
             float32, the same shape and device, nominally 0–255, neither rounded nor clamped.
 
         Raises:
-            UserError: when a network gives NaN or infinity, of which no picture can be made, or people or
-                regions are missing.
+            UserError: when NaN or infinity comes out, of which no picture can be made, or people or regions
+                are missing.
         """
         if self.operator is not None:
-            return self.operator(images, seeds, people, regions).float()
+            mapped = self.operator(images, seeds, people, regions).float()
+            _check_finite(mapped, f"the images of the desensitizer {self.operator.name} are")
+            return mapped
         desensitized = None
         if self.beside is not None:
             desensitized = self._desensitized(self.beside, images, seeds, people, regions)
@@ -198,6 +200,10 @@ class ImageMap(nn.Module):
         half = self.precision != "float32"
         with torch.autocast(images.device.type, getattr(torch, self.precision), enabled=half):
             mapped = self.network(seen(images, desensitized))
-        if not torch.isfinite(mapped).all():
-            raise UserError("the network's output is not finite: its weights are broken")
+        _check_finite(mapped, "the network's output is")
         return to_levels(mapped.float())
+
+
+def _check_finite(mapped: Tensor, what: str) -> None:
+    if not torch.isfinite(mapped).all():
+        raise UserError(f"{what} not finite: its weights are broken")

@@ -118,6 +118,10 @@ class RayTasks:
         running: dict[ray.ObjectRef, P] = {}
         seen = time.monotonic()
         while True:
+            if not again and (piece := next(left, None)):
+                again.append(piece)
+            if not again and not running:
+                return
             able = places(self.threads, gpus)
             seen = self._check_places(able, gpus, seen, pieces.to_mend)
             room = 2 * able - len(running)
@@ -125,8 +129,6 @@ class RayTasks:
                 running[do.remote(closed, parcels.key, parcels.close(piece))] = piece
                 room -= 1
             if not running:
-                if able:
-                    return
                 time.sleep(LOOK_SECONDS)
                 continue
             ready, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_SECONDS)

@@ -19,7 +19,7 @@ from ..core.files import read_file
 from ..core.folders import images_below
 from ..core.members import Readable, TarMember
 from ..core.remote import Place, RemotePath
-from ..data.datasets import datasets_root, load_dataset
+from ..data.datasets import below_datasets, datasets_root, load_dataset
 from ..manifest import PARTS
 
 SHORTEST_KEY, LARGEST_KEY = 16, 2**20  # bytes of a file that is the key of pseudonyms
@@ -119,17 +119,17 @@ def dataset_source(cfg: CfgNode, name: str) -> Source:
         UserError: for an unknown or missing data set, or one whose images do not lie under FASTREID_DATASETS.
     """
     data = load_dataset(cfg, name)
-    root = datasets_root().resolve()
+    root = Path(os.path.abspath(datasets_root()))
     prefix = f"{data.dataset_name}_" if getattr(data, "dataset_name", "") else ""
-    found: dict[Path, list[list]] = defaultdict(list)
+    labels: defaultdict[str, list[list]] = defaultdict(list)
     for part in PARTS:
         for path, *label in getattr(data, part):
-            found[Path(path).resolve()].append([part, *(_number(value, prefix) for value in label[:2])])
-    outside = next((file for file in found if root not in file.parents), None)
-    if outside:
-        raise UserError(f"{outside} of {name} does not lie under {root}; give its folder as --input")
-    labels = {file.relative_to(root).as_posix(): found[file] for file in sorted(found)}
-    return Source(root, sorted(labels), dataset={"dataset": name, "label_prefix": prefix}, labels=labels)
+            relative = below_datasets(Path(path))
+            if relative is None:
+                raise UserError(f"{path} of {name} does not lie under {root}; give its folder as --input")
+            labels[relative].append([part, *(_number(value, prefix) for value in label[:2])])
+    about = {"dataset": name, "label_prefix": prefix}
+    return Source(root, sorted(labels), dataset=about, labels=dict(sorted(labels.items())))
 
 
 def _number(label: int | str, prefix: str) -> int | str:

@@ -124,6 +124,18 @@ def datasets_root() -> Path:
     return Path(os.environ.get("FASTREID_DATASETS", "datasets")).expanduser()
 
 
+def below_datasets(path: Path) -> str | None:
+    """The path of a file below FASTREID_DATASETS, with / between its parts; None: it does not lie there.
+
+    Data sets are often links in that folder: the path as it is named counts before where it leads.
+    """
+    root = datasets_root()
+    for place, above in ((os.path.abspath(path), os.path.abspath(root)), (path.resolve(), root.resolve())):
+        if Path(above) in Path(place).parents:
+            return Path(place).relative_to(above).as_posix()
+    return None
+
+
 def load_dataset(cfg: CfgNode, name: str) -> ImageDataset:
     """A data set by its registered name, found under FASTREID_DATASETS.
 

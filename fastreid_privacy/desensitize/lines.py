@@ -66,7 +66,8 @@ def blur_matrix(side: int, sigma: float) -> Tensor:
     matrix = kernel[(pixels - pixels[:, None]) % period]
     inner = pixels[1:-1]  # each of them is in the line and in its mirror image
     matrix[:, 1:-1] += kernel[(-inner - pixels[:, None]) % period]
-    return torch.from_numpy(matrix).float()
+    with torch.inference_mode(False):  # it is kept, and may be needed with a gradient later
+        return torch.from_numpy(matrix).float()
 
 
 def _by_transform(images: Tensor, sigma: float) -> Tensor:

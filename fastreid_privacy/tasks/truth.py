@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..attack.subjects import Subject, Subjects
 from ..core.errors import UserError
-from ..data.synthetic.plan import SyntheticOptions
+from ..data.synthetic.plan import SyntheticOptions, options_of_image
 from ..data.synthetic.truth import JOINTS, PersonTruth, rendered_truth
 from .files import Pose, read_attributes, read_keypoints, read_masks
 
@@ -106,17 +107,16 @@ def people(subjects: Subjects) -> list[Subject]:
 
 def _rendered(subjects: Sequence[Subject]) -> dict[str, PersonTruth]:
     """The truth of those images that lie in a folder of the renderer."""
-    folders: dict[Path, dict[str, str]] = {}
+    rendered: defaultdict[SyntheticOptions, dict[str, str]] = defaultdict(dict)
     for each in subjects:
-        part = each.raw.resolve().parent
-        folders.setdefault(part.parent, {})[f"{part.name}/{each.raw.name}"] = each.name
+        if of_renderer := options_of_image(each.raw):
+            options, name = of_renderer
+            rendered[options][name] = each.name
     found = {}
-    for folder, names in folders.items():
-        options = SyntheticOptions.of_folder(folder.name)
-        if options is not None:
-            for name, truth in rendered_truth(options, names):
-                if truth is not None:
-                    found[names[name]] = truth
+    for options, names in rendered.items():
+        for name, truth in rendered_truth(options, names):
+            if truth is not None:
+                found[names[name]] = truth
     return found
 
 

@@ -102,7 +102,13 @@ class SyntheticPedestrians(ImageDataset):
         )
         self.folder = Path(root) / options.folder_name
         generate(self.folder, options)
-        super().__init__(*(self._items(part) for part in (TRAIN, QUERY, GALLERY)), **kwargs)
+        items = [self._items(part) for part in (TRAIN, QUERY, GALLERY)]
+        if (found := sum(map(len, items))) != (wanted := count_images(options)):
+            raise UserError(  # somebody copied a part of it, or took images out
+                f"the embedded data set in {self.folder} has {found:,} images instead of {wanted:,}: remove "
+                "the folder, and it is rendered again"
+            )
+        super().__init__(*items, **kwargs)
 
     def _items(self, part: str) -> list[tuple]:
         items: list[tuple] = []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -27,7 +29,7 @@ class SyntheticOptions:
     Attributes:
         train_identities: number of identities to train on.
         test_identities: number of other identities to test on.
-        cameras: number of cameras; an identity is seen by 60 % of them at least, and by two.
+        cameras: number of cameras; an identity is seen by about 60 % of them at least, and by two.
         images_per_camera: largest number of images of an identity under a camera (or one less, but two at
             least).
         height: of the images, pixels.
@@ -89,6 +91,19 @@ class SyntheticOptions:
             return None
         people, others, cameras, images, height, width, seed = map(int, found.groups()[:7])
         return cls(people, others, cameras, images, height, width, seed, found[8] or "all")
+
+
+def options_of_image(path: Path) -> tuple[SyntheticOptions, str] | None:
+    """The options of the data set that an image lies in, and its name there; None: in none of this renderer.
+
+    A data set may be a link with another folder's name behind it, or its images links into it: the path as it
+    is named counts before where it leads.
+    """
+    for place in (Path(os.path.abspath(path)), path.resolve()):
+        options = SyntheticOptions.of_folder(place.parent.parent.name)
+        if options is not None:
+            return options, f"{place.parent.name}/{place.name}"
+    return None
 
 
 def _counts(seed: int, pid: int, cameras: int, images_per_camera: int) -> dict[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections import defaultdict
@@ -21,10 +22,10 @@ from fastreid_privacy.config import flat_keys
 from fastreid_privacy.core.errors import brief, say
 from fastreid_privacy.core.files import make_folder, write_atomically
 from fastreid_privacy.core.images import quantize, to_levels, to_unit
-from fastreid_privacy.core.kept import keep_settings
+from fastreid_privacy.core.kept import keep_settings, stamp_line
 from fastreid_privacy.core.lock import locked
 from fastreid_privacy.data import build_train_loader, build_validation_loader
-from fastreid_privacy.data.loaders import epoch_iterator
+from fastreid_privacy.data.loaders import epoch_iterator, validation_split
 from fastreid_privacy.evaluation import ImageQuality, evaluate_retrieval
 
 from .learning import WEIGHTS, Learner
@@ -163,7 +164,11 @@ def _continued(state: Path, learner: Learner, optimizer: torch.optim.Optimizer) 
 
 def _settings(plan: Plan) -> dict[str, Any]:
     keys = {key: value for key, value in flat_keys(plan.cfg).items() if key not in NOT_THE_RUN}
-    return {"--identity-epochs": plan.identity_epochs, **asdict(plan.sizes), **keys}
+    split, images = validation_split(plan.cfg), hashlib.sha256()
+    for path, *label in (*split.train, *split.query, *split.gallery):
+        images.update(stamp_line("\0".join(map(str, (Path(path).name, *label))), Path(path)))
+    about = {"--identity-epochs": plan.identity_epochs, "images": images.hexdigest()}
+    return {**about, **asdict(plan.sizes), **keys}
 
 
 @torch.no_grad()

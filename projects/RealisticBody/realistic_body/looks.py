@@ -63,9 +63,8 @@ def _matched(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """P×3 uint8 with the histograms of Q×3, channel by channel."""
     if not len(outside):
         return inside
-    return np.rint(exposure.match_histograms(inside[None], outside[None], channel_axis=-1))[0].astype(
-        np.uint8
-    )
+    levels = (picture[None].astype(np.float64) for picture in (inside, outside))  # of bytes it cuts them off
+    return np.rint(exposure.match_histograms(*levels, channel_axis=-1))[0].astype(np.uint8)
 
 
 @torch.enable_grad()

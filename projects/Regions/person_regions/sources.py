@@ -12,7 +12,7 @@ import numpy as np
 
 from fastreid_privacy import UserError
 from fastreid_privacy.core.pictures import read_picture
-from fastreid_privacy.data.datasets import datasets_root
+from fastreid_privacy.data.datasets import below_datasets
 from fastreid_privacy.desensitize import Region
 from fastreid_privacy.desensitize.desensitizer import REGIONS_KEY as KEY
 
@@ -122,5 +122,4 @@ def read_told(path: Path) -> Told:
 
 def name_of(path: Path) -> str:
     """What an image is called in the user's file: its path below FASTREID_DATASETS, else folder and file."""
-    path, root = path.resolve(), datasets_root().resolve()
-    return path.relative_to(root).as_posix() if root in path.parents else "/".join(path.parts[-2:])
+    return below_datasets(path) or "/".join(path.resolve().parts[-2:])
