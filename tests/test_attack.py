@@ -451,6 +451,7 @@ def test_a_strangers_graph_gets_the_preprocessing_of_its_file(tmp_path, first):
         "size: 3",
         "{",
         "mean: [a, b, c]",
+        'mean: "123"',
         "[" * 5000,
     ],
 )
@@ -459,6 +460,15 @@ def test_damaged_preprocessing_is_refused_by_name(tmp_path, text):
     path.with_suffix(".yaml").write_text(text)
     with pytest.raises(fastreid_privacy.UserError, match=r"reid\.yaml tells no preprocessing"):
         load_observer(path, "cpu", "stranger")
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path):
+    path = graph(tmp_path / "reid.onnx", MEANS, (4, 2))
+    images = torch.rand(2, 3, 4, 2) * 255
+    path.with_suffix(".yaml").write_text("mean: [100.0, 100.0, 100.0]")
+    expected = load_observer(path, "cpu", "stranger").features(images)
+    path.with_suffix(".yaml").write_text("mean: [1e2, '100', 100]")
+    assert torch.equal(load_observer(path, "cpu", "stranger").features(images), expected)
 
 
 # -- measures ------------------------------------------------------------------------------------------------

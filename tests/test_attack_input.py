@@ -19,12 +19,14 @@ from PIL import Image
 
 from fastreid_privacy.attack import subjects as attack_subjects
 from fastreid_privacy.attack.grid import run_attacks
+from fastreid_privacy.attack.learned_people import stranger_learned_from_others
 from fastreid_privacy.attack.observers import load_observer
 from fastreid_privacy.attack.pairing import compare_pairs
 from fastreid_privacy.attack.request import AttackRequest
 from fastreid_privacy.attack.stranger import check_enough
 from fastreid_privacy.attack.subjects import Subject, Subjects, read_subjects
 from fastreid_privacy.attack.views import Files, operated
+from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.collection import folder_source
 from fastreid_privacy.commands import attack as command
 from fastreid_privacy.compat.labels import MARKET_FOLDER
@@ -217,12 +219,66 @@ def test_a_stranger_that_has_learned_from_measured_people_is_refused(raw, small_
     assert "name another model, or none" in said and not out.exists()
 
 
+def test_a_stranger_that_has_learned_from_protected_files_is_refused(raw, small_run, tmp_path, capsys):
+    files = protect(raw, tmp_path / "p")
+    stranger = retold(small_run, tmp_path / "stranger.pth", **trained_on(files / "bounding_box_test"))
+    assert command.main(attack_words(raw, files, tmp_path / "out", stranger)) == 2
+    assert "has learned from" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_numbers_of_measured_people_in_another_folder_are_a_doubt(raw, small_run, tmp_path, subjects):
+    """Measured images that were encoded anew, under other names: nothing but the number is left of them."""
+    learned = tmp_path / "learned"
+    learned.mkdir()
+    for number, file in enumerate(sorted(raw.glob("bounding_box_test/*.jpg"))):
+        Image.open(file).save(learned / f"{file.name[:7]}_{number:06}.png")
+    stranger = retold(small_run, tmp_path / "stranger.pth", **trained_on(learned))
+    assert stranger_learned_from_others(stranger, subjects.measured) is None
+
+
+def test_a_part_tells_nothing_of_its_training(small_run, tmp_path, subjects, capsys):
+    part = split_checkpoint(small_run / "model_best.pth", tmp_path / "release", None)["reid"]
+    assert stranger_learned_from_others(part, subjects.measured) is None
+    assert "it is a part that was split off, which tells nothing of its training" in capsys.readouterr().err
+
+
+def test_a_data_set_that_is_not_here_is_not_rendered(small_run, tmp_path, subjects, monkeypatch):
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "datasets"))
+    assert stranger_learned_from_others(small_run / "model_best.pth", subjects.measured) is True
+    assert not (tmp_path / "datasets").exists()
+
+
+def test_measured_people_are_not_foreign(raw, small_run, tmp_path, capsys):
+    files, model = protect(raw, tmp_path / "p"), small_run / "model_best.pth"
+    words = attack_words(raw, files, tmp_path / "out", model)
+    foreign = Path(shutil.copytree(raw / "query", tmp_path / "foreign"))
+    given = ["--foreign", str(foreign), "--model", str(model), "--rows", "A2"]
+    assert command.main([*words, *given]) == 2
+    error = capsys.readouterr().err
+    count = len(list(foreign.glob("*.jpg")))
+    assert f"{count} of the measured images (" in error and "are among the foreign ones" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("side", ["--raw", "--protected"])
+def test_two_files_of_one_name_but_for_the_ending_are_refused(raw, tmp_path, side):
+    files, given = protect(raw, tmp_path / "p"), {"--raw": str(raw)}
+    given = {"--raw": shutil.copytree(raw, tmp_path / "raw"), "--protected": files}
+    file = next(iter(sorted((Path(given[side]) / "query").iterdir())))
+    Image.open(file).save(file.with_suffix(".bmp"))
+    message = rf"{side} .* has query/\S+ and query/\S+, which differ"
+    with pytest.raises(fastreid_privacy.UserError, match=message):
+        read_subjects(*map(str, given.values()))
+
+
 @pytest.mark.parametrize(
     ("values", "told", "reason"),
     [
         ({}, True, ""),
         ({"MODEL.WEIGHTS": "other.pth"}, None, "it began with the weights of other.pth"),
         (trained_on(Path("gone")), None, "DATASETS.FOLDER.TRAIN is 'gone', which is no"),
+        ({"PRIVACY.TEACHER.WEIGHT": 1.0}, None, "it had a teacher, of which its file does not tell"),
+        ({"MODEL.BACKBONE.PRETRAIN": True, "MODEL.BACKBONE.PRETRAIN_PATH": "imagenet.pth"}, True, ""),
     ],
 )
 def test_what_is_known_of_whom_the_stranger_learned_from_is_told(

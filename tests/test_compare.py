@@ -643,7 +643,8 @@ def test_a_run_on_a_copy_of_the_data_or_on_other_people_of_the_same_names_passes
     for file, other in zip(sorted(raw.glob("bounding_box_train/*.jpg")), measured, strict=False):
         shutil.copy(file, named / other.name)
     values = {**of_folders(raw, str(named)), "MODEL.HEADS.NUM_CLASSES": 0}
-    assert others(raw, run_of(small_run, tmp_path / "other", **values), tmp_path) is True
+    # the same numbers: of other people here, but nothing proves it
+    assert others(raw, run_of(small_run, tmp_path / "other", **values), tmp_path) is None
 
 
 @pytest.mark.parametrize(

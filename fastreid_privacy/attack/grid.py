@@ -23,7 +23,7 @@ from ..retrieval.templates import template_beside
 from . import measures
 from .cells import HOLDS, Cell, Found, Means, Target, cells
 from .learned import Attacker
-from .learned_people import stranger_learned_from_others
+from .learned_people import check_foreign, stranger_learned_from_others
 from .observers import Observer, load_observer, preprocessing_beside
 from .pairing import Pairing, compare_pairs
 from .request import REFERENCE, AttackRequest, check_request
@@ -90,6 +90,8 @@ def run_attacks(request: AttackRequest) -> Outcome:
     if request.stranger:
         stranger = load_observer(request.stranger, device, "stranger")
         others = stranger_learned_from_others(request.stranger, subjects.measured)
+    foreign = read_foreign(request.foreign) if request.foreign else ()
+    check_foreign(foreign, subjects.measured)
     pairing = compare_pairs(targets[PROTECTED].view, Files(subjects.size), subjects)
     if pairing.like_another:
         say(_doubt(pairing))
@@ -105,7 +107,7 @@ def run_attacks(request: AttackRequest) -> Outcome:
             Attacker(request.width, request.steps, device),
             judge,
             load_observer(request.model, device, "authorised") if request.model and "A4" in rows else None,
-            read_foreign(request.foreign) if request.foreign else (),
+            foreign,
             request.parrots,
             request.epochs,
             request.output,

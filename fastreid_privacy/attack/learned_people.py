@@ -10,10 +10,13 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
-from ..checkpoints.reading import read_trained
+from ..checkpoints.reading import read_checkpoint, trained_checkpoint
+from ..compat.labels import identity_number
 from ..core.errors import UserError, say, some_of
-from ..data.datasets import load_dataset
+from ..data.datasets import datasets_root, load_dataset
 from ..data.loaders import validation_split
+from ..data.synthetic.plan import SyntheticOptions
+from ..training.teaching import is_taught
 from .subjects import Subject
 
 
@@ -32,15 +35,34 @@ def stranger_learned_from_others(path: Path, measured: Sequence[Subject]) -> boo
     """
     if path.suffix == ".onnx":
         return None
-    doubts = check_learned_from_others(
-        read_trained(path).cfg, measured, f"--stranger {path}", "name another model, or none"
-    )
-    warn_of_doubts(doubts, f"--stranger {path}")
+    content, who = read_checkpoint(path), f"--stranger {path}"
+    cfg = trained_checkpoint(content, path).cfg
+    doubts = check_learned_from_others(cfg, measured, who, "name another model, or none")
+    if is_taught(cfg):
+        doubts.append("it had a teacher, of which its file does not tell")
+    if "epoch" not in content:
+        doubts = ["it is a part that was split off, which tells nothing of its training"]
+    warn_of_doubts(doubts, who)
     return None if doubts else True
 
 
+def check_foreign(foreign: Sequence[Subject], measured: Sequence[Subject]) -> None:
+    """Refuse foreign images, which an attacker learns from, that are among the measured ones.
+
+    Raises:
+        UserError: naming some of them.
+    """
+    if seen := _among(measured, [each.raw for each in foreign]):
+        raise UserError(
+            f"{len(seen):,} of the measured images ({some_of([each.raw.name for each in seen], 3)}) are "
+            "among the foreign ones, from which the attacker learns: give images of other people"
+        )
+
+
 def check_learned_from_others(cfg: CfgNode, measured: Sequence[Subject], who: str, remedy: str) -> list[str]:
-    """Refuse a model that has learned from some images: the same files, or copies of the same name and bytes.
+    """Refuse a model that has learned from some images, raw or protected ones.
+
+    Looked for are the same files, and copies of the same name and bytes.
 
     Args:
         cfg: that it was trained with.
@@ -49,19 +71,22 @@ def check_learned_from_others(cfg: CfgNode, measured: Sequence[Subject], who: st
         remedy: what to do about it, for the message.
 
     Returns:
-        Why it may have learned from some of them all the same: its images are not here, or it began with
-        weights of another model.
+        Why it may have learned from some of them all the same: its images are not here, it began with weights
+        of another model, or learned from people in a folder whose numbers measured ones have, too.
 
     Raises:
         UserError: naming some of the images.
     """
-    files, doubts = _training_files(cfg)
+    files, numbers, doubts = _training_images(cfg)
     if seen := _among(measured, files):
         people = [str(pid) for pid in sorted({each.pid for each in seen})]
         raise UserError(
             f"{who} has learned from {len(seen):,} of the images that are measured "
             f"({some_of([each.raw.name for each in seen], 3)}; identities {some_of(people)}): {remedy}"
         )
+    if both := sorted(numbers & {each.pid for each in measured}):
+        numbered = some_of(list(map(str, both)))
+        doubts.append(f"it learned from people of the numbers {numbered}, as measured ones are numbered")
     return doubts
 
 
@@ -72,36 +97,51 @@ def warn_of_doubts(doubts: Sequence[str], who: str) -> None:
 
 
 def begun_with(cfg: CfgNode) -> list[str]:
-    """The doubt that a model leaves which began with the weights of another one; [] where it did not."""
+    """The doubt that a model leaves which began with the weights of another one; [] where it did not.
+
+    A backbone's weights, ``MODEL.BACKBONE.PRETRAIN_PATH``, are taken for those of ImageNet.
+    """
     return [f"it began with the weights of {cfg.MODEL.WEIGHTS}"] if cfg.MODEL.WEIGHTS else []
 
 
-def _training_files(cfg: CfgNode) -> tuple[list[Path], list[str]]:
-    """The images here that a model learned from, and why there may be others."""
+def _training_images(cfg: CfgNode) -> tuple[list[Path], set[int], list[str]]:
+    """The images here that a model learned from, the people of folders, and why there may be others."""
     files: list[Path] = []
+    numbers: set[int] = set()
     doubts = begun_with(cfg)
+    rendered = "SyntheticPedestrians" in cfg.DATASETS.NAMES
+    if rendered and not _rendered_folder(cfg).is_dir():
+        return files, numbers, doubts  # it would be rendered now, and nothing that is measured lies there
     for name in cfg.DATASETS.NAMES:
         with suppress(UserError):  # the split fails, too, where one is not here
-            files += [Path(item[0]) for item in load_dataset(cfg, name).train]
+            items = load_dataset(cfg, name).train
+            files += [Path(item[0]) for item in items]
+            if name == "MarketFolder":
+                numbers |= {identity_number(item[1]) for item in items}
     try:
         people = len({item[1] for item in validation_split(cfg).train})
     except UserError as error:
-        return files, [*doubts, str(error)]
+        return files, numbers, [*doubts, str(error)]
     classes = cfg.MODEL.HEADS.NUM_CLASSES
     if classes not in (0, people):  # 0: not told
         doubts.append(f"its head is for {classes:,} identities, and its training data have {people:,} here")
-    return files, doubts
+    return files, numbers, doubts
+
+
+def _rendered_folder(cfg: CfgNode) -> Path:
+    options = {key.lower(): value for key, value in cfg.DATASETS.SYNTHETIC.items()}
+    return datasets_root() / SyntheticOptions(**options).folder_name
 
 
 def _among(measured: Sequence[Subject], files: Sequence[Path]) -> list[Subject]:
-    """The measured images that are among files, or of which a copy is."""
+    """The measured images that are among files, raw or protected, or of which a copy is."""
     places = {file.resolve() for file in files}
     named: defaultdict[str, list[Path]] = defaultdict(list)
     for file in files:
         named[file.name].append(file)
-    return [
-        each
-        for each in measured
-        if each.raw.resolve() in places
-        or any(filecmp.cmp(each.raw, file, shallow=False) for file in named.get(each.raw.name, ()))
-    ]
+
+    def known(path: Path) -> bool:
+        same = (filecmp.cmp(path, file, shallow=False) for file in named.get(path.name, ()))
+        return path.resolve() in places or any(same)
+
+    return [each for each in measured if known(each.raw) or known(each.protected)]

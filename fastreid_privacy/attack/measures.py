@@ -103,7 +103,8 @@ def membership(
     Returns:
         "AUC", 0–1, of telling members from others, 0.5 by guessing; "TPR@FPR=1%", percent: the share of
         members found where at most 1 % of the others are. Each is the mean of both directions; None: there
-        are not two people to ask for, or one half has nothing that the other could be compared with.
+        are not two people to ask for, or one half has nothing that the other could be compared with. The
+        second is None, too, where the others are fewer than 100: guessing would find more than 1 %.
     """
     (asked, own), (sought, camids) = _labels(subjects.query), _labels(subjects.gallery)
     query, gallery = _unit(query), _unit(gallery)
@@ -122,7 +123,8 @@ def membership(
     if not all(len(side) for way in ways for side in way):
         return {"AUC": None, "TPR@FPR=1%": None}
     areas, shares = zip(*(_told_apart(inside, others) for inside, others in ways), strict=True)
-    return {"AUC": float(np.mean(areas)), "TPR@FPR=1%": 100 * float(np.mean(shares))}
+    enough = min(len(others) for _, others in ways) >= 1 / FALSE_ALARMS
+    return {"AUC": float(np.mean(areas)), "TPR@FPR=1%": 100 * float(np.mean(shares)) if enough else None}
 
 
 def _told_apart(inside: np.ndarray, others: np.ndarray) -> tuple[float, float]:

@@ -116,7 +116,10 @@ def _preprocessing(path: Path) -> Mapping[str, Any]:
             raise ValueError(f"it may have {', '.join(ONNX_KEYS)}")
         settings = {**ONNX_KEYS, **given}
         for key in ("mean", "std"):
-            if len(settings[key]) != 3 or not all(np.isfinite(float(value)) for value in settings[key]):
+            if not isinstance(settings[key], list) or len(settings[key]) != 3:
+                raise ValueError(f"{key} wants three numbers")
+            settings[key] = [float(value) for value in settings[key]]  # YAML takes 1e2 for a text
+            if not np.isfinite(settings[key]).all():
                 raise ValueError(f"{key} wants three numbers")
         if settings["channels"] not in ("RGB", "BGR") or settings["range"] not in (1, 255):
             raise ValueError("channels are RGB or BGR, range is 1 or 255")

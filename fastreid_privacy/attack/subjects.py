@@ -80,8 +80,8 @@ def read_subjects(raw: str, protected: str) -> Subjects:
             both known and measured, or there are too few people.
     """
     originals, stored = _side(raw, "--raw"), _side(protected, "--protected")
-    files = {str(PurePosixPath(path).with_suffix("")): stored.folder / path for path in stored.paths}
-    names = {str(PurePosixPath(path).with_suffix("")): path for path in originals.paths}
+    files = {name: stored.folder / path for name, path in _by_stem(stored, "--protected").items()}
+    names = _by_stem(originals, "--raw")
     partnerless = [name for name in files if name not in names]
     if partnerless:
         raise UserError(
@@ -127,6 +127,24 @@ def choose(subjects: Sequence[Subject], count: int, seed: int) -> list[Subject]:
     """So many images drawn at random, all where there are no more; in the order of their names."""
     order = np.random.default_rng(seed).permutation(len(subjects))[:count]
     return sorted((subjects[index] for index in order), key=_by_name)
+
+
+def _by_stem(source: Source, option: str) -> dict[str, str]:
+    """The files of a side by their names without the ending.
+
+    Raises:
+        UserError: when two have the same.
+    """
+    found: dict[str, str] = {}
+    for path in source.paths:
+        stem = str(PurePosixPath(path).with_suffix(""))
+        if stem in found:
+            raise UserError(
+                f"{option} {source.folder} has {found[stem]} and {path}, which differ by their ending alone: "
+                "move one away, for files of both sides belong together by the rest of their names"
+            )
+        found[stem] = path
+    return found
 
 
 def _side(given: str, option: str) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..attack.grid import leaked_pairs
-from ..attack.learned_people import stranger_learned_from_others
+from ..attack.learned_people import check_foreign, stranger_learned_from_others
 from ..attack.observers import load_observer
 from ..attack.request import check_request
 from ..attack.stranger import check_enough
@@ -24,7 +24,7 @@ def check_inputs(stages: Stages) -> None:
     check_enough(raw, "Name a larger data set")
     leaked_pairs(request.pairs, len(raw.known))
     if methods.foreign:
-        read_foreign(methods.foreign)
+        check_foreign(read_foreign(methods.foreign), raw.measured)
     if request.stranger:
         load_observer(request.stranger, stages.device, "stranger")
         stranger_learned_from_others(request.stranger, raw.measured)
