@@ -29,6 +29,7 @@ from fastreid_privacy.attack.views import Files, operated
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.collection import folder_source
 from fastreid_privacy.commands import attack as command
+from fastreid_privacy.commands import retrieve
 from fastreid_privacy.compat.labels import MARKET_FOLDER
 from fastreid_privacy.config import changed, parse_config
 from fastreid_privacy.core.images import to_pictures
@@ -246,6 +247,22 @@ def test_a_data_set_that_is_not_here_is_not_rendered(small_run, tmp_path, subjec
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "datasets"))
     assert stranger_learned_from_others(small_run / "model_best.pth", subjects.measured) is True
     assert not (tmp_path / "datasets").exists()
+
+
+def test_a_model_that_has_learned_from_measured_people_is_told(raw, small_run, tmp_path, capsys):
+    """Not refused: its owner may protect what it was trained on."""
+    files, out = protect(raw, tmp_path / "p"), tmp_path / "out"
+    model = retold(small_run, tmp_path / "model.pth", **trained_on(raw / "bounding_box_test"))
+    words = attack_words(raw, files, out, small_run / "model_best.pth")
+    assert command.main([*words, "--model", str(model)]) == 0
+    measured = len([file for file in raw.glob("bounding_box_test/*.jpg") if int(file.name[:4]) > 0])
+    said = f"has learned from {measured} of the images that are measured ("
+    assert f"warning: --model {model} {said}" in capsys.readouterr().err
+    assert json.loads((out / "attack.json").read_text())["model"] == {"trained_on_others": False}
+    assert "rows A2, A4 and A6 are of people whom it has seen" in (out / "attack.html").read_text()
+    sides = ["--raw", str(raw), "--protected", str(files)]
+    assert retrieve.main(["measure", *sides, "--weights", str(model), "--device", "cpu"]) == 0
+    assert f"warning: --weights {model} {said}" in capsys.readouterr().err
 
 
 def test_measured_people_are_not_foreign(raw, small_run, tmp_path, capsys):

@@ -23,7 +23,7 @@ from ..retrieval.templates import template_beside
 from . import measures
 from .cells import HOLDS, Cell, Found, Means, Target, cells
 from .learned import Attacker
-from .learned_people import check_foreign, stranger_learned_from_others
+from .learned_people import check_foreign, model_learned_from_others, stranger_learned_from_others
 from .observers import Observer, load_observer, preprocessing_beside
 from .pairing import Pairing, compare_pairs
 from .request import REFERENCE, AttackRequest, check_request
@@ -51,6 +51,7 @@ class Outcome:
         judge: the Re-ID model that judges recovered images: its name, its rank-1 on raw images and that of
             guessing, in percent; "trained_on_others" as :func:`.learned_people.stranger_learned_from_others`.
         pairing: whether raw and protected files belong together.
+        model_on_others: as :func:`.learned_people.model_learned_from_others`; None, too, without ``model``.
     """
 
     found: dict[Cell, Found]
@@ -62,6 +63,7 @@ class Outcome:
     rows: Sequence[str]
     judge: dict[str, Any]
     pairing: Pairing
+    model_on_others: bool | None = None
 
 
 def run_attacks(request: AttackRequest) -> Outcome:
@@ -92,6 +94,9 @@ def run_attacks(request: AttackRequest) -> Outcome:
         others = stranger_learned_from_others(request.stranger, subjects.measured)
     foreign = read_foreign(request.foreign) if request.foreign else ()
     check_foreign(foreign, subjects.measured)
+    model_on_others = None
+    if request.model:
+        model_on_others = model_learned_from_others(request.model, subjects.measured, "--model")
     pairing = compare_pairs(targets[PROTECTED].view, Files(subjects.size), subjects)
     if pairing.like_another:
         say(_doubt(pairing))
@@ -130,6 +135,7 @@ def run_attacks(request: AttackRequest) -> Outcome:
             rows,
             {"name": judge.name, **means.on_raw[judge.name], "trained_on_others": others},
             pairing,
+            model_on_others,
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
-from ..checkpoints.reading import read_checkpoint, trained_checkpoint
+from ..checkpoints.reading import read_checkpoint, read_trained, trained_checkpoint
 from ..compat.labels import identity_number
 from ..core.errors import UserError, say, some_of
 from ..data.datasets import datasets_root, load_dataset
@@ -42,6 +42,31 @@ def stranger_learned_from_others(path: Path, measured: Sequence[Subject]) -> boo
         doubts.append("it had a teacher, of which its file does not tell")
     if "epoch" not in content:
         doubts = ["it is a part that was split off, which tells nothing of its training"]
+    warn_of_doubts(doubts, who)
+    return None if doubts else True
+
+
+def model_learned_from_others(path: Path, measured: Sequence[Subject], option: str) -> bool | None:
+    """Whether the authorised model has learned from none of some images; a warning tells where it has.
+
+    It is not refused: an owner may protect what the model was trained on. Its figures are then those of
+    people whom it has seen.
+
+    Args:
+        path: a checkpoint of this package.
+        measured: the images.
+        option: that names it, for messages.
+
+    Returns:
+        True, False, or None where that is not known, which a warning tells, too.
+    """
+    cfg, who = read_trained(path).cfg, f"{option} {path}"
+    remedy = "what it finds and recovers is of people whom it has seen, others would be found less"
+    try:
+        doubts = check_learned_from_others(cfg, measured, who, remedy)
+    except UserError as error:
+        say(f"warning: {error}")
+        return False
     warn_of_doubts(doubts, who)
     return None if doubts else True
 

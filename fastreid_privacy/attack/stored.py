@@ -47,6 +47,7 @@ def result_of(request: AttackRequest, outcome: Outcome) -> dict[str, Any]:
             "like_another": outcome.pairing.like_another,
         },
         "judge": outcome.judge,
+        "model": {"trained_on_others": outcome.model_on_others} if request.model else None,
         **about.pop(PROTECTED),
         "rows": grid.pop(PROTECTED),
         "beside": {name: {**about[name], "rows": rows} for name, rows in grid.items()},

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from ..attack.learned_people import model_learned_from_others
 from ..attack.subjects import read_subjects
 from ..core.errors import UserError, say
 from ..keys.sealing import SEARCH
@@ -62,6 +63,7 @@ def measure(options: argparse.Namespace) -> None:
             f"warning: --protected {options.protected} has no bounding_box_train beside its test images: "
             "half of the people count as known to who trained the model, and the others are measured"
         )
+    model_learned_from_others(options.weights, subjects.measured, "--weights")
     found = measure_settings(subjects.query, subjects.gallery, extract, key)
     say(settings_table(found), sys.stdout)
     if options.json:
