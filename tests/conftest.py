@@ -7,6 +7,7 @@ from fastreid_privacy.data import SyntheticPedestrians  # before fastreid: impor
 # isort: split
 import logging
 import os
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,18 @@ def small_dataset(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTREID_DATASETS", str(folder))
         yield folder
+
+
+@pytest.fixture
+def linked_dataset(small_dataset, tmp_path, monkeypatch):
+    """The link that the same data set is in another FASTREID_DATASETS, to a folder of another name."""
+    (folder,) = small_dataset.glob("SyntheticPedestrians*")
+    shutil.copytree(folder, tmp_path / "disk" / "people")
+    link = tmp_path / "datasets" / folder.name
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "disk" / "people")
+    monkeypatch.setenv("FASTREID_DATASETS", str(link.parent))
+    return link
 
 
 def small_options(output_dir: Path | str, **overrides) -> list[str]:

@@ -20,6 +20,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL_DATASET
 from forged_manifests import write_forged
 from in_process import anonymize, contents, recover
 from PIL import Image, PngImagePlugin
@@ -36,6 +37,10 @@ from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
+
+SMALL_KEYS = [
+    word for key, value in SMALL_DATASET.items() for word in (f"DATASETS.SYNTHETIC.{key.upper()}", value)
+]
 
 
 def pixels(path):
@@ -203,13 +208,8 @@ def test_jpg_files_have_that_quality(weights, raw, tmp_path, quality, capsys):
 
 
 def test_a_data_set_stays_a_data_set(weights, small_dataset, tmp_path, monkeypatch):
-    from conftest import SMALL_DATASET
-
-    options = [
-        word for key, value in SMALL_DATASET.items() for word in (f"DATASETS.SYNTHETIC.{key.upper()}", value)
-    ]
     words = ["--weights", weights, "--input", "SyntheticPedestrians", "--format", "jpg", "--output", tmp_path]
-    assert anonymize(*words, *options) == 0
+    assert anonymize(*words, *SMALL_KEYS) == 0
     (raw_folder,), (folder,) = small_dataset.glob("Synthetic*"), tmp_path.glob("Synthetic*")
     assert folder.name == raw_folder.name
     again = fastreid_privacy.data.SyntheticPedestrians(tmp_path, verbose=False, **SMALL_DATASET)
@@ -217,6 +217,19 @@ def test_a_data_set_stays_a_data_set(weights, small_dataset, tmp_path, monkeypat
     for part in ("train", "query", "gallery"):
         assert [item[1:] for item in getattr(again, part)] == [item[1:] for item in getattr(before, part)]
         assert all(str(item[0]).startswith(str(tmp_path)) for item in getattr(again, part))
+
+
+def test_a_data_set_that_is_a_link_keeps_its_name(linked_dataset, tmp_path, capsys):
+    words = ["--method", "blur", "--input", "SyntheticPedestrians", *SMALL_KEYS]
+    assert anonymize(*words, "--output", tmp_path / "out") == 0
+    raw = {path.relative_to(linked_dataset.parent).with_suffix(".png") for path in linked_dataset.glob("*/*")}
+    assert {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.png")} == raw
+    # the link's folder is no place for protected files, nor one around it: they have the names of raw ones
+    for output in (tmp_path / "disk", tmp_path / "disk" / "people" / "query" / "out"):
+        before = contents(tmp_path / "disk")
+        assert anonymize(*words, "--output", output) == 2
+        assert "lie in each other" in capsys.readouterr().err
+        assert contents(tmp_path / "disk") == before
 
 
 # -- killed runs ---------------------------------------------------------------------------------------------

@@ -643,6 +643,12 @@ def test_the_embedded_data_set_and_the_figures_of_it(project, small_dataset, sma
     assert project.measuring.main(bad) == 2 and "yolo is none of torchvision's" in capsys.readouterr().err
 
 
+def test_rendered_people_are_known_where_their_data_set_is_a_link(project, linked_dataset):
+    nobody = sorted(linked_dataset.glob("bounding_box_test/0000_*"))[0]
+    for file, source in ((sorted(linked_dataset.glob("query/*"))[0], "renderer"), (nobody, "crop")):
+        assert project.finding.PersonMasks("full_body")(file, None, None).source == source
+
+
 def test_changes_outside_are_found(project, small_dataset, tmp_path):
     (raw,) = small_dataset.glob("SyntheticPedestrians*")
     file = sorted(raw.glob("query/*"))[0]

@@ -22,7 +22,6 @@ from PIL import Image
 from fastreid_privacy import UserError
 from fastreid_privacy.attack.subjects import Subject
 from fastreid_privacy.attack.views import Files, operated
-from fastreid_privacy.collection.source import dataset_source
 from fastreid_privacy.commands import anonymize, recover, train
 from fastreid_privacy.compare.methods import read_methods
 from fastreid_privacy.config import load_config
@@ -185,32 +184,6 @@ def rendered(small_dataset):
     return next(small_dataset.glob("SyntheticPedestrians*"))
 
 
-def test_a_linked_data_set_keeps_its_names(project, rendered, synthetic, tmp_path, monkeypatch):
-    """As data sets often lie in FASTREID_DATASETS: a link, behind which the folder has another name."""
-    real = tmp_path / "real" / "people"
-    shutil.copytree(rendered, real)
-    datasets = tmp_path / "datasets"
-    datasets.mkdir()
-    (datasets / rendered.name).symlink_to(real)
-    monkeypatch.setenv("FASTREID_DATASETS", str(datasets))
-    inside = sorted(file.relative_to(rendered) for file in rendered.glob("query/*.jpg"))[0]
-    linked = datasets / rendered.name / inside
-    assert project.sources.name_of(linked) == f"{rendered.name}/{inside.as_posix()}"
-    found, source = project.PersonRegions("head")(linked, None, None)
-    expected, _ = project.PersonRegions("head")(rendered / inside, None, None)
-    assert source == "renderer" and np.array_equal(found, expected)
-    cfg = load_config("", synthetic)
-    collection = dataset_source(cfg, "SyntheticPedestrians")
-    assert f"{rendered.name}/{inside.as_posix()}" in collection.paths
-    assert (collection.folder / collection.paths[0]).is_file()
-    # a name of the folder that leads elsewhere counts, and so does where another name leads
-    (tmp_path / "other").symlink_to(datasets)
-    assert project.sources.name_of(tmp_path / "other" / rendered.name / inside) in (
-        f"{rendered.name}/{inside.as_posix()}",
-        inside.as_posix(),
-    )
-
-
 def test_rendered_people_are_told_by_their_renderer(project, rendered):
     names = [f"{file.parent.name}/{file.name}" for file in sorted(rendered.glob("query/*"))[:4]]
     truths = dict(rendered_truth(SyntheticOptions.of_folder(rendered.name), names))
@@ -230,6 +203,20 @@ def test_rendered_people_are_told_by_their_renderer(project, rendered):
         rows, columns = (np.flatnonzero(masks["face"].any(axis)) for axis in (1, 0))
         assert masks["face"].sum() == len(rows) * len(columns)  # a rectangle
         assert rows[-1] <= joints["neck"][1] + 1
+
+
+def test_a_data_set_that_is_a_link_keeps_its_regions_and_names(project, rendered, linked_dataset, tmp_path):
+    file = sorted(rendered.glob("query/*"))[0]
+    name = f"{rendered.name}/query/{file.name}"
+    expected, _ = project.PersonRegions("head")(file, None, None)
+    (tmp_path / "other").symlink_to(file)  # tells by where it leads
+    for path in (linked_dataset / "query" / file.name, tmp_path / "other"):
+        mask, source = project.PersonRegions("head")(path, None, None)
+        assert source == "renderer" and np.array_equal(mask, expected)
+    assert project.sources.name_of(linked_dataset / "query" / file.name) == name
+    mask_at((tmp_path / "masks" / name).with_suffix(".png"), 7, (64, 32))
+    told = project.PersonRegions("head", str(tmp_path / "masks"))
+    assert told(linked_dataset / "query" / file.name, None, None).source == "mask"
 
 
 def test_where_nobody_is_rendered_the_crop_is_taken_and_said(project, rendered, tmp_path, caplog):

@@ -29,7 +29,7 @@ from fastreid_privacy.data.synthetic.identity import (
 )
 from fastreid_privacy.data.synthetic.pattern import cloth
 from fastreid_privacy.data.synthetic.person import draw_person
-from fastreid_privacy.data.synthetic.plan import SyntheticOptions, count_images
+from fastreid_privacy.data.synthetic.plan import SyntheticOptions
 from fastreid_privacy.data.synthetic.scene import KINDS, OCCLUDERS, draw_occluder
 
 SMALL = {
@@ -150,17 +150,22 @@ def test_a_finished_data_set_is_reused(small, monkeypatch):
     assert again.train == small.train
 
 
-def test_a_folder_that_lacks_images_is_refused(small, tmp_path):
-    folder = tmp_path / small.folder.name
+def test_a_data_set_that_lost_images_is_refused(small, tmp_path):
+    root = tmp_path / "datasets"
+    folder = root / small.folder.name
     shutil.copytree(small.folder, folder)
-    missing = sorted((folder / "bounding_box_train").iterdir())[::2]
-    for file in missing:
-        file.unlink()
-    wanted = count_images(SyntheticOptions(**SMALL))
-    with pytest.raises(UserError) as error:
-        SyntheticPedestrians(tmp_path, **SMALL)
-    said = f"the embedded data set in {folder} has {wanted - len(missing)} images instead of {wanted}: remove"
-    assert said in str(error.value)
+    assert SyntheticPedestrians(root, **SMALL).gallery
+    count = len(digest(folder))
+    for path in sorted((folder / "bounding_box_train").iterdir())[::2]:
+        path.unlink()
+    lost = f"{folder} has {len(digest(folder))} JPEG images, and .* there {count}: remove the folder"
+    with pytest.raises(UserError, match=lost.replace("+", r"\+")):
+        SyntheticPedestrians(root, **SMALL)
+    (root / "manifest.jsonl").touch()
+    with pytest.raises(UserError, match="protected files are read as the data set ProtectedCollection"):
+        SyntheticPedestrians(root, **SMALL)
+    shutil.rmtree(folder)
+    assert len(digest(SyntheticPedestrians(root, **SMALL).folder)) == count
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):

@@ -133,6 +133,11 @@ def test_truth_has_the_names_of_the_images_and_not_of_the_renderer(rendered, sub
         np.testing.assert_array_equal(mask, truth.masks[name.removeprefix(f"{rendered.name}/")])
 
 
+def test_a_data_set_that_is_a_link_brings_its_truth(linked_dataset, truth):
+    linked = read_subjects(str(linked_dataset), str(linked_dataset))
+    assert_same(read_truth(linked, str(linked_dataset)), truth)
+
+
 def test_files_read_back_equal_what_the_renderer_says(truth, files, strangers, own):
     assert_same(read_truth(strangers, str(own), **files), truth)
 

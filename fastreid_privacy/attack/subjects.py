@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..collection.source import Source, dataset_source, folder_source, identity_number, is_dataset
-from ..compat.labels import MARKET_FOLDER
+from ..collection.source import Source, dataset_source, folder_source, is_dataset
+from ..compat.labels import MARKET_FOLDER, identity_number
 from ..config import load_config
 from ..core.errors import UserError, brief, some_of
 from ..core.pictures import read_picture

@@ -19,7 +19,7 @@ from ..core.files import read_file
 from ..core.folders import images_below
 from ..core.members import Readable, TarMember
 from ..core.remote import Place, RemotePath
-from ..data.datasets import below_datasets, datasets_root, load_dataset
+from ..data.datasets import datasets_root, load_dataset, path_below_root
 from ..manifest import PARTS
 
 SHORTEST_KEY, LARGEST_KEY = 16, 2**20  # bytes of a file that is the key of pseudonyms
@@ -104,32 +104,51 @@ def folder_source(root: str | Path, option: str = "--input", output: str | Path 
     return Source(root, *images_below(root, f"{option} {root}", nor, output))
 
 
-def dataset_source(cfg: CfgNode, name: str) -> Source:
+def dataset_source(cfg: CfgNode, name: str, output: str | Path | None = None) -> Source:
     """The training, query and gallery images of a registered data set.
 
     Paths are relative to FASTREID_DATASETS, the data set's folder included, so that the output is a
-    FASTREID_DATASETS again. Labels are numbers as query and gallery items have them: fastreid's
-    ``market1501_2`` of a training item is 2.
+    FASTREID_DATASETS again; a data set that is a link has the link's name. Labels are numbers as query and
+    gallery items have them: fastreid's ``market1501_2`` of a training item is 2.
 
     Args:
         cfg: for data sets that the config describes.
         name: of the data set.
+        output: the folder for what is made of the images, to which no link may lead.
 
     Raises:
-        UserError: for an unknown or missing data set, or one whose images do not lie under FASTREID_DATASETS.
+        UserError: for an unknown or missing data set, one whose images do not lie under FASTREID_DATASETS, or
+            a link to the output folder.
     """
     data = load_dataset(cfg, name)
-    root = Path(os.path.abspath(datasets_root()))
+    root = datasets_root().resolve()
     prefix = f"{data.dataset_name}_" if getattr(data, "dataset_name", "") else ""
-    labels: defaultdict[str, list[list]] = defaultdict(list)
+    found: dict[str, list[list]] = defaultdict(list)
     for part in PARTS:
-        for path, *label in getattr(data, part):
-            relative = below_datasets(Path(path))
-            if relative is None:
-                raise UserError(f"{path} of {name} does not lie under {root}; give its folder as --input")
-            labels[relative].append([part, *(_number(value, prefix) for value in label[:2])])
-    about = {"dataset": name, "label_prefix": prefix}
-    return Source(root, sorted(labels), dataset=about, labels=dict(sorted(labels.items())))
+        for file, *label in getattr(data, part):
+            path = path_below_root(file)
+            if path is None:
+                raise UserError(f"{file} of {name} does not lie under {root}; give its folder as --input")
+            found[path].append([part, *(_number(value, prefix) for value in label[:2])])
+    if output is not None:
+        _check_links(root, {PurePosixPath(path).parent for path in found}, Path(output), name)
+    labels = {path: found[path] for path in sorted(found)}
+    return Source(root, sorted(labels), dataset={"dataset": name, "label_prefix": prefix}, labels=labels)
+
+
+def _check_links(root: Path, folders: Iterable[PurePosixPath], output: Path, name: str) -> None:
+    """Refuse an output folder in which a data set lies that a link in ``root`` leads to, or inside of it.
+
+    Protected files have the raw ones' names: they would lie among these, or in their place.
+    """
+    apart = output.resolve()
+    for folder in sorted(folders):
+        there = (root / folder).resolve()
+        if there == apart or there in apart.parents or apart in there.parents:
+            raise UserError(
+                f"--output {output} and {there}, where {folder} of {name} lies, lie in each other; choose an "
+                "output folder beside the data set"
+            )
 
 
 def _number(label: int | str, prefix: str) -> int | str:

@@ -204,9 +204,9 @@ def _source(options: argparse.Namespace) -> Source:
         return found
     root = place_of(options.input)
     assert isinstance(root, Path)  # stores are elsewhere
-    if known and not root.is_dir():
-        return dataset_source(config_of(options), options.input)
     here = None if isinstance(options.output, RemotePath) else options.output
+    if known and not root.is_dir():
+        return dataset_source(config_of(options), options.input, here)
     return folder_source(root, output=here)
 
 

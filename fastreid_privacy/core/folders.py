@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -13,6 +14,16 @@ from .tars import is_tars
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 DEEPEST = 100  # folders in folders
 MOST_PATHS = 16  # along which links may lead to one folder: a few links to links make millions of paths
+
+
+def ways_to(path: str | Path) -> Iterator[Path]:
+    """A path as it is written, made absolute, and then the file that its links lead to.
+
+    What a folder's name tells is told of the folder that was named: the one that a link leads to may have any
+    name. Links into such a folder tell it by where they lead.
+    """
+    yield Path(os.path.abspath(path))
+    yield Path(os.path.realpath(path))
 
 
 class FolderImages(NamedTuple):

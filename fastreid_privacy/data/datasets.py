@@ -15,7 +15,7 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from ..compat.labels import MARKET_FOLDER, explained
 from ..core.errors import UserError, some_of
-from ..core.folders import ENDINGS
+from ..core.folders import ENDINGS, ways_to
 from ..manifest import PARTS
 
 logger = logging.getLogger(__name__)
@@ -124,15 +124,15 @@ def datasets_root() -> Path:
     return Path(os.environ.get("FASTREID_DATASETS", "datasets")).expanduser()
 
 
-def below_datasets(path: Path) -> str | None:
-    """The path of a file below FASTREID_DATASETS, with / between its parts; None: it does not lie there.
+def path_below_root(path: str | Path) -> str | None:
+    """Where a file lies below :func:`datasets_root`, "/" between the parts; None: elsewhere.
 
-    Data sets are often links in that folder: the path as it is named counts before where it leads.
+    A data set may be a link: the path as it is written counts, and where it leads to if that is elsewhere.
     """
-    root = datasets_root()
-    for place, above in ((os.path.abspath(path), os.path.abspath(root)), (path.resolve(), root.resolve())):
-        if Path(above) in Path(place).parents:
-            return Path(place).relative_to(above).as_posix()
+    for place in ways_to(path):
+        for root in ways_to(datasets_root()):
+            if root in place.parents:
+                return place.relative_to(root).as_posix()
     return None
 
 

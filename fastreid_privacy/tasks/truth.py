@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from ..attack.subjects import Subject, Subjects
 from ..core.errors import UserError
-from ..data.synthetic.plan import SyntheticOptions, options_of_image
+from ..data.synthetic.plan import SyntheticOptions
 from ..data.synthetic.truth import JOINTS, PersonTruth, rendered_truth
 from .files import Pose, read_attributes, read_keypoints, read_masks
 
@@ -107,16 +106,16 @@ def people(subjects: Subjects) -> list[Subject]:
 
 def _rendered(subjects: Sequence[Subject]) -> dict[str, PersonTruth]:
     """The truth of those images that lie in a folder of the renderer."""
-    rendered: defaultdict[SyntheticOptions, dict[str, str]] = defaultdict(dict)
+    sets: dict[SyntheticOptions, dict[str, list[str]]] = {}
     for each in subjects:
-        if of_renderer := options_of_image(each.raw):
-            options, name = of_renderer
-            rendered[options][name] = each.name
+        if image := SyntheticOptions.of_image(each.raw):
+            options, name = image
+            sets.setdefault(options, {}).setdefault(name, []).append(each.name)
     found = {}
-    for options, names in rendered.items():
+    for options, names in sets.items():
         for name, truth in rendered_truth(options, names):
             if truth is not None:
-                found[names[name]] = truth
+                found.update(dict.fromkeys(names[name], truth))
     return found
 
 

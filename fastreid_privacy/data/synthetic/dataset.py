@@ -13,6 +13,7 @@ from fastreid.data.datasets.bases import ImageDataset
 from tqdm import tqdm
 
 from ...core.errors import UserError
+from ...manifest import MANIFEST
 from .plan import GALLERY, QUERY, TRAIN, SyntheticOptions, count_images, planned_images
 
 
@@ -78,6 +79,9 @@ class SyntheticPedestrians(ImageDataset):
         root: fastreid's data set folder.
         train_identities: see :class:`SyntheticOptions`, as the others.
         **kwargs: for fastreid's ``ImageDataset``.
+
+    Raises:
+        UserError: where nothing can be written, or the data set is there and has lost images or got others.
     """
 
     _junk_pids = (0, -1)
@@ -102,13 +106,9 @@ class SyntheticPedestrians(ImageDataset):
         )
         self.folder = Path(root) / options.folder_name
         generate(self.folder, options)
-        items = [self._items(part) for part in (TRAIN, QUERY, GALLERY)]
-        if (found := sum(map(len, items))) != (wanted := count_images(options)):
-            raise UserError(  # somebody copied a part of it, or took images out
-                f"the embedded data set in {self.folder} has {found:,} images instead of {wanted:,}: remove "
-                "the folder, and it is rendered again"
-            )
-        super().__init__(*items, **kwargs)
+        parts = [self._items(part) for part in (TRAIN, QUERY, GALLERY)]
+        self._check_complete(sum(map(len, parts)), count_images(options))
+        super().__init__(*parts, **kwargs)
 
     def _items(self, part: str) -> list[tuple]:
         items: list[tuple] = []
@@ -123,3 +123,15 @@ class SyntheticPedestrians(ImageDataset):
                 else (str(path), pid, camera)
             )
         return items
+
+    def _check_complete(self, found: int, rendered: int) -> None:
+        """Refuse a folder that has lost images since it was written, or got others."""
+        if found == rendered:
+            return
+        remedy = "remove the folder, and it is made again at the next use"
+        if (self.folder.parent / MANIFEST).exists():  # an output of anonymize, which may withhold some
+            remedy = "protected files are read as the data set ProtectedCollection (DATASETS.PROTECTED)"
+        raise UserError(
+            f"{self.folder} has {found:,} JPEG images, and the data set that was rendered there "
+            f"{rendered:,}: {remedy}"
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import UserError
+from ...core.folders import ways_to
 from .camera import Camera, Track
 from .identity import CUES, Identity, sample_identity
 
@@ -29,7 +29,8 @@ class SyntheticOptions:
     Attributes:
         train_identities: number of identities to train on.
         test_identities: number of other identities to test on.
-        cameras: number of cameras; an identity is seen by about 60 % of them at least, and by two.
+        cameras: number of cameras; an identity is seen by 60 % of them at least, rounded to a whole number,
+            and by two.
         images_per_camera: largest number of images of an identity under a camera (or one less, but two at
             least).
         height: of the images, pixels.
@@ -92,18 +93,21 @@ class SyntheticOptions:
         people, others, cameras, images, height, width, seed = map(int, found.groups()[:7])
         return cls(people, others, cameras, images, height, width, seed, found[8] or "all")
 
+    @classmethod
+    def of_image(cls, path: str | Path) -> tuple[SyntheticOptions, str] | None:
+        """The options of the data set that an image lies in, and its name inside the data set's folder.
 
-def options_of_image(path: Path) -> tuple[SyntheticOptions, str] | None:
-    """The options of the data set that an image lies in, and its name there; None: in none of this renderer.
+        The folder may be a link: its name as the path has it counts, and that of where the image is if it
+        tells nothing.
 
-    A data set may be a link with another folder's name behind it, or its images links into it: the path as it
-    is named counts before where it leads.
-    """
-    for place in (Path(os.path.abspath(path)), path.resolve()):
-        options = SyntheticOptions.of_folder(place.parent.parent.name)
-        if options is not None:
-            return options, f"{place.parent.name}/{place.name}"
-    return None
+        Returns:
+            None: the image is in no folder of this renderer.
+        """
+        for place in ways_to(path):
+            options = cls.of_folder(place.parent.parent.name)
+            if options is not None:
+                return options, f"{place.parent.name}/{place.name}"
+        return None
 
 
 def _counts(seed: int, pid: int, cameras: int, images_per_camera: int) -> dict[int, int]:

@@ -15,7 +15,7 @@ from person_regions.parts import part_of_crop
 from person_regions.sources import CROP
 
 from fastreid_privacy import UserError
-from fastreid_privacy.data.synthetic.plan import options_of_image
+from fastreid_privacy.data.synthetic.plan import SyntheticOptions
 from fastreid_privacy.desensitize import Region
 from fastreid_privacy.desensitize.desensitizer import REGIONS_KEY as KEY
 
@@ -46,7 +46,7 @@ class PersonMasks(PersonRegions):
         Raises:
             UserError: for other images than rendered ones that show nobody.
         """
-        if options_of_image(path) is None:
+        if SyntheticOptions.of_image(path) is None:
             raise UserError(
                 f"nothing tells where the {self.part.replace('_', ' ')} is in it, and a new one needs its "
                 f"outline: {KEY} names a folder of masks, a COCO file or a MOT file"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastreid_privacy.data.synthetic.plan import SyntheticOptions, options_of_image, planned_images
+from fastreid_privacy.data.synthetic.plan import SyntheticOptions, planned_images
 from fastreid_privacy.data.synthetic.truth import JOINTS, PersonTruth, truth_of_planned
 
 from .parts import filled
@@ -36,8 +36,11 @@ def rendered_part(part: str, path: Path) -> np.ndarray | None:
 
 def truth_of_image(path: Path) -> PersonTruth | None:
     """What is true of an image in a folder of the renderer; None: no such image, or nobody in it."""
-    found = options_of_image(path)
-    return None if found is None else _rendering(found[0]).truth(found[1])
+    found = SyntheticOptions.of_image(path)
+    if found is None:
+        return None
+    options, name = found
+    return _rendering(options).truth(name)
 
 
 def part_of_truth(part: str, truth: PersonTruth) -> np.ndarray:

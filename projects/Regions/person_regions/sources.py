@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from fastreid_privacy import UserError
 from fastreid_privacy.core.pictures import read_picture
-from fastreid_privacy.data.datasets import below_datasets
+from fastreid_privacy.data.datasets import path_below_root
 from fastreid_privacy.desensitize import Region
 from fastreid_privacy.desensitize.desensitizer import REGIONS_KEY as KEY
 
@@ -122,4 +123,4 @@ def read_told(path: Path) -> Told:
 
 def name_of(path: Path) -> str:
     """What an image is called in the user's file: its path below FASTREID_DATASETS, else folder and file."""
-    return below_datasets(path) or "/".join(path.resolve().parts[-2:])
+    return path_below_root(path) or "/".join(Path(os.path.abspath(path)).parts[-2:])
