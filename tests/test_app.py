@@ -13,6 +13,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from fastreid_privacy.app import page as pages
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
-from fastreid_privacy.collection.review import NO, read_review
+from fastreid_privacy.collection.review import NO, YES, read_review
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import app as command
 
@@ -87,22 +88,31 @@ def release(small_dataset, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def address(weights, key, small_dataset, release):
-    """Of the server, which runs in a thread until the end of this file."""
-    gallery = next(small_dataset.glob("*/query"))
-    words = ["--weights", f"ours={weights}", "--key", key, "--gallery", gallery, "--reid", weights]
-    words += ["--release", release / "given out", "--raw", release / "raw"]
+@contextmanager
+def served(*words):
+    """The address of a server, which runs in a thread meanwhile."""
     server = command.make_server(command.build_parser().parse_args([*map(str, words), "--device", "cpu"]))
     ready = threading.Event()
     thread = threading.Thread(target=server.run, args=(lambda _: ready.set(),))
     thread.start()
     assert ready.wait(SECONDS)
-    yield server.address
-    server.stop()
-    thread.join(SECONDS)
+    try:
+        yield server.address
+    finally:
+        server.stop()
+        thread.join(SECONDS)
     assert not thread.is_alive()
     assert not Path(os.environ["GRADIO_TEMP_DIR"]).exists()
+
+
+@pytest.fixture(scope="module")
+def address(weights, key, small_dataset, release):
+    """Of the server, which runs until the end of this file."""
+    gallery = next(small_dataset.glob("*/query"))
+    words = ["--weights", f"ours={weights}", "--key", key, "--gallery", gallery, "--reid", weights]
+    words += ["--release", release / "given out", "--raw", release / "raw"]
+    with served(*words) as address:
+        yield address
 
 
 class Page:
@@ -136,6 +146,17 @@ class Page:
 
     def choose(self, path, place="picture"):
         self.driver.find_element(By.ID, place).send_keys(str(path))
+
+    def judged(self, title):
+        """Wait for an image to decide about, until it has fully appeared."""
+        self.wait(".judged h3", title)
+        fading = "document.querySelector('.judged').getAnimations().length"
+        self.wait_until(lambda: not self.browser.script(fading))
+
+    def name(self, text):
+        """Type who decides."""
+        fields = self.all("textarea, input")
+        next(each for each in fields if each.accessible_name.startswith("Your name")).send_keys(text)
 
     def source(self, key):
         return self.driver.find_element(By.CSS_SELECTOR, f'img[data-key="{key}"]').get_attribute("src")
@@ -329,19 +350,18 @@ def test_a_person_decides_and_anonymize_withholds(page, release):
     file = release / "given out.review.jsonl"
     page.open()
     page.press("Release check")
-    page.wait(".judged h3", "Image 1 of 3")
+    page.judged("Image 1 of 3")
     findings = [each.text for each in page.all(".findings > li")]
     assert findings[0].startswith("✓ Good") and "All 3 files are there" in findings[1]
     assert [each.text for each in page.all(".judged .tiles b")] == ["raw", "protected"]
     page.press("No, withhold it")
     page.wait(".said.alarm", "type your name first")
     assert not file.exists()
-    field = next(each for each in page.all("textarea, input") if each.accessible_name.startswith("Your name"))
-    field.send_keys("Ada")
+    page.name("Ada")
     page.press("No, withhold it")
-    page.wait(".judged h3", "Image 2 of 3")
+    page.judged("Image 2 of 3")
     page.press("Yes, give it out")
-    page.wait(".judged h3", "Image 3 of 3")
+    page.judged("Image 3 of 3")
     page.press("Image before")
     page.wait(".decided", "Yes, it may be given out: Ada, ")
     page.wait(".findings > li", "looked at 2 of the 3 images below. 1 are a no")
@@ -356,6 +376,45 @@ def test_a_person_decides_and_anonymize_withholds(page, release):
     page.press("Image before")
     page.wait(".judged", "It is withheld, as a person decided.")
     assert page.browser.overflow() == 0 and not page.browser.script(UNNAMED)
+
+
+CLICKS = """const named = (text) => [...document.querySelectorAll('button')].find((each) => each.innerText === text);
+for (const text of arguments) named(text).click();"""
+
+
+def test_a_click_is_about_the_image_that_the_person_saw(chromium, release, tmp_path):
+    """Clicks wait for those before them, and each of these may bring another image."""
+    folder, raw = tmp_path / "given out", tmp_path / "raw"
+    shutil.copytree(release / "raw", raw)
+    words = ["--method", "blur", "--input", raw, "--output", folder]
+    assert anonymize_command.main([str(word) for word in words]) == 0
+    file = tmp_path / "given out.review.jsonl"
+    with served("--release", folder, "--raw", raw) as address:
+        page = Page(chromium, address)
+        page.open()
+        page.press("Release check")
+        page.judged("Image 1 of 3")
+        page.name("Ada")
+        page.driver.execute_script(CLICKS, "No, withhold it", "Yes, give it out")
+        page.wait(".said.alarm", "another image was shown when you clicked")
+        page.judged("Image 2 of 3")
+        (first,) = read_review(file).decisions
+        assert first.decision == NO
+        page.driver.execute_script(CLICKS, "Next image", "Yes, give it out")
+        page.judged("Image 3 of 3")
+        page.wait(".said.alarm", "another image was shown when you clicked")
+        assert [*read_review(file).decisions] == [first]
+        page.press("Image before")  # steps are from the image that was seen
+        page.judged("Image 2 of 3")
+        page.driver.execute_script(CLICKS, "Yes, give it out", "Next image")
+        page.judged("Image 3 of 3")
+        page.driver.execute_script(CLICKS, "Image before")
+        page.wait(".judged h3", "Image 2 of 3")
+        page.driver.execute_script(
+            "document.querySelector('.judged').style.animationDuration = '1000s';" + CLICKS, "No, withhold it"
+        )
+        page.wait(".said.alarm", "had only just appeared")
+        assert [each.decision for each in read_review(file).decisions] == [NO, YES]
 
 
 # -- for whom ------------------------------------------------------------------------------------------------

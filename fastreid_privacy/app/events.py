@@ -62,6 +62,7 @@ def on(
     outputs: Sequence[Any],
     said: Any,
     emptied: Any = None,
+    js: str | None = None,
 ) -> None:
     """Let an event call a function; a mistake of the user is said in the page, and nothing else changes.
 
@@ -74,6 +75,8 @@ def on(
         inputs, outputs: components.
         said: the one that says what is wrong.
         emptied: one whose text is taken away then, too; None: there is none.
+        js: a function that the browser calls at once, with the values of ``inputs``; it gives those that are
+            sent. None: as they are.
     """
 
     @wraps(act)  # Gradio reads the annotations of its arguments
@@ -88,6 +91,7 @@ def on(
         guarded,
         list(inputs),
         list(outputs),
+        js=js,
         api_visibility="private",
         show_progress="minimal",
         concurrency_limit=1,

@@ -97,10 +97,13 @@ class Judging:
             seen = Seen(place, self._hash_of(suspect))
             protected, raw = suspect.pictures(self.release.files)
         except UserError as error:
-            return Seen(place), judged_html(place, count, self.chosen, suspect.path, {}, "", str(error))
+            html = judged_html(place, count, "", self.chosen, suspect.path, {}, "", str(error))
+            return Seen(place), html
         pictures = {**({} if raw is None else {"raw": raw}), "protected": protected}
         decided = self._decided(suspect)
-        html = judged_html(place, count, self.chosen, suspect.path, pictures, told(suspect), decided)
+        html = judged_html(
+            place, count, seen.sha256, self.chosen, suspect.path, pictures, told(suspect), decided
+        )
         return seen, html
 
     def _check_there(self, suspect: Suspect) -> None:

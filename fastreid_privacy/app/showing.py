@@ -134,6 +134,7 @@ def release_html(name: str, findings: Sequence[Finding], recovered: np.ndarray |
 def judged_html(
     place: int,
     count: int,
+    sha256: str,
     chosen: str,
     path: str,
     pictures: Mapping[str, np.ndarray],
@@ -144,6 +145,7 @@ def judged_html(
 
     Args:
         place, count: which one, from 0, of how many.
+        sha256: of the protected file; "" where no picture is shown.
         chosen: by what they were chosen.
         path: of the protected file.
         pictures: by what they are.
@@ -155,6 +157,7 @@ def judged_html(
         FOLDER,
         place=place + 1,
         count=count,
+        sha256=sha256,
         chosen=chosen,
         path=one_line(path),
         pictures=[(title, picture_uri(picture)) for title, picture in pictures.items()],
