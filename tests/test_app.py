@@ -378,8 +378,8 @@ def test_a_person_decides_and_anonymize_withholds(page, release):
     assert page.browser.overflow() == 0 and not page.browser.script(UNNAMED)
 
 
-CLICKS = """const named = (text) => [...document.querySelectorAll('button')].find((each) => each.innerText === text);
-for (const text of arguments) named(text).click();"""
+CLICKS = """for (const text of arguments)
+  [...document.querySelectorAll('button')].find((each) => each.innerText === text).click();"""
 
 
 def test_a_click_is_about_the_image_that_the_person_saw(chromium, release, tmp_path):

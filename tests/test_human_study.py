@@ -24,6 +24,7 @@ from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 import fastreid_privacy
 from fastreid_privacy.commands.human_study import main as run
@@ -460,11 +461,13 @@ def test_images_are_of_the_checkpoint_that_was_tested(tmp_path):
     assert checkpoint_of(tmp_path).name == "model_final.pth"
 
 
+SLOW_PERSON = {"source": "{ let now = 0; performance.now = () => now += 1000; }"}
+
+
 @pytest.fixture
 def a_second_for_each_look(chromium):
     """The page's clock moves on by a second whenever it is read: no answer of a test is too quick."""
-    code = "{ let now = 0; performance.now = () => now += 1000; }"
-    handle = chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": code})
+    handle = chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", SLOW_PERSON)
     yield
     chromium.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", handle)
 
@@ -502,7 +505,7 @@ def test_a_person_answers_in_a_browser(study, chromium, a_second_for_each_look, 
     body(By.ID, "save").click()
     saved = chromium.downloads / "answers_01.json"
     for _ in range(100):
-        if saved.is_file():
+        if saved.is_file() and saved.stat().st_size:  # browsers make the file first
             break
         time.sleep(0.05)
     content = json.loads(saved.read_text())
@@ -567,6 +570,51 @@ def test_one_press_is_one_answer(study, chromium):
     driver.find_element(By.TAG_NAME, "body").send_keys("u")
     assert count.text == "Pair 2 of 30"
     driver.execute_script("localStorage.clear()")
+
+
+def test_two_tabs_of_a_page_keep_each_others_answers(study, chromium, a_second_for_each_look):
+    """Each tab changes the pair that it shows, and goes on where the other one is."""
+    page, driver = study / "participant_02.html", chromium.driver
+    trials = [trial[0] for trial in page_data(page)["trials"]]
+    chromium.open(page)
+    driver.execute_script("localStorage.setItem(place, '[]')")  # of no use, and no harm
+    driver.refresh()
+
+    def press(*names):
+        for name in names:
+            driver.find_element(By.ID, name).click()
+
+    def stored():
+        return list(json.loads(chromium.script("localStorage.getItem(place)")))
+
+    press("start", "same")
+    assert stored() == trials[:1]
+    first = driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    second = driver.current_window_handle
+    try:
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", SLOW_PERSON)
+        driver.get(page.resolve().as_uri())
+        press("start", *["different"] * 6)
+        assert stored() == trials[:7]
+        driver.switch_to.window(first)
+        count = driver.find_element(By.ID, "count")
+        WebDriverWait(driver, 20).until(lambda _: count.text == "Pair 8 of 30")  # the other tab told it
+        press("same")
+        assert stored() == trials[:8] and count.text == "Pair 9 of 30"
+        # a tab that is told of nothing, as one that slept
+        driver.switch_to.window(second)
+        driver.execute_script("answers = {}; go(8)")
+        press("different")
+        assert stored() == trials[:9]
+        driver.execute_script("answers = {}")
+        press("back")
+        assert stored() == trials[:8]
+    finally:
+        driver.switch_to.window(second)
+        driver.execute_script("localStorage.clear()")
+        driver.close()
+        driver.switch_to.window(first)
 
 
 def test_dark_mode_and_every_width(study, chromium):

@@ -96,8 +96,6 @@ def check_in_front(front: Any, at: Seen) -> None:
             had only just appeared.
     """
     if not isinstance(front, dict) or in_front(front, at) != at:
-        raise UserError(
-            "nothing is written: another image was shown when you clicked. Look at this one first"
-        )
+        raise UserError("nothing is written: another image was shown when you clicked. Look at this one")
     if front.get("appearing"):
         raise UserError("nothing is written: the image had only just appeared. Look at it first")
