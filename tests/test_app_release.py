@@ -5,6 +5,7 @@ from __future__ import annotations
 import fastreid_privacy  # noqa: F401, before fastreid
 
 # isort: split
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from fastreid_privacy.app.attacks import find_attack, undo
-from fastreid_privacy.app.judging import Judging
+from fastreid_privacy.app.judging import Judging, Seen
 from fastreid_privacy.app.methods import load_methods
 from fastreid_privacy.app.release import check_release, count_decisions, open_release
 from fastreid_privacy.app.showing import attack_html
@@ -106,6 +107,24 @@ def test_links_and_what_is_no_file_are_named(folder):
     link = "a link, which brings along whatever it leads to"
     names = [".sources.jsonl", one.name, "more", "nowhere"]
     assert bad.details[:5] == [*(f"{name}: {link}" for name in names), "pipe: no regular file"]
+
+
+def test_folders_that_cannot_be_listed_are_named(folder, monkeypatch):
+    """What lies in them may be raw images; the system says no, as to another user."""
+    for name in ("more", "deep/er"):
+        (folder / "protected" / name).mkdir(parents=True)
+        shutil.copy(next((folder / "raw").iterdir()), folder / "protected" / name)
+    scan = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).endswith(("more", "er")):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    bad = findings(folder)[3]
+    assert bad.good is False and bad.title.startswith("2 folders in it cannot be looked into")
+    assert bad.details[:2] == [f"{name}/: not looked into: Permission denied" for name in ("deep/er", "more")]
 
 
 def test_a_run_that_is_not_finished(folder):
@@ -436,6 +455,50 @@ def test_a_file_that_was_made_again_is_looked_at_before_it_is_decided_about(judg
     raw = np.array(Image.open(folder / "raw" / f"{Path(path).stem}.jpg"))
     reference = peak_signal_noise_ratio(raw, np.array(Image.open(folder / "protected" / path)))
     assert latest.figures[PSNR] == pytest.approx(reference, abs=0.005) and latest.figures != figures
+
+
+def test_a_new_image_that_is_among_the_worst_is_shown_when_the_folder_is_looked_at_again(folder):
+    """The others keep their places and their decisions; nobody has looked at all before it."""
+    release = open_release(folder / "protected")
+
+    def find(release):
+        return find_suspects(release, 3, folder / "raw", workers=1)
+
+    judging = Judging(release, *find(release), check_release(release, 1), 1, find)
+    before = [each.path for each in judging.suspects]
+    for place in range(3):
+        decided(judging, place, True, "Ada")
+    assert "3 of the 3 images" in judging.list_html()
+    flat = np.full((64, 32, 3), 120, np.uint8)  # blur changes nothing in it
+    Image.fromarray(flat).save(folder / "raw" / "0099_c1s1_000099_00.png")
+    made_again(folder)
+    (folder / "raw" / Path(before[0]).with_suffix(".jpg")).unlink()
+    judging.look_again()
+    assert [each.path for each in judging.suspects][:4] == [*before, "0099_c1s1_000099_00.png"]
+    assert (
+        "3 of the 4 images" in judging.list_html() and "others could not be compared" in judging.image(3)[1]
+    )
+    assert decided(judging, 3, True, "Ada") == 3
+    assert f"{len(judging.suspects)} of the {len(judging.suspects)}" in judging.list_html()
+
+
+def test_images_of_a_folder_that_was_empty_are_shown_when_it_is_looked_at_again(folder):
+    def find(release):
+        return find_suspects(release, 3)
+
+    manifest = read_manifest(folder / "protected" / MANIFEST)
+    write_manifest(folder / "protected", manifest.header, [], {})
+    release = open_release(folder / "protected")
+    judging = Judging(release, *find(release), check_release(release, 1), 1, find)
+    assert judging.image(0) == (Seen(0), "")
+    with pytest.raises(UserError, match="no image is shown"):
+        judging.decide(Seen(0), True, "Ada")
+    write_manifest(folder / "protected", manifest.header, manifest.entries.values(), {})
+    judging.look_again()
+    assert decided(judging, 0, True, "Ada") == 1
+    write_manifest(folder / "protected", manifest.header, [], {})
+    judging.look_again()
+    assert len(judging.suspects) == 3 and "no longer in the folder" in judging.image(0)[1]
 
 
 def test_the_share_that_the_guard_kept_is_read_again(folder):

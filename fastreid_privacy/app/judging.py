@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,10 +34,13 @@ class Judging:
 
     Attributes:
         release: the folder, as it was when it was last looked at.
-        suspects: the images, the worst first; also those that are no longer in the folder.
+        suspects: the images, the worst first; also those that are no longer in the folder. Those that were
+            found when the folder was looked at again stand behind the others.
         chosen: by what they were chosen.
         findings: of :func:`.release.check_release`.
         workers: threads that look; None: as many as there are cores.
+        find: the worst images of a release, and by what they were chosen, when it is looked at again; None:
+            the images stay those of the start.
     """
 
     release: Release
@@ -45,12 +48,13 @@ class Judging:
     chosen: str
     findings: Sequence[Finding]
     workers: int | None = None
+    find: Callable[[Release], tuple[Sequence[Suspect], str]] | None = None
 
     def look_again(self) -> None:
         """Read the folder, its manifest and its attack anew.
 
-        The images stay the same ones in the same places, for other windows show them, too. Of a file that was
-        made again the figures are made again.
+        The images stay in the same places, for other windows show them, too; what belongs to the worst by now
+        comes behind them. Of a file that was made again the figures are made again.
 
         Raises:
             UserError: when one of them cannot be read, or the folder holds other images than those of the
@@ -68,8 +72,11 @@ class Judging:
             return known_anew(suspect, release)
 
         suspects = list(side_by_side(self.suspects, anew, self.workers))
+        worst, chosen = self.find(release) if self.find and entries else ((), self.chosen)
+        known_paths = {each.path for each in suspects}
+        suspects += [each for each in worst if each.path not in known_paths]
         findings = check_release(release, self.workers)
-        self.release, self.suspects, self.findings = release, suspects, findings
+        self.release, self.suspects, self.chosen, self.findings = release, suspects, chosen, findings
 
     def list_html(self) -> str:
         """The list, with how far the person has come."""
@@ -90,6 +97,8 @@ class Judging:
         Returns:
             What is seen of it, for :meth:`decide`, and the piece of the page.
         """
+        if not self.suspects:
+            return Seen(place), ""
         suspect, count = self.suspects[place], len(self.suspects)
         try:
             self._check_there(suspect)
@@ -140,6 +149,8 @@ class Judging:
             UserError: when nobody is named, the image was not shown, the folder was written to since, or the
                 decision cannot be written.
         """
+        if not self.suspects:
+            raise UserError("no image is shown: nothing is to be decided")
         place, suspect, entries = seen.place, self.suspects[seen.place], self.release.manifest.entries
         self._check_there(suspect)
         if not seen.sha256:

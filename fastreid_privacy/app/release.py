@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -172,7 +173,8 @@ def _others(release: Release) -> Finding:
         *(entry for each in of_tar.values() for entry in each if unchanged(folder, entry)),
     ]
     named = {MANIFEST, *of_tar, *(name for entry in lying for name in names_of(entry))}
-    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    paths, unread = _below(folder)
+    found = {path.relative_to(folder).as_posix(): path for path in paths}
     odd = {name: what for name, path in found.items() if (what := _no_file(path))}
     others = [name for name, path in found.items() if name in odd or not (name in named or path.is_dir())]
     hiding = [
@@ -181,12 +183,27 @@ def _others(release: Release) -> Finding:
     others += [f"{tar}: it holds something else, too" for tar in hiding]
     known = [f"{path}: {NOT_TO_BE_GIVEN[path]}" for path in others if path in NOT_TO_BE_GIVEN]
     strange = [path + odd.get(path, "") for path in others if path not in NOT_TO_BE_GIVEN or path in odd]
+    if unread:
+        title = f"{len(unread):,} folders in it cannot be looked into. Are raw images in them?"
+        return Finding(title, False, [*_some(unread), *_some(strange), *known])
     if strange:
         title = f"{len(strange):,} other files lie in the folder. Are they raw images?"
         return Finding(title, False, [*_some(strange), *known])
     if known:
         return Finding("Not all that lies in the folder is to be given out.", None, known)
     return Finding("Nothing else lies in the folder.", True)
+
+
+def _below(folder: Path) -> tuple[list[Path], list[str]]:
+    """All that lies in a folder at any depth, links not followed; and the folders that cannot be listed."""
+    unread: list[OSError] = []
+    paths = [
+        Path(above, name)
+        for above, folders, files in os.walk(folder, onerror=unread.append)
+        for name in (*folders, *files)
+    ]
+    told = {Path(each.filename).relative_to(folder).as_posix(): each.strerror for each in unread}
+    return sorted(paths), [f"{name}/: not looked into: {why}" for name, why in sorted(told.items())]
 
 
 def _no_file(path: Path) -> str:

@@ -30,12 +30,10 @@ def release_tab(blocks: gradio.Blocks, judging: Judging) -> None:
 
     def look_again(at: Seen) -> tuple[Any, ...]:
         judging.look_again()
-        image = judging.image(at.place) if judging.suspects else (at, "")
-        return judging.list_html(), message_html("The folder was read again."), *image
+        return judging.list_html(), message_html("The folder was read again."), *judging.image(at.place)
 
     on(again.click, look_again, [seen], [listed, said, seen, shown], said)
-    if judging.suspects:
-        _images(blocks, judging, listed, seen, shown)
+    _images(blocks, judging, listed, seen, shown)
 
 
 def _images(
@@ -61,7 +59,7 @@ def _images(
     def moved(step: int) -> Any:
         def act(front: Any, at: Seen) -> tuple[Any, ...]:
             place = in_front(front, at).place + step
-            return *judging.image(place % len(judging.suspects)), message_html("")
+            return *judging.image(place % max(1, len(judging.suspects))), message_html("")
 
         return act
 

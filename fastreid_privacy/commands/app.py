@@ -12,9 +12,9 @@ from ..app.galleries import load_galleries
 from ..app.judging import Judging
 from ..app.methods import load_methods
 from ..app.page import Desk
-from ..app.release import check_release, open_release
+from ..app.release import Release, check_release, open_release
 from ..app.server import Server
-from ..app.worst import find_suspects
+from ..app.worst import Suspect, find_suspects
 from ..collection.source import read_pseudonym_key
 from ..core.errors import UserError, exit_code, say
 from ..core.projects import load_projects
@@ -157,8 +157,11 @@ def _judging(options: argparse.Namespace, attack: KnownAttack | None) -> Judging
         raise UserError("--pseudonymize only finds the raw images of --raw: leave it out")
     release = open_release(options.release, options.review, attack)
     key = read_pseudonym_key(options.pseudonymize) if options.pseudonymize else None
-    suspects, chosen = find_suspects(release, options.worst, options.raw, key)
-    return Judging(release, suspects, chosen, check_release(release))
+
+    def find(release: Release) -> tuple[list[Suspect], str]:
+        return find_suspects(release, options.worst, options.raw, key)
+
+    return Judging(release, *find(release), check_release(release), find=find)
 
 
 def named_file(text: str) -> tuple[str, Path]:
