@@ -334,6 +334,57 @@ def test_a_picture_that_is_still_looked_at_does_not_come_back_when_the_key_is_cl
     assert not page.all("img[data-key='ours: recovered']")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (None, "File name too long"),
+        (ValueError("embedded null byte"), "a file's name has a zero byte"),
+        (MemoryError(), "there is not enough memory"),
+        (KeyError("odd"), "nobody expected it"),
+    ],
+)
+def test_whatever_fails_is_said_and_the_passphrase_is_gone(page, key, error, said, monkeypatch, caplog):
+    def failing(*_):
+        raise error
+
+    if error is not None:
+        monkeypatch.setattr(pages, "open_key", failing)
+    page.open()
+    path = next(each for each in page.all("textarea, input") if each.accessible_name.startswith("Key file"))
+    if error is None:
+        path.send_keys("x" * 300)
+    page.all("input[type=password]")[0].send_keys("öpen")
+    page.press("Open the key")
+    page.wait(".said.alarm", said)
+    page.wait_until(lambda: page.all("input[type=password]")[0].get_attribute("value") == "")
+    assert ("KeyError: 'odd'" in caplog.text) == isinstance(error, KeyError)
+
+
+def test_a_picture_that_is_dropped_while_another_is_looked_at_is_shown_next(
+    page, photo, tmp_path, monkeypatch
+):
+    began, go_on, look = threading.Event(), threading.Event(), pages.try_methods
+    sizes = []
+
+    def slow(picture, *words):
+        sizes.append(picture.shape[:2])
+        began.set()
+        assert go_on.wait(SECONDS)
+        return look(picture, *words)
+
+    monkeypatch.setattr(pages, "try_methods", slow)
+    second = tmp_path / "second.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (96, 48, 3), np.uint8)).save(second)
+    page.open()
+    page.choose(photo)
+    assert began.wait(SECONDS)
+    page.choose(second)
+    page.wait_until(lambda: page.browser.script("document.getElementById('picture').files.length") == 0)
+    go_on.set()
+    page.wait_until(lambda: len(sizes) == 2)
+    assert sizes == [(64, 32), (96, 48)]
+
+
 def test_who_is_found_for_raw_and_protected(page, photo):
     page.open()
     page.choose(photo)

@@ -1,13 +1,14 @@
-"""How Gradio's parts are tied to functions: a mistake of the user becomes a message in the page."""
+"""How Gradio's parts are tied to functions: what goes wrong becomes a message in the page."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..core.errors import UserError, user_message
+from ..core.errors import to_mend
 from ..core.extras import from_extra
 from ..report.page import render
 from .showing import FOLDER, message_html, piece
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 else:
     gradio = from_extra("gradio")
 
+logger = logging.getLogger(__name__)
+
 STAY_SECONDS = 15.0
+UNEXPECTED = "This failed, and nobody expected it: what happened stands where the command was started."
 
 
 def place_for_a_file(
@@ -63,8 +67,9 @@ def on(
     said: Any,
     emptied: Any = None,
     js: str | None = None,
+    repeated: Literal["once", "multiple"] = "once",
 ) -> None:
-    """Let an event call a function; a mistake of the user is said in the page, and nothing else changes.
+    """Let an event call a function; whatever goes wrong is said in the page, and nothing else changes.
 
     One event is done after the other: a picture that is still looked at while the key is closed, or while it
     is forgotten, does not come back afterwards.
@@ -77,14 +82,19 @@ def on(
         emptied: one whose text is taken away then, too; None: there is none.
         js: a function that the browser calls at once, with the values of ``inputs``; it gives those that are
             sent. None: as they are.
+        repeated: what becomes of an event that comes while one of its kind is worked on: "once" drops it,
+            "multiple" lets it wait. Gradio's "always_last" would repeat the first one's data.
     """
 
     @wraps(act)  # Gradio reads the annotations of its arguments
     def guarded(*values: Any) -> Any:
         try:
             return act(*values)
-        except UserError as error:
-            told = {said: message_html(user_message(error), alarm=True)}
+        except Exception as error:  # else the page is silent, and what was typed stays there
+            words = to_mend(error)
+            if words is None:
+                logger.exception("what was asked for in the page failed")
+            told = {said: message_html(words or UNEXPECTED, alarm=True)}
             return told if emptied is None else {**told, emptied: ""}
 
     event(
@@ -92,6 +102,7 @@ def on(
         list(inputs),
         list(outputs),
         js=js,
+        trigger_mode=repeated,
         api_visibility="private",
         show_progress="minimal",
         concurrency_limit=1,

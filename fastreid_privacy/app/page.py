@@ -121,6 +121,8 @@ def _try_tab(desk: Desk) -> None:
         return seen[0], told, *views, gradio.Button(interactive=True), named, choice, people_html(named)
 
     def choose(held: ImageMap | None, named: dict[str, Dropped], name: str) -> tuple[Any, ...]:
+        if name not in named:
+            raise UserError(f"{name} belongs to another video than the one that is shown: choose again")
         return named[name], message_html(""), *_views(named[name], desk, held)
 
     def clear() -> tuple[Any, ...]:
@@ -130,8 +132,8 @@ def _try_tab(desk: Desk) -> None:
 
     views = [picture, said, shown, undone, found]
     outputs = [*views, forget, film, people, shown_people]
-    on(drop.chosen, look, [recovery], outputs, said)
-    on(people.input, choose, [recovery, film, people], views, said)
+    on(drop.chosen, look, [recovery], outputs, said, repeated="multiple")  # the last one stays
+    on(people.input, choose, [recovery, film, people], views, said, repeated="multiple")
     on(forget.click, clear, [], outputs, said)
 
 

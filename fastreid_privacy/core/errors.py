@@ -68,6 +68,28 @@ def say(text: str, stream: TextIO | None = None) -> None:
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
+def to_mend(error: Exception) -> str | None:
+    """What is said of an error that the user has to mend; None: nobody expected it.
+
+    Args:
+        error: a UserError, one of the system, a zero byte in a file's name, or the end of the memory.
+    """
+    if isinstance(error, UserError):
+        return user_message(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'writing'}: {error.strerror or error}"
+    if isinstance(error, ValueError) and ("null byte" in str(error) or "null character" in str(error)):
+        return "a file's name has a zero byte, which no system takes: name another file"
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
+        return f"{brief(error)}; name the file itself"  # of Path.resolve, before Python 3.13
+    if out_of_memory(error):
+        return (
+            f"there is not enough memory ({brief(error)}); let it do less at a time where there is "
+            "--batch-size or --workers, or end other programs"
+        )
+    return None
+
+
 def exit_code(action: Callable[[], object], interrupted: str, os_errors: bool = True) -> int:
     """Do what a command does and say on standard error what went wrong.
 
@@ -82,32 +104,14 @@ def exit_code(action: Callable[[], object], interrupted: str, os_errors: bool = 
     """
     try:
         action()
-    except UserError as error:
-        say(f"error: {user_message(error)}")
-        return 2
-    except OSError as error:
-        if not os_errors:
-            raise
-        say(f"error: {error.filename or 'writing'}: {error.strerror or error}")
-        return 2
-    except ValueError as error:
-        if "null byte" not in str(error) and "null character" not in str(error):
-            raise
-        say("error: a file's name has a zero byte, which no system takes: name another file")
-        return 2
     except KeyboardInterrupt:
         say(interrupted)
         return 130
-    except (MemoryError, RuntimeError) as error:
-        if str(error).startswith("Symlink loop"):  # of Path.resolve, before Python 3.13
-            say(f"error: {brief(error)}; name the file itself")
-            return 2
-        if not out_of_memory(error):
+    except Exception as error:
+        told = to_mend(error)
+        if told is None or (isinstance(error, OSError) and not os_errors):
             raise
-        say(
-            f"error: there is not enough memory ({brief(error)}); let it do less at a time where there is "
-            "--batch-size or --workers, or end other programs"
-        )
+        say(f"error: {told}")
         return 2
     return 0
 
