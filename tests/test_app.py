@@ -6,6 +6,7 @@ import fastreid_privacy  # noqa: F401, before fastreid
 
 # isort: split
 import base64
+import gc
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gradio.state_holder import StateHolder
 from PIL import Image
 from rendered_video import people_of, render, walkers, write_video
 from selenium.common.exceptions import StaleElementReferenceException
@@ -27,6 +29,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from fastreid_privacy.app import page as pages
+from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.collection.review import NO, YES, read_review
 from fastreid_privacy.commands import anonymize as anonymize_command
@@ -383,6 +386,26 @@ def test_a_picture_that_is_dropped_while_another_is_looked_at_is_shown_next(
     go_on.set()
     page.wait_until(lambda: len(sizes) == 2)
     assert sizes == [(64, 32), (96, 48)]
+
+
+def held():
+    """What all servers of this process hold for the pages of their readers."""
+    holders = [each for each in gc.get_objects() if type(each) is StateHolder]
+    sessions = [session for each in holders for session in [*each.session_data.values()]]
+    values = [value for session in sessions for value in [*session.state_data.values()]]
+    return {type(value) for value in values} & {ImageMap, pages.Dropped}
+
+
+def test_nothing_is_held_for_a_page_that_was_left(page, photo):
+    page.open()
+    page.all("input[type=password]")[0].send_keys("öpen")
+    page.press("Open the key")
+    page.wait(".said", "The key is open")
+    page.choose(photo)
+    page.wait(".tiles li", "recovered")
+    assert held() == {ImageMap, pages.Dropped}
+    page.driver.get("about:blank")
+    page.wait_until(lambda: not held())
 
 
 def test_who_is_found_for_raw_and_protected(page, photo):

@@ -59,6 +59,17 @@ def keep_listening(blocks: gradio.Blocks) -> None:
     blocks.load(stay, api_visibility="private", show_progress="hidden", concurrency_limit=None)
 
 
+def forget_when_left(blocks: gradio.Blocks) -> None:
+    """Drop what is held for a page when it is closed or left: Gradio would keep it for an hour."""
+
+    def forget(request: gradio.Request) -> None:
+        holder, page = blocks.state_holder, request.session_hash
+        holder.session_data.pop(page, None)
+        holder.time_last_used.pop(page, None)
+
+    blocks.unload(forget)
+
+
 def on(
     event: Callable[..., Any],
     act: Callable[..., tuple[Any, ...]],

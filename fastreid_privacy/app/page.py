@@ -15,7 +15,7 @@ from ..core.errors import UserError
 from ..core.extras import from_extra
 from ..core.pictures import read_picture
 from .attacks import KnownAttack, undo
-from .events import keep_listening, on, place_for_a_file
+from .events import forget_when_left, keep_listening, on, place_for_a_file
 from .film import LAST, look_through
 from .galleries import Galleries, strips
 from .judging import Judging
@@ -81,6 +81,7 @@ def build_page(desk: Desk) -> gradio.Blocks:
     """
     with gradio.Blocks(title=TITLE, analytics_enabled=False) as blocks:
         keep_listening(blocks)
+        forget_when_left(blocks)
         gradio.HTML("<h1>What others will see</h1>")
         with gradio.Tab("Try"):
             _try_tab(desk)
