@@ -57,6 +57,20 @@ def digest(folder: Path) -> str:
     return hashlib.sha256(b"__init__.py\0" + str(len(content)).encode() + b"\0" + content).hexdigest()
 
 
+def test_what_a_linked_subpackage_holds_counts(tmp_path):
+    """Imports follow links to folders; one that leads back is no loop, one to nowhere no module."""
+    folder = package(tmp_path / "Mine", "mine_linked") / "mine_linked"
+    parts = package(tmp_path / "elsewhere", "parts") / "parts"
+    (folder / "parts").symlink_to(parts)
+    (folder / "back").symlink_to(folder)
+    (folder / "gone.py").symlink_to(tmp_path / "absent.py")
+    before = projects._hash(folder)
+    (parts / "__init__.py").write_text("changed = True")
+    changed = projects._hash(folder)
+    (folder / "parts").unlink()
+    assert len({before, changed, projects._hash(folder)}) == 3
+
+
 def test_a_collection_is_made_by_a_projects_operator_and_says_so(project, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (8, 4, 3), dtype=np.uint8)

@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import UserError
 from .files import write_atomically
+from .folders import images_below
 from .json_text import parse_json
 from .remote import Place
 
@@ -58,10 +59,23 @@ def keep_settings(
 
 
 def stamp_of(path: Path) -> str:
-    """What tells that a file, or one of a folder's, is another one, without reading it: 64 hex digits."""
+    """What tells that a file, or one of a folder's images, is another one, without reading it: 64 hex digits.
+
+    Links are followed, as by whoever reads the images; of one that leads nowhere, that counts.
+
+    Raises:
+        UserError: when a folder holds no image.
+    """
     stamp = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        stamp.update(stamp_line(str(file.relative_to(path)), file))
+    if not path.is_dir():
+        stamp.update(stamp_line(".", path))
+        return stamp.hexdigest()
+    for file in sorted(path / name for name in images_below(path, f"folder {path}").paths):
+        name = str(file.relative_to(path))
+        try:
+            stamp.update(stamp_line(name, file))
+        except OSError as error:
+            stamp.update(f"{name} {error.strerror}\n".encode("utf-8", "surrogateescape"))
     return stamp.hexdigest()
 
 

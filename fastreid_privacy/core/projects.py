@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import UserError, some_of, typed
+from .folders import images_below
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,9 @@ def _import(package: Path, given: str | Path) -> None:
 
 def _hash(package: Path) -> str:
     files = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
+    # through links to folders, too, for imports follow them
+    found = images_below(package, f"--project {package}", endings=(".py",)).paths
+    for file in sorted(package / name for name in found if (package / name).is_file()):
         content = file.read_bytes()
         files.update(f"{file.relative_to(package).as_posix()}\0{len(content)}\0".encode() + content)
     return files.hexdigest()
