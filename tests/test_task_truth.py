@@ -236,6 +236,8 @@ def refused(strangers, own, message: str, **files) -> None:
         (Image.new("1", (32, 65), 1), r"a\.png is 65×32 .* its image .* is 64×32"),
         (Image.new("L", (32, 64), 1), r"a\.png has no value above half, its largest is 1 of 255"),
         (None, r"a\.png: .*no image"),
+        (Image.new("RGBA", (32, 64), (255, 255, 255, 0)), r"a\.png is transparent in places"),
+        (Image.new("LA", (32, 64), (255, 254)), r"a\.png is transparent in places"),
     ],
 )
 def test_bad_masks_are_refused_by_name(picture, message, strangers, own, tmp_path):
@@ -245,6 +247,14 @@ def test_bad_masks_are_refused_by_name(picture, message, strangers, own, tmp_pat
     first = strangers.known[0].name
     named.rename(tmp_path / f"{first}.png")
     refused(strangers, own, message.replace(r"a\.png", Path(first).name + r"\.png"), masks=tmp_path)
+
+
+def test_a_mask_with_an_opaque_alpha_channel_is_read(strangers, own, tmp_path):
+    for each in (*strangers.known, *strangers.measured):
+        named = tmp_path / f"{each.name}.png"
+        named.parent.mkdir(exist_ok=True)
+        Image.new("RGBA", (32, 64), "white").save(named)
+    assert all(mask.all() for mask in read_truth(strangers, str(own), masks=tmp_path).masks.values())
 
 
 def test_masks_of_other_names_or_no_folder(strangers, own, tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ..attack.subjects import Subject
 from ..core.errors import UserError, brief, some_of
@@ -59,13 +60,18 @@ def read_masks(folder: str | Path, subjects: Sequence[Subject]) -> dict[str, np.
 
     Raises:
         UserError: when it is no folder, no image has a mask there, or a mask cannot be read, has another size
-            than its image, or holds numbers of classes in place of black and white.
+            than its image, is transparent in places, or holds numbers of classes in place of black and white.
     """
     paths = {_stem(path): Path(folder) / path for path in images_below(folder, f"masks {folder}").paths}
     masks = {}
     for each in _matched(f"masks {folder}", paths, subjects):
         path = paths[each.name]
         mask, raw = (_picture(file).mean(2) for file in (path, each.raw))
+        if not _is_opaque(path):
+            raise UserError(
+                f"{path} is transparent in places, which could be the person or the rest: save it without "
+                "transparency, the person white and the rest black"
+            )
         if mask.shape != raw.shape:
             raise UserError(
                 f"{path} is {_size(mask.shape)}, and its image {each.raw} is {_size(raw.shape)}: a mask has "
@@ -248,6 +254,12 @@ def _picture(path: Path) -> np.ndarray:
         return read_picture(path)
     except UserError as error:
         raise UserError(f"{path}: {brief(error)}") from None
+
+
+def _is_opaque(path: Path) -> bool:
+    """Whether no pixel of a picture that can be read is transparent."""
+    with Image.open(path) as file:
+        return not file.has_transparency_data or file.convert("RGBA").getextrema()[3][0] == 255
 
 
 def _size(shape: Sequence[int]) -> str:
