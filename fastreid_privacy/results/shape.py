@@ -63,9 +63,12 @@ def _named(check: Check) -> Check:
 
 
 def _check_of_training(value: Any, where: str) -> None:
-    """One check of the upgrades: a decision, and figures."""
+    """One check of the upgrades: its epoch, a decision, and figures."""
     if not isinstance(value, dict):
         _refuse(value, where, "names with values")
+    epoch = value.get("epoch")
+    if type(epoch) is not int or not 1 <= epoch <= LARGEST:
+        _refuse(epoch, f"{where}.epoch", "a whole number of at least 1")
     for name, item in value.items():
         (_text if name == "decision" else _number)(item, f"{where}.{name[:40]}")
 
@@ -92,6 +95,9 @@ def _config(value: Any, where: str) -> None:
     for section in SECTIONS:
         if section in value:
             _named(lambda *_: None)(value[section], f"{where}.{section}")
+    paper = (value.get("TEST") or {}).get("PAPER_RESULTS")
+    if paper is not None and not isinstance(paper, list):
+        _refuse(paper, f"{where}.TEST.PAPER_RESULTS", "a list")
 
 
 def _other_model(value: Any, where: str) -> None:
