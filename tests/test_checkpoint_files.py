@@ -129,8 +129,10 @@ def test_a_trained_checkpoint_cannot_be_changed(tmp_path):
 )
 def test_missing_and_damaged_files(tmp_path, read):
     path = tmp_path / "none.pth"
-    with pytest.raises(UserError, match=r"none\.pth does not exist.*MODEL\.WEIGHTS"):
+    with pytest.raises(UserError, match=r"^[^ ]*none\.pth does not exist: give the path of a checkpoint"):
         read(path)
+    with pytest.raises(UserError, match=f"^{tmp_path} is no file: give the path of a checkpoint"):
+        read(tmp_path)
     path.write_text("<html>404</html>")
     with pytest.raises(UserError, match=r"none\.pth is damaged or no checkpoint"):
         read(path)

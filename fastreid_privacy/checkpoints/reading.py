@@ -219,9 +219,8 @@ def _read(path: str | Path) -> Any:
     if "://" in str(path):
         path = PathManager.get_local_path(str(path))
     if not Path(path).is_file():
-        raise UserError(
-            f"checkpoint {path} does not exist: give MODEL.WEIGHTS the path of a file, or leave it empty"
-        )
+        what = "is no file" if Path(path).exists() else "does not exist"
+        raise UserError(f"{path} {what}: give the path of a checkpoint, or of a part that export made")
     if Path(path).stat().st_size == 0:
         raise UserError(f"{path} is empty")
     compare_with_release(path)
