@@ -63,7 +63,7 @@ def forget_when_left(blocks: gradio.Blocks) -> None:
     """Drop what is held for a page when it is closed or left: Gradio would keep it for an hour."""
 
     def forget(request: gradio.Request) -> None:
-        holder, page = blocks.state_holder, request.session_hash
+        holder, page = blocks.state_holder, request.session_hash or ""
         holder.session_data.pop(page, None)
         holder.time_last_used.pop(page, None)
 

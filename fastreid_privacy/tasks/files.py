@@ -259,7 +259,7 @@ def _picture(path: Path) -> np.ndarray:
 def _is_opaque(path: Path) -> bool:
     """Whether no pixel of a picture that can be read is transparent."""
     with Image.open(path) as file:
-        return not file.has_transparency_data or file.convert("RGBA").getextrema()[3][0] == 255
+        return not file.has_transparency_data or file.convert("RGBA").getchannel("A").getextrema()[0] == 255
 
 
 def _size(shape: Sequence[int]) -> str:
