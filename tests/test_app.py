@@ -29,6 +29,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from fastreid_privacy.app import page as pages
+from fastreid_privacy.app.judging import Judging
 from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.collection.review import NO, YES, read_review
@@ -452,43 +453,58 @@ def test_a_person_decides_and_anonymize_withholds(page, release):
     assert page.browser.overflow() == 0 and not page.browser.script(UNNAMED)
 
 
-CLICKS = """for (const text of arguments)
-  [...document.querySelectorAll('button')].find((each) => each.innerText === text).click();"""
-
-
-def test_a_click_is_about_the_image_that_the_person_saw(chromium, release, tmp_path):
+def test_a_click_is_about_the_image_that_the_person_saw(chromium, release, tmp_path, monkeypatch):
     """Clicks wait for those before them, and each of these may bring another image."""
+    began, go_on, image = threading.Event(), threading.Event(), Judging.image
+    go_on.set()
+
+    def slow(judging, place):
+        began.set()
+        assert go_on.wait(SECONDS)
+        return image(judging, place)
+
+    monkeypatch.setattr(Judging, "image", slow)
     folder, raw = tmp_path / "given out", tmp_path / "raw"
     shutil.copytree(release / "raw", raw)
     words = ["--method", "blur", "--input", raw, "--output", folder]
     assert anonymize_command.main([str(word) for word in words]) == 0
-    file = tmp_path / "given out.review.jsonl"
     with served("--release", folder, "--raw", raw) as address:
         page = Page(chromium, address)
+
+        def press_both(first, second):
+            """The second one while the first is worked on."""
+            began.clear()
+            go_on.clear()
+            page.press(first)
+            assert began.wait(SECONDS)
+            page.press(second)
+            go_on.set()
+
+        def decisions():
+            return [each.decision for each in read_review(tmp_path / "given out.review.jsonl").decisions]
+
         page.open()
         page.press("Release check")
         page.judged("Image 1 of 3")
         page.name("Ada")
-        page.driver.execute_script(CLICKS, "No, withhold it", "Yes, give it out")
+        press_both("No, withhold it", "Yes, give it out")
         page.wait(".said.alarm", "another image was shown when you clicked")
         page.judged("Image 2 of 3")
-        (first,) = read_review(file).decisions
-        assert first.decision == NO
-        page.driver.execute_script(CLICKS, "Next image", "Yes, give it out")
+        assert decisions() == [NO]
+        press_both("Next image", "Yes, give it out")
         page.judged("Image 3 of 3")
         page.wait(".said.alarm", "another image was shown when you clicked")
-        assert [*read_review(file).decisions] == [first]
-        page.press("Image before")  # steps are from the image that was seen
+        assert decisions() == [NO]
+        page.press("Image before")
         page.judged("Image 2 of 3")
-        page.driver.execute_script(CLICKS, "Yes, give it out", "Next image")
+        press_both("Yes, give it out", "Next image")  # to the next of the one that was seen
         page.judged("Image 3 of 3")
-        page.driver.execute_script(CLICKS, "Image before")
-        page.wait(".judged h3", "Image 2 of 3")
-        page.driver.execute_script(
-            "document.querySelector('.judged').style.animationDuration = '1000s';" + CLICKS, "No, withhold it"
-        )
+        page.press("Image before")  # comes after all else
+        page.judged("Image 2 of 3")
+        page.driver.execute_script("document.querySelector('.judged').style.animation = 'appear 1000s'")
+        page.press("No, withhold it")
         page.wait(".said.alarm", "had only just appeared")
-        assert [each.decision for each in read_review(file).decisions] == [NO, YES]
+        assert decisions() == [NO, YES]
 
 
 # -- for whom ------------------------------------------------------------------------------------------------
