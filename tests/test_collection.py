@@ -601,20 +601,20 @@ def test_a_full_disk_ends_the_run_and_it_continues(weights, raw, tmp_path, monke
     assert anonymize(*words, "--output", tmp_path / "whole") == 0
     written = []
 
-    def full(path, write, **options):
+    def full(path, content, **options):
         if path.suffix == ".png":
             written.append(path)
             if len(written) > 5:
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        return original(path, write, **options)
+        return original(path, content, **options)
 
-    original = making_module.write_atomically
-    monkeypatch.setattr(making_module, "write_atomically", full)
+    original = making_module.write_whole
+    monkeypatch.setattr(making_module, "write_whole", full)
     assert anonymize(*words, "--output", tmp_path / "full") == 2
     assert "No space left on device; run the same command again" in capsys.readouterr().err
     assert not (tmp_path / "full" / "manifest.jsonl").exists()
     assert recover("--key", weights, "--input", tmp_path / "full", "--output", tmp_path / "r") == 2
-    monkeypatch.setattr(making_module, "write_atomically", original)
+    monkeypatch.setattr(making_module, "write_whole", original)
     assert anonymize(*words, "--output", tmp_path / "full") == 0
     assert contents(tmp_path / "full") == contents(tmp_path / "whole")
 

@@ -126,18 +126,16 @@ def test_it_is_read_as_downloaded_without_imageio(folder, monkeypatch):
 
 
 def test_an_unpacking_that_was_killed_goes_on(folder, monkeypatch):
-    write, written = compat_cuhk03.write_atomically, []
+    write, written = compat_cuhk03.write_whole, []
 
-    def killed(path, fill):
+    def killed(path, content):
         if len(written) == 7:
-            with open(path.with_name(f".{path.name}.1.unfinished"), "wb") as file:
-                fill(file)
-                file.truncate(40)
+            path.with_name(f".{path.name}.1.unfinished").write_bytes(content[:40])
             raise KeyboardInterrupt
         written.append(path)
-        write(path, fill)
+        write(path, content)
 
-    monkeypatch.setattr(compat_cuhk03, "write_atomically", killed)
+    monkeypatch.setattr(compat_cuhk03, "write_whole", killed)
     with pytest.raises(KeyboardInterrupt):
         load()
     monkeypatch.undo()

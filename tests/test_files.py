@@ -28,7 +28,7 @@ from fastreid_privacy.core.files import (
     remove_unfinished,
     write_atomically,
     write_new,
-    write_private,
+    write_whole,
 )
 from fastreid_privacy.core.lock import locked
 from fastreid_privacy.evaluation.ranking import QueryRanks
@@ -104,7 +104,7 @@ def test_private_files_are_so_from_their_first_byte(tmp_path, monkeypatch):
         stale = _unfinished(tmp_path / "key")
         stale.touch(0o666)
         monkeypatch.setattr(os, "chmod", None)  # too late: who opened the file before can read on
-        write_private(tmp_path / "key", b"secret")
+        write_whole(tmp_path / "key", b"secret", private=True)
         write_atomically(
             tmp_path / "other",
             lambda file: modes.append(os.fstat(file.fileno()).st_mode & 0o777),

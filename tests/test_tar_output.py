@@ -157,7 +157,7 @@ def test_a_killed_run_continues_by_tars(raw, tmp_path, monkeypatch, method):
 def test_a_tar_that_was_written_before_its_manifest_is_made_again(raw, tmp_path, monkeypatch):
     words = ["--method", "blur", "--input", raw, "--tars", 4, "--output"]
     assert anonymize(*words, tmp_path / "whole") == 0
-    write = shards_module.write_atomically
+    write = shards_module.write_whole
 
     def killed(path, *more, **how):
         if path.parent.name == SHARDS:
@@ -165,7 +165,7 @@ def test_a_tar_that_was_written_before_its_manifest_is_made_again(raw, tmp_path,
         write(path, *more, **how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards_module, "write_atomically", killed)
+        patch.setattr(shards_module, "write_whole", killed)
         assert anonymize(*words, tmp_path / "killed") == 130
     assert tars(tmp_path / "killed") == ["000000.tar"]
     assert anonymize(*words, tmp_path / "killed") == 0
@@ -474,19 +474,20 @@ def test_a_renewal_that_is_killed_goes_on(raw, tmp_path, monkeypatch, capsys, ho
     replaced = "cam 1/pérson 05.png"
     picture = np.random.default_rng(5).integers(0, 256, (40, 20, 3), np.uint8)
     Image.fromarray(picture).save(some / replaced)
-    write = shards_module.write_atomically
+    write = shards_module.write_whole
 
-    def killed(path, *more, **how):
-        if moment == "tar" and path.name.endswith(".tar"):
-            raise KeyboardInterrupt
-        if moment == "manifest" and path.parent.name == SHARDS:
-            raise KeyboardInterrupt
-        write(path, *more, **how)
-        if path.parent.name == SHARDS:
-            raise KeyboardInterrupt
+    def killed_at_the_tar(path, *more, **how):
+        raise KeyboardInterrupt
+
+    def killed_at_the_manifest(path, *more, **how):
+        if moment == "journal":
+            write(path, *more, **how)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards_module, "write_atomically", killed)
+        if moment == "tar":
+            patch.setattr(shards_module, "write_atomically", killed_at_the_tar)
+        patch.setattr(shards_module, "write_whole", killed_at_the_manifest)
         assert anonymize(*words, "--renew") == 130
     assert anonymize(*words, "--renew") == 0
     after = contents(unpacked(tmp_path / "out", tmp_path / "after"))

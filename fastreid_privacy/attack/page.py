@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..core.images import png_bytes, to_pictures
 from ..report.page import data_uri, render
 from ..report.pictures import image_strip
@@ -47,7 +47,7 @@ def write_page(result: Mapping[str, Any], outcome: Outcome, folder: Path) -> Pat
         exposed=_exposed(outcome),
         holds=HOLDS,
     )
-    write_atomically(folder / PAGE, lambda file: file.write(page.encode()))
+    write_whole(folder / PAGE, page.encode())
     return folder / PAGE
 
 

@@ -22,7 +22,7 @@ from ..collection.batch_mapper import BatchMapper
 from ..collection.guard import Guard, hold
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.source import Source, folder_source
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..core.pictures import read_picture
 from ..desensitize import Desensitizer
 from ..manifest import KEPT, MANIFEST, read_manifest
@@ -58,7 +58,7 @@ def bench_collection(images: int) -> None:
         def write(numbered: tuple[int, np.ndarray]) -> None:
             number, picture = numbered
             content = files.encode(picture)
-            write_atomically(Path(folder, f"{number}.png"), lambda file: file.write(content))
+            write_whole(Path(folder, f"{number}.png"), content)
 
         stages: dict[str, Callable[[], object]] = {
             "decode": lambda: _threads(read_picture, few, workers),

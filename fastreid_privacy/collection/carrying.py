@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 
 from ..core.errors import UserError
-from ..core.files import write_atomically
+from ..core.files import write_atomically, write_whole
 from ..core.pictures import read_picture
 from ..core.remote import Place
 from ..keys import segments
@@ -135,7 +135,7 @@ def write_beside(
     if callable(content):
         write_atomically(beside, content)
         return {word: path + BESIDE_FILES[word], f"{word}_sha256": file_hash(beside)}
-    write_atomically(beside, lambda file: file.write(content))
+    write_whole(beside, content)
     return about_beside(path, word, content)
 
 

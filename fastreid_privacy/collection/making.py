@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from ..core.errors import UserError, out_of_memory, told_with
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from .carrying import about_beside, write_beside
 from .output import HOPELESS
 from .stamps import STAMP
@@ -35,7 +35,7 @@ def put_alone(left: Left, work: Work, path: str, made: Made) -> dict:
     target.parent.mkdir(parents=True, exist_ok=True)
     for word, content in made.beside.items():
         write_beside(left.output, path, word, content)
-    write_atomically(target, lambda file: file.write(made.content))
+    write_whole(target, made.content)
     return {}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
-from ..core.files import check_length, read_regular, write_private
+from ..core.files import check_length, read_regular, write_whole
 from ..core.pictures import LARGEST_FILE, read_picture, resize
 from ..core.remote import Place
 from ..desensitize.regions import REGION, at_size
@@ -160,7 +160,7 @@ def noise_key(output: Place) -> bytes:
     """A new one, or that of the killed run that this one continues."""
     path = output / NOISE_KEY
     if not path.is_file():
-        write_private(path, secrets.token_bytes(NOISE_KEY_BYTES))
+        write_whole(path, secrets.token_bytes(NOISE_KEY_BYTES), private=True)
     key = path.read_bytes()
     if len(key) != NOISE_KEY_BYTES:
         raise UserError(

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import BinaryIO
 
 from ..core.errors import UserError, told_with
-from ..core.files import write_atomically
+from ..core.files import write_atomically, write_whole
 from ..core.remote import Place, RemotePath
 from ..manifest import JOURNAL, TAR, journal_line, read_manifest
 from .making import Put, put_alone, whole
@@ -172,7 +172,7 @@ def do_shard(shard: Shard, work: Work, threads: int | None) -> None:
     content = b"".join(map(journal_line, [shard.left.header, *lines]))
     with _saying_what(folder):
         folder.mkdir(exist_ok=True)
-        write_atomically(_file(folder, shard.number), lambda file: file.write(content), private=True)
+        write_whole(_file(folder, shard.number), content, private=True)
 
 
 @contextmanager

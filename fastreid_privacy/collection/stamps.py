@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Callable, Iterable
 
 from ..core.errors import UserError
-from ..core.files import read_file, write_private
+from ..core.files import read_file, write_whole
 from ..core.json_text import parse_json
 from ..core.members import Readable
 from ..core.remote import Place, there
@@ -75,4 +75,4 @@ def write_stamps(folder: Place, entries: Iterable[dict]) -> None:
     stamps = {entry["path"]: stamp for entry in entries if (stamp := entry.pop(STAMP, None))}
     if stamps:
         records = [KIND, *({"path": path, STAMP: stamps[path]} for path in sorted(stamps))]
-        write_private(folder / STAMPS, b"".join(map(line, records)))
+        write_whole(folder / STAMPS, b"".join(map(line, records)), private=True)

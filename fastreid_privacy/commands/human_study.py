@@ -11,7 +11,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ..core.errors import UserError, exit_code, say
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..human_study.groups import GROUPS
 from ..human_study.pages import make_study
 from ..human_study.score import SCHEMA, missing_answers, read_answers, read_key, reid_rank1, score_study
@@ -140,7 +140,7 @@ def _score(args: argparse.Namespace) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_whole(path, text.encode())
 
 
 def _row(name: str, score: Mapping) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..report.figures import save_figure
 from ..report.look import GREEN, LIGHT, PURPLE, VERMILLION
 from ..report.page import data_uri, render
@@ -58,7 +58,7 @@ def write_page(result: Mapping[str, Any], folder: Path) -> Path:
         tasks=_tasks(result),
         scatters=scatters,
     )
-    write_atomically(folder / PAGE, lambda file: file.write(page.encode()))
+    write_whole(folder / PAGE, page.encode())
     return folder / PAGE
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError, typed
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..core.images import png_bytes
 from .patching import original_of, replace
 
@@ -71,4 +71,4 @@ def _png_files_instead_of_imageio() -> Iterator[None]:
 
 def _write_png(path: str, pixels: np.ndarray) -> None:
     content = png_bytes(np.ascontiguousarray(pixels))
-    write_atomically(Path(path), lambda file: file.write(content))
+    write_whole(Path(path), content)

@@ -61,6 +61,11 @@ def write_atomically(
             os.close(folder)
 
 
+def write_whole(path: Place, content: bytes, *, sync: bool = False, private: bool = False) -> None:
+    """Write bytes to a file, whole or not at all, as :func:`write_atomically`."""
+    write_atomically(path, lambda file: file.write(content), sync=sync, private=private)
+
+
 def _unfinished(path: Path) -> Path:
     """What a file is called while this process writes it: of several processes, the last one counts."""
     return path.with_name(f".{_stem(path.name)}.{os.getpid()}{UNFINISHED}")
@@ -262,8 +267,3 @@ def remove_unfinished(folder: Place, names: Iterable[str] | None = None) -> None
 def is_unfinished(name: str) -> bool:
     """Whether :func:`write_atomically` gives files such a name."""
     return re.fullmatch(rf"\..+\.\d+{re.escape(UNFINISHED)}", name) is not None
-
-
-def write_private(path: Place, content: bytes) -> None:
-    """Write a file that only its owner may read."""
-    write_atomically(path, lambda file: file.write(content), private=True)

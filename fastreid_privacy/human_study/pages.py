@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.files import write_atomically, write_private
+from ..core.files import write_whole
 from ..manifest import file_hash
 from ..report.page import render
 from .groups import Group
@@ -109,7 +109,7 @@ def make_study(
         output.mkdir(parents=True, exist_ok=True)
         for number, (page, content) in enumerate(zip(pages, contents, strict=True), 1):
             _write_page(page, study, number, *content)
-        write_private(output / KEY_FILE, json.dumps(key, indent=1).encode())
+        write_whole(output / KEY_FILE, json.dumps(key, indent=1).encode(), private=True)
     except OSError as error:
         raise UserError(
             f"the study cannot be written to {output}: {error.strerror}; choose another --output"
@@ -170,4 +170,4 @@ def _write_page(
     }
     text = json.dumps(data).replace("</", "<\\/")
     page = render("page.html", Path(__file__).parent, data=text, participant=participant, count=len(trials))
-    write_atomically(path, lambda file: file.write(page.encode()))
+    write_whole(path, page.encode())

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.errors import UserError
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..core.images import png_bytes, quantize, to_pictures
 
 # JFIF: full-range BT.601; rows Y, Cb, Cr, without the offset of 128 of Cb and Cr.
@@ -150,7 +150,7 @@ class ImageStorage(nn.Module):
         if image.isnan().any():
             raise ValueError(f"the image for {path} holds NaN")
         content = self.encode(to_pictures(image[None])[0])
-        write_atomically(path, lambda file: file.write(content))
+        write_whole(path, content)
 
     def extra_repr(self) -> str:
         return repr(self.name)

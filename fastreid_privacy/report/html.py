@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from ..core.domains import DOMAINS
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..core.images import png_bytes
 from ..results.results_json import config_value, read_results, results_files, results_name
 from ..results.stored import load_rank_lists, load_samples
@@ -66,7 +66,7 @@ def write_report(output_dir: str | Path) -> Path:
         title=title,
         page_title=f"Report: {title}",
     )
-    write_atomically(folder / "report.html", lambda file: file.write(page.encode()))
+    write_whole(folder / "report.html", page.encode())
     return folder / "report.html"
 
 

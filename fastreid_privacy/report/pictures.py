@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..core.images import png_bytes
 from .look import FRAME, MARKS, draw_frame, fitting_font
 
@@ -50,7 +50,7 @@ def save_png(picture: Image.Image, path: Path) -> None:
     """Write a picture, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = png_bytes(picture)
-    write_atomically(path, lambda file: file.write(content))
+    write_whole(path, content)
 
 
 def image_strip(batch: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..report import tables as report_tables
 from ..report.page import render
 from . import paper
@@ -39,7 +39,7 @@ def write_tables(output_dir: str | Path) -> list[Path]:
 
 
 def _write(path: Path, text: str) -> Path:
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_whole(path, text.encode())
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.domains import DOMAINS
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..report.html import curves
 from ..report.page import rank_lists, render
 from ..results.training_log import read_metrics
@@ -58,7 +58,7 @@ def write_paper_report(output_dir: str | Path, tables: str, caption: str = "") -
         links=_links(runs),
         seeds=runs.seeds,
     )
-    write_atomically(folder / "report.html", lambda file: file.write(page.encode()))
+    write_whole(folder / "report.html", page.encode())
     return folder / "report.html"
 
 

@@ -11,7 +11,7 @@ from fastreid.config import CfgNode
 
 from ..config import METHOD_KEYS, RUN_KEYS, changed, comparable, differing, load_config, value_of
 from ..core.errors import UserError
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..core.json_text import parse_json
 from ..training.teaching import is_taught
 from . import paper
@@ -205,13 +205,13 @@ class Reproduction:
     def save_plan(self) -> None:
         """Write plan.json."""
         content = json.dumps(self.record(), indent=1).encode() + b"\n"
-        write_atomically(Path(self.output_dir) / PLAN_FILE, lambda file: file.write(content))
+        write_whole(Path(self.output_dir) / PLAN_FILE, content)
 
 
 def save_config(cfg: CfgNode, path: Path) -> None:
     """Write a whole config, which ``load_config`` reads back as it is."""
     content = cfg.dump().encode()
-    write_atomically(path, lambda file: file.write(content))
+    write_whole(path, content)
 
 
 def refuse_own_keys(keys: Sequence[str]) -> None:

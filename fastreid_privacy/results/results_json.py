@@ -12,7 +12,7 @@ import yaml
 from fastreid.config import CfgNode
 
 from ..core.errors import UserError
-from ..core.files import read_file, write_atomically
+from ..core.files import read_file, write_whole
 from ..core.json_text import parse_json
 from ..core.projects import about_projects
 from .shape import check_shape
@@ -120,7 +120,7 @@ def save_results(results: dict, path: Path) -> None:
     """Write results.json, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps(results, indent=1).encode() + b"\n"
-    write_atomically(path, lambda file: file.write(content))
+    write_whole(path, content)
 
 
 def read_results(path: str | Path) -> dict:

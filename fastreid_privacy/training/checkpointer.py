@@ -19,7 +19,7 @@ from torch import nn
 
 from ..checkpoints.reading import load_matching_weights, read_checkpoint
 from ..core.errors import UserError, some_of
-from ..core.files import remove_unfinished, write_atomically
+from ..core.files import remove_unfinished, write_atomically, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class PrivacyCheckpointer(Checkpointer):
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make a file of OUTPUT_DIR the one that ``resume`` starts from."""
         name = last_filename_basename.encode()
-        write_atomically(Path(self.save_dir) / TAG, lambda file: file.write(name), sync=True)
+        write_whole(Path(self.save_dir) / TAG, name, sync=True)
 
     def candidates(self) -> list[Path]:
         """Files to resume from, best first: the tagged one, then the periodic ones from the last epoch down.

@@ -13,7 +13,7 @@ from fastreid.utils import comm
 
 from ..config import given_rank1
 from ..core.errors import UserError
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..core.lock import locked
 from ..core.version import __version__
 from ..evaluation import Evaluation
@@ -119,7 +119,7 @@ def train_and_test(
     trainer = PrivacyTrainer(cfg, rank1, teacher_of(cfg, teachers_results(cfg)))
     if comm.is_main_process():
         config = trainer.cfg.dump().encode()
-        write_atomically(folder / CONFIG_FILE, lambda file: file.write(config))
+        write_whole(folder / CONFIG_FILE, config)
     trainer.resume_or_load(resume)
     trainer.train()
     tested = next(file for file in tested_checkpoints(cfg) if file.is_file())

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..core.errors import UserError, brief
-from ..core.files import LARGEST_INPUT, read_regular, write_atomically
+from ..core.files import LARGEST_INPUT, read_regular, write_whole
 from ..core.images import png_bytes
 from ..core.json_text import parse_json
 from ..core.pictures import resize
@@ -63,7 +63,7 @@ def write_preview(folder: Path, entry: dict) -> Path:
         if frame.number in wanted
     ]
     sheet = path.with_name(path.name + PREVIEW)
-    write_atomically(sheet, lambda file: file.write(png_bytes(_sheet(tiles), optimize=True)))
+    write_whole(sheet, png_bytes(_sheet(tiles), optimize=True))
     return sheet
 
 

@@ -20,7 +20,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..core.errors import say
-from ..core.files import write_atomically
+from ..core.files import write_whole
 from ..manifest import KEPT, line
 from .boxes import manifest_rows
 from .people import Person
@@ -112,7 +112,7 @@ def write_boxes(path: Path, about: dict) -> None:
     if path.exists() and path.read_bytes() != content:
         say(f"{path} is there already, with other boxes: it stays as it is")
         return
-    write_atomically(path, lambda file: file.write(content))
+    write_whole(path, content)
 
 
 def remove_boxes(path: Path, about: dict) -> None:

@@ -22,7 +22,7 @@ from fastreid_privacy.attack.observers import Observer, load_observer
 from fastreid_privacy.attack.subjects import Subject, Subjects, read_subjects
 from fastreid_privacy.attack.views import Files, Held, View, batches
 from fastreid_privacy.config import image_device
-from fastreid_privacy.core.files import make_folder, refuse_existing, write_atomically
+from fastreid_privacy.core.files import make_folder, refuse_existing, write_whole
 from fastreid_privacy.core.images import png_bytes, quantize, to_pictures, to_unit
 from fastreid_privacy.core.kept import write_kept
 from fastreid_privacy.core.version import __version__
@@ -142,8 +142,8 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
         "rows": rows,
     }
     picture = _strip(shown(subjects.query), [raw, *(means.view(each) for each in (None, *budgets))])
-    write_atomically(request.output / NAMES[2], lambda file: file.write(png_bytes(picture, optimize=True)))
-    write_atomically(request.output / NAMES[1], lambda file: file.write(table(result).encode()))
+    write_whole(request.output / NAMES[2], png_bytes(picture, optimize=True))
+    write_whole(request.output / NAMES[1], table(result).encode())
     write_kept(request.output / NAMES[0], result)
     return result
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fastreid_privacy import UserError
 from fastreid_privacy.config import flat_keys
 from fastreid_privacy.core.errors import brief, say
-from fastreid_privacy.core.files import make_folder, write_atomically
+from fastreid_privacy.core.files import make_folder, write_atomically, write_whole
 from fastreid_privacy.core.images import quantize, to_levels, to_unit
 from fastreid_privacy.core.kept import keep_settings, stamp_line
 from fastreid_privacy.core.lock import locked
@@ -90,7 +90,7 @@ def train(plan: Plan) -> Path:
             learner = _learn(plan, loader, folder / STATE)
             about = {**_check(cfg, learner.networks), "trained_on": list(cfg.DATASETS.NAMES)}
             content = model_bytes(learner.networks.cpu(), about)
-            write_atomically(folder / MODEL, lambda file: file.write(content), sync=True)
+            write_whole(folder / MODEL, content, sync=True)
             say(", ".join(f"{name} {value}" for name, value in about.items()))
     return folder / MODEL
 

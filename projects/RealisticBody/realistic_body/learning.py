@@ -17,7 +17,7 @@ from tqdm import tqdm
 from fastreid_privacy import UserError
 from fastreid_privacy.commands.parsers import add_version
 from fastreid_privacy.core.errors import brief, exit_code
-from fastreid_privacy.core.files import make_folder, write_atomically
+from fastreid_privacy.core.files import make_folder, write_atomically, write_whole
 from fastreid_privacy.core.lock import locked
 
 from .model_file import model_content
@@ -75,7 +75,7 @@ def train(recipe: Recipe, output: Path) -> Path:
                     sums.clear()
                     counted = 0
         content = model_content(training.finished(), recipe.source)
-        write_atomically(output, lambda file: file.write(content), sync=True)
+        write_whole(output, content, sync=True)
         state.unlink(missing_ok=True)
     return output
 
