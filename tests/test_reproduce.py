@@ -31,9 +31,10 @@ from fastreid_privacy.reproduce import paper, runs
 from fastreid_privacy.reproduce.finished import FinishedRuns
 from fastreid_privacy.reproduce.gains import claimed_on, paper_gain
 from fastreid_privacy.reproduce.plan import Run, plan_runs
-from fastreid_privacy.reproduce.reproduction import Reproduction, read_plan, save_config
-from fastreid_privacy.reproduce.runs import is_finished, last_error, locked
-from fastreid_privacy.reproduce.schedule import scaled_schedule
+from fastreid_privacy.reproduce.reproduction import Reproduction, read_plan
+from fastreid_privacy.reproduce.runs import is_finished, locked
+from fastreid_privacy.training.own_process import last_error, save_config
+from fastreid_privacy.training.schedule import scaled_schedule
 from fastreid_privacy.training.siblings import comparisons
 from fastreid_privacy.training.solver import build_lr_scheduler, lr_factor
 
@@ -726,7 +727,7 @@ def test_sigterm_ends_a_run_with_the_command_that_waits_for_it(tmp_path):
     """Whichever command that is: without a handler, Python would end at once and leave the run behind."""
     code = f"""
 from pathlib import Path
-from fastreid_privacy.reproduce.runs import run_logged
+from fastreid_privacy.training.own_process import run_logged
 told = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
 run_logged([{sys.executable!r}, "-c", told], Path({str(tmp_path / "log")!r}), "a run")
 """

@@ -16,9 +16,8 @@ from ..core.errors import UserError
 from ..core.images import to_pictures
 from ..data.validation_split import split_training_set
 from ..report.pictures import save_png
-from ..reproduce.reproduction import save_config
-from ..reproduce.runs import run_logged, training_command
 from ..results.results_json import FINAL
+from ..training.own_process import run_logged, save_config, training_command
 from .subjects import Subject, Subjects
 from .views import View, batches
 

@@ -14,13 +14,12 @@ from ..attack.subjects import PARTS
 from ..collection.source import is_dataset
 from ..config import changed, load_config
 from ..core.errors import UserError
-from ..reproduce.reproduction import save_config
-from ..reproduce.runs import run_logged, training_command
-from ..reproduce.schedule import scaled_schedule
 from ..results.results_json import FINAL, read_results, results_path, tested_checkpoint
 from ..training.model_checks import check_future_teacher
+from ..training.own_process import run_logged, save_config, training_command
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
+from ..training.schedule import scaled_schedule
 from ..training.siblings import CONFIG_FILE, upgrades
 from ..training.teaching import is_taught
 from .methods import Method

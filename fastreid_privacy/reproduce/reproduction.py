@@ -13,12 +13,12 @@ from ..config import METHOD_KEYS, RUN_KEYS, changed, comparable, differing, load
 from ..core.errors import UserError
 from ..core.files import write_whole
 from ..core.json_text import parse_json
+from ..training.schedule import scaled_schedule
 from ..training.teaching import is_taught
 from . import paper
 from .finished import RESULTS_FILE
 from .plan import OPERATORS, TABLES, Run, plan_runs
 from .protocols import OWN_KEYS, PAPER, operator_values, protocol_of, protocol_values
-from .schedule import scaled_schedule
 
 PLAN_FILE = "plan.json"
 PLAN_SCHEMA = 1
@@ -206,12 +206,6 @@ class Reproduction:
         """Write plan.json."""
         content = json.dumps(self.record(), indent=1).encode() + b"\n"
         write_whole(Path(self.output_dir) / PLAN_FILE, content)
-
-
-def save_config(cfg: CfgNode, path: Path) -> None:
-    """Write a whole config, which ``load_config`` reads back as it is."""
-    content = cfg.dump().encode()
-    write_whole(path, content)
 
 
 def refuse_own_keys(keys: Sequence[str]) -> None:

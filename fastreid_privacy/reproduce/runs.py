@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -12,19 +11,17 @@ from pathlib import Path
 from ..config import RUN_KEYS, comparable, differing, load_config
 from ..core import lock
 from ..core.errors import UserError
-from ..core.projects import project_words
-from ..core.signals import SignalsHeld, sigterm_interrupts
 from ..data.loaders import validation_split
+from ..training.own_process import run_logged, save_config, training_command
 from ..training.preflight import check_writable, preflight
 from ..training.request import TrainingRequest
 from ..training.siblings import check_outputs
 from .finished import RESULTS_FILE, FinishedRuns
 from .plan import Run
 from .progress import Progress
-from .reproduction import CONFIG_FILE, Reproduction, save_config
+from .reproduction import CONFIG_FILE, Reproduction
 
 LOG_FILE = "reproduce.log"  # in a run's folder: all that its process says
-POLL_SECONDS = 1.0
 NOT_COMPARED = (*RUN_KEYS, "TEST.PAPER_RESULTS", "PRIVACY.UPPER_BOUND", "PRIVACY.UPGRADE.BASELINE_RANK1")
 
 
@@ -136,73 +133,9 @@ def command(reproduction: Reproduction, run: Run) -> list[str]:
     return [sys.executable, "-m", "fastreid_privacy.commands.raw_agw", *words]
 
 
-def training_command(config: Path, *more: str) -> list[str]:
-    """The command that trains what a config describes, or goes on with it, with this process's projects."""
-    words = [*project_words(), "--resume", f"--config-file={config}", *more]
-    return [sys.executable, "-m", "fastreid_privacy", "train", *words]
-
-
 def _make(reproduction: Reproduction, run: Run, descriptor: int | None, progress: Progress) -> None:
     folder = reproduction.folder(run)
     folder.mkdir(parents=True, exist_ok=True)
     if run.trains:
         save_config(reproduction.config_of(run), folder / CONFIG_FILE)
     run_logged(command(reproduction, run), folder / LOG_FILE, f"run {run.name}", descriptor, progress.update)
-
-
-def run_logged(
-    words: Sequence[str],
-    log: Path,
-    name: str,
-    descriptor: int | None = None,
-    while_waiting: Callable[[], object] = lambda: None,
-) -> None:
-    """Run a process to its end, or end it with this one, also by SIGTERM.
-
-    Args:
-        words: the command.
-        log: of all that it says, behind what is there already.
-        name: what failed, for messages.
-        descriptor: of a lock that it keeps; see :func:`locked`.
-        while_waiting: called every second.
-
-    Raises:
-        UserError: when it fails; it names the log and the last error line.
-    """
-    with log.open("ab") as output, sigterm_interrupts(), SignalsHeld() as held:
-        start = output.tell()
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[] if descriptor is None else [descriptor],
-        )
-        try:
-            held.release()
-            while process.poll() is None:
-                while_waiting()
-                try:
-                    process.wait(POLL_SECONDS)
-                except subprocess.TimeoutExpired:
-                    continue
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-    if process.returncode == 130:
-        raise KeyboardInterrupt
-    if process.returncode:
-        raise UserError(
-            f"{name} failed with exit code {process.returncode}: {last_error(log, start)} (its "
-            f"log: {log}). The same command goes on from what is finished"
-        )
-
-
-def last_error(log: Path, start: int = 0) -> str:
-    """The last line of a log that begins with "error:", else the last line, from a byte on."""
-    with log.open("rb") as file:
-        file.seek(start)
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error:")]
-    return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")

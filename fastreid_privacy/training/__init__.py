@@ -9,4 +9,6 @@
                    checkpoints), ``checkpointer`` and ``processes`` (DistributedDataParallel)
 ``testing``        a model on the validation split and on the test sets
 ``evaluate_only``  a checkpoint, without training
+``own_process``    a training in a process of its own, for commands that need one
+``schedule``       fewer epochs, and what goes with them in proportion
 """

@@ -13,7 +13,6 @@ from fastreid.utils import comm
 
 from ..config import given_rank1
 from ..core.errors import UserError
-from ..core.files import write_whole
 from ..core.lock import locked
 from ..core.version import __version__
 from ..evaluation import Evaluation
@@ -24,6 +23,7 @@ from ..results.results_json import BEST, FINAL, build_results, results_path, sav
 from ..results.stored import load_query_ranks, save_embedding, save_query_ranks, save_rank_lists, save_samples
 from . import testing
 from .image_lists import TEST, TRAIN, test_images
+from .own_process import save_config
 from .siblings import (
     CONFIG_FILE,
     comparisons,
@@ -118,8 +118,7 @@ def train_and_test(
     folder.mkdir(parents=True, exist_ok=True)
     trainer = PrivacyTrainer(cfg, rank1, teacher_of(cfg, teachers_results(cfg)))
     if comm.is_main_process():
-        config = trainer.cfg.dump().encode()
-        write_whole(folder / CONFIG_FILE, config)
+        save_config(trainer.cfg, folder / CONFIG_FILE)
     trainer.resume_or_load(resume)
     trainer.train()
     tested = next(file for file in tested_checkpoints(cfg) if file.is_file())
