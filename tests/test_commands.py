@@ -262,7 +262,7 @@ def test_benchmarks_refuse_what_they_cannot_measure(capsys, monkeypatch):
 def test_benchmarks_beside_their_peers(capsys):
     assert main(["bench", "--parts", "market", "--scale", "0.01", "--runs", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "Ranking 33 × 159 × 2048" in printed and "fastreid ReidEvaluator, Python" in printed
+    assert "Ranking 33 × 1,500 × 2048" in printed and "fastreid ReidEvaluator, Python" in printed
 
 
 # -- completion ----------------------------------------------------------------------------------------------

@@ -77,6 +77,22 @@ def test_images_become_noise_within_the_constraint(fading):
     assert (correlation[range(3, 6), range(6, 9)] > 0.9).all()
 
 
+def test_fading_is_the_same_under_inference_mode(fading, weights):
+    """Also that the model, which is kept, has its gradients afterwards."""
+    images = raw_images(2, 64, 32)
+    words = {"pixel_fade_model": str(weights), "pixel_fade_iterations": 3, "pixel_fade_mse": 1e-6}
+    with torch.inference_mode():
+        operator = Desensitizer("pixel_fade", **words)
+        found = operator(images.clone(), seeds=[1, 2])
+    assert torch.equal(operator(images, seeds=[1, 2]), found)
+    noise, order = fading.noise_and_order(images.shape, [1, 2])
+    with torch.inference_mode():
+        under = fading.fade(
+            images.clone(), noise.clone(), order.clone(), means, mse=0.002, iterations=9, share=0.05
+        )
+    assert torch.equal(under, fading.fade(images, noise, order, means, mse=0.002, iterations=9, share=0.05))
+
+
 def test_no_raw_pixel_is_left_where_the_constraint_cannot_be_met(fading):
     images = raw_images()
     noise, order = fading.noise_and_order(images.shape, range(3))

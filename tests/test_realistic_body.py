@@ -253,6 +253,23 @@ def test_an_empty_batch_stays_one(project, tmp_path):
     assert operator(torch.zeros(0, 3, *SIZE), regions=torch.zeros(0, 1, *SIZE)).shape == (0, 3, *SIZE)
 
 
+def test_looks_are_the_same_under_inference_mode(project, tmp_path):
+    """Also that the network, which is kept, has its gradients afterwards."""
+    images, parts = batch(picture(*SIZE)).float(), regions_of(region(*SIZE))
+
+    def filled(file, look):
+        model = str(write_model(project, tmp_path / file))
+        operator = Desensitizer("realistic_body", realistic_body_model=model, realistic_body_look=look)
+        return operator, operator(images.clone(), seeds=[3], regions=parts.clone())
+
+    for look in ("none", "optimize"):
+        _, expected = filled(f"{look} before", look)
+        with torch.inference_mode():
+            operator, found = filled(look, look)
+        for image in (found, operator(images, seeds=[3], regions=parts)):
+            assert torch.equal(image, expected) and not torch.equal(image, images)
+
+
 # -- looks ---------------------------------------------------------------------------------------------------
 
 
@@ -262,9 +279,10 @@ def test_matching_gives_the_levels_of_the_surroundings(project):
     parts = regions_of(mask)
     shown = project.looks.with_look("match", batch(filled).float(), batch(around).float(), parts)
     inside = shown[0].permute(1, 2, 0).numpy()[mask]
-    floats = (levels[None].astype(float) for levels in (filled[mask], around[~mask]))  # bytes are cut off
-    np.testing.assert_array_equal(inside, np.rint(match_histograms(*floats, channel_axis=-1)[0]))
-    assert abs(inside.mean() - around[~mask].mean()) < 2
+    levels = [each[None].astype(float) for each in (filled[mask], around[~mask])]
+    expected = match_histograms(*levels, channel_axis=-1)[0]
+    np.testing.assert_allclose(inside, expected, atol=0.5)  # rounded, not cut
+    assert abs(inside.mean() - around[~mask].mean()) < 0.5
     assert np.array_equal(shown[0].permute(1, 2, 0).numpy()[~mask], around[~mask])
     whole = torch.ones(1, 1, *SIZE)  # nothing to match with
     alone = project.looks.with_look("match", batch(filled).float(), batch(around).float(), whole)

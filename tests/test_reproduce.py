@@ -33,6 +33,7 @@ from fastreid_privacy.reproduce.gains import claimed_on, paper_gain
 from fastreid_privacy.reproduce.plan import Run, plan_runs
 from fastreid_privacy.reproduce.reproduction import Reproduction, read_plan
 from fastreid_privacy.reproduce.runs import is_finished, locked
+from fastreid_privacy.training import own_process
 from fastreid_privacy.training.own_process import last_error, save_config
 from fastreid_privacy.training.schedule import scaled_schedule
 from fastreid_privacy.training.siblings import comparisons
@@ -709,11 +710,11 @@ def test_a_signal_while_a_run_is_started_ends_the_run(tmp_path, monkeypatch, req
         signal.raise_signal(signal.SIGINT)
         return started[0]
 
-    real = runs.subprocess.Popen
+    real = own_process.subprocess.Popen
     # the processes of a parallel test run ignore Ctrl-C
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
-    monkeypatch.setattr(runs.subprocess, "Popen", popen)
+    monkeypatch.setattr(own_process.subprocess, "Popen", popen)
     waiting = [sys.executable, "-c", "import time; time.sleep(600)"]
     monkeypatch.setattr(runs, "command", lambda reproduction, run: waiting)
     monkeypatch.setattr(runs, "validation_split", lambda cfg: SimpleNamespace(train=range(8)))

@@ -33,16 +33,15 @@ class Size(NamedTuple):
     dimension: int
 
     def scaled(self, scale: float) -> Size:
-        """The same with fewer images; ten queries at least, and a gallery in which they are found."""
-        images = (int(self.queries * scale), int(self.gallery * scale))
-        return Size(max(images[0], 10), max(images[1], LEAST_GALLERY), self.dimension)
+        """The same with fewer images: ten queries at least, and a gallery in which they are found."""
+        gallery = max(int(self.gallery * scale), min(self.gallery, 2 * PEOPLE))
+        return Size(max(int(self.queries * scale), 10), gallery, self.dimension)
 
 
 MARKET = Size(3368, 15913, 2048)  # with ResNet-50
 MSMT17 = Size(11659, 82161, 2048)
 MILLION = Size(1000, 1_000_000, 512)
 PEOPLE, CAMERAS = 750, 6
-LEAST_GALLERY = 4 * PEOPLE  # images: nearly everybody is seen by another camera
 Labels = tuple[np.ndarray, np.ndarray]
 """Identities and cameras of the images of one side."""
 

@@ -59,6 +59,7 @@ def _period(side: int) -> int:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # or a matrix made under it would be kept, through which no gradient goes
 def blur_matrix(side: int, sigma: float) -> Tensor:
     """The side×side matrix that blurs a column of pixels: row i holds the weights of output pixel i."""
     period = _period(side)
@@ -66,8 +67,7 @@ def blur_matrix(side: int, sigma: float) -> Tensor:
     matrix = kernel[(pixels - pixels[:, None]) % period]
     inner = pixels[1:-1]  # each of them is in the line and in its mirror image
     matrix[:, 1:-1] += kernel[(-inner - pixels[:, None]) % period]
-    with torch.inference_mode(False):  # it is kept, and may be needed with a gradient later
-        return torch.from_numpy(matrix).float()
+    return torch.from_numpy(matrix).float()
 
 
 def _by_transform(images: Tensor, sigma: float) -> Tensor:

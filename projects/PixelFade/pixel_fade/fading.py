@@ -50,6 +50,8 @@ def noise_and_order(shape: Sequence[int], seeds: Sequence[int] | Tensor | None) 
     return noise.view(count, channels, height, width), order.view(count, 1, height, width)
 
 
+@torch.inference_mode(False)  # under it enable_grad does nothing
+@torch.no_grad()
 def fade(
     images: Tensor,
     noise: Tensor,
@@ -76,11 +78,11 @@ def fade(
         N×3×H×W float32, whole numbers 0–255: of each image the last that met the constraint; the pixels that
         were not replaced in it are noise.
     """
+    images, noise, order = images.clone(), noise.clone(), order.clone()  # a gradient may need them
     kept = images.float().round().clamp(0, 255)
     if not len(kept):
         return kept
-    with torch.no_grad():
-        wanted = features(kept)
+    wanted = features(kept)
     moving, speed = kept.clone(), torch.zeros_like(kept)
     # of the pixels, replaced so far: in what is looked at, and in what is kept; 1 more with each round
     replaced = torch.zeros(len(kept), 1, 1, 1, device=kept.device)

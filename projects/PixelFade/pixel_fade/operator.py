@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from fastreid_privacy import UserError
@@ -83,11 +84,13 @@ def pixel_fade(
 
 def features_of(extract: Extractor, images: Tensor) -> Features:
     """The features of a model, of the image as it stands and not of its mirror image, where images are."""
-    model = extract.model.to(images.device).requires_grad_(False)
+    with torch.inference_mode(False):  # weights are kept, and gradients go through them
+        model = extract.model.to(images.device).requires_grad_(False)
     return lambda batch: model.reid_features(batch, False)
 
 
 @read_once
+@torch.inference_mode(False)
 def _extractor(path: str) -> Extractor:
     if not path:
         raise UserError(

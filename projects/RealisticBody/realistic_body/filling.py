@@ -16,6 +16,7 @@ from .windows import Seen, put_back, seen, windows_of
 AT_ONCE = 64  # windows that go through the network together, which bounds the memory
 
 
+@torch.inference_mode(False)  # under it no gradient goes to z
 @torch.no_grad()
 def fill(
     network: BodyNetwork, images: Tensor, regions: Tensor, numbers: Sequence[int], look: str = NONE
@@ -33,11 +34,12 @@ def fill(
     Returns:
         The same shape.
     """
+    images, regions = images.clone(), regions.clone()  # a gradient may need them
     size, length = network.shape.size, network.shape.latent
     masks = regions[:, 0].cpu().numpy() > 0
     windows = [windows_of(mask, size, network.shape.part) for mask in masks]
     if not any(windows):
-        return images.clone()
+        return images
     found = [seen(image, some, size) for image, some in zip(images, windows, strict=True) if some]
     drawn = [
         torch.from_numpy(standard_normal(number, length * len(some))).view(-1, length)

@@ -63,8 +63,11 @@ def _matched(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """P×3 uint8 with the histograms of Q×3, channel by channel."""
     if not len(outside):
         return inside
-    levels = (picture[None].astype(np.float64) for picture in (inside, outside))  # of bytes it cuts them off
-    return np.rint(exposure.match_histograms(*levels, channel_axis=-1))[0].astype(np.uint8)
+    # as floats: of uint8 it makes uint8 itself, and cuts what lies between two levels
+    levels = exposure.match_histograms(
+        *(each[None].astype(float) for each in (inside, outside)), channel_axis=-1
+    )
+    return np.rint(levels)[0].astype(np.uint8)
 
 
 @torch.enable_grad()

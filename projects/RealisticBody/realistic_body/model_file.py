@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import torch
+
 from fastreid_privacy import UserError
 from fastreid_privacy.checkpoints.network_file import filled, network_file_content, read_network_file
 from fastreid_privacy.core.errors import brief
@@ -60,6 +62,7 @@ def _word(part: str) -> str:
 
 
 @read_once
+@torch.inference_mode(False)
 def _loaded(path: str) -> tuple[BodyNetwork, str]:
     """The network, and the SHA-256 of its file."""
     if not path:

@@ -175,7 +175,8 @@ def _filled(
     images: Tensor, regions: Tensor, numbers: Sequence[int], model: str, part: str, look: str
 ) -> Tensor:
     check_look(look)
-    network = load_model(model, part).to(images.device)
+    with torch.inference_mode(False):  # weights are kept, and gradients go through them
+        network = load_model(model, part).to(images.device)
     if not len(images):
         return images if images.dtype == torch.uint8 else images.float()
     with torch.autocast(images.device.type, enabled=False):
