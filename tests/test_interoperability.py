@@ -134,7 +134,7 @@ def test_fastreid_alone_reads_the_file(small_run):
     text, plain values."""
     assert original_of(Checkpointer, "_load_file")(
         Checkpointer(torch.nn.Linear(1, 1)), str(small_run / "model_best.pth")
-    ).keys() == {"model", "config", "epoch", "upgrade_record"}
+    ).keys() == {"model", "config", "epoch", "upgrade_record", "data"}
 
 
 # -- evaluation ----------------------------------------------------------------------------------------------
