@@ -5,7 +5,7 @@ Images are read as those of a collection are (``compat.data.read_images_as_viewe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,18 @@ from ..config import changed
 from ..core.errors import UserError
 from .datasets import load_dataset, training_items
 from .placing import PlacedImages, PlacedTransform
-from .validation_split import Split, split_training_set
+from .validation_split import Item, Split, split_training_set
 
 
 def validation_split(cfg: CfgNode) -> Split:
     """The identity-disjoint split of the config's training images (``DATASETS.VALIDATION``)."""
+    return _split(cfg, training_items(cfg))
+
+
+def _split(cfg: CfgNode, items: list[tuple]) -> Split:
     options = cfg.DATASETS.VALIDATION
     return split_training_set(
-        training_items(cfg),
+        items,
         options.FRACTION,
         options.QUERY_FRACTION,
         options.SEED,
@@ -130,7 +134,8 @@ class EvaluationImages(CommDataset):
         query: items of the queries, which come first.
         gallery: of the gallery.
         transform: of both.
-        labels: of people, in the same order, where items have other numbers of them.
+        labelled: items of the same images, in the same order, with the data set's own labels of people; None:
+            query and gallery have them.
     """
 
     def __init__(
@@ -138,12 +143,12 @@ class EvaluationImages(CommDataset):
         query: list,
         gallery: list,
         transform: Callable[[Image.Image], Any],
-        labels: Sequence[Hashable] | None = None,
+        labelled: Sequence[Item] | None = None,
     ):
         items = [*query, *gallery]
         super().__init__(items, transform, relabel=False)
         self.num_query = len(query)
-        self.people = people_numbers(items if labels is None else [(None, label) for label in labels])
+        self.people = people_numbers(items if labelled is None else labelled)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = super().__getitem__(index)
@@ -162,8 +167,8 @@ def _person(people: Sequence[int] | None, index: int) -> dict[str, int]:
     return {} if people is None else {"people": people[index]}
 
 
-def _evaluation_loader(cfg: CfgNode, query: list, gallery: list, labels: Sequence[Hashable] | None = None):
-    images = EvaluationImages(query, gallery, build_transforms(cfg, is_train=False), labels)
+def _evaluation_loader(cfg: CfgNode, query: list, gallery: list, labelled: Sequence[Item] | None = None):
+    images = EvaluationImages(query, gallery, build_transforms(cfg, is_train=False), labelled)
     return build_reid_test_loader(
         test_set=images,
         test_batch_size=cfg.TEST.IMS_PER_BATCH,
@@ -174,10 +179,10 @@ def _evaluation_loader(cfg: CfgNode, query: list, gallery: list, labels: Sequenc
 
 def build_validation_loader(cfg: CfgNode):
     """(loader, number of queries) of the validation part, queries first."""
-    split = validation_split(cfg)
-    label_of = {item[0]: item[1] for item in training_items(cfg)}
-    labels = [label_of[item[0]] for item in (*split.query, *split.gallery)]
-    return _evaluation_loader(cfg, split.query, split.gallery, labels)
+    items = training_items(cfg)
+    split, item_of = _split(cfg, items), {item[0]: item for item in items}
+    labelled = [item_of[path] for path, _, _ in (*split.query, *split.gallery)]
+    return _evaluation_loader(cfg, split.query, split.gallery, labelled)
 
 
 def build_test_loader(cfg: CfgNode, name: str):
