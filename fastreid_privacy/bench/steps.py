@@ -129,12 +129,12 @@ def seconds_of(function: Step, device: str) -> float:
 def _steps(device: str, precision: torch.dtype, options: Sequence[str]) -> tuple[dict[str, Step], int]:
     """A step of each model by its name, and the number of raw images in each."""
     steps: dict[str, Step] = {}
+    count = load_config(CONFIG, options).SOLVER.IMS_PER_BATCH
+    classes = max(LEAST_CLASSES, -(-count // PER_PERSON))
     for name, words in MODELS.items():
         torch.manual_seed(0)
-        words = [*options, *words, "MODEL.DEVICE", device]
-        count = load_config(CONFIG, words).SOLVER.IMS_PER_BATCH
-        classes = max(LEAST_CLASSES, -(-count // PER_PERSON))
-        cfg = load_config(CONFIG, ["MODEL.HEADS.NUM_CLASSES", str(classes), *words])
+        words = ["MODEL.HEADS.NUM_CLASSES", str(classes), *options, *words, "MODEL.DEVICE", device]
+        cfg = load_config(CONFIG, words)
         model = build_model(cfg).train()
         images = torch.randint(0, 256, (count, 3, *cfg.INPUT.SIZE_TRAIN)).float().to(device)
         targets = (torch.arange(count) // PER_PERSON).to(device)
