@@ -265,6 +265,19 @@ def test_a_model_that_has_learned_from_measured_people_is_told(raw, small_run, t
     assert f"warning: --weights {model} {said}" in capsys.readouterr().err
 
 
+def test_beside_a_data_set_that_is_not_here_the_others_are_looked_at(
+    raw, small_run, tmp_path, subjects, monkeypatch
+):
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "datasets"))
+    values = trained_on(raw / "bounding_box_test") | {
+        "DATASETS.NAMES": ("SyntheticPedestrians", "MarketFolder")
+    }
+    stranger = retold(small_run, tmp_path / "stranger.pth", **values)
+    with pytest.raises(fastreid_privacy.UserError, match="has learned from"):
+        stranger_learned_from_others(stranger, subjects.measured)
+    assert not (tmp_path / "datasets").exists()
+
+
 def test_measured_people_are_not_foreign(raw, small_run, tmp_path, capsys):
     files, model = protect(raw, tmp_path / "p"), small_run / "model_best.pth"
     words = attack_words(raw, files, tmp_path / "out", model)

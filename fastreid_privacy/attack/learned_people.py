@@ -134,15 +134,16 @@ def _training_images(cfg: CfgNode) -> tuple[list[Path], set[int], list[str]]:
     files: list[Path] = []
     numbers: set[int] = set()
     doubts = begun_with(cfg)
-    rendered = "SyntheticPedestrians" in cfg.DATASETS.NAMES
-    if rendered and not _rendered_folder(cfg).is_dir():
-        return files, numbers, doubts  # it would be rendered now, and nothing that is measured lies there
-    for name in cfg.DATASETS.NAMES:
+    # not what would be rendered now: nothing that is measured lies there
+    unrendered = {"SyntheticPedestrians"} if not _rendered_folder(cfg).is_dir() else set()
+    for name in set(cfg.DATASETS.NAMES) - unrendered:
         with suppress(UserError):  # the split fails, too, where one is not here
             items = load_dataset(cfg, name).train
             files += [Path(item[0]) for item in items]
             if name == "MarketFolder":
                 numbers |= {identity_number(item[1]) for item in items}
+    if unrendered & set(cfg.DATASETS.NAMES):
+        return files, numbers, doubts
     try:
         people = len({item[1] for item in validation_split(cfg).train})
     except UserError as error:
