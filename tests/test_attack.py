@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import yaml
 from onnx import helper
 from PIL import Image
 
@@ -453,6 +454,8 @@ def test_a_strangers_graph_gets_the_preprocessing_of_its_file(tmp_path, first):
         "mean: [a, b, c]",
         'mean: "123"',
         "[" * 5000,
+        "std: [1, 1, -1]",
+        f"mean: [{10**400}, 0, 0]",
     ],
 )
 def test_damaged_preprocessing_is_refused_by_name(tmp_path, text):
@@ -460,6 +463,33 @@ def test_damaged_preprocessing_is_refused_by_name(tmp_path, text):
     path.with_suffix(".yaml").write_text(text)
     with pytest.raises(fastreid_privacy.UserError, match=r"reid\.yaml tells no preprocessing"):
         load_observer(path, "cpu", "stranger")
+
+
+@pytest.mark.parametrize("key", ["mean", "std"])
+@pytest.mark.parametrize("value", ["1.0e+39", "1e39", "-1.0e+39", ".inf", "inf", ".nan"])
+def test_numbers_beyond_float32_are_refused(tmp_path, key, value):
+    """1e39 is finite to Python: the features would not be, or would be 0 for every image."""
+    path = graph(tmp_path / "reid.onnx", MEANS, (4, 2))
+    path.with_suffix(".yaml").write_text(f"{key}: [1, {value}, 1]")
+    with pytest.raises(fastreid_privacy.UserError) as error:
+        load_observer(path, "cpu", "stranger")
+    given = yaml.safe_load(f"[1, {value}, 1]")
+    assert f"reid.yaml tells no preprocessing: {key} is {given}; it wants three numbers" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["std: [1, 1.0e-40, 1]", "{mean: [3.0e+38, 0, 0], std: [0.1, 1, 1]}"])
+def test_numbers_that_lead_beyond_float32_are_refused(tmp_path, text):
+    path = graph(tmp_path / "reid.onnx", MEANS, (4, 2))
+    path.with_suffix(".yaml").write_text(text)
+    with pytest.raises(fastreid_privacy.UserError, match=r"(mean|std) is .* it wants three numbers from"):
+        load_observer(path, "cpu", "stranger")
+
+
+def test_the_largest_numbers_that_are_allowed_give_finite_features(tmp_path):
+    path = graph(tmp_path / "reid.onnx", MEANS, (4, 2))
+    path.with_suffix(".yaml").write_text("{mean: [1.0e+6, -1.0e+6, 0], std: [1.0e-6, 1.0e-6, 1.0e+6]}")
+    images = torch.tensor([0.0, 255.0])[:, None, None, None].expand(2, 3, 4, 2)
+    assert load_observer(path, "cpu", "stranger").features(images).isfinite().all()
 
 
 def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path):

@@ -360,9 +360,12 @@ def test_compressed_and_doubled_parts_of_an_archive(small_run, tmp_path):
         ("MODEL.HEADS.EMBEDDING_DIM", 10**9),
         ("MODEL.HEADS.NUM_CLASSES", 10**9),
         ("DATALOADER.NUM_WORKERS", 2**31),
+        ("MODEL.PIXEL_MEAN", [1e39, 0.0, 0.0]),
+        ("MODEL.PIXEL_STD", [1.0, 1e39, 1.0]),  # infinite in float32: every image would be the same
+        ("MODEL.PIXEL_STD", [1.0, 1.0, 0.0]),
     ],
 )
-def test_sizes_that_a_carried_config_may_not_have(key, value, small_run, tmp_path, capfd):
+def test_sizes_and_numbers_that_a_carried_config_may_not_have(key, value, small_run, tmp_path, capfd):
     """Nor may one on the command line."""
 
     def change(content):

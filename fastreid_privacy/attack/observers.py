@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..checkpoints.onnx_runtime import open_session, run_graph
 from ..core.errors import UserError, brief
 from ..core.files import read_file
+from ..core.images import NORMALIZING
 from ..retrieval import load_extractor
 from .subjects import Subject
 from .views import View, batches, scaled
@@ -116,15 +117,25 @@ def _preprocessing(path: Path) -> Mapping[str, Any]:
             raise ValueError(f"it may have {', '.join(ONNX_KEYS)}")
         settings = {**ONNX_KEYS, **given}
         for key in ("mean", "std"):
-            if not isinstance(settings[key], list) or len(settings[key]) != 3:
-                raise ValueError(f"{key} wants three numbers")
-            settings[key] = [float(value) for value in settings[key]]  # YAML takes 1e2 for a text
-            if not np.isfinite(settings[key]).all():
-                raise ValueError(f"{key} wants three numbers")
+            settings[key] = _three_numbers(key, settings[key])
         if settings["channels"] not in ("RGB", "BGR") or settings["range"] not in (1, 255):
             raise ValueError("channels are RGB or BGR, range is 1 or 255")
-        if 0 in settings["std"]:
-            raise ValueError("std must not be 0")
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path} tells no preprocessing: {brief(error)}") from None
     return settings
+
+
+def _three_numbers(key: str, given: Any) -> list[float]:
+    """The mean or the std of the channels.
+
+    Raises:
+        ValueError: naming the key, what is given and what is allowed.
+    """
+    low, high = NORMALIZING[key]
+    try:
+        values = [float(value) for value in given] if isinstance(given, list) else []  # 1e2 is a text in YAML
+    except (ValueError, TypeError, OverflowError):
+        values = []
+    if len(values) != 3 or not all(low <= value <= high for value in values):
+        raise ValueError(f"{key} is {given}; it wants three numbers from {low:g} to {high:g}")
+    return values

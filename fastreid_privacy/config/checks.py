@@ -10,6 +10,7 @@ from typing import Any
 from fastreid.config import CfgNode
 
 from ..core.errors import UserError
+from ..core.images import NORMALIZING
 from .changing import value_of
 from .values import RAW, RAW_AND_DESENSITIZED, given_rank1, paper_results, resolve_device
 
@@ -47,8 +48,8 @@ MUST_KEEP_ITS_DEFAULT = {
 
 
 def check_bounds(cfg: CfgNode) -> None:
-    """Refuse what the config of somebody else's file may carry: sizes that no machine has memory for, and a
-    word for the anonymizer's input that means nothing.
+    """Refuse what the config of somebody else's file may carry: sizes that no machine has memory for, numbers
+    that leave float32, and a word for the anonymizer's input that means nothing.
 
     Raises:
         UserError: naming the key, its value, and what is allowed.
@@ -70,6 +71,11 @@ def check_bounds(cfg: CfgNode) -> None:
         value: Any = value_of(cfg, key)
         if not 0 <= value <= most:
             raise UserError(f"{key} is {value}; it must lie between 0 and {most:,}")
+    for name, (low, high) in NORMALIZING.items():
+        key = f"MODEL.PIXEL_{name.upper()}"
+        values: Any = value_of(cfg, key)
+        if not all(isinstance(each, int | float) and low <= each <= high for each in values):
+            raise UserError(f"{key} is {values}; its numbers must lie between {low:g} and {high:g}")
 
 
 def check_privacy_config(cfg: CfgNode, defaults: CfgNode) -> None:

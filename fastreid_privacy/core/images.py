@@ -11,6 +11,8 @@ from torch import Tensor
 
 LARGEST = 100_000_000
 """Pixels of an image; beyond them a small damaged or hostile file could fill the memory."""
+NORMALIZING = {"mean": (-1e6, 1e6), "std": (1e-6, 1e6)}
+"""Lowest and highest numbers that a Re-ID model may prepare its images with: no level leaves float32."""
 
 
 def to_unit(images: Tensor) -> Tensor:
