@@ -14,17 +14,24 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import yaml
 from onnx import TensorProto, helper
 from PIL import Image
 
 from fastreid_privacy.attack import subjects as attack_subjects
 from fastreid_privacy.attack.grid import run_attacks
-from fastreid_privacy.attack.learned_people import stranger_learned_from_others
+from fastreid_privacy.attack.learned_people import (
+    RELATED,
+    SAME,
+    check_foreign,
+    model_learned_from_others,
+    stranger_learned_from_others,
+)
 from fastreid_privacy.attack.observers import load_observer
-from fastreid_privacy.attack.pairing import compare_pairs
+from fastreid_privacy.attack.pairing import compare_pairs, rough
 from fastreid_privacy.attack.request import AttackRequest
 from fastreid_privacy.attack.stranger import check_enough
-from fastreid_privacy.attack.subjects import Subject, Subjects, read_subjects
+from fastreid_privacy.attack.subjects import Subject, Subjects, read_foreign, read_subjects
 from fastreid_privacy.attack.views import Files, operated
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.collection import folder_source
@@ -33,6 +40,7 @@ from fastreid_privacy.commands import retrieve
 from fastreid_privacy.compat.labels import MARKET_FOLDER
 from fastreid_privacy.config import changed, parse_config
 from fastreid_privacy.core.images import to_pictures
+from fastreid_privacy.desensitize import Desensitizer
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +138,7 @@ def protect(raw: Path, folder: Path, names: dict[str, str] | None = None) -> Pat
         target = folder / names[target.relative_to(folder).as_posix()] if names else target
         target.parent.mkdir(parents=True, exist_ok=True)
         pixels = torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1)[None]
-        shown = fastreid_privacy.desensitize.Desensitizer("blur")(pixels)
+        shown = Desensitizer("blur")(pixels)
         Image.fromarray(to_pictures(shown.float())[0]).save(target)
     return folder
 
@@ -227,6 +235,112 @@ def test_a_stranger_that_has_learned_from_protected_files_is_refused(raw, small_
     assert "has learned from" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+COPIES = {
+    "encoded anew": lambda picture, path: picture.save(path.with_suffix(".png")),
+    "another quality": lambda picture, path: picture.save(path, quality=50),
+    "half": lambda picture, path: picture.resize((16, 32)).save(path),
+    "another shape": lambda picture, path: picture.resize((64, 64)).save(path),
+}
+
+
+def rewritten(files: list[Path], folder: Path, way, names: list[Path] | None = None) -> Path:
+    """Copies of pictures, under their own names or those of other files."""
+    folder.mkdir()
+    for file, name in zip(files, names or files, strict=True):
+        way(Image.open(file).convert("RGB"), folder / name.name)
+    return folder
+
+
+def people_in(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.glob("*")) if int(file.name[:4]) > 0]
+
+
+@pytest.mark.parametrize("side", ["raw", "protected"])
+@pytest.mark.parametrize("way", ["encoded anew", "another quality", "half", "another shape"])
+def test_copies_that_are_encoded_anew_or_resized_are_found(raw, small_run, tmp_path, capsys, way, side):
+    files = protect(raw, tmp_path / "p")
+    subjects = read_subjects(str(raw), str(files))
+    given = people_in((raw if side == "raw" else files) / "bounding_box_test")
+    learned = rewritten(given, tmp_path / "learned", COPIES[way])
+    stranger = retold(small_run, tmp_path / "stranger.pth", **trained_on(learned))
+    with pytest.raises(fastreid_privacy.UserError, match=rf"has learned from {len(given)} of the images"):
+        stranger_learned_from_others(stranger, subjects.measured)
+    assert model_learned_from_others(stranger, subjects.measured, "--model") is False
+    assert f"has learned from {len(given)} of the images" in capsys.readouterr().err
+    with pytest.raises(fastreid_privacy.UserError, match=f"{len(given)} of the measured images"):
+        check_foreign(read_foreign(str(learned)), subjects.measured)
+
+
+@pytest.mark.parametrize("operator", ["blur", "pixelate", "noise"])
+def test_measured_images_under_another_operator_are_found(raw, small_run, tmp_path, subjects, operator):
+    """Whoever learned from them knows the people, whatever protects the files that are attacked."""
+    shown = Desensitizer(operator)
+
+    def way(picture, path):
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+        options = {"seeds": [1]} if operator == "noise" else {}
+        Image.fromarray(shown(pixels, **options)[0].permute(1, 2, 0).numpy()).save(path, quality=75)
+
+    learned = rewritten(people_in(raw / "bounding_box_test"), tmp_path / "learned", way)
+    stranger = retold(small_run, tmp_path / "stranger.pth", **trained_on(learned))
+    with pytest.raises(fastreid_privacy.UserError, match="has learned from"):
+        stranger_learned_from_others(stranger, subjects.measured)
+
+
+@pytest.mark.parametrize("way", ["encoded anew", "half"])
+def test_other_people_under_the_names_of_measured_ones_are_not_found(raw, small_run, tmp_path, subjects, way):
+    """Beside one copy that is: the others do not hide it, nor does it make them copies."""
+    names = people_in(raw / "bounding_box_test")
+    others = people_in(raw / "bounding_box_train")[: len(names)]
+    learned = rewritten(others, tmp_path / "learned", COPIES[way], names[: len(others)])
+    stranger = retold(small_run, tmp_path / "stranger.pth", **trained_on(learned))
+    assert stranger_learned_from_others(stranger, subjects.measured) is None  # for the numbers
+    COPIES[way](Image.open(names[0]), learned / names[0].name)
+    with pytest.raises(fastreid_privacy.UserError, match="has learned from 1 of the images"):
+        stranger_learned_from_others(stranger, subjects.measured)
+
+
+def test_pictures_of_one_colour_show_nobody(raw, small_run, tmp_path, subjects):
+    """Fully masked files of other people are, byte for byte, those of measured ones."""
+    flat = [replace(each, protected=tmp_path / "p" / each.raw.name) for each in subjects.measured]
+    (tmp_path / "p").mkdir()
+    for each in flat:
+        Image.new("RGB", (32, 64), (128, 128, 128)).save(each.protected)
+    learned = shutil.copytree(tmp_path / "p", tmp_path / "learned")
+    stranger = retold(small_run, tmp_path / "stranger.pth", **trained_on(learned))
+    assert stranger_learned_from_others(stranger, flat) is None
+
+
+def test_a_file_that_is_no_picture_is_like_none(raw, small_run, tmp_path, subjects):
+    learned = rewritten(people_in(raw / "bounding_box_test"), tmp_path / "learned", COPIES["half"])
+    for file in learned.iterdir():
+        file.write_bytes(b"no picture")
+    stranger = retold(small_run, tmp_path / "stranger.pth", **trained_on(learned))
+    assert stranger_learned_from_others(stranger, subjects.measured) is None
+
+
+def test_the_bounds_tell_copies_from_other_people(raw):
+    """Of every pair of images: ``SAME`` tells one, ``RELATED`` tells many."""
+    files = (
+        people_in(raw / "bounding_box_test")
+        + people_in(raw / "query")
+        + people_in(raw / "bounding_box_train")
+    )
+    pictures = [Image.open(file).convert("RGB") for file in files]
+
+    def rows(some):
+        return np.concatenate(
+            [rough(torch.from_numpy(np.array(each)).permute(2, 0, 1)[None].float()) for each in some]
+        )
+
+    small = rows([each.resize((16, 32)) for each in pictures])
+    people = np.array([int(file.name[:4]) for file in files])
+    likeness = rows(pictures) @ small.T
+    assert likeness.diagonal().min() > SAME
+    other = likeness[people[:, None] != people]
+    assert other.max() < SAME and (other >= RELATED).mean() < 0.02
+
+
 def test_numbers_of_measured_people_in_another_folder_are_a_doubt(raw, small_run, tmp_path, subjects):
     """Measured images that were encoded anew, under other names: nothing but the number is left of them."""
     learned = tmp_path / "learned"
@@ -307,7 +421,7 @@ def test_two_files_of_one_name_but_for_the_ending_are_refused(raw, tmp_path, sid
         ({}, True, ""),
         ({"MODEL.WEIGHTS": "other.pth"}, None, "it began with the weights of other.pth"),
         (trained_on(Path("gone")), None, "DATASETS.FOLDER.TRAIN is 'gone', which is no"),
-        ({"PRIVACY.TEACHER.WEIGHT": 1.0}, None, "it had a teacher, of which its file does not tell"),
+        ({"PRIVACY.TEACHER.WEIGHT": 1.0}, None, "it had a teacher, of which no results beside it tell"),
         ({"MODEL.BACKBONE.PRETRAIN": True, "MODEL.BACKBONE.PRETRAIN_PATH": "imagenet.pth"}, True, ""),
     ],
 )
@@ -323,6 +437,57 @@ def test_what_is_known_of_whom_the_stranger_learned_from_is_told(
     assert (f"{warning}{reason}" in said) if reason else ("is not known" not in said)
     page = (out / "attack.html").read_text()
     assert ("has learned from measured ones is not known" in page) == (told is None)
+
+
+DOUBTED = {
+    "a teacher": "it had a teacher, of which no results beside it tell",
+    "a part": "it is a part that was split off, which tells nothing of its training",
+}
+
+
+@pytest.mark.parametrize("what", DOUBTED)
+def test_what_is_not_known_of_a_stranger_is_not_known_of_a_model(raw, small_run, tmp_path, capsys, what):
+    """Of --model, and of --weights of retrieve measure."""
+    files, out = protect(raw, tmp_path / "p"), tmp_path / "out"
+    model = weights = retold(small_run, tmp_path / "model.pth", **{"PRIVACY.TEACHER.WEIGHT": 1.0})
+    more: list[str] = []
+    if what == "a part":
+        parts = split_checkpoint(small_run / "model_best.pth", tmp_path / "release", None)
+        model, weights, more = parts["anonymizer"], parts["reid"], ["--recovery-key", str(parts["recovery"])]
+    stranger = small_run / "model_best.pth"
+    words = [*attack_words(raw, files, out, stranger), "--model", str(model), *more]
+    assert command.main(words) == 0
+    doubt = f"whether it has learned from measured people is not known: {DOUBTED[what]}"
+    said = capsys.readouterr().err
+    assert f"warning: --model {model}: {doubt}" in said and f"--stranger {stranger}: " not in said
+    told = json.loads((out / "attack.json").read_text())
+    assert told["model"] == {"trained_on_others": None} and told["judge"]["trained_on_others"] is True
+    assert "whether it has learned from measured people is not known" in (out / "attack.html").read_text()
+    sides = ["--raw", str(raw), "--protected", str(files)]
+    assert retrieve.main(["measure", *sides, "--weights", str(weights), "--device", "cpu"]) == 0
+    assert f"warning: --weights {weights}: {doubt}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("learned", ["other people", "measured people"])
+def test_results_beside_a_model_tell_of_its_teacher(raw, small_run, tmp_path, subjects, learned):
+    """Of this very checkpoint: beside another one they tell nothing of it."""
+    cfg = parse_config(torch.load(small_run / "model_best.pth", weights_only=True)["config"], "")
+    teacher = cfg if learned == "other people" else changed(cfg, trained_on(raw / "bounding_box_test"))
+    results = json.loads((small_run / "results.json").read_text())
+    results["upper_bound"] = {"config": yaml.safe_load(teacher.dump())}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    taught = {"PRIVACY.TEACHER.INIT": True}
+    model = retold(small_run, tmp_path / results["checkpoint"], **taught)
+    if learned == "other people":
+        assert stranger_learned_from_others(model, subjects.measured) is True
+    else:
+        with pytest.raises(
+            fastreid_privacy.UserError, match=r"the teacher of --stranger .* has learned from"
+        ):
+            stranger_learned_from_others(model, subjects.measured)
+        assert model_learned_from_others(model, subjects.measured, "--model") is False
+    other = retold(small_run, tmp_path / "other.pth", **taught)
+    assert stranger_learned_from_others(other, subjects.measured) is None
 
 
 # -- strangers -----------------------------------------------------------------------------------------------

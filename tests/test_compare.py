@@ -605,7 +605,7 @@ def test_a_run_that_has_learned_from_measured_people_is_refused(raw, small_run, 
         small_run, tmp_path / "run", **({"PRIVACY.TEACHER.WEIGHT": 1.0} if way == "teacher" else values)
     )
     if way == "teacher":
-        who, results = way, json.loads((run / "results.json").read_text())
+        who, results = "teacher of the model", json.loads((run / "results.json").read_text())
         cfg = changed(parse_config(yaml.safe_dump(results["config"]), "results.json"), values)
         results["upper_bound"] = {"config": yaml.safe_load(cfg.dump())}
         (run / "results.json").write_text(json.dumps(results))
@@ -653,7 +653,7 @@ def test_a_run_on_a_copy_of_the_data_or_on_other_people_of_the_same_names_passes
         ({**of_folders(Path("gone"))}, "DATASETS.FOLDER.TRAIN is 'gone/bounding_box_train', which is no"),
         ({"MODEL.HEADS.NUM_CLASSES": 751}, "its head is for 751 identities, and its training data have"),
         ({"MODEL.WEIGHTS": "other.pth"}, "it began with the weights of other.pth"),
-        ({"PRIVACY.TEACHER.WEIGHT": 1.0}, "run does not tell of the teacher"),
+        ({"PRIVACY.TEACHER.WEIGHT": 1.0}, "it had a teacher, of which no results beside it tell"),
     ],
 )
 def test_a_run_of_which_it_cannot_be_told_is_marked_with_a_warning(

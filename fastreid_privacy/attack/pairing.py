@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from .subjects import Subject, Subjects
@@ -53,10 +54,19 @@ def compare_pairs(protected: View, raw: View, subjects: Subjects) -> Pairing:
     return Pairing(len(some), len(wrong), float(own[wrong].mean()), float(other[wrong].mean()), example)
 
 
-def _rough(view: View, subjects: Sequence[Subject]) -> np.ndarray:
-    """Few pixels of each image, at mean 0 and length 1; 0 of an image of one colour."""
-    pixels = np.concatenate(
-        [adaptive_avg_pool2d(view(some), GRID).flatten(1).double().numpy() for some in batches(subjects)]
-    )
+def rough(images: Tensor) -> np.ndarray:
+    """Few pixels of each image: products of two rows are their correlation, whatever the images' sizes.
+
+    Args:
+        images: N×3×H×W, RGB, 0–255.
+
+    Returns:
+        N×96 float64, at mean 0 and length 1; 0 of an image of one colour, which is like no other.
+    """
+    pixels = adaptive_avg_pool2d(images, GRID).flatten(1).double().numpy()
     centred = pixels - pixels.mean(1, keepdims=True)
     return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-3)
+
+
+def _rough(view: View, subjects: Sequence[Subject]) -> np.ndarray:
+    return np.concatenate([rough(view(some)) for some in batches(subjects)])
