@@ -31,7 +31,9 @@ SAME, RELATED = 0.98, 0.75
 Of 1,375 rendered images of 50 people, 128×64: a copy (JPEG of quality 50, WebP of 30, a quarter to twice the
 sides) has at least 0.985, another person under the same camera at most 0.969, raw or blurred. An image and
 itself blurred or pixelated have at least 0.908, with noise 0.96 in the median (0.87 at 64×32). Of other
-people under the same camera one in 20 at most has 0.75, and the median is 0.3.
+people under the same camera one in 20 at most has 0.75, and the median is 0.3. Of 1,500 photographs of
+Market-1501 no two of other people have more than 0.955, and copies (JPEG of 50, half the sides) at least
+0.994.
 """
 
 
