@@ -439,6 +439,9 @@ def test_other_boxes_are_another_run(weights, walk, protected, tmp_path, capsys)
         ("1,1,2,3,inf,5", "line 1"),
         ("1,1,2,3,4,5\n21,1,2,3,4,5", "boxes of frame 21, but "),
         ("1,1,900,3,4,5", "nothing would be protected"),
+        # read as a box at 2, 3 of 40 × 1: an empty identity moved the others; so did decimal commas
+        ("1,,20,30,40,50,1,-1,-1,-1", "line 1 of --boxes"),
+        ("1\t1\t20,5\t30,5\t40,5\t50,5", "line 1 of --boxes"),
     ],
 )
 def test_boxes_that_are_none_are_refused(weights, walk, tmp_path, capsys, text, message):

@@ -52,10 +52,10 @@ class _Line:
 class MotBoxes:
     """Boxes of a MOT file.
 
-    A line for each: ``frame, identity, left, top, width, height`` and whatever follows; frames count from 1.
-    Every line counts, whatever its confidence or class: a box too many hides a stranger's car, one too few
-    shows a person. Tools differ in whether the first pixel is 0 or 1, so a box reaches one pixel further to
-    the left and to the top.
+    A line for each: ``frame, identity, left, top, width, height`` and whatever follows, between commas or, in
+    a line without any, blanks; frames count from 1. Every line counts, whatever its confidence or class: a
+    box too many hides a stranger's car, one too few shows a person. Tools differ in whether the first pixel
+    is 0 or 1, so a box reaches one pixel further to the left and to the top.
 
     Args:
         path: of the file.
@@ -95,7 +95,8 @@ class MotBoxes:
 
     def _line(self, number: int, text: str) -> tuple[int, _Line]:
         """The frame and the box of a line."""
-        words = text.replace(",", " ").split()
+        # not at both: the fields behind an empty one, or a decimal comma, would take each other's places
+        words = text.split("," if "," in text else None)
         try:
             frame, whose, left, top, width, height = (float(word) for word in words[:6])
             finite = all(map(math.isfinite, (frame, left + width, top + height)))
@@ -104,7 +105,8 @@ class MotBoxes:
         except ValueError:
             raise UserError(
                 f"line {number} of {self.named} is {text.strip()[:80]!r}; a MOT line is frame, "
-                "identity, left, top, width, height in pixels, with frames from 1 and sides above 0"
+                "identity (-1: not known), left, top, width, height in pixels, with frames from 1 and sides "
+                "above 0"
             ) from None
         identity = int(whose) if 1 <= whose < LARGEST_IDENTITY and whose % 1 == 0 else 0
         return int(frame), _Line(number, (left, top, left + width, top + height), identity)
