@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # before fastreid: importing the package makes it work
+from fastreid_privacy.collection import making
 from fastreid_privacy.collection import run as run_module
 
 # isort: split
@@ -22,7 +23,8 @@ from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.desensitize import Desensitizer
 from fastreid_privacy.keys.sealing import new_identity
-from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
+from fastreid_privacy.manifest import JOURNAL, MANIFEST, files_of, read_manifest
+from fastreid_privacy.video import run as video_run
 
 NAMES = [f"{number}.png" for number in range(5)]
 
@@ -125,6 +127,89 @@ def test_a_replaced_picture_that_cannot_be_read_keeps_what_was_written(raw, word
     assert contents(tmp_path / "out") == before
 
 
+def written(out):
+    """What the files of a manifest are, those beside them among them, in tar files or not."""
+    entries = read_manifest(out / MANIFEST).entries
+    return {
+        name: (files_of(out, entries.values()) / name).read_bytes()
+        for entry in entries.values()
+        for name in (entry["path"], entry["sealed"])
+    }
+
+
+@pytest.mark.parametrize("tars", [[], ["--tars", 1], ["--tars", 3]])
+def test_a_renewal_that_fails_keeps_what_was_written(raw, words, tmp_path, capsys, tars):
+    """Also what is sealed, which may be all that is left of the raw file; the next run still tells."""
+    public, private = new_identity(tmp_path / "keys", None)
+    words = [*words, "--seal", public, *tars]
+    assert anonymize(*words) == 0
+    before, good = written(tmp_path / "out"), (raw / NAMES[1]).read_bytes()
+    (raw / NAMES[1]).write_bytes(good[:100])  # a disk went bad, or a copy is under way
+    for option, reason in (("--renew", "it is damaged"), ("--renew", "it is damaged"), (None, "--renew pro")):
+        assert anonymize(*words, *([option] if option else [])) == 2
+        told = capsys.readouterr()
+        assert f"1.png: {'its raw file was replaced' if option is None else reason}" in told.err
+        assert "4 of 5 images protected" in told.out
+        assert written(tmp_path / "out") == before
+    main = [str(word) for word in ("--identity", private, "--input", tmp_path / "out")]
+    assert recover_command.main([*main, "--output", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / NAMES[1]).read_bytes() == good
+    picture(77).save(raw / NAMES[1])  # whole by now
+    assert anonymize(*words, "--renew") == 0
+    after = written(tmp_path / "out")
+    assert {name for name in after if after[name] != before[name]} == {NAMES[1], f"{NAMES[1]}.sealed"}
+    assert recover_command.main([*main, "--output", str(tmp_path / "third")]) == 0
+    assert contents(tmp_path / "third") == contents(raw)
+
+
+def test_a_tar_whose_raw_files_were_all_replaced_stays(raw, words, tmp_path, capsys):
+    assert anonymize(*words, "--tars", 1) == 0
+    before = contents(tmp_path / "out")
+    replace(raw / NAMES[2])
+    for _ in range(2):
+        assert anonymize(*words, "--tars", 1) == 2
+        assert "2.png: its raw file was replaced" in capsys.readouterr().err
+        after = contents(tmp_path / "out")
+        assert all(after[name] == before[name] for name in before if name.endswith(".tar"))
+
+
+@pytest.mark.parametrize("moment", ["beside", "file", "journal"])
+def test_a_renewal_that_is_killed_goes_on(raw, words, tmp_path, monkeypatch, moment):
+    """With the new sealed file beside the old picture, with both, or with both but for their line."""
+    public, private = new_identity(tmp_path / "keys", None)
+    words = [*words, "--seal", public]
+    assert anonymize(*words) == 0
+    replace(raw / NAMES[3])
+    name, write = ("write_beside" if moment == "beside" else "write_whole"), making.write_whole
+
+    def killed(*arguments, **options):
+        if moment == "journal":
+            write(*arguments, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(making, name, killed)
+        assert anonymize(*words, "--renew") == 130
+    assert anonymize(*words, "--renew") == 0 and not (tmp_path / "out" / JOURNAL).exists()
+    main = [str(word) for word in ("--identity", private, "--input", tmp_path / "out")]
+    assert recover_command.main([*main, "--output", str(tmp_path / "again")]) == 0
+    assert contents(tmp_path / "again") == contents(raw)
+    for name in NAMES:
+        assert np.array_equal(read_picture(tmp_path / "out" / name), blurred(raw / name)), name
+
+
+def test_what_lay_beside_a_file_goes_when_the_new_one_carries_it(raw, words, tmp_path):
+    """A sealed original that was too large for its pixels; that of the new raw file is not."""
+    public, private = new_identity(tmp_path / "keys", None)
+    words, sealed = [*words, "--seal", public, "--carry", "pixels"], tmp_path / "out" / f"{NAMES[0]}.sealed"
+    assert anonymize(*words) == 0 and sealed.exists()
+    Image.new("RGB", (24, 48), (200, 10, 10)).save(raw / NAMES[0])
+    assert anonymize(*words, "--renew") == 0 and not sealed.exists()
+    main = [str(word) for word in ("--identity", private, "--input", tmp_path / "out")]
+    assert recover_command.main([*main, "--output", str(tmp_path / "again")]) == 0
+    assert contents(tmp_path / "again") == contents(raw)
+
+
 @pytest.mark.parametrize("kind", ["noise", "sealed"])
 def test_what_cannot_be_made_again_is_named_by_its_time_alone(raw, words, tmp_path, capsys, kind):
     public, private = new_identity(tmp_path / "keys", None)
@@ -202,3 +287,63 @@ def test_a_replaced_video_is_named_and_protected_anew_when_asked(tmp_path, capsy
         "video.mkv.audit.jsonl",
     }
     assert anonymize(*words) == 0 and contents(out) == after
+
+
+@pytest.fixture
+def protected_video(tmp_path):
+    """The words that made a video, another one that has taken its place since, and the private key."""
+    video, rng = tmp_path / "video.mkv", np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(3)]
+    write_video(video, frames)
+    (tmp_path / "boxes.txt").write_text("1,1,8,8,20,30\n2,1,8,8,20,30\n")
+    public, private = new_identity(tmp_path / "keys", None)
+    words = ["--method", "blur", "--input", video, "--boxes", tmp_path / "boxes.txt", "--seal", public]
+    words += ["--output", tmp_path / "out"]
+    assert anonymize(*words) == 0
+    checked = {"level": "3", "slices": "4", "slicecrc": "1"}
+    shutil.move(write_video(tmp_path / "other.mkv", frames[::-1], options=checked), video)
+    return words, video, private
+
+
+def opened(private, tmp_path, name):
+    words = ["--identity", private, "--input", tmp_path / "out", "--output", tmp_path / name]
+    assert recover_command.main([str(word) for word in words]) == 0
+    return (tmp_path / name / "video.mkv").read_bytes()
+
+
+def test_a_video_whose_renewal_fails_stays(protected_video, tmp_path, capsys):
+    words, video, private = protected_video
+    before, whole = contents(tmp_path / "out"), video.read_bytes()
+    place = len(whole) * 3 // 4  # in the last frame
+    video.write_bytes(whole[:place] + bytes(20) + whole[place + 20 :])
+    assert anonymize(*words, "--renew") == 2
+    assert f"{video} is damaged" in capsys.readouterr().err
+    after = contents(tmp_path / "out")
+    assert after.pop(JOURNAL) and after == before
+    assert opened(private, tmp_path, "first") != whole
+    assert anonymize(*words) == 2
+    assert "was replaced since" in capsys.readouterr().err
+    video.write_bytes(whole)
+    assert anonymize(*words, "--renew") == 0 and opened(private, tmp_path, "second") == whole
+    assert not (tmp_path / "out" / JOURNAL).exists()
+
+
+@pytest.mark.parametrize("moment", ["frames", "beside", "name"])
+def test_a_video_whose_renewal_is_killed_goes_on(protected_video, tmp_path, monkeypatch, moment):
+    """While frames are written, with the new sealed file beside the old video, or before it gets its name."""
+    words, video, private = protected_video
+    enter = video_run.enter
+
+    def killed(*arguments, **options):
+        if moment == "name":
+            enter(*arguments, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video_run, "_write" if moment == "frames" else "enter", killed)
+        assert anonymize(*words, "--renew") == 130
+    assert anonymize(*words, "--renew") == 0
+    assert opened(private, tmp_path, "again") == video.read_bytes()
+    entry = read_manifest(tmp_path / "out" / MANIFEST).entries["video.mkv"]
+    assert not (tmp_path / "out" / JOURNAL).exists() and "renewed" not in entry
+    assert anonymize(*words) == 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ..core.errors import UserError, out_of_memory, told_with
 from ..core.files import write_whole
+from ..manifest import all_names
 from .carrying import about_beside, write_beside
 from .output import HOPELESS
 from .stamps import STAMP
@@ -29,13 +30,15 @@ def put_alone(left: Left, work: Work, path: str, made: Made) -> dict:
         UserError: when another file of this name is there.
         OSError: when it cannot be written.
     """
-    target = left.output / path
-    if target.is_symlink() or (target.exists() and not work.same(target.read_bytes(), made.content)):
+    target, renewed = left.output / path, path in left.leaving
+    strange = target.is_symlink() or (target.exists() and not work.same(target.read_bytes(), made.content))
+    if strange and not renewed:
         raise UserError("a file of this name is there already, which this run did not write")
     target.parent.mkdir(parents=True, exist_ok=True)
-    for word, content in made.beside.items():
-        write_beside(left.output, path, word, content)
+    beside = [write_beside(left.output, path, word, content)[word] for word, content in made.beside.items()]
     write_whole(target, made.content)
+    for name in {*all_names(path)} - {path, *beside} if renewed else ():  # of the raw file that was replaced
+        (left.output / name).unlink(missing_ok=True)
     return {}
 
 
@@ -93,7 +96,7 @@ def _finish(
         for word, content in made.beside.items():
             loaded.about.update(about_beside(job.path, word, content))
         about = {"size": len(made.content), "sha256": hashlib.sha256(made.content).hexdigest()}
-        if job.path in suspects:
+        if job.path in suspects and not work.renew:
             same = about["sha256"] == suspects[job.path]["sha256"]
             return job.path, {**suspects[job.path], STAMP: loaded.about.get(STAMP)} if same else REPLACED
         about |= put(left, work, job.path, made)

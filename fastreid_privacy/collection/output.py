@@ -31,7 +31,7 @@ from .stamps import STAMP, Stamper, read_stamps
 
 SHARDS, ENDING = ".manifest.shards", ".jsonl"  # a folder in the output of an unfinished run, and its files
 NOISE_KEY = ".noise.key"  # in the output folder while a run with noise is unfinished
-RENEWED = "renewed"  # of a file's line in the journal: what its tar holds of it may be replaced already
+RENEWED = "renewed"  # of a file's line in the journal: what is there of it may be replaced already
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
 
 
@@ -105,7 +105,7 @@ def forget(output: Place) -> None:
 
 
 def take_renewed(output: Place, earlier: Manifest) -> dict[str, dict]:
-    """Take entries out whose files were being replaced in their tar when a run was killed, and are by now.
+    """Take entries out whose files were being replaced when a run was killed, and are by now.
 
     Returns:
         Their lines, by path.
@@ -168,13 +168,6 @@ def replaced(
         if now != then:
             others.append(path)
     return others
-
-
-def remove(output: Place, entries: Iterable[dict]) -> None:
-    """Delete the files of entries."""
-    for entry in entries:
-        for name in names_of(entry):
-            (output / name).unlink(missing_ok=True)
 
 
 def remove_all_of(output: Place, paths: Iterable[str]) -> None:

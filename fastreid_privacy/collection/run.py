@@ -20,7 +20,6 @@ from .output import (
     begin_journal,
     forget,
     open_output,
-    remove,
     remove_all_of,
     replaced,
     still_there,
@@ -109,20 +108,20 @@ def run(
         if packed:
             packed.check(output, done)
         others = replaced(output, done, {job.path: job.source for job in jobs}, work.stamp)
-        gone = {path: done.pop(path) for path in others} if work.renew else {}
-        remove(output, gone.values())
-        suspects = {path: done[path] for path in others if path in done}
-        refused = {} if work.repeatable else dict.fromkeys(suspects, REPLACED)
+        suspects = {path: done[path] for path in others}
+        again = work.repeatable or work.renew
+        refused = {} if again else dict.fromkeys(suspects, REPLACED)
         # they count as done, so that nothing is written for them and others' batches stay as they are
         done |= {path: {"path": path, "failed": WITHHELD} for path in withheld}
-        # what was replaced is in its tar until that is written again
-        going = {path: {**line, RENEWED: True} for path, line in {**renewed, **gone}.items() if packed}
-        written = [*done.values(), *going.values()]
+        # what was made of a raw file that was replaced stays until what is made of the new one is there
+        renewing = {**renewed, **(suspects if work.renew else {})}
+        going = {path: {**line, RENEWED: True} for path, line in renewing.items()}
+        written = [*({**done, **going}).values()]
         if withheld:  # told before anything is gone: a run that ends here is not to make it again
             begin_journal(output / JOURNAL, earlier.header, written)
             remove_all_of(output, withheld)
-        for path in suspects if work.repeatable else ():
-            del done[path]  # made again, to be compared
+        for path in suspects if again else ():
+            del done[path]  # made again, to be compared or to take its place
         failed: dict[str, str] = {}
         open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]
         if packed:

@@ -160,7 +160,8 @@ def do_shard(shard: Shard, work: Work, threads: int | None) -> None:
         tar = shard.left.output / shard.left.tars[0]
         with _saying_what(tar):
             write_atomically(tar, lambda file: results.extend(_packed(shard.left, work, threads, file)))
-            if not any(isinstance(line, dict) and "failed" not in line for _, line in results):
+            made = any(isinstance(line, dict) and "failed" not in line for _, line in results)
+            if not (made or shard.left.suspects):  # of which it keeps what an earlier run has made
                 tar.unlink()  # it holds nothing
     else:
         for some in side_by_side(shard.left.batches, partial(_told, shard.left, work, put_alone), threads):

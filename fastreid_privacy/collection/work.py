@@ -87,7 +87,7 @@ class Work(Generic[Mapped]):
         stamp: tells whether a job's source was replaced since; None: sources are not looked at.
         repeatable: whether the same source gives the same bytes again, so that one of another time can be
             compared.
-        renew: delete what was made of sources that were replaced, and make it anew; else they are named.
+        renew: what is made of sources that were replaced takes the place of what was; else they are named.
         account: what is accounted for over all files, given their lines; None: nothing is.
         same: of the contents of files.
         again: makes this work anew, but for its header and what is for the whole run, on a device ("cpu",
@@ -126,9 +126,10 @@ class Left:
         batches: in which a file is missing; always the same files, whatever was done before.
         done: lines of the files that are there, by path.
         written: lines of all files that an earlier run has written.
-        suspects: lines of files whose source may be another one: made again, and compared.
+        suspects: lines of files whose source may be another one: made again, and compared or, to renew, put
+            in their place.
         tars: the name of the tar file that each batch goes to; none where files lie alone.
-        leaving: paths of files in tars that are to be replaced or removed.
+        leaving: paths of files that are to be replaced, or removed from their tar.
     """
 
     output: Place

@@ -117,7 +117,7 @@ def protect_video(
         frames = placed(read_frames(source), boxes, placing, detecting)
         return choose(frames, chosen, source_format.time_base)
 
-    def finish(entry: dict, writer: VideoWriter) -> None:
+    def finish(entry: dict, writer: VideoWriter, before: dict | None) -> None:
         if entry["frames"] != announced:
             raise UserError(
                 f"{source} is damaged: {announced:,} frames are announced, {entry['frames']:,} could be "
@@ -147,15 +147,14 @@ def protect_video(
             )
         log = audit_log(header, entry, records, source_format.time_base)
         entry.update(write_beside(output, path, "audit", log))
+        if before is not None:
+            remove_boxes(output / (path + BOXES), before)
+            (output / (path + PREVIEW)).unlink(missing_ok=True)
         if not isinstance(boxes, MotBoxes):
             write_boxes(output / (path + BOXES), entry)
 
     def account(entries: Sequence[dict]) -> Mapping[str, object]:
         return accounted(image_map, [None for entry in entries for _ in entry["boxes"]])
-
-    def forget(entry: dict) -> None:
-        remove_boxes(output / (path + BOXES), entry)
-        (output / (path + PREVIEW)).unlink(missing_ok=True)
 
     video = VideoWork(
         source,
@@ -171,7 +170,6 @@ def protect_video(
         stamp,
         options.renew,
         account,
-        forget,
         keep_audio,
     )
     return make_videos([video], output, workers=options.workers, describe="protecting")

@@ -96,7 +96,7 @@ def _work(
         recover_regions(frames, mapper, size, mapper.batch_size)
         return frames
 
-    def finish(made: dict, writer: VideoWriter) -> None:
+    def finish(made: dict, writer: VideoWriter, before: dict | None) -> None:
         if made["frames"] != entry["frames"]:
             raise UserError(
                 f"{source} has {made['frames']:,} frames, but its manifest says {entry['frames']:,}"

@@ -12,7 +12,15 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from ..collection.output import HOPELESS, Journal, open_output, remove, replaced, still_there
+from ..collection.output import (
+    HOPELESS,
+    RENEWED,
+    Journal,
+    open_output,
+    replaced,
+    still_there,
+    take_renewed,
+)
 from ..collection.pipeline import side_by_side
 from ..collection.stamps import STAMP, Stamper, write_stamps
 from ..core.errors import UserError
@@ -40,13 +48,13 @@ class VideoWork:
         frames: how many the source should have.
         read: gives the frames of the source, in order.
         work: changes what is in the boxes of each frame of a chunk.
-        finish: gets the line of the manifest, and the writer, when all frames are written; adds to the line,
-            and raises UserError when the video must not appear.
+        finish: gets the line of the manifest, the writer, and the line of a video whose place this one takes,
+            or None, when all frames are written; adds to the line, and raises UserError when the video must
+            not appear.
         codec, crf: of the video to write.
         stamp: tells whether the source was replaced since; None: it is not looked at.
         renew: replace what was made of a source that was replaced since; else it is refused.
         account: as of :class:`..collection.work.Work`.
-        forget: gets the line of the manifest of a video that is replaced, to delete what else was made of it.
         keep_audio: whether the sound of the source is copied.
     """
 
@@ -57,13 +65,12 @@ class VideoWork:
     frames: int
     read: Callable[[], Generator[Frame]]
     work: Callable[[list[Frame]], list[Frame]]
-    finish: Callable[[dict, VideoWriter], None]
+    finish: Callable[[dict, VideoWriter, dict | None], None]
     codec: str = LOSSLESS
     crf: int = DEFAULT_CRF
     stamp: Stamper | None = None
     renew: bool = False
     account: Callable[[Sequence[dict]], Mapping[str, object]] | None = None
-    forget: Callable[[dict], None] | None = None
     keep_audio: bool = False
 
 
@@ -87,14 +94,18 @@ def make_videos(videos: Sequence[VideoWork], output: Path, *, workers: int | Non
     """
     account = videos[0].account
     with open_output(output, videos[0].header) as earlier:
+        renewed = take_renewed(output, earlier)
         done = still_there(output, earlier, {video.path for video in videos})
         for video in videos:
-            _refuse_others(video, output, done)
+            _refuse_others(video, output, done, renewed)
         remove_unfinished(output)
-        with Journal(output / JOURNAL, earlier.header, done.values()) as journal:
+        # what was made of a video that was replaced stays until what is made of the new one is there
+        going = [{**entry, RENEWED: True} for entry in renewed.values()]
+        with Journal(output / JOURNAL, earlier.header, [*done.values(), *going]) as journal:
             for video in videos:
                 if video.path not in done:
-                    done[video.path] = _make(video, output, journal, workers, describe)
+                    before = renewed.get(video.path)
+                    done[video.path] = _make(video, output, journal, workers, describe, before)
             write_stamps(output, done.values())
             told = account(list(done.values())) if account else {}
             write_manifest(output, earlier.header, done.values(), {}, told)
@@ -102,8 +113,9 @@ def make_videos(videos: Sequence[VideoWork], output: Path, *, workers: int | Non
         return Manifest(earlier.header, done, {}, True, told)
 
 
-def _refuse_others(video: VideoWork, output: Path, done: dict[str, dict]) -> None:
-    """Refuse to write over a file of somebody else; take one that is to be replaced out of those done."""
+def _refuse_others(video: VideoWork, output: Path, done: dict[str, dict], renewed: dict[str, dict]) -> None:
+    """Refuse to write over a file of somebody else; one that is to be replaced goes from those done to those
+    renewed."""
     target, mine = output / video.path, {path: done[path] for path in (video.path,) if path in done}
     if replaced(output, mine, {video.path: video.source}, video.stamp):
         if not video.renew:
@@ -111,18 +123,23 @@ def _refuse_others(video: VideoWork, output: Path, done: dict[str, dict]) -> Non
                 f"{video.source} was replaced since {target} was made from it (size or time differ); --renew "
                 "protects it anew, and replaces what was written"
             )
-        entry = done.pop(video.path)
-        if video.forget:
-            video.forget(entry)
-        remove(output, [entry])
-    if video.path not in done and (target.is_symlink() or target.exists()):
+        renewed[video.path] = done.pop(video.path)
+    ours = video.path in done or video.path in renewed
+    if not ours and (target.is_symlink() or target.exists()):
         raise UserError(
             f"{target} is there already, and no run of this command wrote it; choose another --output"
         )
 
 
-def _make(video: VideoWork, output: Path, journal: Journal, workers: int | None, describe: str) -> dict:
-    """Write a video; returns its line of the manifest."""
+def _make(
+    video: VideoWork,
+    output: Path,
+    journal: Journal,
+    workers: int | None,
+    describe: str,
+    before: dict | None,
+) -> dict:
+    """Write a video, in the place of one whose line is ``before``; returns its line of the manifest."""
     entry = {
         "path": video.path,
         "width": video.format.width,
@@ -131,7 +148,12 @@ def _make(video: VideoWork, output: Path, journal: Journal, workers: int | None,
     }
     if video.stamp and (stamp := video.stamp(video.path, video.source)):
         entry[STAMP] = stamp
-    write_whole(output / video.path, lambda file: _write(file, video, entry, journal, workers, describe))
+
+    def write(file: BinaryIO) -> None:
+        video.finish(entry, _write(file, video, entry, workers, describe), before)
+        enter(file, entry, journal, renews=before is not None)
+
+    write_whole(output / video.path, write)
     return entry
 
 
@@ -151,17 +173,16 @@ def write_whole(target: Path, write: Callable[[BinaryIO], None]) -> None:
         raise
 
 
-def enter(file: BinaryIO, entry: dict, journal: Journal) -> None:
+def enter(file: BinaryIO, entry: dict, journal: Journal, *, renews: bool = False) -> None:
     """Enter a video that is written into the journal, before it gets its name: a run that is killed in
-    between knows it again."""
+    between knows it again, also where it ``renews`` one that has this name until then."""
     file.flush()
     entry.update(size=Path(file.name).stat().st_size, sha256=file_hash(Path(file.name)))
-    journal.add([entry])
+    journal.add([{**entry, RENEWED: True} if renews else entry])
 
 
-def _write(
-    file: BinaryIO, video: VideoWork, entry: dict, journal: Journal, workers: int | None, describe: str
-) -> None:
+def _write(file: BinaryIO, video: VideoWork, entry: dict, workers: int | None, describe: str) -> VideoWriter:
+    """Write all frames, and count them in the video's line."""
     some, workers = chunk_and_workers(video.format.width * video.format.height, workers)
     with ExitStack() as opened:
         sound = opened.enter_context(closing(Sound(video.source))) if video.keep_audio else None
@@ -176,8 +197,7 @@ def _write(
             entry["frames"] += len(frames)
             progress.update(len(frames))
         writer.close()
-    video.finish(entry, writer)
-    enter(file, entry, journal)
+    return writer
 
 
 def chunk_and_workers(pixels: int, workers: int | None) -> tuple[int, int]:
