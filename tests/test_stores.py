@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import socket
+from urllib.parse import quote
 
 import fsspec
 import fsspec.implementations.memory
@@ -229,6 +230,33 @@ def test_whatever_a_library_raises_is_an_error_of_the_system(monkeypatch, raised
         RemotePath("memory://a.png").read_bytes()
     assert (type(told.value), told.value.errno, told.value.filename) == (kind, number, "memory://a.png")
     assert "no" in told.value.strerror
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (lambda path: FileNotFoundError(path), "FileNotFoundError"),  # as fsspec raises it
+        (lambda path: OSError(f"Forbidden: https://x.test/o/{quote(path, safe='')}"), "OSError"),  # as gcsfs
+        (lambda path: KeyError(path), "KeyError"),
+    ],
+)
+def test_a_reason_in_the_manifest_does_not_undo_a_pseudonym(raw, monkeypatch, tmp_path, raised, reason):
+    system = fsspec.implementations.memory.MemoryFileSystem
+    for path, content in contents(raw).items():
+        RemotePath(f"memory://told/{path}").write_bytes(content)
+    read = system.cat_file
+
+    def cat_file(self, path, *more, **how):
+        if path.endswith("pérson 3.png"):
+            raise raised(path)
+        return read(self, path, *more, **how)
+
+    monkeypatch.setattr(system, "cat_file", cat_file)
+    (tmp_path / "key").write_bytes(bytes(range(16)))
+    words = ["--method", "blur", "--input", "memory://told", "--output", tmp_path / "out"]
+    assert anonymize(*words, "--pseudonymize", tmp_path / "key") == 2
+    (told,) = read_manifest(tmp_path / "out" / MANIFEST).failed.values()
+    assert told == f"it cannot be read: {reason}"
 
 
 def test_an_output_that_cannot_be_written_is_one_message(s3, raw, capsys):

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from urllib.parse import unquote
 
 from .errors import UserError, brief, typed
 from .extras import from_extra, load
@@ -247,13 +248,20 @@ def _os_errors(place: RemotePath) -> Iterator[None]:
     except UserError:
         raise
     except OSError as error:
-        reason = error.strerror or (type(error).__name__ if _has_secrets(place.url) else brief(error))
+        reason = error.strerror or brief(error)
+        if _names(place, reason) or (not error.strerror and _has_secrets(place.url)):
+            reason = type(error).__name__
         kinds = (number for kind, number in NUMBERS.items() if isinstance(error, kind))
         # Python picks the type by the number; that of a library may be made in another way
         raise OSError(error.errno or next(kinds, errno.EIO), reason, str(place)) from None
     except Exception as error:
-        reason = type(error).__name__ if _has_secrets(place.url) else typed(error)
-        raise OSError(errno.EIO, reason, str(place)) from None
+        hidden = _names(place, str(error)) or _has_secrets(place.url)
+        raise OSError(errno.EIO, type(error).__name__ if hidden else typed(error), str(place)) from None
+
+
+def _names(place: RemotePath, text: str) -> bool:
+    """Whether an error says the name of a file: manifests keep reasons, and may have pseudonyms for names."""
+    return re.search(rf"(?<!\w){re.escape(place.name)}(?!\w)", unquote(text)) is not None
 
 
 def _has_secrets(url: str) -> bool:
