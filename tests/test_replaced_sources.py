@@ -347,3 +347,17 @@ def test_a_video_whose_renewal_is_killed_goes_on(protected_video, tmp_path, monk
     entry = read_manifest(tmp_path / "out" / MANIFEST).entries["video.mkv"]
     assert not (tmp_path / "out" / JOURNAL).exists() and "renewed" not in entry
     assert anonymize(*words) == 0
+
+
+def test_what_lay_beside_a_video_and_is_gone_is_named(protected_video, tmp_path, capsys):
+    """It was said that no run had written the video."""
+    words, _, _ = protected_video
+    assert anonymize(*words, "--renew") == 0
+    sealed = tmp_path / "out" / "video.mkv.sealed"
+    shutil.move(sealed, tmp_path / "for_the_owner")
+    before = contents(tmp_path / "out")
+    assert anonymize(*words) == 2
+    assert f"{sealed} is not there any more" in capsys.readouterr().err
+    assert contents(tmp_path / "out") == before
+    shutil.move(tmp_path / "for_the_owner", sealed)
+    assert anonymize(*words) == 0

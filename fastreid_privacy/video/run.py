@@ -26,7 +26,7 @@ from ..collection.stamps import STAMP, Stamper, write_stamps
 from ..core.errors import UserError
 from ..core.files import remove_unfinished, write_atomically
 from ..core.images import LARGEST
-from ..manifest import JOURNAL, Manifest, file_hash, write_manifest
+from ..manifest import JOURNAL, Manifest, file_hash, names_of, write_manifest
 from .sound import Sound
 from .stream import Frame, VideoFormat
 from .writer import DEFAULT_CRF, LOSSLESS, VideoWriter
@@ -97,7 +97,7 @@ def make_videos(videos: Sequence[VideoWork], output: Path, *, workers: int | Non
         renewed = take_renewed(output, earlier)
         done = still_there(output, earlier, {video.path for video in videos})
         for video in videos:
-            _refuse_others(video, output, done, renewed)
+            _refuse_others(video, output, done, renewed, earlier)
         remove_unfinished(output)
         # what was made of a video that was replaced stays until what is made of the new one is there
         going = [{**entry, RENEWED: True} for entry in renewed.values()]
@@ -113,7 +113,9 @@ def make_videos(videos: Sequence[VideoWork], output: Path, *, workers: int | Non
         return Manifest(earlier.header, done, {}, True, told)
 
 
-def _refuse_others(video: VideoWork, output: Path, done: dict[str, dict], renewed: dict[str, dict]) -> None:
+def _refuse_others(
+    video: VideoWork, output: Path, done: dict[str, dict], renewed: dict[str, dict], earlier: Manifest
+) -> None:
     """Refuse to write over a file of somebody else; one that is to be replaced goes from those done to those
     renewed."""
     target, mine = output / video.path, {path: done[path] for path in (video.path,) if path in done}
@@ -126,6 +128,12 @@ def _refuse_others(video: VideoWork, output: Path, done: dict[str, dict], renewe
         renewed[video.path] = done.pop(video.path)
     ours = video.path in done or video.path in renewed
     if not ours and (target.is_symlink() or target.exists()):
+        names = names_of(earlier.entries[video.path]) if video.path in earlier.entries else ()
+        if lost := [str(output / name) for name in names if not (output / name).exists()]:
+            raise UserError(
+                f"{', '.join(lost)} is not there any more, and {target} was written with it: put it back, or "
+                "delete the video to have it made again"
+            )
         raise UserError(
             f"{target} is there already, and no run of this command wrote it; choose another --output"
         )
