@@ -289,6 +289,25 @@ def test_a_replaced_video_is_named_and_protected_anew_when_asked(tmp_path, capsy
     assert anonymize(*words) == 0 and contents(out) == after
 
 
+def test_a_replaced_picture_whose_sealed_file_was_moved_away_is_still_known(raw, words, tmp_path, capsys):
+    """It was said that no run had written it, its line was lost, and nothing renewed it."""
+    public, private = new_identity(tmp_path / "keys", None)
+    words, sealed = [*words, "--seal", public], tmp_path / "out" / f"{NAMES[3]}.sealed"
+    assert anonymize(*words) == 0
+    before, line = contents(tmp_path / "out"), read_manifest(tmp_path / "out" / MANIFEST).entries[NAMES[3]]
+    shutil.move(sealed, tmp_path / "for_the_owner")
+    replace(raw / NAMES[3])
+    assert anonymize(*words) == 2
+    assert "3.png: its raw file was replaced" in capsys.readouterr().err
+    assert read_manifest(tmp_path / "out" / MANIFEST).entries[NAMES[3]] == line
+    after = contents(tmp_path / "out")
+    assert after.keys() == before.keys() - {sealed.name} and after[NAMES[3]] == before[NAMES[3]]
+    assert anonymize(*words, "--renew") == 0
+    main = [str(word) for word in ("--identity", private, "--input", tmp_path / "out")]
+    assert recover_command.main([*main, "--output", str(tmp_path / "again")]) == 0
+    assert contents(tmp_path / "again") == contents(raw)
+
+
 @pytest.fixture
 def protected_video(tmp_path):
     """The words that made a video, another one that has taken its place since, and the private key."""

@@ -146,6 +146,20 @@ def still_there(output: Place, earlier: Manifest, wanted: set[str]) -> dict[str,
     return done
 
 
+def bereft(output: Place, earlier: Manifest, done: Mapping[str, dict]) -> dict[str, dict]:
+    """Entries whose protected file is what was written, and what lay beside it was taken away, by path.
+
+    Args:
+        output: folder.
+        earlier: what an earlier run has left there.
+        done: of :func:`still_there`.
+    """
+    folder: Folder = files_of(output, earlier.entries.values())
+    rest = {path: entry for path, entry in earlier.entries.items() if path not in done}
+    alone = {path: {word: entry[word] for word in ("path", "size", "sha256")} for path, entry in rest.items()}
+    return {path: rest[path] for path in rest if unchanged(folder, alone[path])}
+
+
 def replaced(
     output: Place, done: dict[str, dict], sources: Mapping[str, Readable], stamp: Stamper | None
 ) -> list[str]:
@@ -155,7 +169,7 @@ def replaced(
 
     Args:
         output: folder.
-        done: entries of :func:`still_there`; they get their stamps.
+        done: entries of :func:`still_there` or :func:`bereft`; they get their stamps.
         sources: the raw file of each.
         stamp: None: raw files are not looked at.
     """

@@ -18,6 +18,7 @@ from .output import (
     RENEWED,
     Journal,
     begin_journal,
+    bereft,
     forget,
     open_output,
     remove_all_of,
@@ -107,8 +108,10 @@ def run(
         done = still_there(output, earlier, {job.path for job in jobs})
         if packed:
             packed.check(output, done)
-        others = replaced(output, done, {job.path: job.source for job in jobs}, work.stamp)
-        suspects = {path: done[path] for path in others}
+        there = {**bereft(output, earlier, done), **done}
+        others = replaced(output, there, {job.path: job.source for job in jobs}, work.stamp)
+        suspects = {path: there[path] for path in others}
+        done |= suspects
         again = work.repeatable or work.renew
         refused = {} if again else dict.fromkeys(suspects, REPLACED)
         # they count as done, so that nothing is written for them and others' batches stay as they are
