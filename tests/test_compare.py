@@ -33,6 +33,7 @@ from fastreid_privacy.config import changed, parse_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.evaluation import evaluate_retrieval
 from fastreid_privacy.manifest import read_manifest
+from fastreid_privacy.results.results_json import checkpoint_of, is_finished
 from fastreid_privacy.training.teaching import teacher_fingerprint
 
 METHODS = ("learned", "blur", "finished", "grey")
@@ -139,16 +140,16 @@ def test_the_checkpoint_of_a_method_is_the_one_that_its_run_tested(small_run, tm
     shutil.copytree(small_run, tmp_path / "run")
     file = tmp_path / "run" / "results.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "checkpoint": tested}))
-    assert training.checkpoint_of(tmp_path / "run") == tmp_path / "run" / tested
-    assert training.finished(tmp_path / "run")
+    assert checkpoint_of(tmp_path / "run") == tmp_path / "run" / tested
+    assert is_finished(tmp_path / "run")
     (tmp_path / "run" / tested).unlink()
-    assert not training.finished(tmp_path / "run")
+    assert not is_finished(tmp_path / "run")
 
 
 def test_joint_figures_are_those_of_the_evaluator_on_the_stored_files(compared, raw):
     output = compared[0]
     subjects = read_subjects(str(raw), str(output / "blur" / "protected"))
-    model = load_observer(training.checkpoint_of(output / "blur" / "run"), "cpu", "joint")
+    model = load_observer(checkpoint_of(output / "blur" / "run"), "cpu", "joint")
     views = {"OI": Files(subjects.size), "PI": Files(subjects.size, protected=True)}
     found = result(compared)["methods"]["blur"]["utility"]["joint"]
     for query, gallery in product(views, views):

@@ -32,7 +32,8 @@ from fastreid_privacy.commands.train import run as train
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.human_study import pages
 from fastreid_privacy.human_study.score import missing_answers, read_key
-from fastreid_privacy.human_study.study_images import ShownImage, checkpoint_of
+from fastreid_privacy.human_study.study_images import ShownImage
+from fastreid_privacy.results.results_json import checkpoint_of
 
 LABELS = np.repeat(np.arange(0, 9), 8), np.tile([0, 0, 1, 1, 2, 2, 3, 3], 9)  # pid 0: distractors
 
@@ -450,7 +451,7 @@ def test_rank1_of_a_model_that_was_trained_again_is_left_out(runs, tmp_path, cap
 
 
 def test_images_are_of_the_checkpoint_that_was_tested(tmp_path):
-    assert checkpoint_of(tmp_path) is None
+    assert not checkpoint_of(tmp_path).is_file()
     (tmp_path / "model_final.pth").touch()
     assert checkpoint_of(tmp_path).name == "model_final.pth"
     (tmp_path / "model_best.pth").touch()

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.files import write_whole
 from ..core.images import png_bytes, to_pictures
-from ..report.page import data_uri, render
+from ..report.page import data_uri, render_into
 from ..report.pictures import image_strip
 from .cells import HOLDS, Cell
 from .grid import Outcome
@@ -32,7 +31,8 @@ def write_page(result: Mapping[str, Any], outcome: Outcome, folder: Path) -> Pat
         folder: of the result; the strips of its cells lie below it.
     """
     targets = {PROTECTED: result, **result["beside"]}
-    page = render(
+    return render_into(
+        folder / PAGE,
         "attack.html",
         Path(__file__).parent,
         page_title="What an attacker gets back",
@@ -47,8 +47,6 @@ def write_page(result: Mapping[str, Any], outcome: Outcome, folder: Path) -> Pat
         exposed=_exposed(outcome),
         holds=HOLDS,
     )
-    write_whole(folder / PAGE, page.encode())
-    return folder / PAGE
 
 
 def word(psnr: float | None, rank1: float, chance: float, raw: float) -> str:

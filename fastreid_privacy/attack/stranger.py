@@ -16,7 +16,7 @@ from ..core.errors import UserError
 from ..core.images import to_pictures
 from ..data.validation_split import split_training_set
 from ..report.pictures import save_png
-from ..results.results_json import FINAL
+from ..results.results_json import checkpoint_of, is_finished
 from ..training.own_process import run_logged, save_config, training_command
 from .subjects import Subject, Subjects
 from .views import View, batches
@@ -63,9 +63,9 @@ def train_reid(
     Raises:
         UserError: when the run fails; its log is named.
     """
-    checkpoint = folder / "run" / FINAL
-    if (folder / "run" / "report.html").is_file():
-        return checkpoint
+    run = folder / "run"
+    if is_finished(run):
+        return checkpoint_of(run)
     parts = {"TRAIN": subjects.known, "QUERY": subjects.query, "GALLERY": subjects.gallery}
     for part, images in parts.items():
         _write(folder / part.lower(), view, images)
@@ -77,13 +77,13 @@ def train_reid(
             **{f"DATASETS.FOLDER.{part}": str(folder / part.lower()) for part in parts},
             "SEED": seed,
             "MODEL.DEVICE": device,
-            "OUTPUT_DIR": str(folder / "run"),
+            "OUTPUT_DIR": str(run),
         },
     )
     config = folder / "config.yaml"
     save_config(cfg, config)
     run_logged(training_command(config), folder / LOG, "training a Re-ID model for the attack")
-    return checkpoint
+    return checkpoint_of(run)
 
 
 def check_enough(

@@ -6,6 +6,7 @@ from ..collection.source import check_apart
 from ..config import image_device
 from ..core.errors import UserError, say
 from ..core.lock import locked
+from ..results.results_json import is_finished
 from . import training
 from .checking import check_inputs
 from .methods import Methods, read_methods
@@ -42,7 +43,7 @@ def run_comparison(request: CompareRequest) -> tuple[Methods, dict[str, Finding]
         for method in methods.methods:
             stages.keep(method)
         for method in training.in_order(methods.methods, configs):
-            if method.name in configs and not training.finished(plan.run(method)):
+            if method.name in configs and not is_finished(plan.run(method)):
                 say(f"{method.name}: training its model")
                 training.train(plan, method, configs[method.name])
         return methods, {method.name: stages.finding(method) for method in methods.methods}

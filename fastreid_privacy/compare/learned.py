@@ -10,6 +10,7 @@ from fastreid.config import CfgNode
 from ..attack.learned_people import begun_with, check_checkpoint, warn_of_doubts
 from ..attack.subjects import Subject
 from ..core.errors import UserError
+from ..results.results_json import checkpoint_of, is_finished
 from ..training.teaching import is_taught, teacher_fingerprint
 from . import training
 from .methods import Method
@@ -36,7 +37,7 @@ def learned_from_others(method: Method, cfg: CfgNode | None, measured: Sequence[
     elif method.run:
         remedy = "leave the method out, or measure other people"
         try:
-            path = training.checkpoint_of(method.run)
+            path = checkpoint_of(method.run)
             doubts = check_checkpoint(path, measured, f"the model of {method.run}", remedy)
         except UserError as error:
             raise UserError(f"{method.name}: {error}") from None
@@ -56,7 +57,7 @@ def check_teacher(method: Method, cfg: CfgNode, run: Path) -> None:
         UserError: when its results tell of another teacher; those of older versions tell none.
     """
     teacher = Path(cfg.PRIVACY.UPPER_BOUND)
-    if not is_taught(cfg) or not training.finished(teacher.parent):
+    if not is_taught(cfg) or not is_finished(teacher.parent):
         return
     theirs = training.results_of(run).get("teacher")
     if theirs and theirs != teacher_fingerprint(teacher):

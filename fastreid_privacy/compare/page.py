@@ -9,10 +9,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..core.files import write_whole
 from ..report.figures import save_figure
 from ..report.look import GREEN, LIGHT, PURPLE, VERMILLION
-from ..report.page import data_uri, render
+from ..report.page import data_uri, render_into
 from .fronts import AXES, Axis
 from .stored import COLUMNS, cells_of
 from .utility import SETTINGS
@@ -45,7 +44,8 @@ def write_page(result: Mapping[str, Any], folder: Path) -> Path:
         file = folder / "figures" / f"{axis.name}.png"
         save_figure(scatter(result, axis), file, DPI)
         scatters.append((axis.title, data_uri(file.read_bytes()), result["fronts"][axis.name]))
-    page = render(
+    return render_into(
+        folder / PAGE,
         "compare.html",
         Path(__file__).parent,
         page_title="Methods beside each other",
@@ -58,8 +58,6 @@ def write_page(result: Mapping[str, Any], folder: Path) -> Path:
         tasks=_tasks(result),
         scatters=scatters,
     )
-    write_whole(folder / PAGE, page.encode())
-    return folder / PAGE
 
 
 def scatter(result: Mapping[str, Any], axis: Axis) -> Figure:

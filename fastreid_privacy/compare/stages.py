@@ -24,7 +24,7 @@ from ..config import comparable, differing, value_of
 from ..core.errors import say
 from ..core.kept import differing_settings, keep_settings, kept, read_kept, stamp_of
 from ..desensitize.desensitizer import about_operator, about_regions
-from ..results.results_json import config_value
+from ..results.results_json import checkpoint_of, config_value, is_finished
 from ..tasks.measure import measure_tasks
 from ..tasks.truth import Truth, read_truth
 from . import protecting, training
@@ -101,7 +101,7 @@ class Stages:
             "data_files": self._raw_settings["files"],
         }
         keep_settings(self.plan.folder(method), settings, f"the method {method.name}", _other_settings)
-        if cfg and training.finished(self.plan.run(method)):
+        if cfg and is_finished(self.plan.run(method)):
             check_teacher(method, cfg, self.plan.run(method))
 
     def finding(self, method: Method) -> Finding:
@@ -190,7 +190,7 @@ class Stages:
         about = {key: self._raw_settings[key] for key in ("raw", "budget", "files")}
         about |= {"seed": self.request.seed, "size": self.size}
         keep_settings(folder, about, "the Re-ID of raw images")
-        if not training.finished(folder / training.RUN):
+        if not is_finished(folder / training.RUN):
             say("training the Re-ID model of raw images that judges all methods")
         return self._reid(folder, Files(self.size))
 
@@ -221,7 +221,7 @@ class Stages:
         return kind, operator
 
     def _checkpoint(self, method: Method) -> Path | None:
-        return None if method.protected else training.checkpoint_of(self.plan.run(method))
+        return None if method.protected else checkpoint_of(self.plan.run(method))
 
     def _stored(self, method: Method) -> str:
         """The protected files of a method: a folder, or the raw data where nothing is protected."""

@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from fastreid.config import CfgNode
 
 from ..attack.subjects import PARTS
 from ..collection.source import is_dataset
 from ..config import changed, load_config
 from ..core.errors import UserError
-from ..results.results_json import FINAL, read_results, results_path, tested_checkpoint
+from ..results.results_json import config_value, is_finished, read_results, results_in, results_path
 from ..training.model_checks import check_future_teacher
 from ..training.own_process import run_logged, save_config, training_command
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
 from ..training.schedule import scaled_schedule
-from ..training.siblings import CONFIG_FILE, upgrades
+from ..training.siblings import CONFIG_FILE, saved_config, upgrades
 from ..training.teaching import is_taught
 from .methods import Method
 
@@ -67,7 +66,7 @@ def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
     """
     found: dict[str, CfgNode] = {}
     for method in methods:
-        if method.run and not finished(method.run):
+        if method.run and not is_finished(method.run):
             raise UserError(
                 f"{method.name}: {method.run} holds no finished run (results.json, report.html and a model)"
             )
@@ -120,7 +119,7 @@ def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> N
     made = {str(_results(cfg)): cfg for cfg in found.values()}
     for method in in_order(methods, found):
         cfg = found.get(method.name)
-        if cfg is None or finished(plan.run(method)):
+        if cfg is None or is_finished(plan.run(method)):
             continue
         base = cfg.PRIVACY.UPGRADE.BASELINE_RANK1
         if base in made and not Path(base).is_file():  # an earlier run of this comparison will write it
@@ -152,23 +151,9 @@ def train(plan: Plan, method: Method, cfg: CfgNode) -> None:
     run_logged(training_command(folder / CONFIG), log, f"the training of {method.name}")
 
 
-def finished(run: Path) -> bool:
-    """Whether a folder holds a run to its end; the report is the last file that a training writes."""
-    return (run / "report.html").is_file() and bool(_results_in(run)) and checkpoint_of(run).is_file()
-
-
-def checkpoint_of(run: Path) -> Path:
-    """The model of a run: the one that it tested, and its last one as long as it has tested none."""
-    return tested_checkpoint(results_of(run), run) if _results_in(run) else run / FINAL
-
-
 def results_of(run: Path) -> dict[str, Any]:
     """results.json of a finished run; of the first test set where there are several."""
-    return read_results(_results_in(run)[0])
-
-
-def _results_in(run: Path) -> list[Path]:
-    return sorted(run.glob("results*.json"))
+    return read_results(results_in(run)[0])
 
 
 def _config(plan: Plan, method: Method) -> CfgNode:
@@ -195,10 +180,10 @@ def _config(plan: Plan, method: Method) -> CfgNode:
 def _begun_from(cfg: CfgNode) -> str:
     """What a run that is there already was begun from; "" where there is none."""
     try:
-        begun = yaml.safe_load(Path(cfg.OUTPUT_DIR, CONFIG_FILE).read_bytes())
-        return str(begun["PRIVACY"]["UPGRADE"]["BASELINE_RANK1"])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        begun = saved_config(Path(cfg.OUTPUT_DIR, CONFIG_FILE))
+    except (OSError, UserError):
         return ""  # none, or damaged: the training command says so
+    return str(config_value({"config": begun}, "PRIVACY.UPGRADE.BASELINE_RANK1", ""))
 
 
 def _base(cfg: CfgNode) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..core.errors import UserError
 from ..core.files import write_whole
 from ..manifest import file_hash
-from ..report.page import render
+from ..report.page import render_into
 from .groups import Group
 from .pairs import Pair, deal, draw_pairs
 from .study_images import ShownImage, StudyImages, checkpoints_of, shown_images
@@ -169,5 +169,5 @@ def _write_page(
         "images": [base64.b64encode(png).decode() for png in pictures],
     }
     text = json.dumps(data).replace("</", "<\\/")
-    page = render("page.html", Path(__file__).parent, data=text, participant=participant, count=len(trials))
-    write_whole(path, page.encode())
+    values = {"data": text, "participant": participant, "count": len(trials)}
+    render_into(path, "page.html", Path(__file__).parent, **values)

@@ -11,8 +11,7 @@ from ..core.errors import UserError
 from ..core.images import png_bytes, to_pictures
 from ..core.pictures import open_picture
 from ..data.datasets import load_dataset
-from ..reproduce.finished import read_run
-from ..results.results_json import BEST, FINAL, tested_checkpoint
+from ..results.results_json import checkpoint_of
 from ..retrieval.extract import Extractor, load_extractor
 from .groups import Group
 
@@ -23,20 +22,6 @@ class ShownImage(NamedTuple):
     path: str
     pid: int
     camid: int
-
-
-def checkpoint_of(folder: Path) -> Path | None:
-    """The checkpoint of a run: the one of its results.json, before there is one the best or the last.
-
-    None where it has none.
-
-    Raises:
-        UserError: when its results.json cannot be read.
-    """
-    run = read_run(folder)
-    tested = [tested_checkpoint(run.results, folder)] if run else []
-    files = [*tested, folder / BEST, folder / FINAL]
-    return next((file for file in files if file.is_file()), None)
 
 
 def checkpoints_of(runs: Path, groups: Sequence[Group]) -> dict[str, Path]:
@@ -50,12 +35,12 @@ def checkpoints_of(runs: Path, groups: Sequence[Group]) -> dict[str, Path]:
         UserError: for runs without one.
     """
     found = {name: checkpoint_of(runs / name) for name in dict.fromkeys(group.run for group in groups)}
-    if missing := [name for name, checkpoint in found.items() if checkpoint is None]:
+    if missing := [name for name, checkpoint in found.items() if not checkpoint.is_file()]:
         raise UserError(
             f"{runs} has no checkpoint of {', '.join(missing)}: run tools/reproduce.py first, or choose "
             "others with --groups"
         )
-    return {name: checkpoint for name, checkpoint in found.items() if checkpoint is not None}
+    return found
 
 
 def shown_images(checkpoint: Path) -> list[ShownImage]:

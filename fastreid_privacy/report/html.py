@@ -10,15 +10,14 @@ from pathlib import Path
 import yaml
 
 from ..core.domains import DOMAINS
-from ..core.files import write_whole
 from ..core.images import png_bytes
-from ..results.results_json import config_value, read_results, results_files, results_name
+from ..results.results_json import REPORT, config_value, read_results, results_files, results_name
 from ..results.stored import load_rank_lists, load_samples
 from ..results.training_log import read_metrics
 from . import check_table, tables
 from .figures import image_grid, iterations_per_epoch, loss_names, training_curve
 from .look import CHANGES
-from .page import data_uri, rank_lists, render
+from .page import data_uri, rank_lists, render_into
 from .pictures import image_strip
 
 OPEN_CHECKS = 15  # a longer record of checks starts folded
@@ -55,7 +54,8 @@ def write_report(output_dir: str | Path) -> Path:
         for number, (results, datasets) in enumerate(runs, start=1)
     ]
     title = " · ".join(section["dataset"] for section in sections)
-    page = render(
+    return render_into(
+        folder / REPORT,
         "template.html",
         sections=sections,
         runs=trainings,
@@ -66,8 +66,6 @@ def write_report(output_dir: str | Path) -> Path:
         title=title,
         page_title=f"Report: {title}",
     )
-    write_whole(folder / "report.html", page.encode())
-    return folder / "report.html"
 
 
 def _trained_alike(first: Mapping, second: Mapping) -> bool:

@@ -10,6 +10,7 @@ import jinja2
 import numpy as np
 
 from ..core.errors import as_unicode
+from ..core.files import write_whole
 from ..core.images import png_bytes
 from ..results.stored import MATCHES
 from .look import MARKS
@@ -38,6 +39,16 @@ def render(template: str, folder: Path | None = None, **values: object) -> str:
         undefined=jinja2.StrictUndefined,
     )
     return as_unicode(environment.get_template(template).render(**values))
+
+
+def render_into(path: Path, template: str, folder: Path | None = None, **values: object) -> Path:
+    """As :func:`render`, into a file, which is written whole or not at all.
+
+    Returns:
+        The file.
+    """
+    write_whole(path, render(template, folder, **values).encode())
+    return path
 
 
 def data_uri(png: bytes) -> str:

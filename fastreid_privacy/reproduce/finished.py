@@ -10,11 +10,9 @@ from pathlib import Path
 
 from ..core.errors import UserError
 from ..manifest import file_hash
-from ..results.results_json import read_results, tested_checkpoint
+from ..results.results_json import RESULTS, read_results, tested_checkpoint
 from ..results.stored import Arrays, load_embedding, load_rank_lists, load_samples
 from .plan import OPERATORS, Run
-
-RESULTS_FILE = "results.json"
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def read_run(folder: Path) -> FinishedRun | None:
     Raises:
         UserError: when its results.json is no JSON or of another schema.
     """
-    file = folder / RESULTS_FILE
+    file = folder / RESULTS
     return FinishedRun(folder, read_results(file)) if file.is_file() else None
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.domains import DOMAINS
-from ..core.files import write_whole
 from ..report.html import curves
-from ..report.page import rank_lists, render
+from ..report.page import rank_lists, render_into
+from ..results.results_json import REPORT
 from ..results.training_log import read_metrics
 from . import paper
 from .paper_figures import PaperFigure, feature_figure, picture_figures
@@ -42,7 +42,8 @@ def write_paper_report(output_dir: str | Path, tables: str, caption: str = "") -
     title = f"Reproduction on {runs.dataset}"
     operator = runs.first_operator(("full",), "blur")
     full = runs.of("full", operator)
-    page = render(
+    return render_into(
+        folder / REPORT,
         "paper.html",
         Path(__file__).parent,
         page_title=title,
@@ -58,8 +59,6 @@ def write_paper_report(output_dir: str | Path, tables: str, caption: str = "") -
         links=_links(runs),
         seeds=runs.seeds,
     )
-    write_whole(folder / "report.html", page.encode())
-    return folder / "report.html"
 
 
 def _number(figure: PaperFigure) -> int:
@@ -107,6 +106,6 @@ def _cell(runs: PaperRuns, kind: str, operator: str) -> list[tuple[int, str]]:
         (run, runs.runs[run]) for seed in runs.seeds if (run := runs.run(kind, operator, seed)) in runs.runs
     ]
     return [
-        (run.seed, f"{run.name}/report.html" if (finished.folder / "report.html").is_file() else "")
+        (run.seed, f"{run.name}/{REPORT}" if (finished.folder / REPORT).is_file() else "")
         for run, finished in found
     ]

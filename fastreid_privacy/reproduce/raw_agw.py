@@ -20,6 +20,7 @@ from ..core.version import __version__
 from ..manifest import file_hash
 from ..model.parts import NOT_REID
 from ..results.results_json import (
+    RESULTS,
     build_results,
     read_results,
     results_path,
@@ -68,7 +69,7 @@ def evaluate_raw_agw(full: Path, upper_bound: Path, device: str) -> Path:
     Raises:
         UserError: for a folder without results or checkpoint, and for models that do not fit each other.
     """
-    results = {folder: read_results(folder / "results.json") for folder in (full, upper_bound)}
+    results = {folder: read_results(folder / RESULTS) for folder in (full, upper_bound)}
     files = [tested_checkpoint(found, folder) for folder, found in results.items()]
     trained, reid = read_trained(files[0]), read_checkpoint(files[1])
     sums = dict(zip(("checkpoint", "reid_checkpoint"), map(file_hash, files), strict=True))

@@ -13,10 +13,10 @@ from ..config import METHOD_KEYS, RUN_KEYS, changed, comparable, differing, load
 from ..core.errors import UserError
 from ..core.files import write_whole
 from ..core.json_text import parse_json
+from ..results.results_json import RESULTS
 from ..training.schedule import scaled_schedule
 from ..training.teaching import is_taught
 from . import paper
-from .finished import RESULTS_FILE
 from .plan import OPERATORS, TABLES, Run, plan_runs
 from .protocols import OWN_KEYS, PAPER, operator_values, protocol_of, protocol_values
 
@@ -119,7 +119,7 @@ class Reproduction:
         Base's and the upper bound's results are named by their path.
         """
         base, upper_bound = (
-            str(self.folder(other) / RESULTS_FILE)
+            str(self.folder(other) / RESULTS)
             for other in (Run("base", run.seed, run.operator), Run("upper_bound", run.seed))
         )
         values: dict[str, object] = {

@@ -12,11 +12,12 @@ from ..config import RUN_KEYS, comparable, differing, load_config
 from ..core import lock
 from ..core.errors import UserError
 from ..data.loaders import validation_split
+from ..results.results_json import REPORT, RESULTS
 from ..training.own_process import run_logged, save_config, training_command
 from ..training.preflight import check_writable, preflight
 from ..training.request import TrainingRequest
 from ..training.siblings import check_outputs
-from .finished import RESULTS_FILE, FinishedRuns
+from .finished import FinishedRuns
 from .plan import Run
 from .progress import Progress
 from .reproduction import CONFIG_FILE, Reproduction
@@ -34,7 +35,7 @@ def is_finished(reproduction: Reproduction, run: Run) -> bool:
     finished = FinishedRuns(reproduction.output_dir).of(run)
     if finished is None or not all(is_finished(reproduction, model) for model in run.tested.values()):
         return False
-    file = finished.folder / RESULTS_FILE
+    file = finished.folder / RESULTS
     config = finished.results.get("config")
     if not isinstance(config, dict):
         raise UserError(f"{file} holds no config; move it away, or choose another --output")
@@ -44,8 +45,7 @@ def is_finished(reproduction: Reproduction, run: Run) -> bool:
             f"{file} is of another run than {run.name} of this plan ({'; '.join(changed[:3])}); move it "
             "away, or choose another --output"
         )
-    # the report is the last file that a training run writes
-    return not run.trains or (finished.folder / "report.html").is_file()
+    return not run.trains or (finished.folder / REPORT).is_file()
 
 
 def check_plan(reproduction: Reproduction) -> list[Run]:

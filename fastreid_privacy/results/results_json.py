@@ -18,12 +18,14 @@ from ..core.projects import about_projects
 from .shape import check_shape
 
 SCHEMA = 1
-BEST, FINAL = "model_best.pth", "model_final.pth"  # the checkpoints of a finished run, in OUTPUT_DIR
+# of a run, in OUTPUT_DIR: its checkpoints, and the report, the last file that it writes
+BEST, FINAL, REPORT = "model_best.pth", "model_final.pth", "report.html"
+RESULTS = "results.json"
 
 
 def results_path(cfg: CfgNode, dataset: str) -> Path:
     """``OUTPUT_DIR/results.json``, or ``results_<name>.json`` when the config names several test sets."""
-    name = "results.json" if len(cfg.DATASETS.TESTS) == 1 else f"results_{dataset}.json"
+    name = RESULTS if len(cfg.DATASETS.TESTS) == 1 else f"results_{dataset}.json"
     return Path(cfg.OUTPUT_DIR) / name
 
 
@@ -37,8 +39,13 @@ def results_name(path: Path) -> str:
     return path.stem.removeprefix("results").removeprefix("_")
 
 
+def results_in(folder: Path) -> list[Path]:
+    """results.json and results_<name>.json of a folder, the first in front; [] where there are none."""
+    return [file for file in (folder / RESULTS, *sorted(folder.glob("results_*.json"))) if file.is_file()]
+
+
 def results_files(output_dir: str | Path) -> list[Path]:
-    """results.json and results_<name>.json of a folder, the first in front.
+    """As :func:`results_in`.
 
     Raises:
         UserError: when the folder does not exist or holds none.
@@ -48,8 +55,7 @@ def results_files(output_dir: str | Path) -> list[Path]:
         raise UserError(
             f"{folder} is no folder; give the OUTPUT_DIR of a run, the folder that holds results.json"
         )
-    candidates = [folder / "results.json", *sorted(folder.glob("results_*.json"))]
-    files = [path for path in candidates if path.is_file()]
+    files = results_in(folder)
     if not files:
         raise UserError(
             f"{folder} holds no results.json; tools/train_net.py writes it when it evaluates on a test set "
@@ -163,6 +169,22 @@ def tested_checkpoint(results: Mapping, folder: Path) -> Path:
     if not name:
         raise UserError(f"the results in {folder} name no checkpoint; evaluate again to rewrite them")
     return folder / name  # an absolute path where it lies elsewhere
+
+
+def checkpoint_of(run: Path) -> Path:
+    """The model of a run: the one that it tested; before there are results, the best, else the last.
+
+    Raises:
+        UserError: when its results cannot be read, or name none.
+    """
+    if files := results_in(run):
+        return tested_checkpoint(read_results(files[0]), run)
+    return run / (BEST if (run / BEST).is_file() else FINAL)
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a folder holds a run that came to its end, and the model that it tested."""
+    return (run / REPORT).is_file() and bool(results_in(run)) and checkpoint_of(run).is_file()
 
 
 def config_value(results: Mapping, key: str, default: Any = None) -> Any:

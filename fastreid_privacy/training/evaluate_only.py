@@ -14,7 +14,7 @@ from ..checkpoints.rebuilding import rebuild
 from ..config import RESUMABLE_KEYS, changed, comparable, differing
 from ..core.errors import UserError, brief
 from ..model.verdict import verdict
-from ..results.results_json import BEST, FINAL, config_value, read_results
+from ..results.results_json import BEST, FINAL, config_value, read_results, results_in
 from . import testing
 from .experiment import Results, report_results, tested_checkpoints
 from .siblings import CONFIG_FILE, PROTECTION_OF, comparisons, finished, saved_config
@@ -121,7 +121,7 @@ def _refuse_another_test(cfg: CfgNode, tested: str) -> None:
     Raises:
         UserError: naming what is there.
     """
-    for file in sorted(Path(cfg.OUTPUT_DIR).glob("results*.json")):
+    for file in results_in(Path(cfg.OUTPUT_DIR)):
         before = read_results(file)
         if (other := before.get("checkpoint")) != tested:
             raise UserError(

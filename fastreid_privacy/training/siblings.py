@@ -15,7 +15,7 @@ from fastreid.config import CfgNode
 
 from ..config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, changed, comparable, differing, given_rank1
 from ..core.errors import UserError, brief
-from ..results.results_json import config_value, read_results, results_path
+from ..results.results_json import config_value, read_results, results_in, results_path
 from ..results.stored import load_query_ranks
 from .image_lists import TEST, TRAIN, test_images, told_images, training_images
 from .teaching import check_taught, is_taught, teacher_fingerprint, was_taught
@@ -206,7 +206,7 @@ def refuse_to_overwrite(cfg: CfgNode, resume: bool) -> None:
     """
     folder = Path(cfg.OUTPUT_DIR)
     found = sorted(path.name for path in folder.glob("model_*.pth"))
-    found += [path.name for path in folder.glob("results*.json")]
+    found += [path.name for path in results_in(folder)]
     if found and not resume:
         raise UserError(
             f"{folder} holds a run already ({', '.join(found[:3])}); continue it with --resume, or choose "
