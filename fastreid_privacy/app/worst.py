@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..collection.compare import compare
+from ..collection.compare import compare, raw_files
 from ..collection.pipeline import side_by_side
-from ..collection.source import folder_source, targets
 from ..core.errors import UserError
 from ..core.packed import Folder
 from ..core.pictures import read_picture, resize
@@ -97,14 +96,7 @@ def find_suspects(
 
 
 def _compared(release: Release, raw: Path, pseudonym_key: bytes | None, workers: int | None) -> list[Suspect]:
-    entries = release.manifest.entries
-    ending = next((Path(path).suffix for path in entries), ".png")
-    names = targets(folder_source(raw, "--raw").paths, ending, pseudonym_key)
-    raws = {name: raw / path for path, name in names.items() if name in entries}
-    if not raws:
-        key = "" if pseudonym_key else "; where names are pseudonyms, give their key with --pseudonymize"
-        raise UserError(f"--raw {raw} holds no image of {release.folder}{key}")
-
+    raws = raw_files(raw, release.manifest.entries, pseudonym_key, "--raw")
     found = [Suspect(path, {}, raws[path]) for path in sorted(raws)]
     measured = side_by_side(found, lambda each: known_anew(each, release), workers)
     return [each for each in measured if each.figures]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +17,25 @@ from .source import folder_source, targets
 
 
 def raw_files(
-    raw: str | Path, recovered: Iterable[str], pseudonym_key: bytes | None = None
+    raw: str | Path, made: Collection[str], pseudonym_key: bytes | None = None, option: str = "--verify"
 ) -> dict[str, Path]:
-    """The raw image of each recovered one that has one.
+    """The raw image of each protected or recovered one that has one.
 
     Args:
         raw: folder of the raw images.
-        recovered: paths of the recovered images in their folder.
+        made: paths of the protected or recovered images in their folder.
         pseudonym_key: the key of the names, where they are pseudonyms.
+        option: that names the folder.
 
     Raises:
         UserError: when none of them has one.
     """
-    names, wanted = targets(folder_source(raw, "--verify").paths, ".png", pseudonym_key), set(recovered)
+    ending = next((Path(path).suffix for path in made), ".png")
+    names, wanted = targets(folder_source(raw, option).paths, ending, pseudonym_key), set(made)
     found = {name: Path(raw, path) for path, name in names.items() if name in wanted}
     if not found:
         key = "" if pseudonym_key else "; where names are pseudonyms, give their key with --pseudonymize"
-        raise UserError(f"--verify {raw} holds no image of this collection{key}")
+        raise UserError(f"{option} {raw} holds no image of this collection{key}")
     return found
 
 
