@@ -159,7 +159,7 @@ class ImageMap(nn.Module):
             return mapped
         desensitized = None
         if self.beside is not None:
-            desensitized = self._desensitized(self.beside, images, seeds, people, regions)
+            desensitized = self.storage(self.beside(images, seeds, people, regions))
         return self._of_network(images, desensitized)
 
     @torch.no_grad()
@@ -182,18 +182,8 @@ class ImageMap(nn.Module):
             As of :meth:`levels`; and the desensitized images as stored, the very ones that the network saw
             where it sees them.
         """
-        desensitized = self._desensitized(desensitizer, images, seeds, people, regions)
+        desensitized = self.storage(desensitizer(images, seeds, people, regions))
         return self._of_network(images, None if self.beside is None else desensitized), desensitized
-
-    def _desensitized(
-        self,
-        desensitizer: Desensitizer,
-        images: Tensor,
-        seeds: Sequence[int] | Tensor | None,
-        people: Sequence[int] | None,
-        regions: Tensor | None,
-    ) -> Tensor:
-        return self.storage(desensitizer(images, seeds, people, regions))
 
     def _of_network(self, images: Tensor, desensitized: Tensor | None) -> Tensor:
         assert self.network is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import threading
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar, overload
+from typing import Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 import torch
@@ -17,6 +17,14 @@ from ..desensitize.regions import as_batch
 from .pipeline import Room
 
 Mapped = TypeVar("Mapped")
+
+
+class Told(NamedTuple):
+    """What :meth:`ImageMap.levels` is told of images."""
+
+    seeds: Sequence[int] | None
+    people: Sequence[int] | None
+    regions: Tensor | None
 
 
 class Batches(Generic[Mapped]):
@@ -99,25 +107,19 @@ class Batches(Generic[Mapped]):
     ) -> Sequence[Mapped]:
         """N×H×W×3 uint8; a place without a person or a region has no picture, or an operator of no need."""
         images = torch.from_numpy(batch).to(self.image_map.device).permute(0, 3, 1, 2).float()
-        told = [person or 0 for person in people] if any(person is not None for person in people) else None
+        who = [person or 0 for person in people] if any(person is not None for person in people) else None
         parts = None
         if any(region is not None for region in regions):
             size = batch.shape[1:3]
             parts = as_batch([np.zeros(size, bool) if each is None else each for each in regions], size)
-        return self.made(images, self._seeds(batch), told, parts)
+        return self.made(images, Told(self._seeds(batch), who, parts))
 
-    def made(
-        self,
-        images: Tensor,
-        seeds: Sequence[int] | None,
-        people: Sequence[int] | None,
-        regions: Tensor | None,
-    ) -> Sequence[Mapped]:
+    def made(self, images: Tensor, told: Told) -> Sequence[Mapped]:
         """What is made of each image.
 
         Args:
             images: float32 N×3×H×W, RGB 0–255, on the network's device; black where there is no picture.
-            seeds, people, regions: as of :meth:`ImageMap.levels`.
+            told: of the images.
         """
         raise NotImplementedError
 
@@ -135,11 +137,5 @@ class Batches(Generic[Mapped]):
 class BatchMapper(Batches[np.ndarray]):
     """An image map over lists of pictures: to pictures of the same size."""
 
-    def made(
-        self,
-        images: Tensor,
-        seeds: Sequence[int] | None,
-        people: Sequence[int] | None,
-        regions: Tensor | None,
-    ) -> Sequence[np.ndarray]:
-        return list(to_pictures(self.image_map.levels(images, seeds, people, regions)))
+    def made(self, images: Tensor, told: Told) -> Sequence[np.ndarray]:
+        return list(to_pictures(self.image_map.levels(images, *told)))

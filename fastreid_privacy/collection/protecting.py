@@ -15,7 +15,7 @@ from ..desensitize.regions import RegionFinder
 from ..evaluation.similarity import SMALLEST_SIDE
 from ..model.storage import ImageStorage
 from ..model.supervision import Thresholds
-from .batch_mapper import Batches
+from .batch_mapper import Batches, Told
 from .guard import WHOLE, Guard, hold
 
 
@@ -92,17 +92,11 @@ class ProtectingBatches(Batches[Protected]):
         asking = self.image_map.of_regions or self.desensitizer
         return asking.finder if asking is not None else None
 
-    def made(
-        self,
-        images: Tensor,
-        seeds: Sequence[int] | None,
-        people: Sequence[int] | None,
-        regions: Tensor | None,
-    ) -> Sequence[Protected]:
+    def made(self, images: Tensor, told: Told) -> Sequence[Protected]:
         if self.guard is None or self.desensitizer is None:
-            levels = self.image_map.levels(images, seeds, people, regions)
+            levels = self.image_map.levels(images, *told)
             return [Protected(picture, None) for picture in to_pictures(levels)]
-        both = self.image_map.levels_and_desensitized(images, self.desensitizer, seeds, people, regions)
+        both = self.image_map.levels_and_desensitized(images, self.desensitizer, *told)
         held = hold(images, *both, self.stored_as, self.thresholds)
         # a place without a picture is black
         self.guard.count(held, images.flatten(1).any(1).nonzero().flatten().tolist())
