@@ -44,13 +44,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .core.errors import UserError
-from .core.files import LARGEST_INPUT, read_regular, relative_path, write_atomically
+from .core.files import LARGEST_INPUT, file_hash, read_regular, relative_path, write_atomically
 from .core.images import LARGEST
 from .core.json_text import parse_json
-from .core.members import Readable, TarMember
 from .core.packed import Folder, PackedFolder
-from .core.regular import open_regular
-from .core.remote import Place, RemotePath
+from .core.remote import Place
 from .core.tars import is_tars
 
 MANIFEST = "manifest.jsonl"
@@ -260,16 +258,3 @@ def unchanged(folder: Folder, entry: dict) -> bool:
         return beside and file_hash(folder / entry["path"]) == entry["sha256"]
     except (OSError, UserError):
         return False
-
-
-def file_hash(path: Readable) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits.
-
-    Raises:
-        OSError: of a store.
-        UserError: the reason, without the path, when it is no regular file or cannot be read.
-    """
-    if isinstance(path, RemotePath | TarMember):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

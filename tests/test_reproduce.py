@@ -25,6 +25,7 @@ import yaml
 from fastreid_privacy.commands.reproduce import asked, build_parser
 from fastreid_privacy.commands.reproduce import main as run
 from fastreid_privacy.config import comparable, differing, flat_keys, load_config, paper_results
+from fastreid_privacy.core.domains import SETTINGS
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.signals import SignalsHeld
 from fastreid_privacy.reproduce import paper, runs
@@ -107,7 +108,7 @@ def test_the_paper_s_figures_are_those_of_a_second_reading():
                 assert market[5, operator, model, pair, metric] == value
     for (dataset, operator), rank1 in PEERS_ELSEWHERE.items():
         found = paper.figures(dataset)
-        assert tuple(found[5, operator, "full", pair, "Rank-1"] for pair in paper.PAIRS) == rank1
+        assert tuple(found[5, operator, "full", pair, "Rank-1"] for pair in SETTINGS) == rank1
     for dataset, row in {
         "Market1501": (95.7, 88.6, 66.7),
         "MSMT17": (68.6, 49.8, 15.0),
@@ -176,7 +177,7 @@ def test_claims_of_section_4_5_are_those_of_table_5():
     differing = {}
     for (operator, over, where), claimed in paper.SECTION_4_5.items():
         rows = [paper.TABLE_5[operator][model] for model in ("full", over)]
-        pairs = range(4) if where == "all four" else [paper.PAIRS.index(where)]
+        pairs = range(4) if where == "all four" else [SETTINGS.index(where)]
         columns = [0] if over == "wo_upgrade" else [0, 4, 8]  # rank-1 of Market-1501, of all three
         found = np.mean(
             [rows[0][pair][column] - rows[1][pair][column] for pair in pairs for column in columns]

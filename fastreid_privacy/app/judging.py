@@ -9,7 +9,8 @@ from typing import NamedTuple
 from ..collection.pipeline import side_by_side
 from ..collection.review import WITHHELD, YES, decide
 from ..core.errors import UserError, one_line
-from ..manifest import KEPT, file_hash
+from ..core.files import file_hash
+from ..manifest import KEPT
 from .attacks import find_attack
 from .release import Finding, Release, check_release, count_decisions, is_current, open_release
 from .showing import judged_html, release_html

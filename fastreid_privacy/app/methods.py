@@ -10,12 +10,10 @@ from ..checkpoints.image_maps import ImageMap
 from ..checkpoints.opening import load_anonymizer, load_recovery
 from ..config import image_device, load_config
 from ..core.errors import UserError
-from ..core.operators import NAME
+from ..core.operators import CONVENTIONAL, NAME
 from ..desensitize import Desensitizer
 from ..desensitize.desensitizer import option_keys
 from ..model.storage import ImageStorage
-
-CONVENTIONAL = ("blur", "pixelate", "noise", "mask")  # the paper's
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ..checkpoints.image_maps import ImageMap
 from ..checkpoints.opening import KEY, load_recovery
 from ..core.errors import UserError, brief
 from ..core.images import quantize
+from ..core.operators import CONVENTIONAL
 from ..desensitize import Desensitizer
 from ..evaluation.image_quality import psnr_of_sum
 from .masks import COMBINATIONS, Combination
@@ -25,7 +26,6 @@ DISTURBED = (0.01, 0.1, 0.5)  # noise in the weights, as a share of each tensor'
 LABELS = 2_000  # the highest that is guessed
 GUESSED_ON = 32  # queries whose label is sought
 PLAIN = 128  # level of the attacker's own plain image, whose protected one shows a label's mask
-NO_KEY = ("blur", "pixelate", "noise", "mask")  # the paper's operators
 
 NearKeys = Mapping[str, ImageMap | str]
 """Keys that are not the right one, by what they are; where one does not open at all, the message."""
@@ -34,7 +34,7 @@ NearKeys = Mapping[str, ImageMap | str]
 def without_key(operator: Desensitizer) -> str:
     """Why an operator has no key that could be attacked; "" where it depends on a label or on a seed."""
     keyed = operator.needs_people or operator.is_seeded
-    return "" if keyed and operator.name not in NO_KEY else f"{operator.name} has no key"
+    return "" if keyed and operator.name not in CONVENTIONAL else f"{operator.name} has no key"
 
 
 def near_keys(

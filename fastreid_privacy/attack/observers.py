@@ -16,10 +16,10 @@ from tqdm import tqdm
 from ..checkpoints.onnx_runtime import open_session, run_graph
 from ..core.errors import UserError, brief
 from ..core.files import read_file
-from ..core.images import NORMALIZING
+from ..core.images import NORMALIZING, scaled
 from ..retrieval import load_extractor
 from .subjects import Subject
-from .views import View, batches, scaled
+from .views import View, batches
 
 ONNX_KEYS = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "channels": "RGB", "range": 255}
 

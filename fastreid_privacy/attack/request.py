@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import UserError
+from ..core.operators import CONVENTIONAL
 from ..desensitize import DESENSITIZER_REGISTRY
 from .cells import HOLDS
 from .learned import FULL_STEPS
@@ -49,7 +50,7 @@ class AttackRequest:
     pairs: Sequence[str] = ("all",)
     budget: float = 0.05
     seeds: Sequence[int] = (0,)
-    beside: Sequence[str] = ("blur", "pixelate", "noise", "mask")
+    beside: Sequence[str] = CONVENTIONAL
     operator: str = ""
     model: Path | None = None
     recovery_key: Path | None = None

@@ -9,11 +9,10 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
-from ..core.images import quantize
+from ..core.images import quantize, scaled
 from ..core.pictures import read_picture, resize
 from ..desensitize import Desensitizer
 from ..desensitize.regions import RegionFinder, fitted, regions_of
@@ -136,13 +135,6 @@ def at_size_of(network: ImageMap) -> Callable[..., Tensor]:
         return scaled(network(scaled(images, network.size), seeds, people, parts), (height, width))
 
     return mapping
-
-
-def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bicubic with antialiasing: N×3×H×W, 0–255, to the same of another size."""
-    if tuple(images.shape[2:]) == tuple(size):
-        return images
-    return interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
 
 
 def operated(raw: View, name: str) -> Operated:

@@ -20,6 +20,7 @@ from ..collection.protected_files import ProtectionOptions
 from ..collection.run import Threads
 from ..collection.source import Source, folder_source
 from ..collection.work import Engine
+from ..compat.distributed import available_cores
 from ..manifest import MANIFEST
 from ..model.storage import ImageStorage
 from .collection import BATCH, demo_map, write_images
@@ -45,7 +46,7 @@ def bench_cluster(images: int) -> None:
     Args:
         images: of the long run, more than a thousand.
     """
-    cores = min(2, os.cpu_count() or 1)
+    cores = min(2, available_cores())
     print(f"\nProtecting {images:,} images of 128×64 with the guard, by tasks of Ray and by threads")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

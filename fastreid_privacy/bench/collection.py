@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import tempfile
 import time
@@ -22,6 +21,7 @@ from ..collection.batch_mapper import BatchMapper
 from ..collection.guard import Guard, hold
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.source import Source, folder_source
+from ..compat.distributed import available_cores
 from ..core.files import write_whole
 from ..core.pictures import read_picture
 from ..desensitize import Desensitizer
@@ -39,7 +39,7 @@ def bench_collection(images: int) -> None:
 
     Of the whole, with and without the guard, and of each stage alone.
     """
-    workers = os.cpu_count() or 1
+    workers = available_cores()
     print(f"\nProtecting {images:,} images of 128×64, U-Net of width 24, {workers} cores")
     image_map = demo_map()
     generator, constraint = image_map.network, image_map.constraint

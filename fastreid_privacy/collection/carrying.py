@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 
 from ..core.errors import UserError
-from ..core.files import write_atomically, write_whole
+from ..core.files import file_hash, write_atomically, write_whole
 from ..core.pictures import read_picture
 from ..core.remote import Place
 from ..keys import segments
@@ -17,7 +17,6 @@ from ..keys.envelope import Original
 from ..keys.pixels import MOST_PLANES, carry, room
 from ..keys.templates import Searchable, seal_beside
 from ..manifest import BESIDE as BESIDE_FILES
-from ..manifest import file_hash
 from ..model.storage import ImageStorage
 from .fitting import fitted
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..core.errors import UserError
+from ..core.errors import UserError, some_of
 from ..core.files import is_unfinished, make_folder, read_file, write_atomically
 from ..core.lock import locked
 from ..core.members import Readable
@@ -126,9 +126,8 @@ def still_there(output: Place, earlier: Manifest, wanted: set[str]) -> dict[str,
     """
     gone = sorted(set(earlier.entries) - wanted)
     if gone:
-        more = f" and {len(gone) - 1:,} more" if len(gone) > 1 else ""
         raise UserError(
-            f"--output {output} holds {gone[0]}{more} of images that --input has no more; choose another "
+            f"--output {output} holds {some_of(gone, 1)} of images that --input has no more; choose another "
             "folder, or bring them back"
         )
     folder: Folder = files_of(output, earlier.entries.values())

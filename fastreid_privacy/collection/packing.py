@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from ..core.errors import UserError
-from ..core.files import read_regular
+from ..core.files import file_hash, read_regular
 from ..core.packed import PackedFolder
 from ..core.remote import Place, there
 from ..core.tars import TAR, TarFiles, files_of_tar
-from ..manifest import BESIDE, all_names, file_hash, names_of
+from ..manifest import BESIDE, all_names, names_of
 from ..manifest import TAR as TAR_OF
 from .work import Job, Left, Made, Same
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -13,6 +12,7 @@ from typing import Generic, TypeVar
 
 import torch
 
+from ..compat.distributed import available_cores
 from ..core.errors import UserError
 from ..core.images import LARGEST
 
@@ -41,7 +41,7 @@ def side_by_side(
     Yields:
         The results in the order of the batches. An exception of any ends the whole.
     """
-    workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
+    workers = workers or min(available_cores(), MOST_WORKERS)
     running: deque[Future[Done]] = deque()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

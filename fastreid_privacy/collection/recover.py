@@ -11,13 +11,13 @@ import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
-from ..core.files import read_regular
+from ..core.files import file_hash, read_regular
 from ..core.images import png_bytes
 from ..core.packed import Folder
 from ..core.pictures import LARGEST_FILE, read_picture, resize
 from ..core.remote import Place
 from ..core.version import __version__
-from ..manifest import LIVE, MANIFEST, Manifest, file_hash, files_of, read_manifest
+from ..manifest import LIVE, MANIFEST, Manifest, files_of, read_manifest
 from .batch_mapper import BatchMapper
 from .run import run
 from .shards import engine_here

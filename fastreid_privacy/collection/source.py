@@ -14,7 +14,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from ..compat.labels import MARKET_FOLDER, identity_number
 from ..config import CfgNode
-from ..core.errors import UserError
+from ..core.errors import UserError, some_of
 from ..core.files import read_file
 from ..core.folders import images_below
 from ..core.members import Readable, TarMember
@@ -188,10 +188,9 @@ def targets(paths: Iterable[str], ending: str, key: bytes | None = None) -> dict
         sharing[stem + ending].append(path)
     shared = [" and ".join(group) for group in sharing.values() if len(group) > 1]
     if shared:
-        more = f"; and {len(shared) - 5} more" if len(shared) > 5 else ""
         raise UserError(
             "these would share a name in the output, for only their endings differ: "
-            f"{'; '.join(shared[:5])}{more}; rename them"
+            f"{some_of(shared, 5, '; ')}; rename them"
         )
     return names
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.files import make_folder, read_regular, remove_unfinished, write_atomically
+from ..core.files import file_hash, make_folder, read_regular, remove_unfinished, write_atomically
 from ..core.folders import ENDINGS, images_below
 from ..core.lock import locked
 from ..core.members import TarMember
@@ -19,7 +19,7 @@ from ..core.regular import open_regular
 from ..keys.envelope import Fitted, Original, open_sealed
 from ..keys.pairs import PrivateKey, recipient
 from ..keys.streaming import SealedFile, open_sealed_file
-from ..manifest import MANIFEST, SEALED, file_hash
+from ..manifest import MANIFEST, SEALED
 from .carriers import ARRAY, originals_in
 from .recover import ProtectedFolder, read_protected
 from .source import check_apart, targets

@@ -9,12 +9,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ..core.domains import SETTINGS
 from ..report.figures import save_figure
 from ..report.look import GREEN, LIGHT, PURPLE, VERMILLION
 from ..report.page import data_uri, render_into
 from .fronts import AXES, Axis
 from .stored import COLUMNS, cells_of
-from .utility import SETTINGS
 
 PAGE = "compare.html"
 MARKS = "osD^vPX*<>"  # one for each method; colours tell kinds apart

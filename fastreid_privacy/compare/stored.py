@@ -9,6 +9,7 @@ from typing import Any
 
 from ..attack import measures
 from ..attack.stored import strongest
+from ..core.domains import SETTINGS
 from ..core.kept import write_kept
 from ..core.privacy import NOT_PRIVATE
 from ..core.version import __version__
@@ -16,7 +17,7 @@ from .fronts import AXES, beaten_by, front, points_of
 from .methods import Methods
 from .request import CompareRequest
 from .stages import Finding
-from .utility import SETTINGS, mean_rank1
+from .utility import mean_rank1
 
 SCHEMA = 1
 RESULT = "compare.json"

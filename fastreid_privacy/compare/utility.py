@@ -9,8 +9,8 @@ from ..attack.measures import Hits
 from ..attack.observers import Observer
 from ..attack.subjects import Subjects
 from ..attack.views import View
+from ..core.domains import SETTINGS
 
-SETTINGS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI")  # query domain, gallery domain
 NEED_PROTECTED = SETTINGS[1:]  # whose mean says how useful the protected files are
 
 

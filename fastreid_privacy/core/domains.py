@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 DOMAINS = {"OI": "raw", "DI": "desensitized", "PI": "protected", "RI": "recovered"}
-PAIRS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI", "OI-DI", "RI-RI")  # query domain, gallery domain
+SETTINGS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI")  # query domain, gallery domain
+PAIRS = (*SETTINGS, "OI-DI", "RI-RI")
 # name of an image quality → domain
 QUALITY_DOMAINS = {"protected": "PI", "desensitized": "DI", "recovered": "RI"}

@@ -116,10 +116,10 @@ def exit_code(action: Callable[[], object], interrupted: str, os_errors: bool = 
     return 0
 
 
-def some_of(names: Sequence[str], shown: int = 4) -> str:
+def some_of(names: Sequence[str], shown: int = 4, between: str = ", ") -> str:
     """The first few names, and how many more there are."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return between.join(names[:shown]) + more
 
 
 @contextmanager

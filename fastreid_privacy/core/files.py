@@ -250,6 +250,19 @@ def relative_path(text: object) -> str:
     return text
 
 
+def file_hash(path: Readable) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits.
+
+    Raises:
+        OSError: of a store.
+        UserError: the reason, without the path, when it is no regular file or cannot be read.
+    """
+    if isinstance(path, RemotePath | TarMember):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def remove_unfinished(folder: Place, names: Iterable[str] | None = None) -> None:
     """Delete what interrupted ``write_atomically`` calls have left in a folder.
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 LARGEST = 100_000_000
 """Pixels of an image; beyond them a small damaged or hostile file could fill the memory."""
@@ -45,6 +46,13 @@ def to_bytes(images: Tensor) -> Tensor:
 def to_pictures(images: Tensor) -> np.ndarray:
     """N×3×H×W images, 0–255, as a file keeps them: uint8 N×H×W×3 on the CPU."""
     return to_bytes(images).cpu().permute(0, 2, 3, 1).numpy()
+
+
+def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic with antialiasing: N×3×H×W, 0–255, to (height, width)."""
+    if tuple(images.shape[2:]) == tuple(size):
+        return images
+    return interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
 
 
 def png_bytes(picture: np.ndarray | Image.Image, *, optimize: bool = False) -> bytes:

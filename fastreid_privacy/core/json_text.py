@@ -1,4 +1,4 @@
-"""JSON that somebody else may have written."""
+"""JSON as this package writes it, and as somebody else may have written it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ from typing import Any
 
 LONGEST_WHOLE = sys.float_info.max_10_exp  # digits of a whole number; each of these has a float
 DEEPEST = 100  # containers in containers; what this package writes has a tenth of it
+
+
+def json_bytes(value: Any, allow_nan: bool = True) -> bytes:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: for numbers that are not finite, unless they are allowed.
+    """
+    return json.dumps(value, indent=1, allow_nan=allow_nan).encode() + b"\n"
+
+
+def json_value(value: Any) -> Any:
+    """A value as a JSON file gives it back, with lists for tuples."""
+    return json.loads(json.dumps(value))
 
 
 def _whole(digits: str) -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .files import write_atomically
+from .files import write_whole
 from .folders import images_below
-from .json_text import parse_json
+from .json_text import json_bytes, json_value, parse_json
 from .remote import Place
 
 SETTINGS = "settings.json"
@@ -50,7 +50,7 @@ def keep_settings(
         folder.mkdir(parents=True, exist_ok=True)
         write_kept(file, settings)
         return
-    ours = json.loads(json.dumps(settings))  # as a file gives it back
+    ours = json_value(settings)
     changed = differing(theirs, ours)
     if changed:
         raise UserError(
@@ -126,5 +126,4 @@ def write_kept(file: Path, content: Mapping[str, Any]) -> None:
     Raises:
         ValueError: for numbers that are not finite.
     """
-    text = (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
-    write_atomically(file, lambda stream: stream.write(text))
+    write_whole(file, json_bytes(content, allow_nan=False))

@@ -17,6 +17,7 @@ DESENSITIZER_REGISTRY = Registry("DESENSITIZER")
 
 NODE = "PRIVACY.DESENSITIZER"
 NAME = f"{NODE}.NAME"
+CONVENTIONAL = ("blur", "pixelate", "noise", "mask")  # the paper's
 PER_BATCH = ("scale", "seeds", "people", "regions")  # what an operator may want that no config knows
 KINDS = (bool, int, float, str, list, tuple)  # of a key's value
 

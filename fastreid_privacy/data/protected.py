@@ -8,7 +8,7 @@ from pathlib import Path
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from ..core.errors import UserError
+from ..core.errors import UserError, some_of
 from ..manifest import MANIFEST, PARTS, read_manifest
 
 logger = logging.getLogger(__name__)
@@ -67,9 +67,8 @@ def read_protected_items(folder: str | Path) -> dict[str, list[tuple]]:
             "MarketFolder (DATASETS.FOLDER)"
         )
     if lost := [path for path in manifest.entries if not (folder / path).is_file()]:
-        more = f" and {len(lost) - 1:,} more" if lost[1:] else ""
         raise UserError(
-            f"{folder} (DATASETS.PROTECTED) lacks {lost[0]}{more} of its manifest; run the same "
+            f"{folder} (DATASETS.PROTECTED) lacks {some_of(lost, 1)} of its manifest; run the same "
             "tools/anonymize.py command again to make what is lost"
         )
     items: dict[str, list[tuple]] = {part: [] for part in PARTS}

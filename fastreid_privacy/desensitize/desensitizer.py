@@ -23,7 +23,6 @@ Example:
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -31,6 +30,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core.errors import UserError
+from ..core.json_text import json_value
 from ..core.operators import DESENSITIZER_REGISTRY, NODE, PER_BATCH, operator_keys, parameters
 from ..core.registry import lookup
 from . import operations
@@ -204,7 +204,7 @@ class Desensitizer(nn.Module):
     @property
     def about(self) -> dict[str, Any] | None:
         """What its images depend on, as JSON gives it back; None where the operator describes nothing."""
-        return None if self.description is None else json.loads(json.dumps(dict(self.description.about)))
+        return None if self.description is None else json_value(dict(self.description.about))
 
     @property
     def is_seeded(self) -> bool:
@@ -295,7 +295,7 @@ def about_regions(cfg: Any) -> dict[str, Any] | None:
             read.
     """
     finder = None if cfg.PRIVACY.PROTECTION == "none" else Desensitizer.from_config(cfg).finder
-    return None if finder is None else json.loads(json.dumps(dict(finder.about)))
+    return None if finder is None else json_value(dict(finder.about))
 
 
 def option_keys(name: str) -> list[str]:

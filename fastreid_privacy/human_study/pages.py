@@ -18,8 +18,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ..core.errors import UserError
-from ..core.files import write_whole
-from ..manifest import file_hash
+from ..core.files import file_hash, write_whole
+from ..core.json_text import json_bytes
 from ..report.page import render_into
 from .groups import Group
 from .pairs import Pair, deal, draw_pairs
@@ -109,7 +109,7 @@ def make_study(
         output.mkdir(parents=True, exist_ok=True)
         for number, (page, content) in enumerate(zip(pages, contents, strict=True), 1):
             _write_page(page, study, number, *content)
-        write_whole(output / KEY_FILE, json.dumps(key, indent=1).encode(), private=True)
+        write_whole(output / KEY_FILE, json_bytes(key), private=True)
     except OSError as error:
         raise UserError(
             f"the study cannot be written to {output}: {error.strerror}; choose another --output"

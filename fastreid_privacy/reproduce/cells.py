@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core.domains import SETTINGS
 from ..core.privacy import NOT_PRIVATE, WHY
 from ..report.tables import arrow, share_of
 from . import paper
@@ -71,7 +72,7 @@ OPERATOR_ROWS: dict[int, tuple[RowSource, ...]] = {
     5: tuple(
         RowSource(model, pair, model, paper.MODELS[model])
         for model in ("base", "wo_upgrade", "full")
-        for pair in paper.PAIRS
+        for pair in SETTINGS
     ),
 }
 # The rows of the raw images, below the operators.

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..core.errors import UserError
-from ..manifest import file_hash
+from ..core.files import file_hash
 from ..results.results_json import RESULTS, read_results, tested_checkpoint
 from ..results.stored import Arrays, load_embedding, load_rank_lists, load_samples
 from .plan import OPERATORS, Run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
+from ..core.domains import SETTINGS
 from ..report.tables import arrow
 from . import paper
 from .finished import FinishedRuns
@@ -17,7 +18,7 @@ WHERE = {"base": ("PI-PI", "OI-PI", "PI-OI"), "wo_upgrade": (ALL,)}  # what sect
 
 def pairs_of(where: str) -> tuple[str, ...]:
     """The pairs of query and gallery that a gain is the mean of."""
-    return paper.PAIRS if where == ALL else (where,)
+    return SETTINGS if where == ALL else (where,)
 
 
 def paper_gain(operator: str, over: str, where: str, datasets: Sequence[str]) -> float:

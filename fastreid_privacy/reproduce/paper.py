@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import MappingProxyType
 
+from ..core.domains import SETTINGS
+
 DATASETS = ("Market1501", "MSMT17", "CUHK03")
 TITLES = {"Market1501": "Market-1501", "MSMT17": "MSMT17", "CUHK03": "CUHK03"}
-PAIRS = ("OI-OI", "OI-PI", "PI-OI", "PI-PI")  # query, gallery: the order of table 5's rows
 METRICS = ("Rank-1", "Rank-5", "mAP", "mINP")
 OPERATORS = {"blur": "blurring", "pixelate": "pixelation", "noise": "Gaussian noise"}
 # Models as tables name them, and written out.
@@ -36,7 +37,7 @@ Row = tuple[float | None, ...]
 # Of a figure: table, operator ("" for the upper bound), model, pair or image domain, metric.
 Key = tuple[int, str, str, str, str]
 
-# Table 5: for each operator and model one row per pair of PAIRS: rank-1, rank-5, mAP, mINP of each data set.
+# Table 5: for each operator and model one row per setting: rank-1, rank-5, mAP, mINP of each data set.
 TABLE_5: dict[str, dict[str, tuple[Row, ...]]] = {
     "blur": {
         "base": (
@@ -150,7 +151,7 @@ INFERRED: frozenset[tuple[str, Key]] = frozenset(
 )
 
 # Section 4.5, gains in rank-1: (operator, over which model, pair) → points. Over Base a mean over DATASETS;
-# over the model without upgradation a mean over PAIRS on Market-1501.
+# over the model without upgradation a mean over SETTINGS on Market-1501.
 ALL_PAIRS = "all four"
 SECTION_4_5: dict[tuple[str, str, str], float] = {
     ("blur", "base", "PI-PI"): 26.8,
@@ -195,7 +196,7 @@ def _figures(column: int, operator_of_table_4: str) -> Iterator[tuple[Key, float
             yield (1, "", "raw_agw", "OI-OI", metric), value
     for operator, models in TABLE_5.items():
         for model, rows in models.items():
-            for pair, row in zip(PAIRS, rows, strict=True):
+            for pair, row in zip(SETTINGS, rows, strict=True):
                 for metric, value in cells(row, METRICS):
                     yield (5, operator, model, pair, metric), value
     for operator, pairs in TABLE_1.items():

@@ -16,8 +16,8 @@ from ..checkpoints.reading import read_checkpoint, read_trained
 from ..checkpoints.rebuilding import rebuild
 from ..config import changed
 from ..core.errors import UserError, some_of
+from ..core.files import file_hash
 from ..core.version import __version__
-from ..manifest import file_hash
 from ..model.parts import NOT_REID
 from ..results.results_json import (
     RESULTS,

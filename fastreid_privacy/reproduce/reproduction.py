@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from fastreid.config import CfgNode
 from ..config import METHOD_KEYS, RUN_KEYS, changed, comparable, differing, load_config, value_of
 from ..core.errors import UserError
 from ..core.files import write_whole
-from ..core.json_text import parse_json
+from ..core.json_text import json_bytes, json_value, parse_json
 from ..results.results_json import RESULTS
 from ..training.schedule import scaled_schedule
 from ..training.teaching import is_taught
@@ -155,7 +154,7 @@ class Reproduction:
             UserError: when the folder holds a reproduction of another config, protocol or budget, or a
                 plan.json that cannot be read.
         """
-        settings = json.loads(json.dumps(comparable(self.config, (*MADE_BY_RUN, *RUN_KEYS))))
+        settings = json_value(comparable(self.config, (*MADE_BY_RUN, *RUN_KEYS)))
         record = {
             "schema": PLAN_SCHEMA,
             "config": str(self.config_file),
@@ -204,8 +203,7 @@ class Reproduction:
 
     def save_plan(self) -> None:
         """Write plan.json."""
-        content = json.dumps(self.record(), indent=1).encode() + b"\n"
-        write_whole(Path(self.output_dir) / PLAN_FILE, content)
+        write_whole(Path(self.output_dir) / PLAN_FILE, json_bytes(self.record()))
 
 
 def refuse_own_keys(keys: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from fastreid.config import CfgNode
 
 from ..core.errors import UserError
 from ..core.files import read_file, write_whole
-from ..core.json_text import parse_json
+from ..core.json_text import json_bytes, parse_json
 from ..core.projects import about_projects
 from .shape import check_shape
 
@@ -125,8 +124,7 @@ def build_results(
 def save_results(results: dict, path: Path) -> None:
     """Write results.json, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = json.dumps(results, indent=1).encode() + b"\n"
-    write_whole(path, content)
+    write_whole(path, json_bytes(results))
 
 
 def read_results(path: str | Path) -> dict:

@@ -14,7 +14,7 @@ import numpy as np
 
 FLAT = {"cosine": b"IxFI", "euclidean": b"IxF2"}
 METRIC_TYPE = {"cosine": 0, "euclidean": 1}
-CODE_BITS = 8
+CODE_BITS = 8  # of each part of a compressed feature
 MOST_LEVELS = 64  # of a graph; FAISS makes about log N / log 32
 
 

@@ -16,9 +16,9 @@ from ..core.errors import UserError
 from ..core.remote import Place
 from ..evaluation.distances import METRICS
 from ..evaluation.neighbours import as_float32
+from .faiss_bytes import CODE_BITS
 
 KINDS = ("flat", "ivfpq", "hnsw")
-CODE_BITS = 8  # of each part of a compressed feature
 # images: ivfpq learns so many codes for every part; an inexact kind is measured on images without themselves
 LEAST = {"flat": 1, "ivfpq": 2**CODE_BITS, "hnsw": 2}
 ADVISED_PER_CELL = 39  # images per cell that FAISS asks for

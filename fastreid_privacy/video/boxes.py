@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import UserError
+from ..core.errors import UserError, some_of
 from ..core.files import read_regular
 from .people import Box, Person
 
@@ -190,19 +190,17 @@ class MotBoxes:
             )
 
     def _check_frames(self, frames: int, video: Path) -> None:
-        beyond = sorted(number for number in self.of_frame if number > frames)
+        beyond = [str(number) for number in sorted(self.of_frame) if number > frames]
         if beyond:
-            more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
             raise UserError(
-                f"{self.named} has boxes of frame {beyond[0]}{more}, but {video} has {frames:,} "
+                f"{self.named} has boxes of frame {some_of(beyond, 1)}, but {video} has {frames:,} "
                 "frames; do they belong together?"
             )
 
 
 def named_lines(numbers: Sequence[int]) -> str:
     """Lines of a file by their numbers, the first few of many."""
-    more = f" and {len(numbers) - NAMED:,} more" if len(numbers) > NAMED else ""
-    return f"line{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:NAMED]))}{more}"
+    return f"line{'s' * (len(numbers) > 1)} {some_of(list(map(str, numbers)), NAMED)}"
 
 
 def manifest_rows(numbered: Iterable[tuple[int, Sequence[Box]]]) -> list[list[int]]:

@@ -22,9 +22,9 @@ from ..collection.carrying import write_beside
 from ..collection.output import Journal, open_output, still_there
 from ..collection.protect import ProtectionOptions, accounted, protection_header
 from ..core.errors import UserError
-from ..core.files import is_unfinished, remove_unfinished
+from ..core.files import file_hash, is_unfinished, remove_unfinished
 from ..core.signals import handled
-from ..manifest import JOURNAL, LIVE, Manifest, file_hash, write_manifest
+from ..manifest import JOURNAL, LIVE, Manifest, write_manifest
 from .chosen import LONGEST, Chosen, choose
 from .live_input import TIME_BASE, LiveInput
 from .placing import Detector, Placing, followed, found_in

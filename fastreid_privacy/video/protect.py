@@ -15,10 +15,10 @@ from ..collection.protected_files import ProtectionOptions
 from ..collection.source import check_apart, targets
 from ..collection.stamps import stamper
 from ..core.errors import UserError
-from ..core.files import check_length
+from ..core.files import check_length, file_hash
 from ..core.regular import open_regular
 from ..keys.streaming import pieces
-from ..manifest import AUDIT, SEALED, Manifest, file_hash
+from ..manifest import AUDIT, SEALED, Manifest
 from .boxes import MotBoxes
 from .chosen import Chosen, choose
 from .placing import Boxes, Placing, placed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -23,10 +22,11 @@ from ..collection.output import (
 )
 from ..collection.pipeline import side_by_side
 from ..collection.stamps import STAMP, Stamper, write_stamps
+from ..compat.distributed import available_cores
 from ..core.errors import UserError
-from ..core.files import remove_unfinished, write_atomically
+from ..core.files import file_hash, remove_unfinished, write_atomically
 from ..core.images import LARGEST
-from ..manifest import JOURNAL, Manifest, file_hash, names_of, write_manifest
+from ..manifest import JOURNAL, Manifest, names_of, write_manifest
 from .sound import Sound
 from .stream import Frame, VideoFormat
 from .writer import DEFAULT_CRF, LOSSLESS, VideoWriter
@@ -216,7 +216,7 @@ def chunk_and_workers(pixels: int, workers: int | None) -> tuple[int, int]:
         workers: threads that are asked for; None: as many as there are cores.
     """
     some = max(1, min(FRAMES_AT_ONCE, PIXELS_AT_ONCE // pixels))
-    return some, max(1, min(workers or os.cpu_count() or 1, PIXELS_IN_WORK // (some * pixels)))
+    return some, max(1, min(workers or available_cores(), PIXELS_IN_WORK // (some * pixels)))
 
 
 def _chunks(frames: Generator[Frame], some: int) -> Generator[list[Frame]]:

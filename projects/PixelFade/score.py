@@ -6,7 +6,6 @@ Example: python projects/PixelFade/score.py --raw RAW --protected PROTECTED --mo
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from fastreid_privacy.collection.compare import raw_files
 from fastreid_privacy.collection.source import folder_source
 from fastreid_privacy.core.errors import UserError, exit_code, say
 from fastreid_privacy.core.files import make_folder, write_new
+from fastreid_privacy.core.json_text import json_bytes
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.retrieval import Extractor, load_extractor
 
@@ -59,7 +59,7 @@ def _score(options: argparse.Namespace) -> None:
         "met": float((distances <= options.mse).mean()),
         "feature_mse": {"mean": float(distances.mean()), "most": float(distances.max())},
     }
-    write_new(options.output, {RESULT: json.dumps(found, indent=1).encode() + b"\n"})
+    write_new(options.output, {RESULT: json_bytes(found)})
     say(
         f"{len(distances):,} images: {found['met']:.1%} meet {options.mse}; feature MSE "
         f"{distances.mean():.3f} on average, {distances.max():.3f} at most",

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from fastreid_privacy import UserError
 from fastreid_privacy.core.files import read_once
-from fastreid_privacy.core.images import quantize, to_bytes, to_levels, to_unit
+from fastreid_privacy.core.images import quantize, scaled, to_bytes, to_levels, to_unit
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Description, described
 
 from .accounting import about_budget, account_of
@@ -121,13 +120,6 @@ def new_people(
         noisy = perturb(identity.cpu().numpy(), budget, sources)
         identity = torch.from_numpy(noisy).to(images.device)
     return to_levels(networks.decoder(networks.attributes(inside), identity))
-
-
-def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bicubic with antialiasing: N×3×H×W, 0–255, to (height, width)."""
-    if tuple(images.shape[2:]) == tuple(size):
-        return images
-    return interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
 
 
 model_of = read_once(read_model)
