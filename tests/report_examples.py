@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from fastreid_privacy.results.stored import save_embedding, save_rank_lists, save_samples
+from fastreid_privacy.results.stored import EMBEDDING, RANK_LISTS, SAMPLES
 
 METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 NASTY = '<script>alert("x")</script> & "quotes" | pipe'
@@ -139,9 +139,9 @@ def put(folder, results: dict, name: str = "results.json", samples: bool = True,
     folder.mkdir(exist_ok=True, parents=True)
     (folder / name).write_text(json.dumps(results))
     if samples:
-        save_samples(pictures(), folder)
-        save_rank_lists(rank_lists(), folder)
-        save_embedding(embedding(), folder)
+        SAMPLES.save(pictures(), folder)
+        RANK_LISTS.save(rank_lists(), folder)
+        EMBEDDING.save(embedding(), folder)
     if log:
         lines = [
             {"iteration": 9 + 10 * i, "total_loss": 5.0 / (i + 1), "loss_cls": 3.0 / (i + 1), "lr": 1e-4}

@@ -36,7 +36,7 @@ from fastreid_privacy.manifest import write_manifest
 from fastreid_privacy.model.storage import ImageStorage
 from fastreid_privacy.report import image_grid
 from fastreid_privacy.results.results_json import save_results
-from fastreid_privacy.results.stored import save_samples
+from fastreid_privacy.results.stored import SAMPLES
 
 IMAGES = {"OI": np.zeros((1, 32, 16, 3), np.uint8)}
 RANKS = {"OI-OI": QueryRanks(np.array([1, 2]), np.ones(2), np.ones(2))}
@@ -44,7 +44,7 @@ WRITERS = {
     "results": lambda folder: save_results({"schema": 1}, folder / "results.json"),
     "query ranks": lambda folder: save_query_ranks(RANKS, folder / "results.json"),
     "image": lambda folder: ImageStorage("png").save(torch.zeros(3, 4, 4), folder / "image.png"),
-    "samples": lambda folder: save_samples(IMAGES, folder),
+    "samples": lambda folder: SAMPLES.save(IMAGES, folder),
     "figure": lambda folder: image_grid(IMAGES, folder / "grid.png"),
 }
 

@@ -17,7 +17,7 @@ from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.report.figures import GREEN, VERMILLION
 from fastreid_privacy.report.pictures import Column, columns_picture, rank_list_picture
 from fastreid_privacy.reproduce.embedding import PROTECTED, RAW, project
-from fastreid_privacy.results.stored import load_embedding, load_rank_lists, save_embedding, save_rank_lists
+from fastreid_privacy.results.stored import EMBEDDING, RANK_LISTS
 
 FIGURES = (
     "fig6_protection",
@@ -137,22 +137,22 @@ def test_what_cannot_be_stored(kind, change, message, tmp_path):
     arrays = {**(rank_lists() if kind == "lists" else embedding()), **change}
     arrays = {key: value for key, value in arrays.items() if value is not None}
     with pytest.raises(ValueError, match=message):
-        (save_rank_lists if kind == "lists" else save_embedding)(arrays, tmp_path)
+        (RANK_LISTS.save if kind == "lists" else EMBEDDING.save)(arrays, tmp_path)
     assert not list(tmp_path.rglob("*.npz"))
 
 
 def test_what_is_stored_comes_back(tmp_path):
-    save_rank_lists(rank_lists(), tmp_path, "MSMT17")
-    save_embedding(embedding(), tmp_path, "MSMT17")
+    RANK_LISTS.save(rank_lists(), tmp_path, "MSMT17")
+    EMBEDDING.save(embedding(), tmp_path, "MSMT17")
     for loaded, expected in (
-        (load_rank_lists(tmp_path, "MSMT17"), rank_lists()),
-        (load_embedding(tmp_path, "MSMT17"), embedding()),
+        (RANK_LISTS.load(tmp_path, "MSMT17"), rank_lists()),
+        (EMBEDDING.load(tmp_path, "MSMT17"), embedding()),
     ):
         assert loaded.keys() == expected.keys()
         assert all(np.array_equal(loaded[key], expected[key]) for key in expected)
-    assert load_rank_lists(tmp_path) is None
+    assert RANK_LISTS.load(tmp_path) is None
     (tmp_path / "figures" / "embedding_MSMT17.npz").write_bytes(b"PK torn")
-    assert load_embedding(tmp_path, "MSMT17") is None
+    assert EMBEDDING.load(tmp_path, "MSMT17") is None
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from report_examples import (
 
 from fastreid_privacy.commands.report import main
 from fastreid_privacy.report import format_markdown, format_terminal, retrieval_table, tables, write_report
-from fastreid_privacy.results.stored import save_samples
+from fastreid_privacy.results.stored import SAMPLES
 
 
 class Page(HTMLParser):
@@ -185,7 +185,7 @@ def test_several_test_sets_share_a_page(tmp_path):
     second["retrieval"]["OI-PI"] = entry(77)
     put(tmp_path, first, "results_Market1501.json", samples=False)
     put(tmp_path, second, "results_MSMT17.json", samples=False)
-    save_samples(pictures(count=2), tmp_path, "MSMT17")
+    SAMPLES.save(pictures(count=2), tmp_path, "MSMT17")
     page = Page(write_report(tmp_path))
     rows = [row for row in page.rows if len(row) == 7 and row[0] != "Model"]
     assert len(rows) == 2 * len(retrieval_table(first))

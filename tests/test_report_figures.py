@@ -8,7 +8,7 @@ from PIL import Image
 from report_examples import check, full_results, pictures, upper_results
 
 from fastreid_privacy.report import figures, image_grid, training_curve
-from fastreid_privacy.results.stored import load_samples, save_samples
+from fastreid_privacy.results.stored import SAMPLES
 from fastreid_privacy.results.training_log import read_metrics
 
 
@@ -31,17 +31,17 @@ def test_metrics_of_a_killed_and_resumed_run(tmp_path):
 
 def test_samples_come_back_as_stored(tmp_path):
     images = pictures(domains=("RI", "OI"))
-    assert save_samples(images, tmp_path) == tmp_path / "figures" / "samples.npz"
-    save_samples({"OI": images["RI"]}, tmp_path, "MSMT17")
-    loaded = load_samples(tmp_path)
+    assert SAMPLES.save(images, tmp_path) == tmp_path / "figures" / "samples.npz"
+    SAMPLES.save({"OI": images["RI"]}, tmp_path, "MSMT17")
+    loaded = SAMPLES.load(tmp_path)
     assert list(loaded) == ["OI", "RI"] and all(
         np.array_equal(loaded[domain], images[domain]) for domain in images
     )
-    assert np.array_equal(load_samples(tmp_path, "MSMT17")["OI"], images["RI"])
-    assert load_samples(tmp_path, "CUHK03") is None
+    assert np.array_equal(SAMPLES.load(tmp_path, "MSMT17")["OI"], images["RI"])
+    assert SAMPLES.load(tmp_path, "CUHK03") is None
     stored = tmp_path / "figures" / "samples.npz"
     stored.write_bytes(stored.read_bytes()[:200])
-    assert load_samples(tmp_path) is None
+    assert SAMPLES.load(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_samples_come_back_as_stored(tmp_path):
 )
 def test_wrong_samples_are_refused(tmp_path, images):
     with pytest.raises(ValueError, match="sample images"):
-        save_samples(images, tmp_path)
+        SAMPLES.save(images, tmp_path)
 
 
 @pytest.mark.parametrize(

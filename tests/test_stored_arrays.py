@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastreid_privacy import UserError
-from fastreid_privacy.results.stored import load_query_ranks, load_samples, ranks_path, save_query_ranks
+from fastreid_privacy.results.stored import SAMPLES, load_query_ranks, ranks_path, save_query_ranks
 
 
 def archive(path, name: str, content: bytes):
@@ -71,4 +71,4 @@ def test_what_holds_no_places_is_named(tmp_path, kind, message):
 def test_a_pipe_in_the_place_of_pictures_is_not_waited_for(tmp_path):
     (tmp_path / "figures").mkdir()
     os.mkfifo(tmp_path / "figures" / "samples.npz")
-    assert load_samples(tmp_path) is None
+    assert SAMPLES.load(tmp_path) is None

@@ -23,7 +23,7 @@ from fastreid_privacy.config import parse_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.reproduce.paper_report import write_paper_report
 from fastreid_privacy.reproduce.reproduction import Reproduction
-from fastreid_privacy.results.stored import load_embedding, load_rank_lists, load_samples
+from fastreid_privacy.results.stored import EMBEDDING, RANK_LISTS, SAMPLES
 from fastreid_privacy.retrieval import load_extractor
 
 WITHOUT = {
@@ -52,13 +52,13 @@ def test_what_a_run_leaves(without):
     assert results["upgrades"] and results["versus_baseline"] and results["upper_bound"]
     for name in ("model_best", "model_final"):
         assert not [key for key in read_checkpoint(without / f"{name}.pth")["model"] if "recovery" in key]
-    assert set(load_samples(without)) == {"OI", "DI", "PI"} and set(load_embedding(without)) == {
+    assert set(SAMPLES.load(without)) == {"OI", "DI", "PI"} and set(EMBEDDING.load(without)) == {
         "pids",
         "OI",
         "DI",
         "PI",
     }
-    assert not [pair for pair in load_rank_lists(without) if "RI" in pair]
+    assert not [pair for pair in RANK_LISTS.load(without) if "RI" in pair]
     losses = {key for line in (without / "metrics.json").read_text().splitlines() for key in json.loads(line)}
     assert "loss_anonymization_l1" in losses and not [name for name in losses if "recovery" in name]
 

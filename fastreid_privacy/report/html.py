@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import yaml
 
-from ..core.domains import DOMAINS
+from ..core.domains import DOMAINS, SETTINGS
 from ..core.images import png_bytes
+from ..core.json_text import json_value
 from ..results.results_json import REPORT, config_value, read_results, results_files, results_name
-from ..results.stored import load_rank_lists, load_samples
+from ..results.stored import RANK_LISTS, SAMPLES
 from ..results.training_log import read_metrics
 from . import check_table, tables
 from .figures import image_grid, iterations_per_epoch, loss_names, training_curve
@@ -140,9 +140,7 @@ def _headline(results: Mapping) -> list[dict]:
     ours = {row.where: row for row in rows if row.kind == "ours"}
     base = {row.where: row for row in rows if row.kind == "baseline"}
     tiles = []
-    settings = (
-        ("OI-OI", "OI-PI", "PI-OI", "PI-PI") if "OI-PI" in ours else ("OI-OI", "PI-OI", "PI-PI", "OI-DI")
-    )
+    settings = SETTINGS if "OI-PI" in ours else ("OI-OI", "PI-OI", "PI-PI", "OI-DI")
     for pair in [pair for pair in settings if pair in ours]:
         notes = []
         if ours[pair].share is not None:
@@ -163,9 +161,9 @@ def _headline(results: Mapping) -> list[dict]:
 
 def _pictures(folder: Path, name: str) -> dict:
     """One strip of sample images for each domain, and the rank lists; both also become files in figures/."""
-    images = load_samples(folder, name)
+    images = SAMPLES.load(folder, name)
     suffix = f"_{name}" if name else ""
-    shown = rank_lists(load_rank_lists(folder, name), folder / "figures" / f"rank_lists{suffix}")
+    shown = rank_lists(RANK_LISTS.load(folder, name), folder / "figures" / f"rank_lists{suffix}")
     pictures = {
         "rank_lists": shown,
         "stored_rank_lists": f"figures/rank_lists{suffix}.npz",
@@ -199,7 +197,7 @@ def _training(results: Mapping, metrics: Sequence[Mapping], folder: Path, suffix
         .get("Rank-1"),
         # through JSON, because YAML would write Python's own types with tags
         "config": yaml.safe_dump(
-            json.loads(json.dumps(results.get("config") or {})), sort_keys=True, allow_unicode=True, width=100
+            json_value(results.get("config") or {}), sort_keys=True, allow_unicode=True, width=100
         ),
     }
 

@@ -60,7 +60,7 @@ def rank_lists(lists: Mapping[str, np.ndarray] | None, path: Path) -> list[dict]
     """What ``parts.html`` shows of the rank lists; those of each pair also become a PNG file.
 
     Args:
-        lists: as ``load_rank_lists`` gives them.
+        lists: as ``RANK_LISTS.load`` gives them.
         path: of the PNG files without ``_<pair>.png``.
 
     Returns:

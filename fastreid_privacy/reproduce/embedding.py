@@ -46,7 +46,7 @@ def project(embedding: Mapping[str, np.ndarray], protected: str) -> list[Points]
     """One t-SNE of the raw and the protected features of a model, on the angles between them.
 
     Args:
-        embedding: "pids" n and domain → n×D, as ``load_embedding`` gives it; of the first ten people.
+        embedding: "pids" n and domain → n×D, as ``EMBEDDING.load`` gives it; of the first ten people.
         protected: the domain that stands beside the raw one: "PI", or "DI" for a model without protected
             images.
 

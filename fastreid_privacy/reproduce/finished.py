@@ -11,7 +11,7 @@ from pathlib import Path
 from ..core.errors import UserError
 from ..core.files import file_hash
 from ..results.results_json import RESULTS, read_results, tested_checkpoint
-from ..results.stored import Arrays, load_embedding, load_rank_lists, load_samples
+from ..results.stored import EMBEDDING, RANK_LISTS, SAMPLES, Arrays
 from .plan import OPERATORS, Run
 
 
@@ -30,17 +30,17 @@ class FinishedRun:
     @cached_property
     def samples(self) -> Arrays:
         """Domain → sample images; {} where none are stored."""
-        return load_samples(self.folder) or {}
+        return SAMPLES.load(self.folder) or {}
 
     @cached_property
     def embedding(self) -> Arrays:
         """Features of a few people; {} where none are stored."""
-        return load_embedding(self.folder) or {}
+        return EMBEDDING.load(self.folder) or {}
 
     @cached_property
     def rank_lists(self) -> Arrays:
         """Pictures of a few rankings; {} where none are stored."""
-        return load_rank_lists(self.folder) or {}
+        return RANK_LISTS.load(self.folder) or {}
 
     @cached_property
     def checkpoint_sha256(self) -> str | None:

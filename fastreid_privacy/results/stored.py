@@ -10,6 +10,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,65 +25,6 @@ LARGEST = 2**30  # bytes of such a file, and of an array in it
 RANKS_FIX = "evaluate again to rewrite it, or move it away: nothing is compared query by query then"
 
 Arrays = dict[str, np.ndarray]
-
-
-def save_samples(images: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
-    """Store sample images for the report in ``OUTPUT_DIR/figures/samples.npz``.
-
-    Args:
-        images: domain (OI, DI, PI, RI; any of them) → RGB uint8 N×H×W×3, 0–255; the same N people in every
-            domain, equal sizes.
-        output_dir: folder of results.json.
-        name: of the test set where there are several: ``samples_<name>.npz``, as ``results_<name>.json``.
-
-    Raises:
-        ValueError: for other domains, types or shapes.
-    """
-    return _store(checked_images(images), _stored_path("samples", output_dir, name))
-
-
-def load_samples(output_dir: str | Path, name: str = "") -> Arrays | None:
-    """The sample images as ``save_samples`` got them; None where there are none or the file is damaged."""
-    return _load(_stored_path("samples", output_dir, name), checked_images)
-
-
-def save_rank_lists(lists: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
-    """Store the pictures of a few rankings in ``OUTPUT_DIR/figures/rank_lists.npz``.
-
-    Args:
-        lists: for each pair of domains, such as "OI-PI": RGB uint8 n×(1+k)×H×W×3, 0–255, n queries, each
-            before its k best gallery images; and "OI-PI.matches": int8 n×k, 1 for a true match, 0 for another
-            person, −1 where the gallery has no further image.
-        output_dir, name: as of :func:`save_samples`.
-
-    Raises:
-        ValueError: for other names, types or shapes.
-    """
-    return _store(checked_rank_lists(lists), _stored_path("rank_lists", output_dir, name))
-
-
-def load_rank_lists(output_dir: str | Path, name: str = "") -> Arrays | None:
-    """The rank lists as ``save_rank_lists`` got them; None where there are none or the file is damaged."""
-    return _load(_stored_path("rank_lists", output_dir, name), checked_rank_lists)
-
-
-def save_embedding(embedding: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
-    """Store Re-ID features of a few people in ``OUTPUT_DIR/figures/embedding.npz``.
-
-    Args:
-        embedding: "pids": n identities, whole numbers; domain (OI, DI, PI, RI; any of them) → n×D features of
-            the same n images, finite floats (float16 is enough for a picture).
-        output_dir, name: as of :func:`save_samples`.
-
-    Raises:
-        ValueError: for other names, types or shapes.
-    """
-    return _store(checked_embedding(embedding), _stored_path("embedding", output_dir, name))
-
-
-def load_embedding(output_dir: str | Path, name: str = "") -> Arrays | None:
-    """The features as ``save_embedding`` got them; None where there are none or the file is damaged."""
-    return _load(_stored_path("embedding", output_dir, name), checked_embedding)
 
 
 def ranks_path(results: Path) -> Path:
@@ -137,7 +79,12 @@ def _read_arrays(content: bytes) -> Arrays:
 
 
 def checked_images(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The pictures that :func:`save_samples` describes, checked; in the order of ``DOMAINS``."""
+    """Sample images, checked; in the order of ``DOMAINS``.
+
+    Args:
+        images: domain (OI, DI, PI, RI; any of them) → RGB uint8 N×H×W×3, 0–255; the same N people in every
+            domain, equal sizes.
+    """
     if unknown := set(images) - set(DOMAINS):
         raise ValueError(f"sample images of unknown domains {sorted(unknown)}; known: {', '.join(DOMAINS)}")
     images = {domain: np.asarray(images[domain]) for domain in DOMAINS if domain in images}
@@ -153,7 +100,13 @@ def checked_images(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def checked_rank_lists(lists: Mapping[str, np.ndarray]) -> Arrays:
-    """The rank lists that :func:`save_rank_lists` describes, checked; each pair before its matches."""
+    """The pictures of a few rankings, checked; each pair before its matches.
+
+    Args:
+        lists: for each pair of domains, such as "OI-PI": RGB uint8 n×(1+k)×H×W×3, 0–255, n queries, each
+            before its k best gallery images; and "OI-PI.matches": int8 n×k, 1 for a true match, 0 for another
+            person, −1 where the gallery has no further image.
+    """
     pairs = [key for key in lists if not key.endswith(MATCHES)]
     if set(lists) != {key for pair in pairs for key in (pair, pair + MATCHES)}:
         raise ValueError(
@@ -193,7 +146,12 @@ def checked_rank_lists(lists: Mapping[str, np.ndarray]) -> Arrays:
 
 
 def checked_embedding(embedding: Mapping[str, np.ndarray]) -> Arrays:
-    """The features that :func:`save_embedding` describes, checked; "pids" first."""
+    """Re-ID features of a few people, checked; "pids" first.
+
+    Args:
+        embedding: "pids": n identities, whole numbers; domain (OI, DI, PI, RI; any of them) → n×D features of
+            the same n images, finite floats (float16 is enough for a picture).
+    """
     domains = [domain for domain in DOMAINS if domain in embedding]
     if set(embedding) != {"pids", *domains} or not domains:
         raise ValueError(
@@ -222,24 +180,51 @@ def checked_embedding(embedding: Mapping[str, np.ndarray]) -> Arrays:
     return checked
 
 
-def _stored_path(kind: str, output_dir: str | Path, name: str) -> Path:
-    return Path(output_dir) / "figures" / (f"{kind}_{name}.npz" if name else f"{kind}.npz")
-
-
-def _store(arrays: Arrays, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write(arrays, path)
-    return path
-
-
 def _write(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     # by keyword: numpy's types take every keyword for its option allow_pickle
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
-def _load(path: Path, check: Callable[[Mapping], Arrays]) -> Arrays | None:
-    try:
-        return check(_read_arrays(read_regular(path, LARGEST)))
-    # missing, torn or foreign: zip, zlib and numpy each raise their own types; the report says what it lacks
-    except Exception:
-        return None
+@dataclass(frozen=True)
+class ForReport:
+    """Arrays that an evaluation stores for the report in ``OUTPUT_DIR/figures``.
+
+    Attributes:
+        kind: the name of their file.
+        check: gives them checked; raises ValueError for others.
+    """
+
+    kind: str
+    check: Callable[[Mapping[str, np.ndarray]], Arrays]
+
+    def path(self, output_dir: str | Path, name: str = "") -> Path:
+        """Their file; ``<kind>_<name>.npz`` of a test set where there are several."""
+        return Path(output_dir, "figures", f"{self.kind}_{name}.npz" if name else f"{self.kind}.npz")
+
+    def save(self, arrays: Mapping[str, np.ndarray], output_dir: str | Path, name: str = "") -> Path:
+        """Store them.
+
+        Args:
+            arrays: as ``check`` describes them.
+            output_dir: folder of results.json.
+            name: of the test set where there are several.
+
+        Raises:
+            ValueError: for other names, types or shapes.
+        """
+        path, checked = self.path(output_dir, name), self.check(arrays)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(checked, path)
+        return path
+
+    def load(self, output_dir: str | Path, name: str = "") -> Arrays | None:
+        """What :meth:`save` stored; None where there is no file, or it is damaged."""
+        try:
+            return self.check(_read_arrays(read_regular(self.path(output_dir, name), LARGEST)))
+        except Exception:  # missing, torn or foreign: zip, zlib and numpy each raise their own types
+            return None  # the report says what it lacks
+
+
+SAMPLES = ForReport("samples", checked_images)
+RANK_LISTS = ForReport("rank_lists", checked_rank_lists)
+EMBEDDING = ForReport("embedding", checked_embedding)

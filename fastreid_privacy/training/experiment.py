@@ -20,7 +20,7 @@ from ..evaluation.bootstrap import compare_pairs
 from ..model.verdict import verdict
 from ..report import format_terminal, write_report
 from ..results.results_json import BEST, FINAL, build_results, results_path, save_results
-from ..results.stored import load_query_ranks, save_embedding, save_query_ranks, save_rank_lists, save_samples
+from ..results.stored import EMBEDDING, RANK_LISTS, SAMPLES, load_query_ranks, save_query_ranks
 from . import testing
 from .image_lists import TEST, TRAIN, test_images
 from .own_process import save_config
@@ -197,9 +197,9 @@ def report_results(
         save_query_ranks(places, file)
         save_results(results, file)
         suffix = "" if len(cfg.DATASETS.TESTS) == 1 else name
-        save_samples(evaluation.sample_images, folder, suffix)
-        save_rank_lists(evaluation.rank_lists, folder, suffix)
-        save_embedding(evaluation.embedding, folder, suffix)
+        SAMPLES.save(evaluation.sample_images, folder, suffix)
+        RANK_LISTS.save(evaluation.rank_lists, folder, suffix)
+        EMBEDDING.save(evaluation.embedding, folder, suffix)
         logger.info("Results on %s:\n%s", name, format_terminal(results))
         all_results[name] = results
     logger.info("Report: %s", write_report(folder))
