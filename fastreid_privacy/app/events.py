@@ -6,17 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..core.errors import to_mend
-from ..core.extras import from_extra
+from ..core.extras import gradio
 from ..report.page import render
 from .showing import FOLDER, message_html, piece
-
-if TYPE_CHECKING:
-    import gradio
-else:
-    gradio = from_extra("gradio")
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
-from ..core.extras import from_extra
+from ..core.extras import gradio
 from ..core.pictures import read_picture
 from .attacks import KnownAttack, undo
 from .events import forget_when_left, keep_listening, on, place_for_a_file
@@ -23,11 +23,6 @@ from .methods import Method, open_key
 from .release_page import release_tab
 from .showing import attack_html, message_html, people_html, piece, strips_html, tried_html
 from .trying import PROTECTED, Tried, try_methods
-
-if TYPE_CHECKING:
-    import gradio
-else:
-    gradio = from_extra("gradio")
 
 TITLE = "fastreid_privacy"
 MIB = 2**20

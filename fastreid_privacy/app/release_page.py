@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.errors import UserError
-from ..core.extras import from_extra
+from ..core.extras import gradio
 from .events import on
 from .judging import Judging, Seen
 from .showing import message_html, piece
-
-if TYPE_CHECKING:
-    import gradio
-else:
-    gradio = from_extra("gradio")
 
 
 def release_tab(blocks: gradio.Blocks, judging: Judging) -> None:

@@ -8,20 +8,12 @@ import socket
 from collections.abc import Callable
 from contextlib import closing
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
-from ..core.extras import from_extra, load
+from ..core.extras import fastapi, gradio, load, uvicorn
 from .door import Application, Door
 from .page import Desk, build_page
 from .showing import piece
-
-if TYPE_CHECKING:
-    import fastapi
-    import gradio
-    import uvicorn
-else:
-    fastapi, gradio, uvicorn = map(from_extra, ("fastapi", "gradio", "uvicorn"))
 
 HOST = "127.0.0.1"
 LAST_WORDS = 1  # seconds that open requests have when the server is stopped

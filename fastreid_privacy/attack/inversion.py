@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.extras import from_extra
+from ..core.extras import restoration
 from ..core.images import quantize
 from ..desensitize import Desensitizer
 from ..evaluation.image_quality import psnr_of_sum
@@ -22,7 +22,6 @@ from .subjects import Subject
 from .views import View, operated
 
 OPERATORS = ("blur", "pixelate", "noise")  # a mask leaves nothing to undo
-restoration = from_extra("skimage.restoration")
 
 TRIED_ON = 8  # images of their own, on which the attacker chooses
 BALANCES = (0.0003, 0.003, 0.03, 0.3)  # of Wiener's filter: noise against sharpness

@@ -17,17 +17,13 @@ from torch import Tensor, nn
 
 from ..config import resolve_device
 from ..core.errors import UserError
-from ..core.extras import from_extra, load
+from ..core.extras import load, onnx, onnxruntime
 from ..core.images import LARGEST, to_levels, to_unit
 from .checksum import check_checksum
 
 if TYPE_CHECKING:
-    import onnx
-    import onnxruntime
     from google.protobuf.message import Message
     from onnxruntime import InferenceSession
-else:  # loaded when the first graph is used: most processes never use one
-    onnx, onnxruntime = from_extra("onnx"), from_extra("onnxruntime")
 
 CUDA = "CUDAExecutionProvider"
 GRAPH_MEMORY = 2**33  # bytes that graphs may take at a time, 8 GiB

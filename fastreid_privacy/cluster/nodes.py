@@ -6,15 +6,9 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from ..core.errors import UserError, brief
-from ..core.extras import from_extra
-
-if TYPE_CHECKING:
-    import ray
-else:
-    ray = from_extra("ray")
+from ..core.extras import ray
 
 
 @contextmanager

@@ -8,19 +8,10 @@ small argument of each task, which Ray hands over in its messages and keeps in n
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.errors import UserError
-from ..core.extras import from_extra
-
-if TYPE_CHECKING:
-    from cryptography import exceptions
-    from cryptography.hazmat.primitives.ciphers import aead
-    from ray import cloudpickle
-else:
-    exceptions = from_extra("cryptography.exceptions")
-    aead = from_extra("cryptography.hazmat.primitives.ciphers.aead")
-    cloudpickle = from_extra("ray.cloudpickle")
+from ..core.extras import aead, cloudpickle, exceptions
 
 KEY_BYTES, NONCE_BYTES = 32, 12
 

@@ -7,19 +7,14 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..core.errors import UserError, brief, some_of
-from ..core.extras import from_extra, load
+from ..core.extras import load, ray
 from ..core.projects import project_folders
 from .nodes import has_gpus, places, started
 from .parcels import Parcels
 from .worker import Make, Refused, Task, versions, work_on
-
-if TYPE_CHECKING:
-    import ray
-else:
-    ray = from_extra("ray")
 
 SHARD = 1024  # images: a lost process costs some seconds, and a task's own costs count for nothing
 SHARDS_A_PLACE = 4  # at least, so that the last ones end together

@@ -13,16 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote
 
 from .errors import UserError, brief, typed
-from .extras import from_extra, load
-
-if TYPE_CHECKING:
-    from fsspec import core as fsspec_core
-else:
-    fsspec_core = from_extra("fsspec.core")
+from .extras import fsspec_core, load
 
 LOCAL = "file://"
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory")

@@ -7,20 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
-from ..core.extras import from_extra
+from ..core.extras import aead, exceptions, scrypt
 from ..core.json_text import parse_json
-
-if TYPE_CHECKING:
-    from cryptography import exceptions
-    from cryptography.hazmat.primitives.ciphers import aead
-    from cryptography.hazmat.primitives.kdf import scrypt
-else:
-    exceptions = from_extra("cryptography.exceptions")
-    aead = from_extra("cryptography.hazmat.primitives.ciphers.aead")
-    scrypt = from_extra("cryptography.hazmat.primitives.kdf.scrypt")
 
 FORMAT, VERSION = "fastreid_privacy encrypted", 1
 COST = {"n": 2**17, "r": 8, "p": 1}  # 128 MiB and about half a second for each guess

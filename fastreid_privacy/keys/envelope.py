@@ -20,23 +20,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..core.errors import UserError
-from ..core.extras import from_extra
+from ..core.extras import aead, exceptions, nacl_exceptions, nacl_public
 from ..core.files import relative_path
 from ..core.json_text import parse_json
 from .pairs import KINDS, X25519, PrivateKey, PublicKey
-
-if TYPE_CHECKING:
-    from cryptography import exceptions
-    from cryptography.hazmat.primitives.ciphers import aead
-    from nacl import exceptions as nacl_exceptions
-    from nacl import public as nacl_public
-else:
-    exceptions = from_extra("cryptography.exceptions")
-    aead = from_extra("cryptography.hazmat.primitives.ciphers.aead")
-    nacl_exceptions, nacl_public = from_extra("nacl.exceptions"), from_extra("nacl.public")
 
 MAGIC_1, MAGIC = b"fastreid_privacy sealed 1\n", b"fastreid_privacy sealed 2\n"
 

@@ -9,20 +9,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..core.errors import UserError
-from ..core.extras import from_extra
-
-if TYPE_CHECKING:
-    from cryptography import exceptions
-    from cryptography.hazmat.primitives import hpke
-    from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
-else:
-    exceptions = from_extra("cryptography.exceptions")
-    hpke = from_extra("cryptography.hazmat.primitives.hpke")
-    mlkem = from_extra("cryptography.hazmat.primitives.asymmetric.mlkem")
-    x25519 = from_extra("cryptography.hazmat.primitives.asymmetric.x25519")
+from ..core.extras import exceptions, hpke, mlkem, x25519
 
 X25519, HYBRID = "x25519", "hybrid"
 FIELD = 2**255 - 19  # a public key of X25519 is a number below it

@@ -10,10 +10,10 @@ import hmac
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from ..core.errors import UserError
-from ..core.extras import from_extra
+from ..core.extras import ciphers, poly1305
 from ..core.regular import open_regular
 from .envelope import (
     BESIDE,
@@ -29,12 +29,6 @@ from .envelope import (
     secret_in,
 )
 from .pairs import PrivateKey, PublicKey
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives import ciphers, poly1305
-else:
-    ciphers = from_extra("cryptography.hazmat.primitives.ciphers")
-    poly1305 = from_extra("cryptography.hazmat.primitives.poly1305")
 
 PIECE = 2**18  # bytes at a time
 TAG = 16  # bytes that authenticate

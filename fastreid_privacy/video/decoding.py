@@ -11,15 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
-from ..core.extras import from_extra
-
-if TYPE_CHECKING:
-    import av
-else:
-    av = from_extra("av")
+from ..core.extras import av
 
 # libav's names; what is a list of other files is not among them
 FORMATS = (

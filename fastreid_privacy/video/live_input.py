@@ -12,21 +12,15 @@ from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 from queue import Empty, Full, Queue
-from typing import TYPE_CHECKING
 
 from ..core.errors import UserError, brief
-from ..core.extras import from_extra
+from ..core.extras import av
 from ..core.images import LARGEST
 from ..core.remote import shown
 from ..core.tars import is_tars
 from .decoding import FORMATS, libav_said
 from .pixels import upright
 from .stream import Frame, VideoFormat
-
-if TYPE_CHECKING:
-    import av
-else:
-    av = from_extra("av")
 
 PROTOCOLS = {  # of an address, and those that libav needs for it
     "rtsp": "rtsp,rtp,udp,tcp",

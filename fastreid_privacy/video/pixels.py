@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from PIL import Image
 
-from ..core.extras import from_extra
+from ..core.extras import av
 from ..core.pictures import over_white
-
-if TYPE_CHECKING:
-    import av
-else:
-    av = from_extra("av")
 
 # Numbers of ITU-T H.273, which files and libav use alike.
 UNKNOWN = 2  # matrix, primaries and transfer

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
-from ..core.extras import from_extra
+from ..core.extras import av
 from .decoding import open_video, start_of
-
-if TYPE_CHECKING:
-    import av
-else:
-    av = from_extra("av")
 
 AUDIO = "audio"  # the kind of its streams
 

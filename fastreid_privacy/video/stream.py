@@ -6,21 +6,15 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..core.errors import UserError, say
-from ..core.extras import from_extra
+from ..core.extras import av
 from ..core.images import LARGEST
 from .decoding import decoded, libav_said, open_video, start_of
 from .people import Box, Left, Person
 from .pixels import UNKNOWN, lies_on_its_side, upright
-
-if TYPE_CHECKING:
-    import av
-else:
-    av = from_extra("av")
 
 STRANGE = 64  # times as wide as high: no camera has such pixels, but damaged heads say so
 

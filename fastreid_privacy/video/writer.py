@@ -10,7 +10,7 @@ import numpy as np
 
 from ..collection.output import HOPELESS
 from ..core.errors import UserError
-from ..core.extras import from_extra
+from ..core.extras import av
 from ..evaluation.image_quality import psnr_of_sum
 from .matroska import PLACEHOLDER, write_aspect
 from .pixels import LIMITED, guessed_matrix, stored, upright
@@ -18,10 +18,7 @@ from .sound import Sound
 from .stream import Frame, VideoFormat
 
 if TYPE_CHECKING:
-    import av
     from av.video.codeccontext import VideoCodecContext
-else:
-    av = from_extra("av")
 
 THREADS = 4  # of a codec, whatever the machine has: a video's bytes must not depend on the number of cores
 LOSSLESS, LOSSY = "ffv1", "h264"

@@ -9,20 +9,14 @@ clothes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from fastreid_privacy.core.extras import from_extra
+from fastreid_privacy.core.extras import exposure
 from fastreid_privacy.core.images import to_pictures
-
-if TYPE_CHECKING:
-    from skimage import exposure
-else:
-    exposure = from_extra("skimage.exposure")
 
 NONE, EQUALIZE, MATCH, OPTIMIZE = "none", "equalize", "match", "optimize"
 LOOKS = (NONE, EQUALIZE, MATCH, OPTIMIZE)
