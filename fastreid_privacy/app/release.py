@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from ..collection.output import NOISE_KEY
 from ..collection.packing import holds_nothing_else
 from ..collection.pipeline import side_by_side
+from ..collection.recover import ProtectedFolder
 from ..collection.review import NO, WITHHELD, Review, made_by, read_review
 from ..collection.stamps import STAMPS
 from ..core.errors import UserError, one_line
-from ..core.packed import Folder
 from ..core.privacy import NOT_PRIVATE, WHY, meant_by
 from ..manifest import (
     GUARD,
@@ -24,7 +24,6 @@ from ..manifest import (
     MANIFEST,
     TAR,
     Manifest,
-    files_of,
     names_of,
     read_manifest,
     unchanged,
@@ -55,24 +54,17 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Release:
+class Release(ProtectedFolder):
     """A protected folder that is looked at.
 
     Attributes:
-        folder: the folder.
         review: file of the decisions about its images; need not be there.
         attack: what an attack on it found; None: none is known.
     """
 
     folder: Path
     review: Path
-    attack: KnownAttack | None = None
-    manifest: Manifest = field(default_factory=lambda: Manifest({}, {}, {}, False))
-
-    @cached_property
-    def files(self) -> Folder:
-        """The folder, whose files are found under the paths of the manifest, in tar files or not."""
-        return files_of(self.folder, self.manifest.entries.values())
+    attack: KnownAttack | None
 
     @cached_property
     def of(self) -> dict[str, object]:
@@ -108,7 +100,7 @@ def open_release(folder: Path, review: Path | None = None, attack: KnownAttack |
         raise UserError(f"--release {folder} is no folder; give one that tools/anonymize.py wrote")
     folder = folder.absolute()
     file = review or folder.with_name(f"{folder.name}.review.jsonl")
-    release = Release(folder, file, attack, read_manifest(folder / MANIFEST))
+    release = Release(folder, read_manifest(folder / MANIFEST), file, attack)
     release.decisions()
     return release
 
