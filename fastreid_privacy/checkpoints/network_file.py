@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from ..core.errors import UserError, brief
 from ..core.files import read_file
-from ..core.json_text import parse_json
 from .checksum import KEY, check_checksum
-from .reading import write_safetensors
+from .reading import parsed_safetensors, write_safetensors
 
 LARGEST_FILE = 2**30  # bytes
 
@@ -63,9 +61,7 @@ def read_network_file(path: str | Path, kind: str, remedy: str) -> NetworkFile:
     except UserError as error:
         raise UserError(f"{error}; {remedy}") from None
     try:
-        tensors = safetensors.torch.load(content)  # checks the header
-        length = int.from_bytes(content[:8], "little")
-        about = parse_json(content[8 : 8 + length]).get("__metadata__", {})
+        tensors, about = parsed_safetensors(content)
     except Exception as error:  # safetensors' errors have no base of their own
         raise UserError(f"{path} is no file of a network, or damaged ({brief(error)}); {remedy}") from None
     if about.get("format") != kind:

@@ -23,7 +23,6 @@ from .checksum import check_checksum
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
-    from onnxruntime import InferenceSession
 
 CUDA = "CUDAExecutionProvider"
 GRAPH_MEMORY = 2**33  # bytes that graphs may take at a time, 8 GiB
@@ -85,7 +84,7 @@ class OnnxNetwork(nn.Module):
 
 def open_session(
     content: bytes, path: object, device: str = "auto", *, channels: Sequence[int] = (3,)
-) -> InferenceSession:
+) -> onnxruntime.InferenceSession:
     """A session of a graph that has one input, N×C×H×W float32 images.
 
     Args:
@@ -220,7 +219,7 @@ def read_graph(
     return network, about
 
 
-def run_graph(session: InferenceSession, images: Tensor) -> Tensor:
+def run_graph(session: onnxruntime.InferenceSession, images: Tensor) -> Tensor:
     """The first result of a graph.
 
     Args:
@@ -235,7 +234,7 @@ def run_graph(session: InferenceSession, images: Tensor) -> Tensor:
     return torch.from_numpy(results[0]).to(images.device)
 
 
-def _first_run(session: InferenceSession, images: Tensor, path: object) -> Tensor:
+def _first_run(session: onnxruntime.InferenceSession, images: Tensor, path: object) -> Tensor:
     try:
         return run_graph(session, images)
     except Exception as error:

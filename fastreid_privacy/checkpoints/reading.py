@@ -147,6 +147,13 @@ def write_safetensors(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -
     return with_checksum(safetensors.torch.save(ordered, metadata={**about, KEY: NOT_YET}))
 
 
+def parsed_safetensors(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a ``.safetensors`` file by name, and its metadata; errors are those of its library."""
+    tensors = safetensors.torch.load(content)  # checks the header
+    length = int.from_bytes(content[:8], "little")
+    return tensors, parse_json(content[8 : 8 + length]).get("__metadata__", {})
+
+
 def read_safetensors(content: bytes) -> dict[str, Any]:
     """A part of a checkpoint, as :mod:`~fastreid_privacy.checkpoints.splitting` writes it.
 
@@ -160,9 +167,7 @@ def read_safetensors(content: bytes) -> dict[str, Any]:
     Raises:
         ValueError: when it is something else or damaged; safetensors and JSON raise errors of their own, too.
     """
-    tensors = safetensors.torch.load(content)  # checks the header
-    length = int.from_bytes(content[:8], "little")
-    about = parse_json(content[8 : 8 + length]).get("__metadata__", {})
+    tensors, about = parsed_safetensors(content)
     if about.get("format") != "fastreid_privacy":
         raise ValueError("it is not written by fastreid_privacy")
     check_checksum(content, about)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -15,13 +15,11 @@ from ..core.remote import Place
 from ..keys import segments
 from ..keys.envelope import Original
 from ..keys.pixels import MOST_PLANES, carry, room
+from ..keys.sealing import Sealer
 from ..keys.templates import Searchable, seal_beside
 from ..manifest import BESIDE as BESIDE_FILES
 from ..model.storage import ImageStorage
 from .fitting import fitted
-
-if TYPE_CHECKING:
-    from ..keys.sealing import Sealer
 
 BESIDE, PIXELS, SEGMENT = "beside", "pixels", "segment"
 WAYS = (BESIDE, PIXELS, SEGMENT)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..keys.sealing import Sealer
 from ..keys.templates import Searchable, packed_template
 from .work import Loaded
-
-if TYPE_CHECKING:  # of an extra that only sealing needs
-    from ..keys.sealing import Sealer
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import eq
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..checkpoints.image_maps import ImageMap
 from ..core.errors import UserError
@@ -16,6 +15,7 @@ from ..core.pictures import LARGEST_FILE, read_picture, resize
 from ..core.remote import Place
 from ..desensitize.regions import REGION, at_size
 from ..keys.envelope import Original
+from ..keys.sealing import Sealer
 from ..manifest import KEPT, SEALED, TEMPLATE
 from ..model.storage import ImageStorage
 from .carrying import BESIDE, same_but_for_the_carried, with_carried
@@ -26,9 +26,6 @@ from .output import NOISE_KEY
 from .protecting import Protected, ProtectingBatches
 from .source import person_of
 from .work import Job, Loaded, Made, Work
-
-if TYPE_CHECKING:  # of an extra that only sealing needs
-    from ..keys.sealing import Sealer
 
 NOISE_KEY_BYTES = 32
 LABELS = "labels"  # of a file's line: those of its data set

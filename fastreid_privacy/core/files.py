@@ -156,30 +156,23 @@ def read_regular(path: str | Readable, largest: int | None = None) -> bytes:
     Raises:
         UserError: the reason, without the path, when it is no such file or cannot be read.
     """
-    if isinstance(path, RemotePath | TarMember):
-        return _read_elsewhere(path, largest)
+
+    def check(size: int) -> None:
+        if largest is not None and size > largest:
+            raise UserError(f"it has {size:,} bytes, more than {largest:,}")
+
     try:
+        if isinstance(path, RemotePath | TarMember):
+            if largest is not None:  # a store has to be asked
+                check(path.stat().st_size)
+            return path.read_bytes()
         with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if largest is not None and size > largest:
-                raise UserError(f"it has {size:,} bytes, more than {largest:,}")
+            check(os.fstat(file.fileno()).st_size)
             return file.read()
     except MemoryError:
         raise UserError("there is not enough memory to read it") from None
     except OSError as error:
         raise UserError(f"it cannot be read: {error.strerror or error}") from None
-
-
-def _read_elsewhere(path: RemotePath | TarMember, largest: int | None) -> bytes:
-    """As :func:`read_regular`, of a store or a tar."""
-    try:
-        if largest is not None and (size := path.stat().st_size) > largest:
-            raise UserError(f"it has {size:,} bytes, more than {largest:,}")
-        return path.read_bytes()
-    except MemoryError:
-        raise UserError("there is not enough memory to read it") from None
-    except OSError as error:
-        raise UserError(f"it cannot be read: {error.strerror}") from None
 
 
 def read_file(path: str | Readable, largest: int = LARGEST_INPUT) -> bytes:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from ..checkpoints.image_maps import ImageMap
 from ..collection.carrying import write_beside
@@ -17,6 +17,7 @@ from ..collection.stamps import stamper
 from ..core.errors import UserError
 from ..core.files import check_length, file_hash
 from ..core.regular import open_regular
+from ..keys.sealing import Sealer
 from ..keys.streaming import pieces
 from ..manifest import AUDIT, SEALED, Manifest
 from .boxes import MotBoxes
@@ -28,9 +29,6 @@ from .records import BOXES, LEFT, audit_log, line_of, remove_boxes, write_boxes
 from .run import VideoWork, chunk_and_workers, make_videos
 from .stream import Frame, count_frames, read_frames, video_format
 from .writer import DEFAULT_CRF, ENDINGS, LOSSLESS, LOSSY, VideoWriter
-
-if TYPE_CHECKING:  # of an extra that only sealing needs
-    from ..keys.sealing import Sealer
 
 AS_THEY_ARE, EVERYBODY = Placing(), Chosen()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from .matroska import PLACEHOLDER, write_aspect
 from .pixels import LIMITED, guessed_matrix, stored, upright
 from .sound import Sound
 from .stream import Frame, VideoFormat
-
-if TYPE_CHECKING:
-    from av.video.codeccontext import VideoCodecContext
 
 THREADS = 4  # of a codec, whatever the machine has: a video's bytes must not depend on the number of cores
 LOSSLESS, LOSSY = "ffv1", "h264"
@@ -120,7 +117,7 @@ class StoredQuality:
     """How much a lossy codec keeps of the frames, measured by decoding its packets as they come."""
 
     def __init__(self) -> None:
-        self.decoder: VideoCodecContext | None = None
+        self.decoder: av.VideoCodecContext | None = None
         self.waiting: deque[Frame] = deque()
         self.errors, self.values = {"boxes": 0.0, "frames": 0.0}, {"boxes": 0, "frames": 0}
 
