@@ -33,8 +33,6 @@ from .subjects import Subject, Subjects, read_foreign, read_subjects
 from .targets import PROTECTED, make_targets
 from .views import Files, Held, View
 
-LEAKED = ("64", "all")  # pairs of row A3, where nothing is said
-
 
 @dataclass(frozen=True)
 class Outcome:

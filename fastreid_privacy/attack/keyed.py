@@ -71,9 +71,9 @@ def near_keys(
     return found
 
 
-def disturbed(key: ImageMap, share: float, seed: int = 0) -> ImageMap:
+def disturbed(key: ImageMap, share: float) -> ImageMap:
     """A decoder with noise in every tensor of weights: ``share`` of the tensor's standard deviation."""
-    other, draw = copy.deepcopy(key), torch.Generator().manual_seed(seed)
+    other, draw = copy.deepcopy(key), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weights in other.parameters():
             spread = weights.std(correction=0) if weights.numel() > 1 else weights.abs()

@@ -73,7 +73,7 @@ def chance(subjects: Subjects) -> float:
     return 100 * float(np.mean(shares))
 
 
-def difference(ours: Hits, theirs: Hits, seed: int = 0) -> dict[str, float]:
+def difference(ours: Hits, theirs: Hits) -> dict[str, float]:
     """Rank-1 minus another attack's on the same queries, with the 95 % interval over drawn identities.
 
     Returns:
@@ -81,12 +81,10 @@ def difference(ours: Hits, theirs: Hits, seed: int = 0) -> dict[str, float]:
     """
     if not np.array_equal(ours.pids, theirs.pids):
         raise UserError("the two attacks were measured on different queries: nothing to compare")
-    return mean_over_people(ours.first - theirs.first, ours.pids, draws=DRAWS, seed=seed)
+    return mean_over_people(ours.first - theirs.first, ours.pids, draws=DRAWS)
 
 
-def membership(
-    query: np.ndarray, gallery: np.ndarray, subjects: Subjects, seed: int = 0
-) -> dict[str, float | None]:
+def membership(query: np.ndarray, gallery: np.ndarray, subjects: Subjects) -> dict[str, float | None]:
     """Whether a raw image tells that its person is in a protected set: the nearest protected image decides.
 
     The people who can be asked for are halved. With the images of one half as the set, its queries are
@@ -98,7 +96,6 @@ def membership(
         gallery: G×D, features of the protected gallery.
         subjects: whose features they are. A query's nearest is sought under other cameras than its own; it is
             asked where another camera saw its person.
-        seed: of the halves.
 
     Returns:
         "AUC", 0–1, of telling members from others, 0.5 by guessing; "TPR@FPR=1%", percent: the share of
@@ -109,7 +106,7 @@ def membership(
     (asked, own), (sought, camids) = _labels(subjects.query), _labels(subjects.gallery)
     query, gallery = _unit(query), _unit(gallery)
     counts = np.array(can_be_asked(subjects.query, subjects.gallery), dtype=bool)
-    people = np.random.default_rng(seed).permutation(np.unique(asked[counts]))
+    people = np.random.default_rng(0).permutation(np.unique(asked[counts]))
     halves = people[: len(people) // 2], people[len(people) // 2 :]
 
     def nearest(half: np.ndarray, members: np.ndarray) -> np.ndarray:

@@ -143,7 +143,7 @@ def operated(raw: View, name: str) -> Operated:
     return Operated(raw, operator, operator.finder)
 
 
-def batches(subjects: Sequence[Item], size: int = BATCH) -> Iterator[Sequence[Item]]:
+def batches(subjects: Sequence[Item]) -> Iterator[Sequence[Item]]:
     """The subjects, or pairs of them, some at a time, in their order."""
-    for start in range(0, len(subjects), size):
-        yield subjects[start : start + size]
+    for start in range(0, len(subjects), BATCH):
+        yield subjects[start : start + BATCH]

@@ -98,14 +98,13 @@ def missing_answers(key: Mapping, answers: Mapping[int, Mapping[str, bool]]) -> 
 
 
 def score_study(
-    key: Mapping, answers: Mapping[int, Mapping[str, bool]], seed: int = 0
+    key: Mapping, answers: Mapping[int, Mapping[str, bool]]
 ) -> dict[str, dict[str, float | None]]:
     """Accuracy of each group.
 
     Args:
         key: of :func:`read_key`.
         answers: of :func:`read_answers`.
-        seed: of the bootstrap.
 
     Returns:
         For each group of the study: "answered" and "missing" (pairs), "correct", "accuracy" in percent with
@@ -137,12 +136,12 @@ def score_study(
                 100 * part / answered for part in (correct, said_same[group])
             )
             score["low"], score["high"] = 100 * interval.low, 100 * interval.high
-        score["participants_low"], score["participants_high"] = _over_participants(of_people, seed)
+        score["participants_low"], score["participants_high"] = _over_participants(of_people)
         scores[group] = score
     return scores
 
 
-def _over_participants(of_people: Sequence[Sequence[bool]], seed: int) -> tuple[float | None, float | None]:
+def _over_participants(of_people: Sequence[Sequence[bool]]) -> tuple[float | None, float | None]:
     """The 95 % interval of the accuracy when participants are drawn again, with replacement.
 
     (None, None) with fewer than two.
@@ -150,7 +149,7 @@ def _over_participants(of_people: Sequence[Sequence[bool]], seed: int) -> tuple[
     if len(of_people) < 2:
         return None, None
     people = np.repeat(np.arange(len(of_people)), [len(answers) for answers in of_people])
-    found = mean_over_people(np.concatenate(of_people), people, draws=DRAWS, seed=seed)
+    found = mean_over_people(np.concatenate(of_people), people, draws=DRAWS)
     return found["low"], found["high"]
 
 

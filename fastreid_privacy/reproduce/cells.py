@@ -33,7 +33,7 @@ METRICS = {
     1: ("Rank-1", "mAP"),
     3: ("PSNR", "SSIM"),
     4: ("Rank-1", "mAP"),
-    5: ("Rank-1", "Rank-5", "mAP", "mINP"),
+    5: paper.METRICS,
 }
 HEADINGS = {**{name: title.capitalize() for name, title in paper.OPERATORS.items()}, "": "Raw images"}
 

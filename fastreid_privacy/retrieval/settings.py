@@ -13,15 +13,13 @@ from typing import Protocol
 import numpy as np
 
 from ..collection.source import Source
-from ..core.domains import PAIRS
+from ..core.domains import SETTINGS
 from ..core.errors import UserError
 from ..evaluation.ranking import evaluate_retrieval
 from ..keys.pairs import PrivateKey
 from .extract import Extractor
 from .features import Look, gallery_features
 from .templates import required_templates
-
-SETTINGS = tuple(pair for pair in PAIRS if set(pair.split("-")) <= {"OI", "PI"})
 
 
 class Item(Protocol):

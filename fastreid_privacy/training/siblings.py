@@ -18,7 +18,7 @@ from ..core.errors import UserError, brief
 from ..results.results_json import config_value, read_results, results_in, results_path
 from ..results.stored import load_query_ranks
 from .image_lists import TEST, TRAIN, test_images, told_images, training_images
-from .teaching import check_taught, is_taught, teacher_fingerprint, was_taught
+from .teaching import check_taught, is_taught, teacher_fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def finished(cfg: CfgNode, kind: str, trained_on: Mapping | None = None) -> dict
         different = [text for text in different if not text.startswith(IMAGE_NETWORKS)]
         if kind == "upper_bound":  # trained on raw images alone: one serves models of every desensitizer
             own = ["PRIVACY.DESENSITIZER"]
-            own += [] if was_taught(found) else ["PRIVACY.TEACHER"]
+            own += [] if is_taught(found.get("config") or {}) else ["PRIVACY.TEACHER"]
             different = [text for text in different if not text.startswith(tuple(own))]
         elif _has_another_teacher(cfg, found):
             different.append("its teacher is another upper bound")

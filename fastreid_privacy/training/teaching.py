@@ -19,19 +19,18 @@ from ..results.results_json import config_value, read_results, tested_checkpoint
 logger = logging.getLogger(__name__)
 
 
-def is_taught(cfg: CfgNode) -> bool:
-    """Whether the upper bound teaches the model, by its features or by the weights that it begins with."""
-    return cfg.PRIVACY.TEACHER.WEIGHT > 0 or cfg.PRIVACY.TEACHER.INIT
+def is_taught(config: Mapping) -> bool:
+    """Whether the upper bound teaches the model, by its features or by the weights that it begins with.
+
+    Args:
+        config: of the model, or what its results keep of it.
+    """
+    return any(config_value({"config": config}, f"PRIVACY.TEACHER.{key}", 0) for key in ("WEIGHT", "INIT"))
 
 
 def pretrains(cfg: CfgNode) -> bool:
     """Whether the backbone begins with ImageNet weights: those of a teacher would take their place."""
     return cfg.MODEL.BACKBONE.PRETRAIN and not cfg.PRIVACY.TEACHER.INIT
-
-
-def was_taught(results: Mapping) -> bool:
-    """As :func:`is_taught`, of the config in a model's results."""
-    return any(config_value(results, f"PRIVACY.TEACHER.{key}", 0) for key in ("WEIGHT", "INIT"))
 
 
 def check_taught(cfg: CfgNode) -> None:

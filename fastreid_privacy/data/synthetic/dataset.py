@@ -6,6 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from fastreid.data.datasets import DATASET_REGISTRY
@@ -70,15 +71,14 @@ def _images(options: SyntheticOptions) -> Iterator[tuple[str, bytes]]:
 
 @DATASET_REGISTRY.register()
 class SyntheticPedestrians(ImageDataset):
-    """Rendered pedestrians, written under ``root`` at first use; options as :class:`SyntheticOptions`.
+    """Rendered pedestrians, written under ``root`` at first use.
 
     Training items hold strings (``syntheticpedestrians_12``, ``syntheticpedestrians_0``), query and gallery
     items whole numbers; cameras count from 0; files are in sorted order. Distractors have pid 0.
 
     Args:
         root: fastreid's data set folder.
-        train_identities: see :class:`SyntheticOptions`, as the others.
-        **kwargs: for fastreid's ``ImageDataset``.
+        **kwargs: of :class:`SyntheticOptions`; others are for fastreid's ``ImageDataset``.
 
     Raises:
         UserError: where nothing can be written, or the data set is there and has lost images or got others.
@@ -87,22 +87,9 @@ class SyntheticPedestrians(ImageDataset):
     _junk_pids = (0, -1)
     dataset_name = "syntheticpedestrians"
 
-    def __init__(
-        self,
-        root: str | Path = "datasets",
-        *,
-        train_identities: int = 100,
-        test_identities: int = 50,
-        cameras: int = 6,
-        images_per_camera: int = 6,
-        height: int = 128,
-        width: int = 64,
-        seed: int = 0,
-        cues: str = "all",
-        **kwargs,
-    ) -> None:
+    def __init__(self, root: str | Path = "datasets", **kwargs) -> None:
         options = SyntheticOptions(
-            train_identities, test_identities, cameras, images_per_camera, height, width, seed, cues
+            **{each.name: kwargs.pop(each.name) for each in fields(SyntheticOptions) if each.name in kwargs}
         )
         self.folder = Path(root) / options.folder_name
         generate(self.folder, options)
