@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,34 @@ def whole_pixels(left: float, top: float, right: float, bottom: float, width: in
         min(height, math.ceil(bottom)),
     )
     return box if box[0] < box[2] and box[1] < box[3] else None
+
+
+class Detector:
+    """Finds the people in the frames of a video.
+
+    Attributes:
+        name: for messages.
+        about: for the manifest: what found the boxes.
+    """
+
+    name: str
+    about: Mapping[str, object]
+
+    def __call__(self, number: int, pixels: np.ndarray) -> list[Box]:
+        """The boxes of a frame, those of the lowest score first, so that the surest lie on top.
+
+        Args:
+            number: of the frame; not used.
+            pixels: uint8 H×W×3, RGB.
+        """
+        raise NotImplementedError
+
+    def check(self, frames: int, size: tuple[int, int], video: Path) -> None:
+        """Nothing to be checked: the boxes come from the video itself."""
+
+    def outside(self, size: tuple[int, int]) -> list[int]:
+        """None: whoever is found is in the picture."""
+        return []
 
 
 PIXEL, FRACTION, PERCENT = "pixel", "fraction", "percent"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,8 @@ import torchvision
 
 from ..compat.checkpoints import load_safely
 from ..core.errors import UserError, brief
-from .boxes import whole_pixels
+from ..core.files import file_hash
+from .boxes import Detector, whole_pixels
 from .people import Box
 
 PERSON = 1  # its class in COCO, which torchvision's detectors are trained on
@@ -23,7 +23,7 @@ def detector_names() -> list[str]:
     return torchvision.models.list_models(module=torchvision.models.detection)
 
 
-class PersonDetector:
+class PersonDetector(Detector):
     """People found by a torchvision detector. Whom it misses stays as they are in the protected video.
 
     Args:
@@ -32,10 +32,6 @@ class PersonDetector:
         model: torchvision's name of the model.
         min_score: boxes with a lower score do not count.
         device: to run on.
-
-    Attributes:
-        about: for the manifest: what found the boxes.
-        name: for messages.
 
     Raises:
         UserError: for an unknown model, and a file that does not hold its weights.
@@ -70,21 +66,10 @@ class PersonDetector:
                 "name its model with --detector-model"
             ) from None
         self.min_score, self.device, self.name = min_score, device, model
-        with open(path, "rb") as file:
-            self.about = {
-                "boxes": model,
-                "boxes_sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-                "min_score": min_score,
-            }
+        self.about = {"boxes": model, "boxes_sha256": file_hash(Path(path)), "min_score": min_score}
 
     @torch.no_grad()
     def __call__(self, number: int, pixels: np.ndarray) -> list[Box]:
-        """The boxes of a frame, those of the lowest score first, so that the surest lie on top.
-
-        Args:
-            number: of the frame; not used.
-            pixels: uint8 H×W×3, RGB.
-        """
         image = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1).float() / 255
         found = self.network([image])[0]
         people = (found["labels"] == PERSON) & (found["scores"] >= self.min_score)
@@ -93,10 +78,3 @@ class PersonDetector:
         edges = found["boxes"][people][order].tolist()
         boxes = (whole_pixels(left, top, right, bottom, width, height) for left, top, right, bottom in edges)
         return [box for box in boxes if box]
-
-    def check(self, frames: int, size: tuple[int, int], video: Path) -> None:
-        """Nothing to be checked: the boxes come from the video itself."""
-
-    def outside(self, size: tuple[int, int]) -> list[int]:
-        """None: whoever is found is in the picture."""
-        return []

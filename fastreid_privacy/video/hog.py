@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
 
-from .boxes import whole_pixels
+from .boxes import Detector, whole_pixels
 from .people import Box
 
 # Share of a found window that is background, on the left and right, at the top, and at the bottom: it learned
@@ -20,31 +19,22 @@ PADDING = 16  # pixels that OpenCV puts around a picture
 SMALLEST = 128 - 2 * PADDING, 64 - 2 * PADDING
 
 
-class HogDetector:
+class HogDetector(Detector):
     """People who stand or walk, at least about 100 pixels high, by histograms of oriented gradients.
 
     It misses many people, and finds some who are not there. Boxes of a better detector, or of a person who
     has looked, protect more.
-
-    Attributes:
-        about: for the manifest: what found the boxes.
-        name: for messages.
     """
 
     name = "OpenCV's HOG"
-    about: ClassVar[dict] = {"boxes": "hog", "opencv": cv2.__version__}
+    about: Mapping[str, object] = {"boxes": "hog", "opencv": cv2.__version__}
 
     def __init__(self) -> None:
         self.hog = cv2.HOGDescriptor()
         self.hog.setSVMDetector(np.array(cv2.HOGDescriptor.getDefaultPeopleDetector()))
 
     def __call__(self, number: int, pixels: np.ndarray) -> list[Box]:
-        """The boxes of a frame, the least sure one first.
-
-        Args:
-            number: of the frame; not used.
-            pixels: uint8 H×W×3, RGB, of any size; one below 32×96 is continued by its edge.
-        """
+        """As of any detector; a frame below 32×96 is continued by its edge."""
         height, width = pixels.shape[:2]
         image = np.ascontiguousarray(pixels[..., ::-1])
         below, beside = (max(0, least - side) for least, side in zip(SMALLEST, (height, width), strict=True))
@@ -61,10 +51,3 @@ class HogDetector:
             box = whole_pixels(left + SIDES * across, top + TOP * down, right, bottom, width, height)
             found += [box] if box else []
         return found
-
-    def check(self, frames: int, size: tuple[int, int], video: Path) -> None:
-        """Nothing to be checked: the boxes come from the video itself."""
-
-    def outside(self, size: tuple[int, int]) -> list[int]:
-        """None: whoever is found is in the picture."""
-        return []

@@ -25,9 +25,10 @@ from ..core.errors import UserError
 from ..core.files import file_hash, is_unfinished, remove_unfinished
 from ..core.signals import handled
 from ..manifest import JOURNAL, LIVE, Manifest, write_manifest
+from .boxes import Detector
 from .chosen import LONGEST, Chosen, choose
 from .live_input import TIME_BASE, LiveInput
-from .placing import Detector, Placing, followed, found_in
+from .placing import Placing, followed, found_in
 from .protecting import FrameProtector
 from .records import BOXES, audit_log, line_of, write_boxes
 from .run import enter, write_whole

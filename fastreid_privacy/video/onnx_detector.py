@@ -12,14 +12,14 @@ from ..core.errors import UserError, brief
 from ..core.files import read_file
 from ..core.images import LARGEST
 from ..core.pictures import resize
-from .boxes import whole_pixels
+from .boxes import Detector, whole_pixels
 from .people import Box
 
 PERSON, FIRST_CLASS = 1, 0  # a person among COCO's labels, and where classes are counted without a background
 BORDER = 114  # grey level beside a frame of another shape, as most detectors learned it
 
 
-class OnnxDetector:
+class OnnxDetector(Detector):
     """People found by an ONNX graph. Whom it misses stays as they are in the protected video.
 
     The graph takes one picture, 1×3×H×W float32 RGB in [0, 1], H×W fixed; a frame is scaled to fit and stands
@@ -35,10 +35,6 @@ class OnnxDetector:
         path: of the file.
         min_score: boxes with a lower score do not count.
         device: as of :class:`fastreid_privacy.checkpoints.onnx_runtime.OnnxNetwork`.
-
-    Attributes:
-        about: for the manifest: what found the boxes.
-        name: for messages.
 
     Raises:
         UserError: for a file that is no such graph.
@@ -57,12 +53,6 @@ class OnnxDetector:
         self.about = {"boxes": "onnx", "boxes_sha256": sha256, "min_score": min_score}
 
     def __call__(self, number: int, pixels: np.ndarray) -> list[Box]:
-        """The boxes of a frame, those of the lowest score first, so that the surest lie on top.
-
-        Args:
-            number: of the frame; not used.
-            pixels: uint8 H×W×3, RGB.
-        """
         height, width = pixels.shape[:2]
         scale = min(self.size[0] / height, self.size[1] / width)
         small = resize(pixels, (max(1, round(scale * height)), max(1, round(scale * width))))
@@ -99,13 +89,6 @@ class OnnxDetector:
             )
         chosen = person & (scores >= self.min_score) & np.isfinite(edges).all(axis=1)
         return edges[chosen].astype(float), scores[chosen]
-
-    def check(self, frames: int, size: tuple[int, int], video: Path) -> None:
-        """Nothing to be checked: the boxes come from the video itself."""
-
-    def outside(self, size: tuple[int, int]) -> list[int]:
-        """No lines of a file lie outside of the picture."""
-        return []
 
 
 def _kind(result: np.ndarray) -> str:

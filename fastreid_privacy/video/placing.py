@@ -11,15 +11,11 @@ import numpy as np
 
 from ..collection.pipeline import side_by_side
 from ..core.errors import UserError
-from .boxes import Box, MotBoxes, whole_pixels
-from .detector import PersonDetector
-from .hog import HogDetector
-from .onnx_detector import OnnxDetector
+from .boxes import Box, Detector, MotBoxes, whole_pixels
 from .people import CARRIED, DETECTED, Person
 from .stream import Frame
 from .tracker import AHEAD, Edges, Tracker
 
-Detector = PersonDetector | OnnxDetector | HogDetector
 Boxes = MotBoxes | Detector
 KEEP_FRAMES, MARGIN = 25, 0.1  # of a detector, on the command line
 MOST_AHEAD = 100  # frames that wait in memory at most
