@@ -30,6 +30,7 @@ class Lesson(Protocol):
 
     def obstacle(self, subjects: Sequence[Subject]) -> str:
         """Why nothing can be measured on these images; "": it can."""
+        return ""
 
     def network(self) -> nn.Module:
         """A new network for N×3×H×W images, 0–255."""
@@ -47,7 +48,7 @@ class Lesson(Protocol):
         """How right answers of these images are, in percent."""
 
 
-class Segmentation:
+class Segmentation(Lesson):
     """Where the person is: a U-Net with one map; each pixel counts the same.
 
     Args:
@@ -59,12 +60,7 @@ class Segmentation:
         self.masks = truth.masks
         self.known = known
 
-    def obstacle(self, subjects: Sequence[Subject]) -> str:
-        """See :class:`Lesson`, as for what follows."""
-        return ""
-
     def network(self) -> nn.Module:
-        """See :class:`Lesson`."""
         return Maps(1)
 
     def loss(self, output: Tensor, subjects: Sequence[Subject]) -> Tensor:
@@ -91,7 +87,7 @@ class Segmentation:
         return np.stack([self.masks[each.name] for each in subjects])
 
 
-class Keypoints:
+class Keypoints(Lesson):
     """Where the joints are: a U-Net with a map for each, whose largest value is its place.
 
     Args:
@@ -104,12 +100,10 @@ class Keypoints:
         self.known = known
 
     def obstacle(self, subjects: Sequence[Subject]) -> str:
-        """See :class:`Lesson`, as for what follows."""
         seen = (self._true(subjects)[1] == VISIBLE).any()
         return "" if seen else "no joint is visible in the images that it would be measured on"
 
     def network(self) -> nn.Module:
-        """See :class:`Lesson`."""
         return Maps(self.count)
 
     def loss(self, output: Tensor, subjects: Sequence[Subject]) -> Tensor:
@@ -149,7 +143,7 @@ class Keypoints:
         return np.stack([pose.points for pose in poses]), np.stack([pose.visibility for pose in poses])
 
 
-class Attributes:
+class Attributes(Lesson):
     """What people wear: a classifier of all attributes at once, in which each kind has the same weight.
 
     Args:
@@ -165,14 +159,12 @@ class Attributes:
         self.weights = [torch.from_numpy(each / each.mean()).float() for each in weights]
 
     def obstacle(self, subjects: Sequence[Subject]) -> str:
-        """See :class:`Lesson`, as for what follows."""
         if not self.kinds:
             return "the people to learn from have one kind of each attribute"
         told = (self._true(subjects) != UNKNOWN).any()
         return "" if told else "none of the kinds that are learned is known of the measured images"
 
     def network(self) -> nn.Module:
-        """See :class:`Lesson`."""
         return Classifier([len(kinds) for kinds in self.kinds.values()])
 
     def loss(self, output: Sequence[Tensor], subjects: Sequence[Subject]) -> Tensor:
