@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.image_maps import ImageMap
-from ..core.errors import UserError
+from ..core.errors import named
 from ..core.images import quantize, scaled
 from ..core.pictures import read_picture, resize
 from ..desensitize import Desensitizer
@@ -47,10 +47,8 @@ class Files:
         return torch.stack([self._read(each.protected if self.protected else each.raw) for each in subjects])
 
     def _read(self, path: Path) -> Tensor:
-        try:
+        with named(path):
             pixels = resize(read_picture(path), self.size)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()
 
 

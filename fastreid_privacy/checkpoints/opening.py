@@ -23,7 +23,7 @@ from fastreid.config import CfgNode
 from torch import nn
 
 from ..config import changed, image_device, parse_config
-from ..core.errors import UserError, brief
+from ..core.errors import UserError, brief, named
 from ..core.privacy import WORDS
 from ..desensitize import Desensitizer
 from ..desensitize.desensitizer import REGIONS_KEY
@@ -174,10 +174,8 @@ def _map_of_operator(wanted: _Wanted, trained: TrainedCheckpoint) -> ImageMap:
             "runtime nor precision"
         )
     cfg = wanted.told(trained.cfg)
-    try:
+    with named(wanted.path):
         operator = Desensitizer.from_config(cfg)
-    except UserError as error:
-        raise UserError(f"{wanted.path}: {error}") from None
     if trained.operator is not None and trained.operator != operator.about:
         raise UserError(
             f"{wanted.path} was trained on images of {operator.name} with other files: it tells "

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from ..core.errors import UserError
+from ..core.errors import UserError, named
 from ..core.files import file_hash, read_regular
 from ..core.packed import PackedFolder
 from ..core.remote import Place, there
@@ -151,10 +151,8 @@ class Packing:
                 continue
             line = self.left.done.get(job.path) or self.left.suspects.get(job.path)
             for name in names_of(line) if line and "failed" not in line else ():
-                try:
+                with named(f"{self.place}, {name}"):
                     _add(self.tar, name, read_regular(self.earlier.get(name) or self.left.output / name))
-                except UserError as error:
-                    raise UserError(f"{self.place}, {name}: {error}") from None
 
     def _check_the_earlier(self, path: str, content: bytes) -> None:
         earlier = self.earlier.get(path)

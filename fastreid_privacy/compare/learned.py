@@ -9,7 +9,7 @@ from fastreid.config import CfgNode
 
 from ..attack.learned_people import begun_with, check_checkpoint, warn_of_doubts
 from ..attack.subjects import Subject
-from ..core.errors import UserError
+from ..core.errors import UserError, named
 from ..results.results_json import checkpoint_of, is_finished
 from ..training.teaching import is_taught, teacher_fingerprint
 from . import training
@@ -36,11 +36,9 @@ def learned_from_others(method: Method, cfg: CfgNode | None, measured: Sequence[
         doubts = begun_with(cfg)
     elif method.run:
         remedy = "leave the method out, or measure other people"
-        try:
+        with named(method.name):
             path = checkpoint_of(method.run)
             doubts = check_checkpoint(path, measured, f"the model of {method.run}", remedy)
-        except UserError as error:
-            raise UserError(f"{method.name}: {error}") from None
     warn_of_doubts(doubts, method.name)
     return None if doubts or method.protected else True
 

@@ -12,7 +12,7 @@ from fastreid.config import CfgNode
 from ..attack.subjects import PARTS
 from ..collection.source import is_dataset
 from ..config import changed, load_config
-from ..core.errors import UserError
+from ..core.errors import UserError, named
 from ..results.results_json import config_value, is_finished, read_results, results_in, results_path
 from ..training.model_checks import check_future_teacher
 from ..training.own_process import run_logged, save_config, training_command
@@ -71,10 +71,8 @@ def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
                 f"{method.name}: {method.run} holds no finished run (results.json, report.html and a model)"
             )
         if method.config:
-            try:
+            with named(method.name):
                 cfg = _config(plan, method)
-            except UserError as error:
-                raise UserError(f"{method.name}: {error}") from None
             if method.seal and cfg.PRIVACY.PROTECTION == "none":
                 raise UserError(f"{method.name}: seal is for protected files, and nothing is protected here")
             found[method.name] = cfg
@@ -130,12 +128,10 @@ def check(plan: Plan, methods: Sequence[Method], found: dict[str, CfgNode]) -> N
         file = plan.folder(method) / CONFIG
         file.parent.mkdir(parents=True, exist_ok=True)
         save_config(cfg, file)
-        try:
+        with named(method.name):
             preflight(TrainingRequest(config_file=str(file), overrides=(), resume=True, processes=1))
             if teacher:
                 check_future_teacher(cfg, teacher)
-        except UserError as error:
-            raise UserError(f"{method.name}: {error}") from None
 
 
 def train(plan: Plan, method: Method, cfg: CfgNode) -> None:

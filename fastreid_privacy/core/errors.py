@@ -123,6 +123,15 @@ def some_of(names: Sequence[str], shown: int = 4, between: str = ", ") -> str:
 
 
 @contextmanager
+def named(name: object) -> Iterator[None]:
+    """A user's error in here gets the name of what it is about in front: of a file, of a method."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+@contextmanager
 def told_with(names: Sequence[str]) -> Iterator[None]:
     """What nobody expected gets a note of the files at which it happened, unless it has a nearer one."""
     try:

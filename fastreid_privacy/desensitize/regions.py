@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
-from ..core.errors import UserError
+from ..core.errors import named
 
 REGION, REGIONS = "region", "regions"  # in a manifest: of a file, and of the run
 
@@ -97,10 +97,8 @@ def regions_of(
     masks = []
     known: Sequence[str | None] = names or [None] * len(paths)
     for path, name in zip(map(Path, paths), known, strict=True):
-        try:
+        with named(path):
             masks.append(as_batch([finder(path, name, None).mask], size))
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
     return torch.cat(masks) if masks else torch.zeros(0, 1, *size)
 
 

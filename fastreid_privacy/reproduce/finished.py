@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ..core.errors import UserError
+from ..core.errors import named
 from ..core.files import file_hash
 from ..results.results_json import RESULTS, read_results, tested_checkpoint
 from ..results.stored import EMBEDDING, RANK_LISTS, SAMPLES, Arrays
@@ -52,10 +52,8 @@ class FinishedRun:
         if not self.results.get("checkpoint"):
             return None
         file = tested_checkpoint(self.results, self.folder)
-        try:
+        with named(file):
             return file_hash(file) if file.is_file() else None
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from None
 
     def figure(self, where: str, metric: str) -> float | None:
         """A figure of results.json.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import UserError, some_of
+from ..core.errors import UserError, named, some_of
 from ..core.files import read_regular
 from .people import Box, Person
 
@@ -100,10 +100,8 @@ class MotBoxes:
 
     def __init__(self, path: str | Path, units: str | None = None, option: str = "--boxes"):
         self.named = f"{option} {path}"
-        try:
+        with named(self.named):
             content = read_regular(path, LARGEST_FILE)
-        except UserError as error:
-            raise UserError(f"{self.named}: {error}") from None
         self.units = units
         self.of_frame: dict[int, list[_Line]] = defaultdict(list)
         for number, text in enumerate(content.decode("utf-8-sig", "replace").splitlines(), start=1):

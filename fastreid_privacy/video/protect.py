@@ -14,7 +14,7 @@ from ..collection.protect import accounted, protection_header
 from ..collection.protected_files import ProtectionOptions
 from ..collection.source import check_apart, targets
 from ..collection.stamps import stamper
-from ..core.errors import UserError
+from ..core.errors import UserError, named
 from ..core.files import check_length, file_hash
 from ..core.regular import open_regular
 from ..keys.sealing import Sealer
@@ -94,11 +94,9 @@ def protect_video(
     boxes.check(announced, video_size, source)  # before anything is written
     chosen.check(boxes)
     path = targets([source.name], ENDINGS[codec], options.pseudonym_key)[source.name]
-    try:
+    with named(source):
         check_length(path, SEALED if seal else "")
         check_length(path, AUDIT)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from None
     storage = codec if codec == LOSSLESS else f"{codec} crf {crf}"
     header = {
         **protection_header(mapper, options, storage),
@@ -182,11 +180,8 @@ def _seal(file: BinaryIO, source: Path, seal: Sealer, read_hash: str) -> None:
             digest.update(piece)
             yield piece
 
-    try:
-        with open_regular(source) as raw:
-            seal.seal_into(file, source.name, read(raw), os.fstat(raw.fileno()).st_size)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from None
+    with named(source), open_regular(source) as raw:
+        seal.seal_into(file, source.name, read(raw), os.fstat(raw.fileno()).st_size)
     if digest.hexdigest() != read_hash:
         raise UserError(
             f"{source} was changed while it was protected, so that another video would be sealed; run the "

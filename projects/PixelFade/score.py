@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from fastreid_privacy.collection.compare import raw_files
 from fastreid_privacy.collection.source import folder_source
-from fastreid_privacy.core.errors import UserError, exit_code, say
+from fastreid_privacy.core.errors import UserError, exit_code, named, say
 from fastreid_privacy.core.files import make_folder, write_new
 from fastreid_privacy.core.json_text import json_bytes
 from fastreid_privacy.core.pictures import read_picture
@@ -83,10 +83,8 @@ def score(extract: Extractor, pairs: Sequence[tuple[Path, Path]]) -> np.ndarray:
 
 
 def _seen(extract: Extractor, path: Path) -> torch.Tensor:
-    try:
+    with named(path):
         return extract.seen(read_picture(path))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
 
 
 if __name__ == "__main__":

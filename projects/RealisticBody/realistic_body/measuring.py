@@ -17,7 +17,7 @@ from fastreid_privacy.attack.observers import load_observer
 from fastreid_privacy.attack.subjects import Subject, Subjects, choose, read_subjects
 from fastreid_privacy.attack.views import Files
 from fastreid_privacy.commands.parsers import add_version
-from fastreid_privacy.core.errors import exit_code
+from fastreid_privacy.core.errors import exit_code, named
 from fastreid_privacy.core.files import make_folder
 from fastreid_privacy.core.kept import write_kept
 from fastreid_privacy.core.pictures import read_picture
@@ -85,11 +85,9 @@ def detected(some: Sequence[Subject], regions: PersonMasks, detector: Detector) 
 
 def _both(each: Subject, regions: PersonMasks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The raw and the protected pixels, and the region of an image."""
-    try:
+    with named(each.raw):
         raw, protected = read_picture(each.raw), read_picture(each.protected)
         mask = regions(each.raw, f"{each.name}{each.raw.suffix}", raw.shape[:2]).mask
-    except UserError as error:
-        raise UserError(f"{each.raw}: {error}") from None
     if raw.shape != protected.shape:
         raise UserError(
             f"{each.protected} is {protected.shape[0]}×{protected.shape[1]} (height × width), and its raw "

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fastreid_privacy import UserError
 from fastreid_privacy.attack.subjects import Subject
-from fastreid_privacy.core.errors import brief
+from fastreid_privacy.core.errors import brief, named
 from fastreid_privacy.core.files import read_regular
 from fastreid_privacy.core.folders import images_below
 from fastreid_privacy.core.pictures import LARGEST_FILE, read_picture
@@ -57,11 +57,9 @@ def _pictures(
     files: Sequence[Path], regions: PersonRegions, known: dict[Path, Pose | None], *, rendered: bool
 ) -> Iterator[Picture]:
     for file in files:
-        try:
+        with named(file):
             region = regions(file, None, None)
             pixels = read_picture(file)
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from None
         if region.source == CROP:
             continue
         truth = truth_of_image(file) if rendered else None
@@ -95,14 +93,10 @@ def instance_pictures(pictures: str | Path, masks: str | Path) -> Iterator[Pictu
 
 
 def _of_instances(file: Path, mask_file: Path) -> Picture:
-    try:
+    with named(file):
         pixels = read_picture(file)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
-    try:
+    with named(mask_file):
         numbers = read_numbers(mask_file)
-    except UserError as error:
-        raise UserError(f"{mask_file}: {error}") from None
     if numbers.shape != pixels.shape[:2]:
         raise UserError(
             f"{mask_file} is {numbers.shape[0]}×{numbers.shape[1]} (height × width), and its picture {file} "

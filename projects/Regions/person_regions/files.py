@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fastreid_privacy import UserError
-from fastreid_privacy.core.errors import brief
+from fastreid_privacy.core.errors import brief, named
 from fastreid_privacy.core.files import read_regular
 from fastreid_privacy.core.folders import images_below
 from fastreid_privacy.core.pictures import LARGEST_FILE, read_picture
@@ -51,10 +51,8 @@ class MaskFolder:
             if name in self.masks:
                 raise UserError(f"{KEY} {path} has two masks of the name {name}: remove one")
             self.masks[name] = file
-            try:
+            with named(f"{KEY}: {file}"):
                 content = read_regular(file, LARGEST_FILE)
-            except UserError as error:
-                raise UserError(f"{KEY}: {file}: {error}") from None
             digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
         self.about = {"file": "masks", "sha256": digest.hexdigest()}
 
