@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..checkpoints.image_maps import ImageMap
-from ..core.errors import UserError
+from ..core.errors import UserError, named
 from ..core.extras import gradio
 from ..core.pictures import read_picture
 from .attacks import KnownAttack, undo
@@ -195,7 +195,5 @@ def dropped(event: gradio.EventData) -> list[Dropped]:
     content = base64.b64decode(event.content, validate=True)
     if event.moving:
         return [Dropped(*each) for each in look_through(content, name)]
-    try:
+    with named(f"{name} is not shown"):
         return [Dropped(name, read_picture(content))]
-    except UserError as error:
-        raise UserError(f"{name} is not shown: {error}") from None

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from fastreid.config import CfgNode
 
-from ..core.errors import UserError
+from ..core.errors import UserError, named
 from ..core.operators import DESENSITIZER_REGISTRY, KINDS, NAME, NODE, fit_operator, operator_keys
 from ..core.registry import lookup
 from .checks import check_bounds, check_privacy_config
@@ -90,10 +90,8 @@ def parse_config(text: str, source: str) -> CfgNode:
                 cfg.PRIVACY.DESENSITIZER[key.rpartition(".")[2]] = keys[key]
     _assign(cfg, {**older_values(keys), **keys}, source)
     _fit_operator(cfg)
-    try:
+    with named(f"the config that {source} carries"):
         check_bounds(cfg)
-    except UserError as error:
-        raise UserError(f"the config that {source} carries: {error}") from None
     return cfg
 
 

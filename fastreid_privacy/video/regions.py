@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..collection.floor import check_changed
-from ..core.errors import UserError
+from ..core.errors import named
 from ..core.pictures import resize
 from .people import Box
 from .stream import Frame
@@ -142,10 +142,5 @@ def _replace(frames: Sequence[Frame], mapper: PictureMap, batch_size: int, cut: 
         batch = [(frame, region(whole, box), box) for frame, whole, box in places[start : start + batch_size]]
         mapped = mapper([cut(before) for _, before, _ in batch])
         for (frame, before, box), picture in zip(batch, mapped, strict=True):
-            try:
+            with named(f"frame {frame.number}, box {', '.join(map(str, box))}"):
                 region(frame.pixels, box)[:] = fit(picture, before)
-            except UserError as error:
-                left, top, right, bottom = box
-                raise UserError(
-                    f"frame {frame.number}, box {left}, {top}, {right}, {bottom}: {error}"
-                ) from None
