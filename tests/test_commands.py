@@ -16,6 +16,8 @@ from conftest import SMALL_CONFIG
 from fastreid_privacy.commands import anonymize, attack, retrieve
 from fastreid_privacy.commands import main as program
 from fastreid_privacy.commands.main import COMMANDS, SHELLS, main
+from fastreid_privacy.commands.parsers import names_of, seeds
+from fastreid_privacy.commands.parsers import words as words_of_list
 
 TOOLS = Path(__file__).parents[1] / "tools"
 TOOL_OF = {"train_net": "train", **{name.replace("-", "_"): name for name in COMMANDS}}
@@ -79,7 +81,8 @@ def test_only_the_module_of_the_command_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     loaded = {name for name in done.stderr.split() if name.startswith("fastreid_privacy.commands.")}
-    assert loaded == {f"fastreid_privacy.commands.{name}" for name in ("main", "parsers", "report")}
+    needed = ("main", "parsers", "report", "running")
+    assert loaded == {f"fastreid_privacy.commands.{name}" for name in needed}
 
 
 def test_python_m_is_the_same_program():
@@ -214,7 +217,7 @@ def test_pairs_of_anonymize_may_stand_on_both_sides_of_a_flag(tmp_path, capsys, 
     first, second = ["PRIVACY.DESENSITIZER.MASK_VALUE", "0"], ["PRIVACY.DESENSITIZER.BLUR_SIGMA", "-1"]
     words = [*first, "--method", "blur", *second, "--output", str(tmp_path / "out")]
     assert main(["anonymize", "--input", str(tmp_path / "raw"), *words]) == 0
-    assert seen[0].options == [*first, *second] and seen[0].method == "blur"
+    assert seen[0].opts == [*first, *second] and seen[0].method == "blur"
     code, _, error = leaves(["anonymize", "--input", "raw", "--output", "out", "--colour", "red"], capsys)
     assert code == 2 and "--colour" in error
 
@@ -233,28 +236,58 @@ def test_reproduce_takes_output_by_both_names():
         assert parser.parse_args(["--config-file", "x.yml", flag, "folder"]).output == "folder"
 
 
+SEEDS = "give whole numbers from 0 to 2147483647, each once, as in 0,1,2"
+WORDS = "give words with commas between them, each once"
+LISTS = {  # command line without the list, its option: {list: message}
+    ("attack --raw r --protected p --output o", "--seeds"): {"0,0": WORDS, "0,00": SEEDS, "": SEEDS},
+    ("attack --raw r --protected p --output o", "--rows"): {"A0,A0": WORDS, "A0,": WORDS},
+    ("attack --raw r --protected p --output o", "--pairs"): {"8,all,8": WORDS},
+    ("compare --methods m --output o", "--pairs"): {"8, 8": WORDS},
+    ("reproduce --config-file c", "--seeds"): {"0,0": WORDS, "0,x": SEEDS, "-1": SEEDS, "0,00": SEEDS},
+    ("reproduce --config-file c", "--tables"): {
+        "7": "'7': unknown; known: 1, 3, 4, 5",
+        "2,5": "'2': table 2 needs people: tools/human_study.py makes it; known: 1, 3, 4, 5",
+        "": "'': unknown",
+    },
+    ("reproduce --config-file c", "--operators"): {
+        "blur,mosaic": "'mosaic': unknown; known: blur, pixelate, noise",
+        "blur,blur": WORDS,
+    },
+    ("human-study make --runs r --output o", "--groups"): {"blur": "'blur': unknown; known: blur-base-oi_pi"},
+    ("bench", "--parts"): {
+        "market,speed": "'speed': unknown; known: market, msmt17, million, steps, collection, cluster",
+        "": "'': unknown",
+    },
+}
+
+
+@pytest.mark.parametrize(("command", "option"), LISTS)
+def test_lists_between_commas_are_read_strictly(command, option, capsys):
+    for given, said in LISTS[command, option].items():
+        code, _, error = leaves([*command.split(), f"{option}={given}"], capsys)
+        assert code == 2 and f"argument {option}: " in error and said in error, given
+
+
+def test_names_come_in_their_order_and_words_as_given():
+    assert names_of(("a", "b", "c"))("c, a") == ("a", "c")
+    assert words_of_list("c, a") == ("c", "a") and words_of_list("") == () and seeds("2, 0") == (2, 0)
+
+
 def test_benchmarks_refuse_what_they_cannot_measure(capsys, monkeypatch):
-    for words, said in (
-        (
-            ["--parts", "market,speed"],
-            "--parts knows market, msmt17, million, steps, collection, cluster, not speed",
-        ),
-        (["--scale", "0"], "--scale must be above 0"),
-        (["--runs", "0"], "--runs at least 1"),
-        (["--parts", "market", "--device", "cpu"], "are for training steps: name steps with --parts"),
-        (["--parts", "market", "SOLVER.IMS_PER_BATCH", "8"], "are for training steps"),
-    ):
-        code, _, error = leaves(["bench", *words], capsys)
-        assert code == 2 and said in error
+    code, _, error = leaves(["bench", "--runs", "0"], capsys)
+    assert code == 2 and "--runs: 0 is not at least 1" in error
     # before anything is measured
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     for words, said in (
-        (["SOLVER.IMS_PER_BATCHES", "8"], "SOLVER.IMS_PER_BATCH"),
-        (["more"], "more is neither a flag"),
-        (["--device", "cuda"], "torch sees 0 GPUs"),
+        (["market,steps", "SOLVER.IMS_PER_BATCHES", "8"], "SOLVER.IMS_PER_BATCH"),
+        (["market,steps", "more"], "more is neither a flag"),
+        (["market,steps", "--device", "cuda"], "torch sees 0 GPUs"),
+        (["market", "--device", "cpu"], "are for training steps: name steps with --parts"),
+        (["market", "SOLVER.IMS_PER_BATCH", "8"], "are for training steps"),
+        (["market", "--scale", "0"], "--scale is 0; it must be above 0"),
     ):
-        assert main(["bench", "--parts", "market,steps", *words]) == 2
+        assert main(["bench", "--parts", *words]) == 2
         printed = capsys.readouterr()
         assert said in printed.err and not printed.out
 

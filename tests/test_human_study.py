@@ -658,7 +658,6 @@ def test_without_storage_the_page_goes_on_and_says_so(study, chromium, a_second_
         (["--pairs", "10", "--participants", "4"], "cannot be shared by 4"),
         (["--participants", "0"], "cannot be shared by 0"),
         (["--seed", "-1"], "--seed is -1"),
-        (["--groups", "blur"], "--groups has 'blur'; known: blur-base-oi_pi"),
         (["--groups", "noise-full-pi_pi,blur-full-pi_pi"], "no checkpoint of full_noise"),
         (["--pairs", "4000", "--groups", "raw-oi_oi"], "has no 2000 different pairs"),
     ],

@@ -527,14 +527,6 @@ def test_a_key_that_a_plan_does_not_know_had_its_default(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tables", "7"], "--tables has '7'"),
-        (["--tables", "2,5"], "tools/human_study.py"),
-        (["--tables", ""], "--tables is ''"),
-        (["--operators", "blur,mosaic"], "--operators has 'mosaic'"),
-        (["--operators", "blur,blur"], "--operators is 'blur,blur'"),
-        (["--seeds", "0,x"], "--seeds is '0,x'"),
-        (["--seeds", "-1"], "--seeds is '-1'"),
-        (["--seeds", "0,00"], "--seeds is '0,00'; give whole numbers from 0, each once"),
         (["--budget", "0"], "--budget is 0"),
         (["--budget", "1.01"], "--budget is 1.01"),
         (["--budget", "nan"], "--budget is nan"),

@@ -13,8 +13,7 @@ from ..collection.elsewhere import source_elsewhere
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.review import WITHHELD, read_review
 from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
-from ..core.errors import UserError, exit_code, one_line, say
-from ..core.projects import load_projects
+from ..core.errors import UserError, one_line, say
 from ..core.remote import RemotePath, place_of
 from ..desensitize import DESENSITIZER_REGISTRY
 from ..desensitize.regions import REGION
@@ -29,30 +28,21 @@ from .options import (
     add_project_option,
     add_run_options,
     add_tars_option,
-    check_pairs,
     refuse_tars,
     say_accounted,
     say_guarded,
 )
 from .parsers import command_parser, place, refuse_stores
+from .running import run_command
 from .sealing import add_sealing_options, refuse_sealing_options, say_carried, sealing
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
 from .written import NAMED, report_failed, say_some
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    parser, words = build_parser(), sys.argv[1:] if arguments is None else arguments
-    options, left = parser.parse_known_args(words)
-    if any(word.startswith("--") for word in left):
-        parser.error(f"unrecognized arguments: {' '.join(left)}")
-    options.options += left  # pairs with flags between them
-
-    def anonymize() -> None:
-        check_pairs(parser, options.options, words)
-        _anonymize(options)
-
-    return exit_code(anonymize, "interrupted; the same command continues")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    interrupted = "interrupted; the same command continues"
+    return run_command(build_parser(), argv, _anonymize, interrupted, intermixed=True)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -129,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_video_options(parser)
     add_live_options(parser)
     parser.add_argument(
-        "options",
+        "opts",
         nargs="*",
         metavar="KEY VALUE",
         help="of the operator of --method, or of the data set of --input: PRIVACY.DESENSITIZER.BLUR_SIGMA 8; "
@@ -140,7 +130,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _anonymize(options: argparse.Namespace) -> None:
     refuse_other_streams(options.input)
-    load_projects(options.project)
     refuse_unread_keys(options)
     refuse_sealing_options(options)
     image_map, method = image_map_of(options)

@@ -41,7 +41,7 @@ def refuse_unread_keys(options: argparse.Namespace) -> None:
         read.append(DATASET_KEYS[options.input])
     given = f"--method {options.method}" if conventional else "--weights, which have their own options,"
     known = f"read are {', '.join(read)}" if read else "leave it out"
-    for key in options.options[::2]:
+    for key in options.opts[::2]:
         if conventional and key == NAME:
             raise UserError(f"{key} is what --method {options.method} says already: leave it out")
         if not any(fnmatchcase(key, pattern) for pattern in read):
@@ -52,7 +52,7 @@ def refuse_unread_keys(options: argparse.Namespace) -> None:
 def config_of(options: argparse.Namespace) -> CfgNode:
     """The config of a command line: its KEY VALUE pairs, and the operator whose keys they may be."""
     conventional = options.method not in (None, "learned")
-    return load_config("", [*([NAME, options.method] if conventional else []), *options.options])
+    return load_config("", [*([NAME, options.method] if conventional else []), *options.opts])
 
 
 def image_map_of(options: argparse.Namespace) -> tuple[ImageMap, str]:
@@ -91,7 +91,7 @@ def image_map_of(options: argparse.Namespace) -> tuple[ImageMap, str]:
 
 def _regions(options: argparse.Namespace) -> str | None:
     """DATASETS.REGIONS, where the command line has it."""
-    return config_of(options).DATASETS.REGIONS if REGIONS_KEY in options.options[::2] else None
+    return config_of(options).DATASETS.REGIONS if REGIONS_KEY in options.opts[::2] else None
 
 
 def guard_of(options: argparse.Namespace, image_map: ImageMap) -> Guard | None:

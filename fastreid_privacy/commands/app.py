@@ -16,27 +16,18 @@ from ..app.release import Release, check_release, open_release
 from ..app.server import Server
 from ..app.worst import Suspect, find_suspects
 from ..collection.source import read_pseudonym_key
-from ..core.errors import UserError, exit_code, say
-from ..core.projects import load_projects
-from .options import PAIRS, add_device_option, add_project_option, at_most, check_pairs
+from ..core.errors import UserError, say
+from .options import add_device_option, add_project_option, at_most
 from .parsers import command_parser
+from .running import PAIRS, run_command
 
 LARGEST_PORT = 2**16 - 1
 MOST_SHOWN = 10_000  # images to decide about
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    parser, words = build_parser(), sys.argv[1:] if arguments is None else arguments
-    options = parser.parse_args(words)
-
-    def show() -> None:
-        check_pairs(parser, options.options, words)
-        make_server(options).run(
-            lambda address: say(f"open in a browser of this computer: {address}\nCtrl-C ends it", sys.stdout)
-        )
-
-    return exit_code(show, "ended; no picture that was shown is kept")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(build_parser(), argv, _show, "ended; no picture that was shown is kept")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -115,12 +106,18 @@ def build_parser() -> argparse.ArgumentParser:
     add_device_option(parser)
     add_project_option(parser)
     parser.add_argument(
-        "options",
+        "opts",
         nargs="*",
         metavar="KEY VALUE",
         help=f"{PAIRS}, of the conventional operators: PRIVACY.DESENSITIZER.BLUR_SIGMA 8",
     )
     return parser
+
+
+def _show(options: argparse.Namespace) -> None:
+    make_server(options).run(
+        lambda address: say(f"open in a browser of this computer: {address}\nCtrl-C ends it", sys.stdout)
+    )
 
 
 def make_server(options: argparse.Namespace) -> Server:
@@ -129,14 +126,13 @@ def make_server(options: argparse.Namespace) -> Server:
     Raises:
         UserError: when something that it names cannot be used.
     """
-    load_projects(options.project)
     if options.key and not options.weights:
         raise UserError("--key recovers what --weights have protected: name them, or leave it out")
     if options.reid and not options.gallery:
         raise UserError("--reid looks for people in a --gallery: name one, or leave it out")
     attack = find_attack(options.attack, options.release)
     desk = Desk(
-        load_methods(options.weights, options.options, options.device),
+        load_methods(options.weights, options.opts, options.device),
         load_galleries(options.gallery, options.reid, options.device),
         options.key,
         options.device,

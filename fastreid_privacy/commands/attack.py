@@ -12,24 +12,24 @@ from ..attack.grid import run_attacks
 from ..attack.page import write_page
 from ..attack.request import AttackRequest
 from ..attack.stored import result_of, save_result, table
-from ..core.errors import exit_code, say
-from ..core.projects import load_projects
-from ..keys.passphrase import read_passphrase
+from ..core.errors import say
 from .options import (
+    add_attacker_options,
     add_device_option,
     add_passphrase_options,
     add_project_option,
-    positive,
+    passphrase_of,
     refuse_idle_passphrase,
-    words,
 )
-from .parsers import command_parser
+from .parsers import command_parser, seeds, words
+from .running import run_command
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    options = build_parser().parse_args(arguments)
-    return exit_code(lambda: _attack(options), "interrupted; the same command goes on from what is finished")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(
+        build_parser(), argv, _attack, "interrupted; the same command goes on from what is finished"
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,15 +51,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rows", type=words, default=(), help=f"of {', '.join(HOLDS)} (default: all that can be made)"
     )
-    parser.add_argument(
-        "--pairs", type=words, default=("all",), help="leaked pairs of row A3: numbers, or all (default all)"
-    )
+    add_attacker_options(parser)
     parser.add_argument(
         "--budget", type=float, default=0.05, help="share of the full training of attackers (default 0.05)"
     )
     parser.add_argument(
         "--seeds",
-        type=_numbers,
+        type=seeds,
         default=(0,),
         help="of what is trained; the strongest attack counts, and Re-ID has the first of them (default 0)",
     )
@@ -98,18 +96,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--foreign", default="", help="raw images of other people, for row A2: folder or data set"
     )
     parser.add_argument(
-        "--stranger",
-        type=Path,
-        help="Re-ID model of raw images, a checkpoint or .onnx with its .yaml (default: one is trained)",
-    )
-    parser.add_argument(
         "--parrots",
         type=words,
         default=(),
         help="backbones that learn Re-ID from the protected files: resnet18,osnet,mobilenet (default none)",
-    )
-    parser.add_argument(
-        "--width", type=positive, default=24, help="channels of the attacker's first layer (default 24)"
     )
     add_project_option(parser)
     add_device_option(parser)
@@ -118,24 +108,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _attack(options: argparse.Namespace) -> None:
-    def passphrase() -> str:
-        return read_passphrase(options.passphrase_env, options.passphrase_fd)
-
-    load_projects(options.project)
     refuse_idle_passphrase(options, "recovery_key", "near_keys", "search_key")
     apart = ("passphrase_env", "passphrase_fd", "project")
     named = {name: value for name, value in vars(options).items() if name not in apart}
-    request = AttackRequest(**named, passphrase=passphrase)
+    request = AttackRequest(**named, passphrase=passphrase_of(options))
     outcome = run_attacks(request)
     result = result_of(request, outcome)
     file = save_result(result, options.output)
     page = write_page(result, outcome, options.output)
     say(table(result), sys.stdout)
     say(f"{file}\n{page}", sys.stdout)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    numbers = tuple(dict.fromkeys(int(word) for word in text.split(",")))
-    if any(not 0 <= number < 2**31 for number in numbers):
-        raise argparse.ArgumentTypeError("seeds are whole numbers from 0 to 2147483647")
-    return numbers

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from ..bench.cluster import bench_cluster
 from ..bench.collection import bench_collection
 from ..bench.ranking import bench_ranking
 from ..bench.steps import bench_steps, check_config
-from ..core.errors import exit_code
-from .options import check_pairs
-from .parsers import command_parser
+from ..core.errors import UserError
+from .options import positive
+from .parsers import command_parser, names_of
+from .running import run_command
 
 PARTS = ("market", "msmt17", "million", "steps", "collection", "cluster")
 COLLECTION = 10_000  # images to protect at --scale 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    parser, words = build_parser(), sys.argv[1:] if argv is None else argv
-    options = parser.parse_args(words)
-    parts = options.parts.split(",")
-    if not 0 < options.scale <= 1 or options.runs < 1:
-        parser.error("--scale must be above 0 and at most 1, --runs at least 1")
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"--parts knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
-    if "steps" not in parts and (options.opts or options.device):
-        parser.error("--device and KEY VALUE pairs are for training steps: name steps with --parts")
-
-    def measure() -> None:
-        check_pairs(parser, options.opts, words)
-        bench(parts, options.scale, options.runs, options.opts, options.device)
-
-    return exit_code(measure, "interrupted")
+    """Run the command; returns its exit code."""
+    return run_command(build_parser(), argv, _measure, "interrupted")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,7 +34,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--parts market,steps --scale 0.3",
     )
     parser.add_argument(
-        "--parts", default=",".join(PARTS), help=f"what to measure, of {', '.join(PARTS)} (default all)"
+        "--parts",
+        type=names_of(PARTS),
+        default=PARTS,
+        help=f"what to measure, of {', '.join(PARTS)} (default all)",
     )
     parser.add_argument(
         "--scale",
@@ -57,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="queries and gallery as a fraction of their sizes (default 1)",
     )
     parser.add_argument(
-        "--runs", type=int, default=3, help="calls of each, for larger galleries always one (default 3)"
+        "--runs", type=positive, default=3, help="calls of each, for larger galleries always one (default 3)"
     )
     parser.add_argument(
         "--device",
@@ -68,6 +57,14 @@ def build_parser() -> argparse.ArgumentParser:
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for training steps"
     )
     return parser
+
+
+def _measure(options: argparse.Namespace) -> None:
+    if not 0 < options.scale <= 1:
+        raise UserError(f"--scale is {options.scale:g}; it must be above 0 and at most 1")
+    if "steps" not in options.parts and (options.opts or options.device):
+        raise UserError("--device and KEY VALUE pairs are for training steps: name steps with --parts")
+    bench(options.parts, options.scale, options.runs, options.opts, options.device)
 
 
 def bench(

@@ -11,16 +11,17 @@ from ..compare.comparison import run_comparison
 from ..compare.page import write_page
 from ..compare.request import CompareRequest
 from ..compare.stored import result_of, save_result, table
-from ..core.errors import exit_code, say
-from ..core.projects import load_projects
-from .options import add_device_option, add_project_option, positive, words
+from ..core.errors import say
+from .options import add_attacker_options, add_device_option, add_project_option
 from .parsers import command_parser
+from .running import run_command
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    options = build_parser().parse_args(arguments)
-    return exit_code(lambda: _compare(options), "interrupted; the same command goes on from what is finished")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(
+        build_parser(), argv, _compare, "interrupted; the same command goes on from what is finished"
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,28 +52,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="share of the full training of attackers and of those who learn from protected files "
         "(default 0.05)",
     )
-    parser.add_argument(
-        "--pairs",
-        type=words,
-        default=("all",),
-        help="leaked pairs of row A3: numbers, or all (default all)",
-    )
+    add_attacker_options(parser)
     parser.add_argument("--seed", type=int, default=0, help="of everything that is trained (default 0)")
-    parser.add_argument(
-        "--stranger",
-        type=Path,
-        help="Re-ID model of raw images, a checkpoint or .onnx with its .yaml (default: one is trained)",
-    )
-    parser.add_argument(
-        "--width", type=positive, default=24, help="channels of the attacker's first layer (default 24)"
-    )
     add_device_option(parser)
     add_project_option(parser)
     return parser
 
 
 def _compare(options: argparse.Namespace) -> None:
-    load_projects(options.project)
     named = {name: value for name, value in vars(options).items() if name != "project"}
     request = CompareRequest(**named)
     methods, findings = run_comparison(request)

@@ -10,13 +10,18 @@ from pathlib import Path
 
 from ..checkpoints.release import LIST
 from ..checkpoints.splitting import split_checkpoint
-from ..core.errors import UserError, exit_code, say
-from ..core.projects import load_projects
+from ..core.errors import UserError, say
 from ..keys.pairs import HYBRID, X25519, recipient
-from ..keys.passphrase import read_passphrase
 from ..keys.sealing import IDENTITY, SEARCH, new_identity, read_public_key
-from .options import add_not_private_option, add_passphrase_options, add_project_option, passphrase_given
+from .options import (
+    add_not_private_option,
+    add_passphrase_options,
+    add_project_option,
+    passphrase_given,
+    passphrase_of,
+)
 from .parsers import command_parser
+from .running import run_command
 
 WHO = {
     "anonymizer": "for the camera side",
@@ -25,10 +30,9 @@ WHO = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    options = build_parser().parse_args(arguments)
-    return exit_code(lambda: _export(options), "interrupted")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(build_parser(), argv, _export, "interrupted")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -69,7 +73,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace) -> None:
-    load_projects(options.project)
     holder = IDENTITY if options.new_identity else SEARCH if options.new_search else None
     if options.unencrypted and passphrase_given(options):
         raise UserError("--unencrypted needs no passphrase: leave out one of them")
@@ -83,9 +86,7 @@ def _export(options: argparse.Namespace) -> None:
         raise UserError("--not-private is for --weights: a key pair holds no model")
     if options.unencrypted:
         say("warning: whoever reads the unencrypted key file can use it")
-
-    def passphrase() -> str:
-        return read_passphrase(options.passphrase_env, options.passphrase_fd, confirm=True)
+    passphrase = passphrase_of(options, confirm=True)
 
     if holder:
         secret = None if options.unencrypted else passphrase()

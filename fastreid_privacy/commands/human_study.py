@@ -10,13 +10,15 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ..core.errors import UserError, exit_code, say
+from ..core.errors import UserError, say
 from ..core.files import write_whole
 from ..human_study.groups import GROUPS
 from ..human_study.pages import make_study
 from ..human_study.score import SCHEMA, missing_answers, read_answers, read_key, reid_rank1, score_study
 from ..report.tables import number
-from .parsers import command_parser
+from .options import add_device_option
+from .parsers import command_parser, names_of
+from .running import run_command
 
 HEADINGS = (
     *("Images", "Pair", "Accuracy", "95 %, answers", "95 %, people"),
@@ -47,7 +49,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     make.add_argument("--output", type=Path, required=True, help="a new folder for the pages and key.json")
     make.add_argument(
-        "--groups", default=",".join(GROUPS), help=f"which rows of table 2 (default all): {', '.join(GROUPS)}"
+        "--groups",
+        type=names_of(tuple(GROUPS)),
+        default=tuple(GROUPS),
+        help=f"which rows of table 2 (default all): {', '.join(GROUPS)}",
     )
     make.add_argument("--pairs", type=int, default=100, help="of each group (default 100)")
     make.add_argument(
@@ -58,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         help="makes a study again, its pairs, order and sides (default: a random one, kept in key.json)",
     )
-    make.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device_option(make)
     make.set_defaults(action=_make)
     score = command_parser(
         "human-study score",
@@ -76,44 +81,42 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    args = build_parser().parse_args(argv)
-    return exit_code(
-        lambda: args.action(args),
+    """Run the command; returns its exit code."""
+    return run_command(
+        build_parser(),
+        argv,
+        lambda options: options.action(options),
         "interrupted; a folder of pages without key.json is unfinished: remove it and make it again",
     )
 
 
-def _make(args: argparse.Namespace) -> None:
-    names = [name.strip() for name in args.groups.split(",")]
-    if unknown := [name for name in names if name not in GROUPS]:
-        raise UserError(f"--groups has {unknown[0]!r}; known: {', '.join(GROUPS)}")
-    groups = [group for name, group in GROUPS.items() if name in names]
+def _make(options: argparse.Namespace) -> None:
+    groups = [GROUPS[name] for name in options.groups]
     pages = make_study(
-        args.runs,
-        args.output,
+        options.runs,
+        options.output,
         groups,
-        pairs=args.pairs,
-        participants=args.participants,
-        seed=args.seed,
-        device=args.device,
+        pairs=options.pairs,
+        participants=options.participants,
+        seed=options.seed,
+        device=options.device,
     )
-    each = args.pairs // args.participants * len(groups)
+    each = options.pairs // options.participants * len(groups)
     say(
         f"{len(pages)} pages of {each} pairs: {pages[0]} … {pages[-1].name}\n"
-        f"Send each participant a page; keep {args.output / 'key.json'} to yourself. Then:\n"
-        f"python tools/human_study.py score --study {args.output} ANSWERS…",
+        f"Send each participant a page; keep {options.output / 'key.json'} to yourself. Then:\n"
+        f"python tools/human_study.py score --study {options.output} ANSWERS…",
         sys.stdout,
     )
 
 
-def _score(args: argparse.Namespace) -> None:
-    key = read_key(args.study)
-    answers = read_answers(args.answers, key)
+def _score(options: argparse.Namespace) -> None:
+    key = read_key(options.study)
+    answers = read_answers(options.answers, key)
     scores = score_study(key, answers)
     for name, score in scores.items():
         score |= {"paper": GROUPS[name].paper, "reid_rank1": reid_rank1(key, GROUPS[name])}
-    folder: Path = args.output or args.study
+    folder: Path = options.output or options.study
     rows = [_row(name, score) for name, score in scores.items()]
     notes = _notes(key, answers)
     table = f"{tabulate(rows, HEADINGS, tablefmt='github', disable_numparse=True)}\n\n{notes}\n"

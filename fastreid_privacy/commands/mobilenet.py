@@ -7,19 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..checkpoints.mobilenet import convert_mobilenet
-from ..core.errors import exit_code
 from .parsers import command_parser
+from .running import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    options = build_parser().parse_args(argv)
-
-    def convert() -> None:
-        convert_mobilenet(options.weights, options.output)
-        print(f"Written to {options.output}: train with MODEL.BACKBONE.PRETRAIN_PATH {options.output}")
-
-    return exit_code(convert, "interrupted")
+    """Run the command; returns its exit code."""
+    return run_command(build_parser(), argv, _convert, "interrupted")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,3 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("weights", type=Path, help="state dict with torchvision's layers in their order")
     parser.add_argument("--output", type=Path, required=True, help="file to write; it must not exist")
     return parser
+
+
+def _convert(options: argparse.Namespace) -> None:
+    convert_mobilenet(options.weights, options.output)
+    print(f"Written to {options.output}: train with MODEL.BACKBONE.PRETRAIN_PATH {options.output}")

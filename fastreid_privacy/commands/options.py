@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
 from pathlib import Path
 
 from ..checkpoints.opening import PRECISIONS, RUNTIMES
 from ..collection.guard import Guard
 from ..collection.pipeline import MOST_WORKERS
-from ..config import default_config, flat_keys
 from ..core.errors import UserError, say
+from ..keys.passphrase import read_passphrase
 from ..manifest import OPERATOR, Manifest
-
-PAIRS = "KEY VALUE pairs, as in SOLVER.MAX_EPOCH 60"
-# what is meant by a word behind a flag that takes none
-INSTEAD = {
-    "--resume": "it continues the run in the folder of --output",
-    "--eval-only": "it tests the checkpoint of MODEL.WEIGHTS, or of the folder of --output",
-}
+from .parsers import words
 
 LARGEST_BATCH = 4096  # images: each has its place in memory, also where there are fewer
 LARGEST_TAR = 1_000_000  # images
@@ -79,12 +71,7 @@ def add_not_private_option(parser: argparse.ArgumentParser) -> None:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options that both directions share."""
-    parser.add_argument(
-        "--batch-size",
-        type=at_most(LARGEST_BATCH),
-        default=32,
-        help=f"images at a time (default 32, at most {LARGEST_BATCH})",
-    )
+    add_batch_option(parser, 32)
     add_workers_option(parser)
     add_device_option(parser)
     parser.add_argument(
@@ -126,6 +113,16 @@ def refuse_tars(options: argparse.Namespace, what: str) -> None:
         raise UserError(f"--tars is for collections of images, not {what}: leave it out")
 
 
+def add_batch_option(parser: argparse.ArgumentParser, default: int) -> None:
+    """``--batch-size``: images."""
+    parser.add_argument(
+        "--batch-size",
+        type=at_most(LARGEST_BATCH),
+        default=default,
+        help=f"images at a time (default {default}, at most {LARGEST_BATCH})",
+    )
+
+
 def add_workers_option(parser: argparse.ArgumentParser) -> None:
     """``--workers``: threads."""
     parser.add_argument(
@@ -143,9 +140,19 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def words(text: str) -> tuple[str, ...]:
-    """Words between commas, each once, for argparse."""
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+def add_attacker_options(parser: argparse.ArgumentParser) -> None:
+    """``--pairs``, ``--stranger`` and ``--width``: what attackers hold and how large they are."""
+    parser.add_argument(
+        "--pairs", type=words, default=("all",), help="leaked pairs of row A3: numbers, or all (default all)"
+    )
+    parser.add_argument(
+        "--stranger",
+        type=Path,
+        help="Re-ID model of raw images, a checkpoint or .onnx with its .yaml (default: one is trained)",
+    )
+    parser.add_argument(
+        "--width", type=positive, default=24, help="channels of the attacker's first layer (default 24)"
+    )
 
 
 def add_project_option(parser: argparse.ArgumentParser) -> None:
@@ -173,6 +180,16 @@ def add_passphrase_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def passphrase_of(options: argparse.Namespace, confirm: bool = False) -> Callable[[], str]:
+    """What reads the passphrase, when it is needed.
+
+    Args:
+        options: parsed.
+        confirm: whether a prompt asks twice.
+    """
+    return lambda: read_passphrase(options.passphrase_env, options.passphrase_fd, confirm=confirm)
+
+
 def passphrase_given(options: argparse.Namespace) -> bool:
     """Whether the command line says where the passphrase comes from."""
     return options.passphrase_env is not None or options.passphrase_fd is not None
@@ -191,39 +208,3 @@ def refuse_idle_passphrase(options: argparse.Namespace, *keys: str) -> None:
     if passphrase_given(options) and not any(getattr(options, key) for key in keys):
         named = " or ".join(f"--{key.replace('_', '-').removesuffix('s')}" for key in keys)
         raise UserError(f"the passphrase would open nothing: name a key with {named}, or leave it out")
-
-
-def check_pairs(parser: argparse.ArgumentParser, pairs: Sequence[str], words: Sequence[str]) -> None:
-    """Refuse words of a command line that are neither flags nor KEY VALUE pairs, the first of them by name.
-
-    What looks like a key is left to :func:`fastreid_privacy.config.load_config`, which knows the nearest one.
-
-    Args:
-        parser: of the command.
-        pairs: the words that it took for keys and values.
-        words: all words of the command line.
-
-    Raises:
-        UserError: naming the word, and what to do.
-    """
-    known = flat_keys(default_config())
-    sections = {key.partition(".")[0] for key in known}
-    flags = parser._option_string_actions  # argparse has no public way to list them
-
-    def is_flag(word: str) -> bool:
-        return word.partition("=")[0] in flags
-
-    for key, value in zip_longest(pairs[::2], pairs[1::2]):
-        if is_flag(key):
-            raise UserError(f"{key} stands behind {PAIRS}; give all flags of {parser.prog} before them")
-        section, dot, _ = key.partition(".")
-        if not (re.fullmatch(r"[A-Z][A-Z0-9_.]*", key) or (dot and section.upper() in sections)):
-            before = words[list(words).index(key) - 1] if key in words[1:] else ""
-            why = f": {before} takes no value, {INSTEAD[before]}" if before in INSTEAD else ""
-            raise UserError(
-                f"{key} is neither a flag of {parser.prog} nor a config key{why}. Leave it out; behind the "
-                f"flags stand {PAIRS}"
-            )
-        if value is None or is_flag(value) or value in known:
-            follows = f": {value} follows" if value is not None else ""
-            raise UserError(f"{key} has no value{follows}; give {PAIRS}")

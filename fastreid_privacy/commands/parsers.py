@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..core.errors import UserError
@@ -48,6 +49,46 @@ def place(text: str) -> Place:
         return place_of(text)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Words with commas between them, each once, for argparse; "" is none."""
+    found = tuple(word.strip() for word in text.split(",")) if text else ()
+    if not all(found) or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: give words with commas between them, each once")
+    return found
+
+
+def names_of(known: Sequence[str], reasons: Mapping[str, str] = {}) -> Callable[[str], tuple[str, ...]]:
+    """What reads one or several of some names, in their order, for argparse.
+
+    Args:
+        known: the names.
+        reasons: why a word is none of them, where there is more to say.
+    """
+
+    def names(text: str) -> tuple[str, ...]:
+        found = words(text) or ("",)
+        for word in found:
+            if word not in known:
+                why = reasons.get(word, "unknown")
+                raise argparse.ArgumentTypeError(f"{word!r}: {why}; known: {', '.join(known)}")
+        return tuple(name for name in known if name in found)
+
+    return names
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """Seeds with commas between them, each once, for argparse."""
+    try:
+        found = tuple(map(int, words(text)))
+    except ValueError:
+        found = ()
+    if not found or len(set(found)) < len(found) or any(not 0 <= seed < 2**31 for seed in found):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give whole numbers from 0 to {2**31 - 1}, each once, as in 0,1,2"
+        )
+    return found
 
 
 def refuse_stores(options: argparse.Namespace, what: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..keys import sealing
 from ..keys.pairs import PrivateKey
-from ..keys.passphrase import read_passphrase
 from ..keys.sealing import Holder
+from .options import passphrase_of
 
 
 def read_private_key(path: Path, options: argparse.Namespace, holder: Holder) -> PrivateKey:
@@ -17,6 +17,4 @@ def read_private_key(path: Path, options: argparse.Namespace, holder: Holder) ->
     Raises:
         UserError: as :func:`fastreid_privacy.keys.sealing.read_identity`.
     """
-    return sealing.read_private_key(
-        path, lambda: read_passphrase(options.passphrase_env, options.passphrase_fd), holder
-    )
+    return sealing.read_private_key(path, passphrase_of(options), holder)

@@ -12,9 +12,7 @@ from ..collection.compare import compare_collection, figures_text, in_all, raw_f
 from ..collection.recover import read_protected, recover_collection
 from ..collection.source import read_pseudonym_key
 from ..collection.unseal import unseal_collection
-from ..core.errors import UserError, exit_code, one_line, say
-from ..core.projects import load_projects
-from ..keys.passphrase import read_passphrase
+from ..core.errors import UserError, one_line, say
 from ..keys.sealing import IDENTITY
 from ..manifest import MANIFEST, OPERATOR, Manifest, files_of
 from .engines import add_engine_options, engine_of, loading_device, refuse_cluster
@@ -23,18 +21,19 @@ from .options import (
     add_project_option,
     add_run_options,
     add_tars_option,
+    passphrase_of,
     refuse_tars,
 )
 from .parsers import command_parser, place, refuse_stores
 from .private_key import read_private_key
+from .running import run_command
 from .video import recover_video_of
 from .written import report_failed
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    options = build_parser().parse_args(arguments)
-    return exit_code(lambda: _recover(options), "interrupted; the same command continues")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(build_parser(), argv, _recover, "interrupted; the same command continues")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -92,7 +91,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _recover(options: argparse.Namespace) -> None:
-    load_projects(options.project)
     if options.identity:
         _unseal(options)
         return
@@ -109,7 +107,7 @@ def _recover(options: argparse.Namespace) -> None:
     image_map = load_recovery(
         options.key,
         loading_device(options),
-        lambda: read_passphrase(options.passphrase_env, options.passphrase_fd),
+        passphrase_of(options),
         runtime=options.runtime,
         precision=options.precision,
     )

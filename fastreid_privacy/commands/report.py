@@ -7,17 +7,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.errors import exit_code, say
+from ..core.errors import say
 from ..report.html import write_report
 from ..report.text import format_markdown, format_terminal
 from ..results.results_json import read_results, results_files
 from .parsers import command_parser
+from .running import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    options = build_parser().parse_args(argv)
-    return exit_code(lambda: _report(options), "interrupted; the same command writes the report again")
+    """Run the command; returns its exit code."""
+    return run_command(build_parser(), argv, _report, "interrupted; the same command writes the report again")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..core.errors import UserError, exit_code, say
-from ..core.projects import load_projects
+from ..core.errors import UserError, say
 from ..core.signals import sigterm_interrupts
 from ..reproduce.captions import protocol_note, schedule_note
 from ..reproduce.formats import html_tables, write_tables
@@ -18,8 +17,9 @@ from ..reproduce.plan import OPERATORS, TABLES
 from ..reproduce.protocols import PAPER, PROTOCOLS
 from ..reproduce.reproduction import PLAN_FILE, Reproduction, read_plan
 from ..reproduce.runs import check_plan, locked, make_runs
-from .options import add_project_option, check_pairs
-from .parsers import command_parser
+from .options import add_project_option
+from .parsers import command_parser, names_of, seeds
+from .running import run_command
 
 # What a reproduction replaces in its own folder.
 WRITTEN = ("tables.md", "tables.csv", "tables.html", "report.html", "figures")
@@ -39,13 +39,21 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="any config of the data set, such as configs/Market/privacy_agw.yml",
     )
-    parser.add_argument("--tables", default="1,3,4,5", help="of 1, 3, 4, 5 (default: all)")
+    tables = tuple(map(str, TABLES))
+    by_people = {"2": "table 2 needs people: tools/human_study.py makes it"}
     parser.add_argument(
-        "--operators", default=",".join(OPERATORS), help="of blur, pixelate, noise (default: all)"
+        "--tables", type=names_of(tables, by_people), default=tables, help="of 1, 3, 4, 5 (default: all)"
+    )
+    parser.add_argument(
+        "--operators",
+        type=names_of(OPERATORS),
+        default=OPERATORS,
+        help="of blur, pixelate, noise (default: all)",
     )
     parser.add_argument(
         "--seeds",
-        default="0",
+        type=seeds,
+        default=(0,),
         help="whole numbers; of several, tables show mean and standard deviation (default: 0)",
     )
     parser.add_argument(
@@ -84,86 +92,42 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    parser, words = build_parser(), sys.argv[1:] if argv is None else argv
-    args = parser.parse_args(words)
+    """Run the command; returns its exit code."""
     logging.getLogger("fastreid_privacy").addHandler(logging.NullHandler())  # each run warns in its own log
-
-    def run() -> None:
-        check_pairs(parser, args.opts, words)
-        load_projects(args.project)
-        reproduce(asked(args))
-
     with sigterm_interrupts():
-        return exit_code(run, "interrupted; the same command continues")
+        return run_command(
+            build_parser(),
+            argv,
+            lambda options: reproduce(asked(options)),
+            "interrupted; the same command continues",
+        )
 
 
-def asked(args: argparse.Namespace) -> Reproduction:
+def asked(options: argparse.Namespace) -> Reproduction:
     """The reproduction that a command line asks for.
 
     Raises:
-        UserError: for a table, operator, seed or budget that cannot be, and for a config that cannot be
-            trained.
+        UserError: for a budget that cannot be, and for a config that cannot be trained.
     """
-    tables = parse_list(
-        "--tables",
-        args.tables,
-        tuple(map(str, TABLES)),
-        {"2": "table 2 needs people: tools/human_study.py makes it"},
-    )
     try:
-        seeds = [int(word) for word in split_list("--seeds", args.seeds)]
-    except ValueError:
-        seeds = [-1]
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds is {args.seeds!r}; give whole numbers from 0, each once, as in 0,1,2")
-    try:
-        budget = float(args.budget)
+        budget = float(options.budget)
     except ValueError:
         budget = 0.0
     if not 0 < budget <= 1:
-        raise UserError(f"--budget is {args.budget}; give a fraction of the schedule above 0 and at most 1")
+        raise UserError(
+            f"--budget is {options.budget}; give a fraction of the schedule above 0 and at most 1"
+        )
     return Reproduction(
-        config_file=args.config_file,
-        overrides=args.opts,
-        tables=sorted(map(int, tables)),
-        operators=parse_list("--operators", args.operators, OPERATORS, {}),
-        seeds=sorted(seeds),
+        config_file=options.config_file,
+        overrides=options.opts,
+        tables=sorted(map(int, options.tables)),
+        operators=list(options.operators),
+        seeds=sorted(options.seeds),
         budget=budget,
-        protocol=args.protocol,
-        output_dir=args.output,
-        processes=args.num_gpus,
+        protocol=options.protocol,
+        output_dir=options.output,
+        processes=options.num_gpus,
     )
-
-
-def split_list(flag: str, text: str) -> list[str]:
-    """The words of a list with commas, each once.
-
-    Raises:
-        UserError: when a word is given twice or is empty.
-    """
-    words = [word.strip() for word in text.split(",")]
-    if not all(words) or len(set(words)) < len(words):
-        raise UserError(f"{flag} is {text!r}; give names with commas between them, each once")
-    return words
-
-
-def parse_list(flag: str, text: str, allowed: Sequence[str], reasons: dict[str, str]) -> list[str]:
-    """The words of a list, in the order of what is allowed.
-
-    Args:
-        reasons: why a word is not allowed, where there is more to say.
-
-    Raises:
-        UserError: naming the first word that is not allowed.
-    """
-    words = split_list(flag, text)
-    for word in words:
-        if word not in allowed:
-            raise UserError(
-                f"{flag} has {word!r}: {reasons.get(word, 'unknown')}; allowed: {', '.join(allowed)}"
-            )
-    return [word for word in allowed if word in words]
 
 
 def reproduce(reproduction: Reproduction) -> Path:

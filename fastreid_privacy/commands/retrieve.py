@@ -6,15 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.errors import exit_code
-from ..core.projects import load_projects
 from ..evaluation.distances import METRICS
 from ..retrieval.index import KINDS
 from ..retrieval.index_file import LARGEST_SETTING
 from .engines import add_engine_options
 from .indexing import build
 from .options import (
-    LARGEST_BATCH,
+    add_batch_option,
     add_device_option,
     add_project_option,
     add_workers_option,
@@ -23,20 +21,18 @@ from .options import (
 )
 from .parsers import command_parser
 from .querying import query
-from .templates import add_search_key_options
-from .templates import measure as measure_templates
+from .running import run_command
+from .templates import add_search_key_options, measure
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (:func:`fastreid_privacy.core.errors.exit_code`)."""
-    options = build_parser().parse_args(arguments)
-    action = {"build": build, "query": query, "measure": measure_templates}[options.command]
-
-    def run() -> None:
-        load_projects(options.project)
-        action(options)
-
-    return exit_code(run, "interrupted; what was not finished was not written")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(
+        build_parser(),
+        argv,
+        lambda options: options.action(options),
+        "interrupted; what was not finished was not written",
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         "build --weights output/demo/model_best.pth --gallery FOLDER --output my.index",
         "query --weights output/demo/model_best.pth --index my.index IMAGE --output strip.png",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(required=True, metavar="build | query | measure")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
         "--weights", type=Path, help="checkpoint, such as output/demo/model_best.pth, or reid.pth"
@@ -86,14 +82,10 @@ def build_parser() -> argparse.ArgumentParser:
         default="",
         help="default: the one the model was evaluated with (TEST.METRIC); cosine where --weights is missing",
     )
-    build_command.add_argument(
-        "--batch-size",
-        type=at_most(LARGEST_BATCH),
-        default=64,
-        help=f"images at a time (default 64, at most {LARGEST_BATCH})",
-    )
+    add_batch_option(build_command, 64)
     add_workers_option(build_command)
     add_engine_options(build_command, "--gallery")
+    build_command.set_defaults(action=build)
     query_command = command_parser(
         "retrieve query",
         "Rank the gallery for pictures.",
@@ -122,18 +114,22 @@ def build_parser() -> argparse.ArgumentParser:
     query_command.add_argument(
         "--ef", type=at_most(LARGEST_SETTING), help="hnsw: candidates to keep (default: chosen at build)"
     )
-    measure = command_parser(
+    query_command.set_defaults(action=query)
+    measure_command = command_parser(
         "retrieve measure",
         "Rank-1 and mAP of raw and protected images against each other, without and with the search key.",
         "--weights release/reid.pth --raw RAW --protected PROTECTED --search-key keys/search.key",
         parser=commands.add_parser("measure", parents=[key], help="measure the four settings"),
     )
-    measure.add_argument("--weights", type=Path, required=True, help="reid.pth, or a checkpoint")
+    measure_command.add_argument("--weights", type=Path, required=True, help="reid.pth, or a checkpoint")
     sides = "folder in Market-1501 naming, or a data set that fastreid knows"
-    measure.add_argument("--raw", required=True, help=f"raw images: a {sides}")
-    measure.add_argument("--protected", required=True, help="their protected files, of the same names")
-    add_device_option(measure)
-    add_project_option(measure)
-    measure.add_argument("--json", type=Path, help="write the figures as JSON")
-    measure.add_argument("--force", action="store_true", help="replace a JSON file that exists")
+    measure_command.add_argument("--raw", required=True, help=f"raw images: a {sides}")
+    measure_command.add_argument(
+        "--protected", required=True, help="their protected files, of the same names"
+    )
+    add_device_option(measure_command)
+    add_project_option(measure_command)
+    measure_command.add_argument("--json", type=Path, help="write the figures as JSON")
+    measure_command.add_argument("--force", action="store_true", help="replace a JSON file that exists")
+    measure_command.set_defaults(action=measure)
     return parser

@@ -6,17 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..core.errors import exit_code
 from . import train
-from .options import check_pairs
+from .running import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Test a trained model; returns the exit code of ``train``."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser = build_parser()
-    options = parser.parse_args(words)  # so that --help and what is wrong are said in this command's name
-    wrong = exit_code(lambda: check_pairs(parser, options.opts, words), "interrupted")
+    words = sys.argv[1:] if argv is None else argv
+    # so that --help and what is wrong are said in this command's name
+    wrong = run_command(build_parser(), words, lambda options: None, "interrupted")
     return wrong or train.run(["--eval-only", *words])
 
 

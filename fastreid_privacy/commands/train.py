@@ -26,8 +26,9 @@ from ..training.experiment import hold_folder, run_experiment
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
 from ..training.trainer import without_user_error_tracebacks
-from .options import add_project_option, check_pairs
+from .options import add_project_option
 from .parsers import command_parser
+from .running import check_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -53,13 +54,13 @@ def run(argv: Sequence[str] | None = None) -> int:
         after Ctrl-C.
     """
     parser, words = build_parser(), sys.argv[1:] if argv is None else argv
-    args = parser.parse_args(words)
-    pairs = args.opts
-    if args.output is not None:
-        if "OUTPUT_DIR" in args.opts[::2]:
+    options = parser.parse_args(words)
+    pairs = options.opts
+    if options.output is not None:
+        if "OUTPUT_DIR" in options.opts[::2]:
             parser.error("--output and OUTPUT_DIR name the same folder: leave out one of them")
-        args.opts = [*args.opts, "OUTPUT_DIR", args.output]
-    request = request_of(args)
+        options.opts = [*options.opts, "OUTPUT_DIR", options.output]
+    request = request_of(options)
 
     def train() -> None:
         check_pairs(parser, pairs, words)
@@ -78,18 +79,18 @@ def run(argv: Sequence[str] | None = None) -> int:
     return exit_code(train, "interrupted; --resume continues from the last checkpoint", os_errors=False)
 
 
-def request_of(args: argparse.Namespace) -> TrainingRequest:
+def request_of(options: argparse.Namespace) -> TrainingRequest:
     """What the options of fastreid's parser ask for."""
     return TrainingRequest(
-        config_file=args.config_file,
-        overrides=tuple(args.opts),
-        eval_only=args.eval_only,
-        resume=args.resume,
-        processes=args.num_gpus,
-        machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        projects=tuple(str(folder.absolute()) for folder in getattr(args, "project", ())),
+        config_file=options.config_file,
+        overrides=tuple(options.opts),
+        eval_only=options.eval_only,
+        resume=options.resume,
+        processes=options.num_gpus,
+        machines=options.num_machines,
+        machine_rank=options.machine_rank,
+        dist_url=options.dist_url,
+        projects=tuple(str(folder.absolute()) for folder in getattr(options, "project", ())),
     )
 
 

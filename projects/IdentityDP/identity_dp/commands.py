@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid_privacy.commands.options import add_device_option, check_pairs, positive
+from fastreid_privacy.commands.options import add_device_option, positive
+from fastreid_privacy.commands.parsers import words
+from fastreid_privacy.commands.running import check_pairs
 from fastreid_privacy.config import load_config
 from fastreid_privacy.core.errors import exit_code, say
 
@@ -89,4 +91,4 @@ def sweep_command(arguments: Sequence[str] | None = None) -> int:
 
 def _numbers(text: str) -> tuple[float, ...]:
     """Numbers between commas, each once, for argparse."""
-    return tuple(dict.fromkeys(float(word) for word in text.split(",")))
+    return tuple(map(float, words(text)))
