@@ -49,12 +49,17 @@ def small_dataset(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="session")
+def raw(small_dataset):
+    """The folder of that data set, laid out as Market-1501; some test files have raw images of their own."""
+    return next(small_dataset.glob("SyntheticPedestrians*"))
+
+
 @pytest.fixture
-def linked_dataset(small_dataset, tmp_path, monkeypatch):
+def linked_dataset(raw, tmp_path, monkeypatch):
     """The link that the same data set is in another FASTREID_DATASETS, to a folder of another name."""
-    (folder,) = small_dataset.glob("SyntheticPedestrians*")
-    shutil.copytree(folder, tmp_path / "disk" / "people")
-    link = tmp_path / "datasets" / folder.name
+    shutil.copytree(raw, tmp_path / "disk" / "people")
+    link = tmp_path / "datasets" / raw.name
     link.parent.mkdir()
     link.symlink_to(tmp_path / "disk" / "people")
     monkeypatch.setenv("FASTREID_DATASETS", str(link.parent))

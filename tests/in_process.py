@@ -1,31 +1,38 @@
-"""``anonymize``, ``recover`` and ``retrieve`` in this process, which is quicker than a new one."""
+"""The commands in this process, which is quicker than a new one, and what is given to them and got back."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands import recover as recover_command
-from fastreid_privacy.commands import retrieve as retrieve_command
+from fastreid_privacy.commands.main import main
 from fastreid_privacy.core.remote import Place, RemotePath
 
 
-def anonymize(*words: object) -> int:
-    """The exit code of ``anonymize`` with these words."""
-    return anonymize_command.main([str(word) for word in words])
+def call(command: str, *words: object, **options: object) -> int:
+    """The exit code of a command.
+
+    Args:
+        command: of ``fastreid-privacy``.
+        *words: of its command line.
+        **options: behind them: ``carry_fit="best"`` is ``--carry-fit best``.
+    """
+    named = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
+    return main([command, *map(str, [*words, *named])])
 
 
-def recover(*words: object) -> int:
-    """The exit code of ``recover`` with these words."""
-    return recover_command.main([str(word) for word in words])
-
-
-def retrieve(*words: object) -> int:
-    """The exit code of ``retrieve`` with these words."""
-    return retrieve_command.main([str(word) for word in words])
+anonymize = partial(call, "anonymize")
+attack = partial(call, "attack")
+compare = partial(call, "compare")
+export = partial(call, "export")
+human_study = partial(call, "human-study")
+recover = partial(call, "recover")
+report = partial(call, "report")
+retrieve = partial(call, "retrieve")
+train = partial(call, "train")
 
 
 def random_pictures(root: Path, images: int) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from in_process import anonymize
+
 import fastreid_privacy  # noqa: F401, before fastreid
 
 # isort: split
@@ -33,7 +35,6 @@ from fastreid_privacy.app.judging import Judging
 from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.collection.review import NO, YES, read_review
-from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import app as command
 
 SECONDS = 60  # for the page to show something, on a busy machine
@@ -88,7 +89,7 @@ def release(small_dataset, tmp_path_factory):
     for file in sorted(small_dataset.glob("*/query/*"))[:3]:
         shutil.copy(file, folder / "raw")
     words = ["--method", "blur", "--input", folder / "raw", "--output", folder / "given out"]
-    assert anonymize_command.main([str(word) for word in words]) == 0
+    assert anonymize(*words) == 0
     return folder
 
 
@@ -443,7 +444,7 @@ def test_a_person_decides_and_anonymize_withholds(page, release):
     (out,) = [path for path, each in read_review(file).latest.items() if each.decision == NO]
     folder = release / "given out"
     words = ["--method", "blur", "--input", release / "raw", "--output", folder, "--review", file]
-    assert anonymize_command.main([str(word) for word in words]) == 0
+    assert anonymize(*words) == 0
     assert not (folder / out).exists() and len([*folder.glob("*.png")]) == 2
     page.press("Look at the folder again")
     page.wait(".findings > li:nth-child(2)", "All 2 files are there")
@@ -467,7 +468,7 @@ def test_a_click_is_about_the_image_that_the_person_saw(chromium, release, tmp_p
     folder, raw = tmp_path / "given out", tmp_path / "raw"
     shutil.copytree(release / "raw", raw)
     words = ["--method", "blur", "--input", raw, "--output", folder]
-    assert anonymize_command.main([str(word) for word in words]) == 0
+    assert anonymize(*words) == 0
     with served("--release", folder, "--raw", raw) as address:
         page = Page(chromium, address)
 

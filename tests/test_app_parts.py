@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from in_process import anonymize, recover
+
 import fastreid_privacy  # noqa: F401, before fastreid
 
 # isort: split
@@ -25,9 +27,7 @@ from fastreid_privacy.app.showing import figures_text, message_html, strips_html
 from fastreid_privacy.app.trying import DESENSITIZED, LARGEST_SIDE, PROTECTED, RECOVERED, try_methods
 from fastreid_privacy.checkpoints.opening import load_recovery
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
-from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import app as command
-from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.pictures import read_picture, resize
 from fastreid_privacy.retrieval import answers_strip, ask, build_index, load_extractor, write_index
@@ -60,9 +60,9 @@ def test_a_picture_becomes_what_anonymize_and_recover_write(methods, weights, ph
     options = ["--device", "cpu", "--batch-size", "1"]
     protected, recovered = tmp_path / "protected", tmp_path / "recovered"
     words = ["--weights", weights, "--input", raw, "--output", protected, *options]
-    assert anonymize_command.main([str(word) for word in words]) == 0
+    assert anonymize(*words) == 0
     words = ["--key", weights, "--input", protected, "--output", recovered, *options]
-    assert recover_command.main([str(word) for word in words]) == 0
+    assert recover(*words) == 0
 
     found = by_name(try_methods(read_picture(photo), methods, load_recovery(weights, "cpu")))["ours"]
     assert [stage.name for stage in found.stages] == [DESENSITIZED, PROTECTED, RECOVERED]
@@ -77,7 +77,7 @@ def test_operators_give_what_anonymize_writes(name, methods, photo, tmp_path):
     raw.mkdir()
     (raw / photo.name).write_bytes(photo.read_bytes())
     words = ["--method", name, "--input", raw, "--output", tmp_path / "out", "--device", "cpu"]
-    assert anonymize_command.main([str(word) for word in words]) == 0
+    assert anonymize(*words) == 0
     found = by_name(try_methods(read_picture(photo), methods))[name]
     assert np.array_equal(found.stages[0].picture, read_picture(tmp_path / "out" / f"{photo.stem}.png"))
     assert found.stage(PROTECTED) is None and not found.notes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from in_process import anonymize
+
 import fastreid_privacy  # noqa: F401, before fastreid
 
 # isort: split
@@ -25,15 +27,10 @@ from fastreid_privacy.app.showing import attack_html
 from fastreid_privacy.app.trying import try_methods
 from fastreid_privacy.app.worst import KEPT, PSNR, Suspect, find_suspects, nearest_first
 from fastreid_privacy.collection.review import WITHHELD, decide
-from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import app as command
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest, write_manifest
-
-
-def anonymize(*words):
-    assert anonymize_command.main([str(word) for word in words]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +40,7 @@ def made(small_dataset, tmp_path_factory):
     (folder / "raw").mkdir()
     for file in sorted(small_dataset.glob("*/query/*"))[:5]:
         shutil.copy(file, folder / "raw")
-    anonymize("--method", "blur", "--input", folder / "raw", "--output", folder / "protected")
+    assert anonymize("--method", "blur", "--input", folder / "raw", "--output", folder / "protected") == 0
     return folder
 
 
@@ -334,7 +331,7 @@ def test_pseudonyms_are_found_with_their_key(made, tmp_path):
     key = tmp_path / "names.key"
     key.write_bytes(b"k" * 32)
     out = tmp_path / "protected"
-    anonymize("--method", "blur", "--input", made / "raw", "--output", out, "--pseudonymize", key)
+    assert anonymize("--method", "blur", "--input", made / "raw", "--output", out, "--pseudonymize", key) == 0
     suspects, _ = find_suspects(open_release(out), 9, made / "raw", b"k" * 32, workers=1)
     assert len(suspects) == 5
 
@@ -366,7 +363,10 @@ def decided(judging, place, yes, by):
 
 def made_again(folder, *words):
     """As the command that made the folder, once more."""
-    anonymize("--method", "blur", "--input", folder / "raw", "--output", folder / "protected", *words)
+    assert (
+        anonymize("--method", "blur", "--input", folder / "raw", "--output", folder / "protected", *words)
+        == 0
+    )
 
 
 def other_raw(folder, path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from in_process import attack
+
 import fastreid_privacy  # before fastreid
 
 # isort: split
@@ -28,13 +30,7 @@ from fastreid_privacy.attack.page import word
 from fastreid_privacy.attack.stored import result_of
 from fastreid_privacy.attack.subjects import Subject, Subjects, read_subjects
 from fastreid_privacy.attack.views import Files, Held
-from fastreid_privacy.commands import attack as command
 from fastreid_privacy.desensitize import Desensitizer
-
-
-@pytest.fixture(scope="module")
-def raw(small_dataset):
-    return next(small_dataset.glob("SyntheticPedestrians*"))
 
 
 def protect(raw: Path, folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
@@ -208,10 +204,10 @@ def test_a_run_goes_on_cell_by_cell_and_writes_its_result(raw, colours, tmp_path
         return learn(self, *arguments)
 
     monkeypatch.setattr(Attacker, "learn", killed)
-    assert command.main(words) == 130
+    assert attack(*words) == 130
     assert not (out / "attack.json").exists() and len(list((out / "cells").glob("*_A3_*.json"))) == 3
     monkeypatch.setattr(Attacker, "learn", lambda self, *rest: made.append(rest[-1]) or learn(self, *rest))
-    assert command.main(words) == 0
+    assert attack(*words) == 0
     assert len(made) == len(set(made)) == 8  # two targets, two numbers of pairs, two seeds: each once
     said = capsys.readouterr().out
     assert "A3 8 pairs" in said and str(out / "attack.html") in said
@@ -230,15 +226,15 @@ def test_a_run_goes_on_cell_by_cell_and_writes_its_result(raw, colours, tmp_path
     page = (out / "attack.html").read_text()
     assert page.count("data:image/png") >= 8 and "http" not in page.replace("http-equiv", "")
     before = (out / "attack.json").read_bytes()
-    assert command.main(words) == 0 and (out / "attack.json").read_bytes() == before
+    assert attack(*words) == 0 and (out / "attack.json").read_bytes() == before
 
-    assert command.main([*words, "--width", "16"]) == 2
+    assert attack(*words, "--width", "16") == 2
     assert "attacks with other settings (width " in capsys.readouterr().err
     (out / "cells" / "protected_A0_seed0.json").write_text("{}")
-    assert command.main(words) == 2 and "is damaged; remove it" in capsys.readouterr().err
+    assert attack(*words) == 2 and "is damaged; remove it" in capsys.readouterr().err
     forged = {"figures": {}, "hits": {"judge": [[10**30], [1]]}}
     (out / "cells" / "protected_A0_seed0.json").write_text(json.dumps(forged))
-    assert command.main(words) == 2 and "is damaged; remove it" in capsys.readouterr().err
+    assert attack(*words) == 2 and "is damaged; remove it" in capsys.readouterr().err
 
 
 def test_cells_of_another_preprocessing_or_other_foreign_images_are_not_kept(raw, colours, tmp_path, capsys):
@@ -248,17 +244,17 @@ def test_cells_of_another_preprocessing_or_other_foreign_images_are_not_kept(raw
     first = sorted(raw.glob("bounding_box_train/*.jpg"))[0]
     other = Path(shutil.copy(first, tmp_path / "others" / "a.jpg"))
     words = words_of(raw, files, out, stranger, "--rows", "A0", "--foreign", str(other.parent))
-    assert command.main(words) == 0 and command.main(words) == 0
+    assert attack(*words) == 0 and attack(*words) == 0
 
     def changed(what):
-        assert command.main(words) == 2
+        assert attack(*words) == 2
         assert f"attacks with other settings ({what}" in capsys.readouterr().err
 
     for text in ("channels: BGR", "mean: [1, 2, 3]"):
         stranger.with_suffix(".yaml").write_text(text)
         changed("stranger")
     stranger.with_suffix(".yaml").unlink()
-    assert command.main(words) == 0
+    assert attack(*words) == 0
     other.write_bytes(other.read_bytes() + b"\0")
     changed("foreign_files")
     shutil.copy2(first, other)
@@ -269,11 +265,11 @@ def test_cells_of_another_preprocessing_or_other_foreign_images_are_not_kept(raw
 def test_cells_with_the_membership_of_an_older_version_are_not_kept(raw, colours, tmp_path, capsys):
     files, out = protect(raw, tmp_path / "p", blurred), tmp_path / "out"
     words = words_of(raw, files, out, colours, "--rows", "A0")
-    assert command.main(words) == 0
+    assert attack(*words) == 0
     settings = json.loads((out / "cells" / "settings.json").read_text())
     del settings["membership"]
     (out / "cells" / "settings.json").write_text(json.dumps(settings))
-    assert command.main(words) == 2
+    assert attack(*words) == 2
     assert 'attacks with other settings (membership null → "halves")' in capsys.readouterr().err
 
 
@@ -395,7 +391,7 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path, colours, caps
         market(files, ["extra.png"])
     if change == "damaged":
         (files / PEOPLE[0]).write_bytes(b"no image")
-    assert command.main(words_of(raw, files, out, colours)) == 2
+    assert attack(*words_of(raw, files, out, colours)) == 2
     error = capsys.readouterr().err
     assert re.search(message, error), error
     assert not (out / "attack.json").exists()
@@ -416,7 +412,7 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path, colours, caps
     ],
 )
 def test_bad_options_are_refused(raw, colours, tmp_path, capsys, words, message):
-    assert command.main(words_of(raw, raw, tmp_path / "out", colours, *words)) == 2
+    assert attack(*words_of(raw, raw, tmp_path / "out", colours, *words)) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 

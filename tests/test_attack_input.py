@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from in_process import attack, retrieve
+
 import fastreid_privacy  # before fastreid
 
 # isort: split
@@ -35,17 +37,10 @@ from fastreid_privacy.attack.subjects import Subject, Subjects, read_foreign, re
 from fastreid_privacy.attack.views import Files, operated
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.collection import folder_source
-from fastreid_privacy.commands import attack as command
-from fastreid_privacy.commands import retrieve
 from fastreid_privacy.compat.labels import MARKET_FOLDER
 from fastreid_privacy.config import changed, parse_config
 from fastreid_privacy.core.images import to_pictures
 from fastreid_privacy.desensitize import Desensitizer
-
-
-@pytest.fixture(scope="module")
-def raw(small_dataset):
-    return next(small_dataset.glob("SyntheticPedestrians*"))
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +144,7 @@ def test_a_run_warns_of_slipped_pairs_and_goes_on(raw, small_run, tmp_path, caps
     (files / names[-1]).unlink()
     words = ["--raw", str(raw), "--protected", str(files), "--output", str(tmp_path / "out"), "--rows", "A0"]
     more = ["--stranger", str(small_run / "model_best.pth"), "--beside", "", "--device", "cpu"]
-    assert command.main([*words, *more]) == 0
+    assert attack(*words, *more) == 0
     said = capsys.readouterr().err
     images = json.loads((tmp_path / "out" / "attack.json").read_text())["images"]
     assert images["like_another"] > 0.25 * images["compared_with_raw"]
@@ -176,7 +171,7 @@ def test_too_few_to_train_a_stranger_is_said_before_anything_is_written(tmp_path
     raw, out = market(tmp_path / "raw", people, images), tmp_path / "out"
     files = shutil.copytree(raw, tmp_path / "p")
     words = ["--raw", str(raw), "--protected", str(files), "--output", str(out), "--device", "cpu"]
-    assert command.main([*words, "--rows", "A0"]) == 2
+    assert attack(*words, "--rows", "A0") == 2
     error = capsys.readouterr().err
     assert f"{people * images} images of {people // 2} known people are too few" in error
     assert "a batch takes 32 of 8" in error and "--stranger" in error and not out.exists()
@@ -221,7 +216,7 @@ def test_a_stranger_that_has_learned_from_measured_people_is_refused(raw, small_
         learned = Path(shutil.copytree(learned, tmp_path / "learned"))
     stranger = retold(small_run, tmp_path / "stranger.pth", **trained_on(learned))
     out = tmp_path / "out"
-    assert command.main(attack_words(raw, protect(raw, tmp_path / "p"), out, stranger)) == 2
+    assert attack(*attack_words(raw, protect(raw, tmp_path / "p"), out, stranger)) == 2
     said = capsys.readouterr().err
     measured = [file for file in learned.glob("*.jpg") if int(file.name[:4]) > 0]
     assert f"--stranger {stranger} has learned from {len(measured)} of the images that are measured (" in said
@@ -231,7 +226,7 @@ def test_a_stranger_that_has_learned_from_measured_people_is_refused(raw, small_
 def test_a_stranger_that_has_learned_from_protected_files_is_refused(raw, small_run, tmp_path, capsys):
     files = protect(raw, tmp_path / "p")
     stranger = retold(small_run, tmp_path / "stranger.pth", **trained_on(files / "bounding_box_test"))
-    assert command.main(attack_words(raw, files, tmp_path / "out", stranger)) == 2
+    assert attack(*attack_words(raw, files, tmp_path / "out", stranger)) == 2
     assert "has learned from" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
@@ -368,14 +363,14 @@ def test_a_model_that_has_learned_from_measured_people_is_told(raw, small_run, t
     files, out = protect(raw, tmp_path / "p"), tmp_path / "out"
     model = retold(small_run, tmp_path / "model.pth", **trained_on(raw / "bounding_box_test"))
     words = attack_words(raw, files, out, small_run / "model_best.pth")
-    assert command.main([*words, "--model", str(model)]) == 0
+    assert attack(*words, "--model", model) == 0
     measured = len([file for file in raw.glob("bounding_box_test/*.jpg") if int(file.name[:4]) > 0])
     said = f"has learned from {measured} of the images that are measured ("
     assert f"warning: --model {model} {said}" in capsys.readouterr().err
     assert json.loads((out / "attack.json").read_text())["model"] == {"trained_on_others": False}
     assert "rows A2, A4 and A6 are of people whom it has seen" in (out / "attack.html").read_text()
     sides = ["--raw", str(raw), "--protected", str(files)]
-    assert retrieve.main(["measure", *sides, "--weights", str(model), "--device", "cpu"]) == 0
+    assert retrieve("measure", *sides, "--weights", model, "--device", "cpu") == 0
     assert f"warning: --weights {model} {said}" in capsys.readouterr().err
 
 
@@ -397,7 +392,7 @@ def test_measured_people_are_not_foreign(raw, small_run, tmp_path, capsys):
     words = attack_words(raw, files, tmp_path / "out", model)
     foreign = Path(shutil.copytree(raw / "query", tmp_path / "foreign"))
     given = ["--foreign", str(foreign), "--model", str(model), "--rows", "A2"]
-    assert command.main([*words, *given]) == 2
+    assert attack(*words, *given) == 2
     error = capsys.readouterr().err
     count = len(list(foreign.glob("*.jpg")))
     assert f"{count} of the measured images (" in error and "are among the foreign ones" in error
@@ -429,7 +424,7 @@ def test_what_is_known_of_whom_the_stranger_learned_from_is_told(
     raw, small_run, tmp_path, capsys, values, told, reason
 ):
     stranger, out = retold(small_run, tmp_path / "stranger.pth", **values), tmp_path / "out"
-    assert command.main(attack_words(raw, protect(raw, tmp_path / "p"), out, stranger)) == 0
+    assert attack(*attack_words(raw, protect(raw, tmp_path / "p"), out, stranger)) == 0
     judge = json.loads((out / "attack.json").read_text())["judge"]
     assert judge["trained_on_others"] is told
     warning = f"warning: --stranger {stranger}: whether it has learned from measured people is not known: "

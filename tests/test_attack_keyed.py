@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from in_process import attack, export
+
 import fastreid_privacy  # before fastreid
 
 # isort: split
@@ -23,8 +25,6 @@ from fastreid_privacy.attack.stored import result_of
 from fastreid_privacy.attack.subjects import Subject, Subjects, read_subjects
 from fastreid_privacy.attack.views import Files
 from fastreid_privacy.checkpoints.opening import load_recovery
-from fastreid_privacy.commands import attack as command
-from fastreid_privacy.commands import export
 from fastreid_privacy.core.projects import load_projects
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY
 
@@ -281,7 +281,7 @@ def test_near_keys_and_the_whole_row_by_one_command(
         Image.fromarray(protect(pixels)[0].permute(1, 2, 0).numpy()).save(target)
     monkeypatch.setenv("PASS", "the right words")
     release = tmp_path / "release"
-    assert export.main(["--weights", str(weights), "--output", str(release), "--passphrase-env", "PASS"]) == 0
+    assert export("--weights", weights, "--output", release, "--passphrase-env", "PASS") == 0
     out = tmp_path / "out"
     words = [
         *("--raw", str(raw), "--protected", str(tmp_path / "protected"), "--output", str(out)),
@@ -290,7 +290,7 @@ def test_near_keys_and_the_whole_row_by_one_command(
         *("--near-key", str(small_run / "model_final.pth")),
     ]
     capsys.readouterr()
-    assert command.main(words) == 0
+    assert attack(*words) == 0
     assert "A5 originals of other" in capsys.readouterr().out
     result = json.loads((out / "attack.json").read_text())
     near = result["rows"]["A5"]["near_keys"]
@@ -304,8 +304,8 @@ def test_near_keys_and_the_whole_row_by_one_command(
     assert "originals of other images, near keys" in page and "another passphrase" in page
     # kept, and made again where another near key is named
     before = (out / "attack.json").read_bytes()
-    assert command.main(words) == 0 and (out / "attack.json").read_bytes() == before
-    assert command.main(words[:-2]) == 2 and "other settings (near_keys)" in capsys.readouterr().err
+    assert attack(*words) == 0 and (out / "attack.json").read_bytes() == before
+    assert attack(*words[:-2]) == 2 and "other settings (near_keys)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

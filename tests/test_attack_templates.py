@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from in_process import attack
 from onnx import helper
 from PIL import Image
 from test_attack import graph
@@ -23,7 +24,6 @@ from fastreid_privacy.attack.stored import result_of
 from fastreid_privacy.attack.subjects import read_subjects
 from fastreid_privacy.attack.templated import Completion, Drawing
 from fastreid_privacy.attack.views import Files
-from fastreid_privacy.commands import attack as command
 from fastreid_privacy.keys.pairs import PublicKey
 from fastreid_privacy.keys.sealing import SEARCH, new_identity, read_public_key
 from fastreid_privacy.keys.templates import Searchable, packed_template, seal_beside
@@ -192,8 +192,8 @@ def test_a_run_goes_on_and_tells_its_row_everywhere(
         return learn(self, build, seen, wanted, learners, *rest)
 
     monkeypatch.setattr(Attacker, "learn", killed)
-    assert command.main(words) == 130 and not (folder / "out/attack.json").exists()
-    assert command.main(words) == 0
+    assert attack(*words) == 130 and not (folder / "out/attack.json").exists()
+    assert attack(*words) == 0
     assert [seed for seed, _ in made] == [0, 0, 1, 1, 1, 1]  # the finished cell of seed 0 stays
     said = capsys.readouterr().out
     assert "A7 the search key: dB, rank-1" in said and "A7 template alone: dB, rank-1" in said
@@ -206,15 +206,15 @@ def test_a_run_goes_on_and_tells_its_row_everywhere(
     assert "template alone" in page and "templates find" in page and "A7 · the search key" in page
     assert "without the right key is A7</b> (who holds the search key)" in page
     before = (folder / "out/attack.json").read_bytes()
-    assert command.main(words) == 0 and (folder / "out/attack.json").read_bytes() == before and len(made) == 6
+    assert attack(*words) == 0 and (folder / "out/attack.json").read_bytes() == before and len(made) == 6
     monkeypatch.setenv("PASS", "other words")
-    assert command.main(words) == 2 and "the passphrase is wrong" in capsys.readouterr().err
+    assert attack(*words) == 2 and "the passphrase is wrong" in capsys.readouterr().err
     monkeypatch.setenv("PASS", "the right words")
     for each in sorted((folder / "protected").glob("*.png")):
         seal(each, np.arange(1.0, 30), [read_public_key(public, SEARCH)])
-    assert command.main(words) == 2 and "other settings (templates)" in capsys.readouterr().err
+    assert attack(*words) == 2 and "other settings (templates)" in capsys.readouterr().err
     words[words.index("--search-key") + 1] = str(search[1])
-    assert command.main([*words[: words.index("--rows")], "--rows", "A0"]) == 2
+    assert attack(*words[: words.index("--rows")], "--rows", "A0") == 2
     assert "other settings (search_key, templates)" in capsys.readouterr().err
 
 
@@ -224,7 +224,7 @@ def test_what_an_older_version_began_goes_on(search, colours, tmp_path, capsys):
     words = words_of(folder, search[1], colours, "--rows", "A0")
     at = words.index("--search-key")
     without = words[:at] + words[at + 2 :]
-    assert command.main(without) == 0
+    assert attack(*without) == 0
     file = folder / "out/cells/settings.json"
     settings = json.loads(file.read_text())
     assert settings.pop("search_key") is settings.pop("templates") is None
@@ -233,16 +233,16 @@ def test_what_an_older_version_began_goes_on(search, colours, tmp_path, capsys):
     content = json.loads(cell.read_text())
     content["figures"]["observer"] = "kept"
     cell.write_text(json.dumps(content))
-    assert command.main(without) == 0
+    assert attack(*without) == 0
     result = json.loads((folder / "out/attack.json").read_text())
     assert result["rows"]["A0"]["observer"] == "kept" and "A7" not in result["rows"]
     capsys.readouterr()
-    assert command.main(words) == 2 and "other settings (search_key, templates)" in capsys.readouterr().err
+    assert attack(*words) == 2 and "other settings (search_key, templates)" in capsys.readouterr().err
 
 
 def test_by_default_the_row_is_made_where_the_key_is_given(search, colours, tmp_path):
     folder = write(tmp_path / "files", search[0], as_picture, people=8)
-    assert command.main(words_of(folder, search[1], colours, "--operator", "mask")) == 0
+    assert attack(*words_of(folder, search[1], colours, "--operator", "mask")) == 0
     rows = json.loads((folder / "out/attack.json").read_text())["rows"]
     assert list(rows) == ["A0", "A1", "A3", "A7"] and "recovery" in rows["A7"]
 
@@ -302,7 +302,7 @@ def test_what_does_not_open_is_named_before_anything_is_written(
     folder = write(tmp_path / "files", search[0], as_picture, people=8)
     key = broken(folder, search, what)
     monkeypatch.setattr(Attacker, "learn", None)
-    assert command.main(words_of(folder, key, colours, "--rows", "A7")) == 2
+    assert attack(*words_of(folder, key, colours, "--rows", "A7")) == 2
     error = capsys.readouterr().err
     assert all(part in error for part in said), error
     assert not (folder / "out").exists() and "Traceback" not in error

@@ -4,6 +4,7 @@ and that it leaves the training with nobody."""
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import train
 
 # isort: split
 import copy
@@ -20,7 +21,6 @@ from fastreid_privacy import load_anonymizer
 from fastreid_privacy.checkpoints.fingerprints import anonymizer_fingerprint, reid_fingerprint
 from fastreid_privacy.checkpoints.reading import read_checkpoint
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
-from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import parse_config
 from fastreid_privacy.core.images import to_unit
 from fastreid_privacy.model.attacker import TrainedAttacker, shortfall
@@ -197,7 +197,7 @@ def options(small_dataset):
 def trained(options, tmp_path_factory):
     """OUTPUT_DIR of a finished run with an attacker; to be read, not to be written."""
     output = tmp_path_factory.mktemp("attacker") / "run"
-    assert run(options(output)) == 0
+    assert train(*options(output)) == 0
     return output
 
 
@@ -214,12 +214,12 @@ def test_a_run_goes_on_exactly(options, trained, tmp_path, capsys):
     for name in ("model_0000.pth", "config.yaml"):
         shutil.copy(trained / name, tmp_path / name)
     (tmp_path / "last_checkpoint").write_text("model_0000.pth")
-    assert run(["--resume", *options(tmp_path)]) == 0
+    assert train("--resume", *options(tmp_path)) == 0
     once, twice = (read_checkpoint(folder / "model_final.pth")["model"] for folder in (trained, tmp_path))
     assert [name for name in once if name.startswith("attacker.")]
     assert [name for name in once if not torch.equal(once[name], twice[name])] == []
     words = options(tmp_path, **{"PRIVACY.ATTACKER.WEIGHT": 50.0})
-    assert run(["--resume", *words]) == 2
+    assert train("--resume", *words) == 2
     assert "PRIVACY.ATTACKER.WEIGHT 40.0 → 50.0" in capsys.readouterr().err
 
 

@@ -7,11 +7,10 @@ import fastreid_privacy  # before fastreid
 # isort: split
 import pytest
 import torch
+from in_process import anonymize, recover
 from PIL import Image
 
 from fastreid_privacy.checkpoints.image_maps import ImageMap
-from fastreid_privacy.commands.anonymize import main as anonymize
-from fastreid_privacy.commands.recover import main as recover
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Desensitizer
 from fastreid_privacy.model.storage import ImageStorage
@@ -61,7 +60,7 @@ def test_an_operator_refuses_to_give_pictures(monkeypatch):
 
 
 def test_a_collection_is_not_protected(broken, raw, tmp_path, capfd):
-    assert anonymize(["--weights", str(broken), "--input", str(raw), "--output", str(tmp_path / "out")]) == 2
+    assert anonymize("--weights", broken, "--input", raw, "--output", tmp_path / "out") == 2
     out, err = capfd.readouterr()
     assert MESSAGE in err and "Traceback" not in out + err
     assert not list((tmp_path / "out").rglob("*.png"))
@@ -70,13 +69,13 @@ def test_a_collection_is_not_protected(broken, raw, tmp_path, capfd):
 def test_a_collection_is_not_recovered(broken, small_run, raw, tmp_path, capfd):
     """With the right fingerprint: only the decoder is broken."""
     weights, protected = small_run / "model_best.pth", tmp_path / "protected"
-    assert anonymize(["--weights", str(weights), "--input", str(raw), "--output", str(protected)]) == 0
+    assert anonymize("--weights", weights, "--input", raw, "--output", protected) == 0
     whole, poisoned = (torch.load(path, weights_only=False) for path in (weights, broken))
     recovery = {name: value for name, value in poisoned["model"].items() if name.startswith("recovery.")}
     torch.save({**whole, "model": {**whole["model"], **recovery}}, tmp_path / "key.pth")
     capfd.readouterr()
     words = ["--key", str(tmp_path / "key.pth"), "--input", str(protected), "--output", str(tmp_path / "out")]
-    assert recover(words) == 2
+    assert recover(*words) == 2
     out, err = capfd.readouterr()
     assert MESSAGE in err and "Traceback" not in out + err
     assert not list((tmp_path / "out").rglob("*.png"))

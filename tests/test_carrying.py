@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 # before fastreid: importing the package makes it work
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands import recover as recover_command
 
 # isort: split
 import hashlib
@@ -19,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from forged_manifests import write_forged
+from in_process import anonymize, recover
 from PIL import Image, ImageEnhance
 from rendered_video import write_video
 
@@ -37,14 +36,6 @@ from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
 
 KEY, OTHER = PrivateKey.generate(), PrivateKey.generate()
 NAMES = ["folder/two.jpg", "one.jpg", "three.png"]
-
-
-def anonymize(*words) -> int:
-    return anonymize_command.main([str(word) for word in words])
-
-
-def recover(*words) -> int:
-    return recover_command.main([str(word) for word in words])
 
 
 def files(folder):
@@ -474,20 +465,9 @@ def test_the_folder_with_its_manifest(raw, keys, carried, tmp_path, capsys):
 
 def test_of_pseudonyms_the_files_that_may_be_to_blame_are_named(raw, keys, tmp_path, capsys):
     (tmp_path / "names.key").write_bytes(bytes(16))
-    words = [
-        "--method",
-        "blur",
-        "--seal",
-        keys[0],
-        "--carry",
-        "pixels",
-        "--carry-fit",
-        "best",
-        "--input",
-        raw,
-    ]
+    words = {"method": "blur", "seal": keys[0], "carry": "pixels", "carry_fit": "best", "input": raw}
     out = tmp_path / "p"
-    assert anonymize(*words, "--pseudonymize", tmp_path / "names.key", "--output", out) == 0
+    assert anonymize("--pseudonymize", tmp_path / "names.key", "--output", out, **words) == 0
     first, second, _ = sorted(out.glob("*.png"))
     first.rename(out / "renamed.png")
     opened = ["--identity", keys[1], "--input", out, "--output", tmp_path / "again"]

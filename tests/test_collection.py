@@ -11,8 +11,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -23,6 +21,7 @@ import torch
 from conftest import SMALL_DATASET
 from forged_manifests import write_forged
 from in_process import anonymize, contents, recover
+from killed_protecting import ends_of_killed_runs
 from PIL import Image, PngImagePlugin
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
@@ -234,61 +233,12 @@ def test_a_data_set_that_is_a_link_keeps_its_name(linked_dataset, tmp_path, caps
 
 # -- killed runs ---------------------------------------------------------------------------------------------
 
-KILLED = """
-import json, os, random, signal, sys, threading
-from tqdm import tqdm
-import fastreid_privacy.core.files
-from fastreid_privacy.collection import making, run
-from fastreid_privacy.commands.anonymize import main
-
-out, words = sys.argv[1], sys.argv[2:]
-tqdm.set_lock(threading.RLock())  # by default one of all processes, which a killed one may hold
-left = 0
-
-def counted(function):
-    def wrapper(*args, **kwargs):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return wrapper
-
-os.replace, run.Journal.add = counted(os.replace), counted(run.Journal.add)
-making._load = counted(making._load)
-rng, statuses = random.Random(0), []
-while not statuses or statuses[-1] != 0:
-    left = rng.randint(3, 22)
-    child = os.fork()  # everything is imported once
-    if not child:
-        os._exit(main([*words, "--output", out]))
-    statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    files = [os.path.join(folder, name) for folder, _, names in os.walk(out) for name in names]
-    for file in files:
-        assert not open(file, "rb").read().startswith(b"\\xff\\xd8"), "a raw JPEG in the output"
-    assert statuses[-1] in (0, -9) and len(statuses) < 40, statuses
-print(json.dumps(statuses))
-"""
-
 
 def test_killed_at_random_points_it_ends_byte_identical(weights, raw, tmp_path):
-    words = [
-        "--weights",
-        str(weights),
-        "--input",
-        str(raw),
-        "--batch-size",
-        "3",
-        "--workers",
-        "2",
-        "--device",
-        "cpu",
-    ]
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert len(json.loads(result.stdout.splitlines()[-1])) > 3
+    words = ["--weights", weights, "--input", raw, "--batch-size", 3, "--workers", 2, "--device", "cpu"]
+    random = np.random.default_rng(0)
+    ends = ends_of_killed_runs(random.integers(3, 23, 40).tolist(), *words, "--output", tmp_path / "killed")
+    assert len(ends) > 3
     assert anonymize(*words, "--output", tmp_path / "whole") == 0
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
@@ -657,19 +607,7 @@ def test_pseudonyms_depend_on_the_key_alone(weights, raw, tmp_path, capsys):
         and "rson" not in manifest
     )
     assert (
-        recover(
-            "--key",
-            weights,
-            "--input",
-            tmp_path / "p",
-            "--output",
-            tmp_path / "r",
-            "--verify",
-            raw,
-            "--pseudonymize",
-            key,
-        )
-        == 0
+        recover(key=weights, input=tmp_path / "p", output=tmp_path / "r", verify=raw, pseudonymize=key) == 0
     )
     assert "in all, 14 images" in capsys.readouterr().out
     assert_decoded(weights, tmp_path / "p", tmp_path / "r")

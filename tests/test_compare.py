@@ -14,14 +14,12 @@ import pytest
 import torch
 import yaml
 from conftest import SMALL_CONFIG, small_options
+from in_process import anonymize, compare, train
 from PIL import Image
 
 from fastreid_privacy.attack.observers import load_observer
 from fastreid_privacy.attack.subjects import read_subjects
 from fastreid_privacy.attack.views import Files
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands import compare as command
-from fastreid_privacy.commands.train import run as train
 from fastreid_privacy.compare import stages, training
 from fastreid_privacy.compare.comparison import run_comparison
 from fastreid_privacy.compare.fronts import Point, beaten_by, front
@@ -37,11 +35,6 @@ from fastreid_privacy.results.results_json import checkpoint_of, is_finished
 from fastreid_privacy.training.teaching import teacher_fingerprint
 
 METHODS = ("learned", "blur", "finished", "grey")
-
-
-@pytest.fixture(scope="module")
-def raw(small_dataset):
-    return next(small_dataset.glob("SyntheticPedestrians*"))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +70,7 @@ def in_process():
     def run(words, log, name):
         assert words[1:4] == ["-m", "fastreid_privacy", "train"]
         commands.append(words)
-        assert train(words[4:]) == 0
+        assert train(*words[4:]) == 0
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "run_logged", run)
@@ -113,7 +106,7 @@ methods:
             ),
         )
         words = ["--methods", methods, "--output", folder / "out", "--budget", 0.002, "--width", 8]
-        assert command.main([str(word) for word in [*words, "--device", "cpu"]]) == 0
+        assert compare(*words, "--device", "cpu") == 0
     return folder / "out", methods, list(in_process), parrots
 
 
@@ -182,7 +175,7 @@ def test_sealed_originals_are_opened_and_weighed(compared):
 def test_guarded_files_are_those_of_anonymize(compared, raw, small_run, tmp_path):
     output = compared[0]
     words = ["--weights", small_run / "model_best.pth", "--input", raw, "--output", tmp_path / "protected"]
-    assert anonymize_command.main([str(word) for word in [*words, "--device", "cpu"]]) == 0
+    assert anonymize(*words, "--device", "cpu") == 0
     wanted, found = (
         {entry["path"]: (entry["sha256"], entry["kept"]) for entry in read_manifest(path).entries.values()}
         for path in (tmp_path / "protected" / "manifest.jsonl", output / "finished/protected/manifest.jsonl")
@@ -547,7 +540,7 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
     words = [word.replace("EMPTY", str(tmp_path / "empty")) for word in words]
     given = ["--methods", str(file), "--output", str(tmp_path / "out"), "--device", "cpu", *words]
     try:
-        code = command.main(given)
+        code = compare(*given)
     except SystemExit as left:  # argparse
         code = left.code
     assert code == 2
@@ -567,9 +560,9 @@ def run_of(small_run: Path, folder: Path, **values) -> Path:
     return folder
 
 
-def of_folders(parts: Path, train: str = "bounding_box_train") -> dict[str, object]:
+def of_folders(parts: Path, training: str = "bounding_box_train") -> dict[str, object]:
     """The keys of a run that learned from the folders of Market-1501."""
-    folders = {"TRAIN": train, "QUERY": "query", "GALLERY": "bounding_box_test"}
+    folders = {"TRAIN": training, "QUERY": "query", "GALLERY": "bounding_box_test"}
     keys = {f"DATASETS.FOLDER.{part}": str(parts / name) for part, name in folders.items()}
     return keys | {f"DATASETS.{key}": tuple(["MarketFolder"]) for key in ("NAMES", "TESTS")}
 

@@ -3,6 +3,8 @@ them."""
 
 from __future__ import annotations
 
+from in_process import anonymize, export, recover
+
 import fastreid_privacy  # before fastreid
 
 # isort: split
@@ -31,9 +33,6 @@ from fastreid_privacy.checkpoints.fingerprints import anonymizer_fingerprint
 from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.checkpoints.reading import read_checkpoint
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands import export as command_line
-from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.config import changed, default_config, load_config, parse_config
 from fastreid_privacy.config.comparing import flat_keys
 from fastreid_privacy.core.errors import UserError
@@ -59,10 +58,6 @@ def raw(small_dataset, tmp_path):
     for number, file in enumerate(sorted(small_dataset.glob("*/query/*"))[:5]):
         shutil.copy(file, folder / "ünter" / f"{number} {file.name}")
     return folder
-
-
-def call(module, *words) -> int:
-    return module.main([str(word) for word in words])
 
 
 # -- encryption ----------------------------------------------------------------------------------------------
@@ -425,21 +420,17 @@ def test_a_key_is_tried_with_the_private_key_beside_it(tmp_path, passphrase):
 def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PASS", "the passphrase")
     release, keys, p = tmp_path / "release", tmp_path / "keys", tmp_path / "p"
-    assert call(command_line, "--weights", weights, "--output", release, "--passphrase-env", "PASS") == 0
-    assert call(command_line, "--new-identity", "--output", keys, "--passphrase-env", "PASS") == 0
+    assert export("--weights", weights, "--output", release, "--passphrase-env", "PASS") == 0
+    assert export("--new-identity", "--output", keys, "--passphrase-env", "PASS") == 0
     pseudonyms = tmp_path / "names.key"
     pseudonyms.write_bytes(bytes(32))
-    words = [
-        "--weights",
-        release / "anonymizer.safetensors",
-        "--input",
-        raw,
-        "--seal",
-        keys / "identity.pub",
-        "--pseudonymize",
-        pseudonyms,
-    ]
-    assert call(anonymize_command, *words, "--output", p) == 0
+    words = {
+        "weights": release / "anonymizer.safetensors",
+        "input": raw,
+        "seal": keys / "identity.pub",
+        "pseudonymize": pseudonyms,
+    }
+    assert anonymize("--output", p, **words) == 0
     assert len(list(p.glob("*.png"))) == len(list(p.glob("*.png.sealed"))) == 5
     contents = {file.read_bytes() for file in raw.rglob("*.jpg")}
     assert not any(content[:200] in file.read_bytes() for content in contents for file in p.iterdir())
@@ -447,40 +438,23 @@ def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, caps
     read, write = os.pipe()
     os.write(write, b"the passphrase\nanother line")
     os.close(write)
-    assert (
-        call(
-            recover_command,
-            "--key",
-            release / "recovery.key",
-            "--input",
-            p,
-            "--output",
-            tmp_path / "r",
-            "--passphrase-fd",
-            read,
-        )
-        == 0
-    )
+    assert recover(key=release / "recovery.key", input=p, output=tmp_path / "r", passphrase_fd=read) == 0
     os.close(read)
     assert_decoded(weights, p, tmp_path / "r")
-    opened = [
-        "--identity",
-        keys / "identity.key",
-        "--input",
-        p,
-        "--output",
-        tmp_path / "o",
-        "--passphrase-env",
-        "PASS",
-    ]
-    assert call(recover_command, *opened) == 0
+    opened = {
+        "identity": keys / "identity.key",
+        "input": p,
+        "output": tmp_path / "o",
+        "passphrase_env": "PASS",
+    }
+    assert recover(**opened) == 0
     assert {
         file.relative_to(tmp_path / "o"): file.read_bytes() for file in (tmp_path / "o").rglob("*.jpg")
     } == {file.relative_to(raw): file.read_bytes() for file in raw.rglob("*.jpg")}
-    assert call(recover_command, *opened) == 0  # again: all is there
+    assert recover(**opened) == 0  # again: all is there
 
     next(p.glob("*.sealed")).unlink()  # a sealed original that was lost is made again
-    assert call(anonymize_command, *words, "--output", p) == 0
+    assert anonymize("--output", p, **words) == 0
     assert len(list(p.glob("*.png.sealed"))) == 5
     broken = next(p.glob("*.sealed"))
     content = bytearray(broken.read_bytes())
@@ -489,14 +463,14 @@ def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, caps
     shutil.rmtree(tmp_path / "o")
     capsys.readouterr()
     # the camera side notices it too, while the raw file is there
-    assert call(anonymize_command, *words, "--output", p) == 2
+    assert anonymize("--output", p, **words) == 2
     assert f"{broken.name.removesuffix('.sealed')} was changed since" in capsys.readouterr().err
-    assert call(recover_command, *opened) == 2
+    assert recover(**opened) == 2
     assert f"{broken.name}: it does not open" in capsys.readouterr().err
     assert len(list((tmp_path / "o").rglob("*.jpg"))) == 4
 
     monkeypatch.setenv("PASS", "another")
-    assert call(recover_command, *opened) == 2
+    assert recover(**opened) == 2
     assert "passphrase is wrong" in capsys.readouterr().err
 
 
@@ -512,15 +486,7 @@ def test_protect_seal_recover_and_open(weights, raw, tmp_path, monkeypatch, caps
 )
 def test_export_refuses(weights, tmp_path, capsys, monkeypatch, words, message):
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    assert (
-        call(
-            command_line,
-            *(weights if word == "WEIGHTS" else word for word in words),
-            "--output",
-            tmp_path / "out",
-        )
-        == 2
-    )
+    assert export(*(weights if word == "WEIGHTS" else word for word in words), output=tmp_path / "out") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -533,18 +499,18 @@ def test_an_export_is_one_act(weights, tmp_path, capsys, made):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000 if made == "release" else 20, limits[1]))
     try:
-        assert call(command_line, *words) == 2
+        assert export(*words) == 2
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(out.iterdir()) == []
     with locked(out, "another"):
-        assert call(command_line, *words) == 2
+        assert export(*words) == 2
     assert "another command writes to" in capsys.readouterr().err and list(out.iterdir()) == []
-    assert call(command_line, *words) == 0
+    assert export(*words) == 0
     secret = "recovery.safetensors" if made == "release" else "identity.key"
     assert {file.name for file in out.iterdir() if stat.S_IMODE(file.stat().st_mode) == 0o600} == {secret}
     before = {file: file.read_bytes() for file in out.iterdir()}
-    assert call(command_line, *words) == 2 and "there already" in capsys.readouterr().err
+    assert export(*words) == 2 and "there already" in capsys.readouterr().err
     assert {file: file.read_bytes() for file in out.iterdir()} == before
 
 
@@ -552,20 +518,17 @@ def test_a_prompt_asks_twice_for_a_new_passphrase(weights, tmp_path, monkeypatch
     answers = ["one", "two"]
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("getpass.getpass", lambda prompt: answers.pop(0))
-    assert call(command_line, "--weights", weights, "--output", tmp_path / "out") == 2
+    assert export("--weights", weights, "--output", tmp_path / "out") == 2
     assert "differ" in capsys.readouterr().err
     answers[:] = ["one", "one"]
-    assert call(command_line, "--weights", weights, "--output", tmp_path / "out") == 0
+    assert export("--weights", weights, "--output", tmp_path / "out") == 0
     assert decrypt((tmp_path / "out" / "recovery.key").read_bytes(), "one", "key")[1]["part"] == "recovery"
 
 
 def test_what_was_not_sealed_cannot_be_opened(weights, raw, tmp_path, capsys):
     _, private = sealing.new_identity(tmp_path / "keys", None)
-    assert call(anonymize_command, "--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
-    assert (
-        call(recover_command, "--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o")
-        == 2
-    )
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    assert recover("--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o") == 2
     assert "holds no sealed originals" in capsys.readouterr().err
 
 
@@ -582,12 +545,12 @@ def test_an_output_folder_that_cannot_be_made_is_named(raw, weights, tmp_path, c
     }[command]
     if command in ("recover", "open"):
         made = ["--weights", weights, "--input", raw, "--seal", public, "--output", tmp_path / "p"]
-        assert call(anonymize_command, *made) == 0
+        assert anonymize(*made) == 0
     (tmp_path / "file").write_bytes(b"mine")
     (tmp_path / "link").symlink_to(tmp_path / "absent" / "deeper")
-    module = {"anonymize": anonymize_command, "recover": recover_command, "open": recover_command}
+    run = {"anonymize": anonymize, "recover": recover, "open": recover}.get(command, export)
     capsys.readouterr()
-    assert call(module.get(command, command_line), *words, "--output", tmp_path / where) == 2
+    assert run(*words, "--output", tmp_path / where) == 2
     out, err = capsys.readouterr()
     reason = "Not a directory" if where == "file/deeper" else "File exists"
     said = f"error: --output {tmp_path / where} cannot be made: {reason}; choose another folder"
@@ -601,9 +564,9 @@ def test_an_output_folder_of_others_is_named(raw, tmp_path, capsys, monkeypatch,
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     words = ["--output", tmp_path / "out"]
     if command == "anonymize":
-        assert call(anonymize_command, "--method", "blur", "--input", raw, *words) == 2
+        assert anonymize("--method", "blur", "--input", raw, *words) == 2
     else:
-        assert call(command_line, "--new-identity", "--unencrypted", *words) == 2
+        assert export("--new-identity", "--unencrypted", *words) == 2
     said = f"error: --output {tmp_path / 'out'} cannot be written to; choose another folder"
     assert capsys.readouterr().err.splitlines()[-1] == said and not list((tmp_path / "out").iterdir())
 
@@ -612,7 +575,7 @@ def sealed_folder(raw, tmp_path, *words):
     """A protected folder with five sealed originals, and the private key."""
     public, private = sealing.new_identity(tmp_path / "keys", None)
     made = ["--method", "blur", "--input", raw, "--seal", public, "--output", tmp_path / "p", *words]
-    assert call(anonymize_command, *made) == 0
+    assert anonymize(*made) == 0
     return sorted((tmp_path / "p").rglob("*.sealed")), private, made
 
 
@@ -634,7 +597,7 @@ def test_a_sealed_original_that_is_not_the_one_written_is_named(raw, tmp_path, c
         name, *_ = sealing.open_sealed(first.read_bytes(), key)
         first.write_bytes(sealing.seal(name, b"another picture", [key.public_key]))
     words = ["--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o"]
-    assert call(recover_command, *words) == 2
+    assert recover(*words) == 2
     out, err = capsys.readouterr()
     assert (
         f"{5 - len(wrong)} sealed originals opened" in out and f"{len(wrong)} images were not opened" in err
@@ -658,7 +621,7 @@ def test_names_inside_sealed_originals_belong_to_their_files(raw, tmp_path, caps
     write_forged(manifest, manifest.read_text().replace(*hashes))
     first.write_bytes(second.read_bytes())
     words = ["--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o"]
-    assert call(recover_command, *words) == 2
+    assert recover(*words) == 2
     out, err = capsys.readouterr()
     assert "4 sealed originals opened" in out and "1 images were not opened" in err
     assert ("and so does" if pseudonyms else "cannot come") in err
@@ -667,7 +630,7 @@ def test_names_inside_sealed_originals_belong_to_their_files(raw, tmp_path, caps
         json.dumps(str(first.relative_to(tmp_path / "p")))[1:-1],
     )
     write_forged(manifest, lines)  # one sealed file for two
-    assert call(recover_command, *words) == 2
+    assert recover(*words) == 2
     assert "has another's sealed original" in capsys.readouterr().err
 
 
@@ -679,10 +642,10 @@ def test_a_folder_is_sealed_to_one_key(raw, tmp_path, capsys):
         for folder in ("keys", "other")
     )
     made[made.index("--seal") + 1] = other
-    assert call(anonymize_command, *made) == 2
+    assert anonymize(*made) == 2
     assert f"was made otherwise (recipient {mine} there, {theirs} here)" in capsys.readouterr().err
     words = ["--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o"]
-    assert call(recover_command, *words) == 2
+    assert recover(*words) == 2
     err = capsys.readouterr().err
     assert f"sealed to the key with the fingerprint {mine}" in err and theirs in err
     assert not (tmp_path / "o").exists()
@@ -690,7 +653,7 @@ def test_a_folder_is_sealed_to_one_key(raw, tmp_path, capsys):
     manifest = tmp_path / "p" / "manifest.jsonl"
     write_forged(manifest, manifest.read_text().replace(f', "recipient": "{mine}"', ""))
     words[1] = tmp_path / "keys" / "identity.key"
-    assert call(recover_command, *words) == 0
+    assert recover(*words) == 0
 
 
 @pytest.mark.parametrize("encrypted", [["--passphrase-env", "PASS"], ["--unencrypted"]])
@@ -698,9 +661,9 @@ def test_a_folder_is_sealed_to_one_key(raw, tmp_path, capsys):
 def test_a_private_key_is_no_recovery_key(raw, weights, tmp_path, monkeypatch, capsys, encrypted, name):
     """No passphrase is asked for, which would open nothing."""
     monkeypatch.setenv("PASS", "the passphrase")
-    assert call(command_line, f"--new-{name}", "--output", tmp_path, *encrypted) == 0
-    assert call(anonymize_command, "--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
+    assert export(f"--new-{name}", "--output", tmp_path, *encrypted) == 0
+    assert anonymize("--weights", weights, "--input", raw, "--output", tmp_path / "p") == 0
     words = ["--key", tmp_path / f"{name}.key", "--input", tmp_path / "p", "--output", tmp_path / "r"]
-    assert call(recover_command, *words) == 2
+    assert recover(*words) == 2
     said = capsys.readouterr().err
     assert f"{name}.key is damaged or no recovery key" in said and "--identity" in said

@@ -3,6 +3,8 @@ not fit is named, with the rule."""
 
 from __future__ import annotations
 
+from in_process import anonymize
+
 from fastreid_privacy.config import load_config  # before fastreid: importing the package makes it work
 
 # isort: split
@@ -11,7 +13,6 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 from fastreid.data.datasets.market1501 import Market1501
 
-from fastreid_privacy.commands import anonymize
 from fastreid_privacy.compat.patching import original_of
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.data import load_dataset
@@ -194,7 +195,7 @@ def test_the_command_says_it_in_one_line(root, tmp_path, capsys):
         touch(root / folder, "0002_c1s1_000451_03.jpg")
     touch(root / LAYOUTS["Market1501"][0], "preview.jpg")
     words = ["--input", "Market1501", "--output", str(tmp_path / "out"), "--method", "blur"]
-    assert anonymize.main(words) == 2
+    assert anonymize(*words) == 2
     out, err = capsys.readouterr()
     assert err.startswith("error: ") and err.count("\n") == 1 and "preview.jpg" in err and not out
     assert not (tmp_path / "out").exists()

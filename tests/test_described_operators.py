@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import anonymize, export, train
 
 # isort: split
 import json
@@ -16,7 +17,6 @@ from PIL import Image
 
 from fastreid_privacy import UserError, load_anonymizer, load_config
 from fastreid_privacy.checkpoints.fingerprints import anonymizer_fingerprint
-from fastreid_privacy.commands import anonymize, export, train
 from fastreid_privacy.config import comparable, differing, parse_config
 from fastreid_privacy.core import operators
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Description, Desensitizer, described
@@ -154,7 +154,7 @@ def test_the_fingerprint_counts_what_images_depend_on(faded, counted):
 
 
 def anonymized(source, output, method, *words):
-    return anonymize.main(["--method", method, "--input", str(source), "--output", str(output), *words])
+    return anonymize("--method", method, "--input", source, "--output", output, *words)
 
 
 def test_options_of_the_command_reach_the_operator(faded, tmp_path, capsys):
@@ -240,16 +240,14 @@ def test_base_is_trained_on_its_images_and_protects_with_it(
     options = {"PRIVACY.PROTECTION": "conventional", f"{NODE}.NAME": "counted", "SOLVER.MAX_EPOCH": 1}
     own = {f"{NODE}.COUNTED_SHARE": 0.125, f"{NODE}.COUNTED_FILE": "/places/bb"}
     words, hashes = small_options(tmp_path / "run", **options, **own), registry["counted"].hashes
-    assert train.run(["--config-file", str(SMALL_CONFIG), *words]) == 0
+    assert train("--config-file", SMALL_CONFIG, *words) == 0
     kept = json.loads((tmp_path / "run" / "results.json").read_text())["config"]["PRIVACY"]["DESENSITIZER"]
     assert kept["COUNTED_SHARE"] == 0.125
     images = torch.full((2, 3, 64, 32), 200.0)
     checkpoint = tmp_path / "run" / "model_final.pth"
     assert load_anonymizer(checkpoint, "cpu")(images).unique().tolist() == [25.0]
     # what was released names no place of this machine, and needs no file of the operator
-    assert (
-        export.main(["--weights", str(checkpoint), "--output", str(tmp_path / "out"), "--unencrypted"]) == 0
-    )
+    assert export("--weights", checkpoint, "--output", tmp_path / "out", "--unencrypted") == 0
     (released,) = (tmp_path / "out").glob("reid.pth")
     told = torch.load(released, weights_only=True)["config"]
     assert "COUNTED_FILE: bb" in told and "/places/" not in told
@@ -257,7 +255,7 @@ def test_base_is_trained_on_its_images_and_protects_with_it(
     hashes["/places/bb"] = "other"
     with pytest.raises(UserError, match=r"was trained on images of counted with other files.*'other'"):
         load_anonymizer(checkpoint, "cpu")
-    assert train.run(["--config-file", str(SMALL_CONFIG), "--resume", *words]) == 2
+    assert train("--config-file", SMALL_CONFIG, "--resume", *words) == 2
     assert "was trained on other images: of its operator it tells" in capsys.readouterr().err
     del registry["counted"]
     with pytest.raises(UserError, match=r"'counted', which is not registered.*--project"):

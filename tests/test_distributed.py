@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import train
 
 # isort: split
 import json
@@ -42,7 +43,7 @@ def ranks(small_dataset, tmp_path_factory):
             str(SMALL_CONFIG),
             *small_options(output, **OPTIONS),
         ]
-        assert command_line.run(argv) == 0
+        assert train(*argv) == 0
     seen = [torch.load(output / f"seen_{rank}.pt", weights_only=False) for rank in range(PROCESSES)]
     return SimpleNamespace(seen=seen, output=output)
 
@@ -108,7 +109,7 @@ def test_an_evaluation_over_two_processes_is_that_of_one(ranks, tmp_path):
     options = small_options(
         tmp_path, **{**OPTIONS, "TEST.IMS_PER_BATCH": 1, "MODEL.WEIGHTS": ranks.output / "model_best.pth"}
     )
-    assert command_line.run(["--eval-only", "--config-file", str(SMALL_CONFIG), *options]) == 0
+    assert train("--eval-only", "--config-file", SMALL_CONFIG, *options) == 0
     alone, together = (
         json.loads((folder / "results.json").read_text()) for folder in (tmp_path, ranks.output)
     )
@@ -150,5 +151,5 @@ def test_a_batch_that_two_processes_cannot_share(capfd, tmp_path, small_dataset)
         str(SMALL_CONFIG),
         *small_options(tmp_path / "run", **{"SOLVER.IMS_PER_BATCH": 20}),
     ]
-    assert command_line.run(argv) == 2
+    assert train(*argv) == 2
     assert "leaves 10 images each, no multiple of DATALOADER.NUM_INSTANCE 4" in capfd.readouterr().err

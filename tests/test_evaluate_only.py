@@ -7,14 +7,15 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_CONFIG, run, small_options
+from conftest import SMALL_CONFIG, small_options
+from in_process import train
 
 
 @pytest.fixture(scope="module")
 def compared_run(small_dataset, tmp_path_factory):
     """OUTPUT_DIR of a finished run with its own Base and upper bound."""
     output = tmp_path_factory.mktemp("compared") / "run"
-    assert run(["--config-file", str(SMALL_CONFIG), *options(output)]) == 0
+    assert train("--config-file", SMALL_CONFIG, *options(output)) == 0
     return output
 
 
@@ -31,7 +32,7 @@ def options(output, **more):
 
 
 def evaluate(output, **more) -> dict:
-    assert run(["--config-file", str(SMALL_CONFIG), "--eval-only", *options(output, **more)]) == 0
+    assert train("--config-file", SMALL_CONFIG, "--eval-only", *options(output, **more)) == 0
     return json.loads((output / "results.json").read_text())
 
 
@@ -110,7 +111,7 @@ def test_results_of_another_test_are_not_written_over(compared_run, tmp_path, ca
     shutil.copytree(compared_run / "baseline", output)
     before = {file: file.read_bytes() for file in output.rglob("*.*") if file.is_file()}
     given = {"PRIVACY.PROTECTION": "conventional", "PRIVACY.UPPER_BOUND": "", key: value}
-    assert run(["--config-file", str(SMALL_CONFIG), "--eval-only", *options(output, **given)]) == 2
+    assert train("--config-file", SMALL_CONFIG, "--eval-only", *options(output, **given)) == 2
     said = capsys.readouterr().err
     assert f"results of another test of model_best.pth ({key} " in said and "another OUTPUT_DIR" in said
     assert {file: file.read_bytes() for file in output.rglob("*.*") if file.is_file()} == before
@@ -120,7 +121,7 @@ def test_a_run_begun_with_weights_is_tested_again(compared_run, tmp_path):
     """Its Base and upper bound began with them, too; MODEL.WEIGHTS names another file now."""
     output = tmp_path / "run"
     begun = {"MODEL.WEIGHTS": compared_run / "model_final.pth"}
-    assert run(["--config-file", str(SMALL_CONFIG), *options(output, **begun)]) == 0
+    assert train("--config-file", SMALL_CONFIG, *options(output, **begun)) == 0
     before = json.loads((output / "results.json").read_text())
     for tested in ("", output / "model_best.pth"):
         after = evaluate(output, **{"MODEL.WEIGHTS": tested})
@@ -140,7 +141,7 @@ def test_the_final_checkpoint_is_tested_where_the_config_says_so(compared_run, t
 )
 def test_results_of_another_method_do_not_serve(compared_run, tmp_path, capsys, key, folder):
     choice = {key: compared_run / folder / "results.json"}
-    assert run(["--config-file", str(SMALL_CONFIG), *options(tmp_path / "new", **choice)]) == 2
+    assert train("--config-file", SMALL_CONFIG, *options(tmp_path / "new", **choice)) == 2
     assert "PRIVACY.PROTECTION" in capsys.readouterr().err and not (tmp_path / "new").exists()
 
 
@@ -150,7 +151,7 @@ def test_base_results_of_another_test_set_are_taken_but_not_bootstrapped(compare
     np.savez(folder / "query_ranks.npz", **{"OI-PI": np.array([1, 2])})
     output = tmp_path / "run"
     choice = {"PRIVACY.UPGRADE.BASELINE_RANK1": folder / "results.json", "PRIVACY.UPPER_BOUND": ""}
-    assert run(["--config-file", str(SMALL_CONFIG), *options(output, **choice)]) == 0
+    assert train("--config-file", SMALL_CONFIG, *options(output, **choice)) == 0
     assert json.loads((output / "results.json").read_text())["versus_baseline"] == {}
 
 
@@ -172,7 +173,7 @@ def test_results_of_a_model_of_other_training_images_do_not_serve_beside_a_run(
     file = output / kind / "results.json"
     told(file, "train", "ab")
     for way in ("--eval-only", "--resume"):
-        assert run(["--config-file", str(SMALL_CONFIG), way, *options(output)]) == 2
+        assert train("--config-file", SMALL_CONFIG, way, *options(output)) == 2
         said = f"{file} is of another run (its training images have other names, identities or cameras)"
         assert said in capsys.readouterr().err
     key = {"baseline": "PRIVACY.UPGRADE.BASELINE_RANK1", "upper_bound": "PRIVACY.UPPER_BOUND"}[kind]

@@ -4,6 +4,7 @@ the run, by name."""
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import report, train
 
 # isort: split
 import json
@@ -16,9 +17,7 @@ import torch
 from PIL import Image
 
 from fastreid_privacy import data
-from fastreid_privacy.commands import report
 from fastreid_privacy.commands import train as command_line
-from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import load_config
 
 pytestmark = pytest.mark.usefixtures("small_dataset")
@@ -35,7 +34,7 @@ def stopped(tmp_path, capfd):
 
     def stop(**overrides):
         output = tmp_path / "run"
-        assert run(command(output, **overrides)) == 2
+        assert train(*command(output, **overrides)) == 2
         out, err = capfd.readouterr()
         assert "Traceback" not in out + err
         assert err.startswith("error: ") and err.count("\n") == 1, err
@@ -124,7 +123,7 @@ def test_one_camera_is_enough_with_the_key_that_the_message_names(tmp_path, caps
     options = market_folders(tmp_path, identities=12, cameras=1, images=4, test_cameras=2)
     key = {"DATASETS.VALIDATION.SAME_CAMERA": True, "SOLVER.MAX_EPOCH": 1}
     output = tmp_path / "run"
-    assert run(command(output, **options, **key)) == 0
+    assert train(*command(output, **options, **key)) == 0
     results = json.loads((output / "results.json").read_text())
     assert 0 <= results["validation"]["OI-PI"]["Rank-1"] <= 100
     assert results["validation"]["OI-PI"]["excluded_queries"] == 0
@@ -132,7 +131,7 @@ def test_one_camera_is_enough_with_the_key_that_the_message_names(tmp_path, caps
     said = "images of the same camera count as matches"
     assert said in (output / "report.html").read_text()
     capsys.readouterr()
-    assert report.main([str(output)]) == 0
+    assert report(output) == 0
     assert f"Checks on the validation split ({said})" in capsys.readouterr().out
 
 
@@ -146,7 +145,7 @@ def test_two_cameras_are_enough(tmp_path, monkeypatch):
     """The smallest data set that can be ranked: its queries all have a match, in the validation part too."""
     monkeypatch.setattr(command_line, "main", lambda args: None)
     options = market_folders(tmp_path, identities=12)
-    assert run(command(tmp_path / "run", **options)) == 0
+    assert train(*command(tmp_path / "run", **options)) == 0
     split = data.loaders.validation_split(
         load_config(SMALL_CONFIG, small_options(tmp_path / "run", **options))
     )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import anonymize, train
 
 # isort: split
 import json
@@ -21,8 +22,6 @@ from torch.distributed import destroy_process_group, init_process_group
 from torch.nn.parallel import DistributedDataParallel
 
 from fastreid_privacy import data
-from fastreid_privacy.commands import anonymize
-from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import load_config
 from fastreid_privacy.core.domains import PAIRS
 from fastreid_privacy.core.pictures import read_picture
@@ -35,7 +34,7 @@ pytestmark = pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available
 @pytest.mark.parametrize("mixed", [False, True])
 def test_a_run_trains_tests_and_reports(small_dataset, tmp_path, mixed):
     options = small_options(tmp_path, **{"MODEL.DEVICE": DEVICE, "SOLVER.AMP.ENABLED": mixed})
-    assert run([f"--config-file={SMALL_CONFIG}", *options]) == 0
+    assert train(f"--config-file={SMALL_CONFIG}", *options) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["retrieval"].keys() == set(PAIRS) and len(results["checks"]) == 2
     losses = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
@@ -81,7 +80,7 @@ def test_a_step_in_one_process_of_a_group(small_dataset, tmp_path):
 def test_files_are_those_of_the_cpu(small_dataset, tmp_path, method):
     for device in ("cpu", DEVICE):
         words = ["--method", method, "--input", "SyntheticPedestrians", "--device", device]
-        assert anonymize.main([*words, "--output", str(tmp_path / f"on_{device}")]) == 0
+        assert anonymize(*words, "--output", tmp_path / f"on_{device}") == 0
     for file in sorted((tmp_path / "on_cpu").rglob("*.png")):
         ours = tmp_path / f"on_{DEVICE}" / file.relative_to(tmp_path / "on_cpu")
         np.testing.assert_allclose(read_picture(ours), read_picture(file).astype(int), atol=1)

@@ -10,8 +10,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from in_process import anonymize, contents, recover
 from rendered_video import write_video
-from test_collection import anonymize, contents, pixels, raw, recover  # noqa: F401
+from test_collection import pixels, raw  # noqa: F401
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from fastreid_privacy.checkpoints.image_maps import ImageMap

@@ -20,6 +20,7 @@ import pytest
 import torch
 from conftest import SMALL_CONFIG, small_options
 from fastreid.data.data_utils import read_image
+from in_process import human_study, train
 from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
@@ -27,8 +28,6 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 import fastreid_privacy
-from fastreid_privacy.commands.human_study import main as run
-from fastreid_privacy.commands.train import run as train
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.human_study import pages
 from fastreid_privacy.human_study.score import missing_answers, read_key
@@ -228,7 +227,7 @@ def runs(small_dataset, small_run, tmp_path_factory):
     shutil.copytree(small_run, folder / "full_blur")
     for name, protection in (("base_blur", "conventional"), ("upper_bound", "none")):
         options = small_options(folder / name, **{"PRIVACY.PROTECTION": protection, "SOLVER.MAX_EPOCH": 1})
-        assert train(["--config-file", str(SMALL_CONFIG), *options]) == 0
+        assert train("--config-file", SMALL_CONFIG, *options) == 0
     return folder
 
 
@@ -239,26 +238,8 @@ BLUR = "blur-base-oi_pi,blur-base-pi_pi,blur-full-oi_pi,blur-full-pi_pi,raw-oi_o
 def study(runs, tmp_path_factory):
     """5 groups of 12 pairs for two participants."""
     output = tmp_path_factory.mktemp("study") / "pages"
-    assert (
-        run(
-            [
-                "make",
-                "--runs",
-                str(runs),
-                "--output",
-                str(output),
-                "--groups",
-                BLUR,
-                "--pairs",
-                "12",
-                "--participants",
-                "2",
-                "--seed",
-                "0",
-            ]
-        )
-        == 0
-    )
+    words = {"groups": BLUR, "pairs": 12, "participants": 2, "seed": 0}
+    assert human_study("make", runs=runs, output=output, **words) == 0
     return output
 
 
@@ -395,7 +376,7 @@ def test_the_seed_of_a_study_cannot_be_guessed_and_is_kept(make, monkeypatch):
 def test_a_study_is_a_function_of_its_seed(runs, tmp_path):
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         options = ["--groups", "raw-oi_oi", "--pairs", "4", "--participants", "1", "--seed", seed]
-        assert run(["make", "--runs", str(runs), "--output", str(tmp_path / name), *options]) == 0
+        assert human_study("make", "--runs", runs, "--output", tmp_path / name, *options) == 0
     page = "participant_01.html"
     assert (
         (tmp_path / "a" / page).read_bytes()
@@ -415,12 +396,12 @@ def test_answers_on_images_of_another_model_are_refused(runs, tmp_path, capsys):
     )
     options = ["--groups", "blur-full-pi_pi", "--pairs", "4", "--participants", "1", "--seed", "0"]
     for name, folder in (("a", runs), ("b", other.parent)):
-        assert run(["make", "--runs", str(folder), "--output", str(tmp_path / name), *options]) == 0
+        assert human_study("make", "--runs", folder, "--output", tmp_path / name, *options) == 0
     keys = [json.loads((tmp_path / name / "key.json").read_text()) for name in "ab"]
     assert keys[0]["pairs"] == keys[1]["pairs"]
     answers = {"schema": 1, "study": keys[0]["study"], "participant": 1, "answers": {}}
     (tmp_path / "answers.json").write_text(json.dumps(answers))
-    assert run(["score", "--study", str(tmp_path / "b"), str(tmp_path / "answers.json")]) == 2
+    assert human_study("score", "--study", tmp_path / "b", tmp_path / "answers.json") == 2
     assert "not of this one" in capsys.readouterr().err
 
 
@@ -428,13 +409,13 @@ def test_rank1_of_a_model_that_was_trained_again_is_left_out(runs, tmp_path, cap
     shutil.copytree(runs / "full_blur", tmp_path / "seed0" / "full_blur")
     study = tmp_path / "study"
     words = ["--groups", "blur-full-pi_pi", "--pairs", "2", "--participants", "1", "--seed", "0"]
-    assert run(["make", "--runs", str(tmp_path / "seed0"), "--output", str(study), *words]) == 0
+    assert human_study("make", "--runs", tmp_path / "seed0", "--output", study, *words) == 0
     key = json.loads((study / "key.json").read_text())
     answers = {"schema": 1, "study": key["study"], "participant": 1, "answers": {}}
     (tmp_path / "answers.json").write_text(json.dumps(answers))
 
     def rank1():
-        assert run(["score", "--study", str(study), str(tmp_path / "answers.json")]) == 0
+        assert human_study("score", "--study", study, tmp_path / "answers.json") == 0
         scores = json.loads((study / "human_study_scores.json").read_text())
         return scores["groups"]["blur-full-pi_pi"]["reid_rank1"], capsys.readouterr().err
 
@@ -514,7 +495,7 @@ def test_a_person_answers_in_a_browser(study, chromium, a_second_for_each_look, 
     assert {name: entry["answer"] == "same" for name, entry in content["answers"].items()} == said
     assert chromium.errors() == [] and chromium.requests() == []
 
-    assert run(["score", "--study", str(study), str(saved)]) == 0
+    assert human_study("score", "--study", study, saved) == 0
     printed = capsys.readouterr().out
     scores = json.loads((study / "human_study_scores.json").read_text())["groups"]
     for group in BLUR.split(","):
@@ -535,7 +516,7 @@ def test_a_person_answers_in_a_browser(study, chromium, a_second_for_each_look, 
         "answers": {name: entry for name, entry in content["answers"].items() if name != trials[0]},
     }
     saved.write_text(json.dumps(part))
-    assert run(["score", "--study", str(study), str(saved)]) == 0
+    assert human_study("score", "--study", study, saved) == 0
     assert "missing: 1 of participant 1." in capsys.readouterr().out
     assert json.loads((study / "human_study_scores.json").read_text())["missing"] == {"1": 1, "2": 30}
     assert "Answers of 1 of 2" in (study / "human_study_scores.md").read_text()
@@ -663,32 +644,23 @@ def test_without_storage_the_page_goes_on_and_says_so(study, chromium, a_second_
     ],
 )
 def test_what_cannot_be_made(arguments, message, runs, tmp_path, capsys):
-    assert run(["make", "--runs", str(runs), "--output", str(tmp_path / "new"), *arguments]) == 2
+    assert human_study("make", "--runs", runs, "--output", tmp_path / "new", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 
 def test_answers_are_not_overwritten(study, runs, capsys):
-    assert run(["make", "--runs", str(runs), "--output", str(study), "--groups", BLUR]) == 2
+    assert human_study("make", "--runs", runs, "--output", study, "--groups", BLUR) == 2
     assert "not empty" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made(runs, tmp_path, capsys):
     (tmp_path / "file").touch()
-    output = [
-        "--output",
-        str(tmp_path / "file" / "study"),
-        "--groups",
-        "raw-oi_oi",
-        "--pairs",
-        "4",
-        "--participants",
-        "1",
-    ]
-    assert run(["make", "--runs", str(runs), *output]) == 2
+    words = {"groups": "raw-oi_oi", "pairs": 4, "participants": 1}
+    assert human_study("make", runs=runs, output=tmp_path / "file" / "study", **words) == 2
     assert "cannot be written to" in capsys.readouterr().err
 
 
 def test_scoring_needs_the_key(tmp_path, capsys):
-    assert run(["score", "--study", str(tmp_path), str(tmp_path / "answers.json")]) == 2
+    assert human_study("score", "--study", tmp_path, tmp_path / "answers.json") == 2
     assert "key.json cannot be read" in capsys.readouterr().err

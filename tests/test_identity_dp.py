@@ -4,6 +4,7 @@ lines from outside."""
 from __future__ import annotations
 
 from conftest import initial_weights, small_options  # before fastreid: importing the package makes it work
+from in_process import anonymize, train
 
 # isort: split
 import importlib
@@ -23,8 +24,6 @@ from scipy import integrate, stats
 
 from fastreid_privacy import UserError, load_anonymizer
 from fastreid_privacy.checkpoints.reading import write_safetensors
-from fastreid_privacy.commands import anonymize
-from fastreid_privacy.commands import train as package_train
 from fastreid_privacy.compare.methods import read_methods
 from fastreid_privacy.core.projects import load_projects
 from fastreid_privacy.desensitize import Desensitizer
@@ -339,7 +338,7 @@ def protect(raw: Path, output: Path, model: Path, **options) -> int:
     pairs = {f"{KEY}MODEL": model, **{f"{KEY}{name.upper()}": value for name, value in options.items()}}
     words = ["--project", PROJECT, "--method", "identity_dp", "--input", raw, "--output", output]
     words += ["--device", "cpu", *(word for pair in pairs.items() for word in pair)]
-    return anonymize.main([str(word) for word in words])
+    return anonymize(*words)
 
 
 def lines_of(folder: Path) -> list[dict]:
@@ -541,7 +540,7 @@ def test_base_learns_from_new_people(parts, model, small_dataset, tmp_path):
     backbone = {"NAME": "build_osnet_backbone", "DEPTH": "x0_25", "FEAT_DIM": 128}
     options = {f"MODEL.BACKBONE.{key}": value for key, value in backbone.items()}
     options |= {f"{KEY}MODEL": str(model), "SOLVER.MAX_EPOCH": 1}  # of 32×16, and the images are 64×32
-    assert package_train.run([*words, *small_options(tmp_path / "run", **options)]) == 0
+    assert train(*words, *small_options(tmp_path / "run", **options)) == 0
     anonymizer = load_anonymizer(tmp_path / "run" / "model_final.pth", "cpu")
     images = pictures(2, 64, 32)
     assert torch.equal(anonymizer(images, seeds=[1, 2]), operator(model)(images, seeds=[1, 2]))

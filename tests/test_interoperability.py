@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-# before fastreid: importing the package makes it work
 from conftest import SMALL_CONFIG, SMALL_DATASET, small_options
+
+# before fastreid: importing the package makes it work
+from in_process import train
 
 # isort: split
 import json
@@ -20,7 +22,6 @@ from fastreid.utils.checkpoint import Checkpointer
 
 from fastreid_privacy import load_anonymizer, load_recovery
 from fastreid_privacy.checkpoints.reading import read_checkpoint
-from fastreid_privacy.commands.train import run
 from fastreid_privacy.compat.patching import original_of
 from fastreid_privacy.config import load_config
 from fastreid_privacy.data import build_test_loader
@@ -94,7 +95,7 @@ def test_a_plain_agw_checkpoint_is_evaluated_by_the_command(tmp_path, batch):
     options = small_options(
         tmp_path / "run", **{"MODEL.WEIGHTS": tmp_path / "agw.pth", "PRIVACY.PROTECTION": "none"}
     )
-    assert run(["--eval-only", "--config-file", str(SMALL_CONFIG), *options]) == 0
+    assert train("--eval-only", "--config-file", SMALL_CONFIG, *options) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["retrieval"].keys() == {"OI-OI", "OI-DI"} and results["checkpoint"] == str(
         tmp_path / "agw.pth"

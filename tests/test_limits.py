@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 # before fastreid: importing the package makes it work
+from in_process import anonymize, recover
+
 from fastreid_privacy.commands import anonymize as anonymize_command
 from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.commands import retrieve as retrieve_command
@@ -38,10 +40,6 @@ from fastreid_privacy.video.people import Person
 from fastreid_privacy.video.regions import protect_regions
 from fastreid_privacy.video.run import _chunks, chunk_and_workers
 from fastreid_privacy.video.stream import Frame, read_frames
-
-
-def anonymize(*words) -> int:
-    return anonymize_command.main([str(word) for word in words])
 
 
 @pytest.fixture
@@ -364,7 +362,7 @@ def test_names_of_several_lines_are_protected_and_told_in_one(raw, words, tmp_pa
     ]
     assert set(read_manifest(tmp_path / "out" / MANIFEST).entries) == {"good.png", *names}
     opened = ["--identity", private, "--input", tmp_path / "out", "--output", tmp_path / "again"]
-    assert recover_command.main([str(word) for word in opened]) == 0
+    assert recover(*opened) == 0
     assert sorted(os.listdir(tmp_path / "again")) == sorted(["good.png", *names])
 
 
@@ -446,7 +444,7 @@ def test_endless_files_are_no_keys_and_no_boxes(raw, words, tmp_path, capsys, en
     path, said = endless
     if option == "--identity":
         line = [option, path, "--input", raw, "--output", tmp_path / "out"]
-        assert recover_command.main([str(word) for word in line]) == 2
+        assert recover(*line) == 2
     else:
         if option == "--boxes":
             words[3] = write_video(tmp_path / "video.mkv", [np.zeros((16, 16, 3), np.uint8)])
@@ -517,7 +515,7 @@ def test_a_sealed_original_that_the_memory_does_not_hold_is_named(raw, words, tm
 
     monkeypatch.setattr(unseal, "open_sealed_file", short)
     line = ["--identity", private, "--input", tmp_path / "out", "--output", tmp_path / "again"]
-    assert recover_command.main([str(word) for word in line]) == 2
+    assert recover(*line) == 2
     told = capsys.readouterr()
     assert (
         "large.png.sealed: there is not enough memory" in told.err and "1 sealed originals opened" in told.out

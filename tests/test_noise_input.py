@@ -16,9 +16,9 @@ import torch
 import yaml
 from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
+from in_process import anonymize, recover
 from PIL import Image
 from safetensors.torch import load
-from test_collection import anonymize, recover
 
 from fastreid_privacy import load_anonymizer, load_recovery
 from fastreid_privacy.attack.subjects import Subject

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import export, train
 
 # isort: split
 import csv
@@ -11,17 +12,15 @@ import shutil
 
 import pytest
 import torch
+from in_process import anonymize, contents
 from report_examples import full_results, put
 from safetensors import safe_open
-from test_collection import anonymize, contents
 from test_report import Page
 from test_reproduce_tables import make
 
 from fastreid_privacy import load_anonymizer
 from fastreid_privacy.checkpoints.reading import read_trained
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
-from fastreid_privacy.commands import export as export_command
-from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import load_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.manifest import read_manifest
@@ -97,10 +96,6 @@ def raw(small_dataset, tmp_path):
     folder.mkdir()
     shutil.copy(next(small_dataset.glob("*/query/*")), folder)
     return folder
-
-
-def export(*words):
-    return export_command.main([str(word) for word in words])
 
 
 def test_export_refuses_it_and_says_so_where_it_is_meant(shown, tmp_path, capsys, raw):
@@ -185,13 +180,13 @@ def test_a_run_says_it_in_the_terminal_and_in_its_files(small_dataset, tmp_path,
     options = small_options(tmp_path, **{"PRIVACY.UPGRADE.EPS_PSNR": -50.0, "SOLVER.MAX_EPOCH": 1})
     words = ["--config-file", str(SMALL_CONFIG)]
     with caplog.at_level("INFO"):
-        assert run([*words, *options]) == 0
+        assert train(*words, *options) == 0
     assert SAID in caplog.text and not (tmp_path / "model_best.pth").exists()
     assert read_results(tmp_path / "results.json")["private"] is False
     assert SAID in Page(tmp_path / "report.html").text
     assert read_trained(tmp_path / "model_final.pth").private is False
     (tmp_path / "results.json").unlink()
-    assert run([*words, "--eval-only", *options]) == 0
+    assert train(*words, "--eval-only", *options) == 0
     assert read_results(tmp_path / "results.json")["private"] is False
 
 

@@ -3,6 +3,8 @@ precision."""
 
 from __future__ import annotations
 
+from in_process import anonymize, export, recover
+
 import fastreid_privacy  # before fastreid
 
 # isort: split
@@ -29,9 +31,6 @@ from fastreid_privacy.checkpoints import splitting
 from fastreid_privacy.checkpoints.onnx_export import image_graph
 from fastreid_privacy.checkpoints.onnx_runtime import OnnxNetwork
 from fastreid_privacy.checkpoints.reading import read_checkpoint
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands import export as command_line
-from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.config import parse_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.keys import encryption
@@ -91,10 +90,6 @@ def raw(small_dataset, tmp_path_factory):
     for file in sorted(small_dataset.glob("*/query/*"))[:6]:
         shutil.copy(file, folder)
     return folder
-
-
-def call(module, *words) -> int:
-    return module.main([str(word) for word in words])
 
 
 def random_images(count: int, size=SIZE) -> torch.Tensor:
@@ -286,9 +281,7 @@ def test_nothing_is_written_where_a_part_cannot_be_a_graph(weights, tmp_path, mo
     monkeypatch.setattr(
         splitting, "image_graph", lambda *_, **__: (_ for _ in ()).throw(UserError("cannot be exported"))
     )
-    assert (
-        call(command_line, "--weights", weights, "--output", tmp_path / "out", "--unencrypted", "--onnx") == 2
-    )
+    assert export("--weights", weights, "--output", tmp_path / "out", "--unencrypted", "--onnx") == 2
     assert "cannot be exported" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
@@ -405,7 +398,7 @@ def test_the_tools_run_graphs(weights, encrypted, raw, tmp_path, monkeypatch, ca
         "whole": ["--weights", weights, "--runtime", "onnx", "--workers", 3, "--batch-size", 2],
     }
     for name, words in ways.items():
-        assert call(anonymize_command, *words, "--input", raw, "--output", tmp_path / name) == 0
+        assert anonymize(*words, "--input", raw, "--output", tmp_path / name) == 0
         header = read_manifest(tmp_path / name / "manifest.jsonl").header
         assert (header["runtime"], header["precision"]) == ("torch" if name == "torch" else "onnx", "float32")
         for file in (tmp_path / "torch").glob("*.png"):
@@ -426,13 +419,13 @@ def test_the_tools_run_graphs(weights, encrypted, raw, tmp_path, monkeypatch, ca
             "--verify",
             raw,
         ]
-        assert call(recover_command, "--key", key, *words) == 0
+        assert recover("--key", key, *words) == 0
         header = read_manifest(tmp_path / name / "manifest.jsonl").header
         assert header["runtime"] == ("torch" if name == "torch key" else "onnx")
         for file in (tmp_path / "torch key").glob("*.png"):
             assert np.abs(pixels(file) - pixels(tmp_path / name / file.name)).max() <= 1
     assert_decoded(weights, tmp_path / "graph", tmp_path / "torch key")
-    assert call(anonymize_command, *ways["torch"], "--input", raw, "--output", tmp_path / "graph") == 2
+    assert anonymize(*ways["torch"], "--input", raw, "--output", tmp_path / "graph") == 2
     assert "runtime onnx there, torch here" in capsys.readouterr().err
 
 
@@ -445,25 +438,12 @@ def test_half_precision_is_near(weights, raw, tmp_path, capsys):
         # 1.06 and 0.26 levels were measured, of pictures whose deviation is 60
         assert 0 < (half - exact).abs().max() < levels
     words = ["--input", raw, "--output", tmp_path / "p", "--precision", "bfloat16"]
-    assert call(anonymize_command, "--weights", weights, *words) == 0
+    assert anonymize("--weights", weights, *words) == 0
     assert read_manifest(tmp_path / "p" / "manifest.jsonl").header["precision"] == "bfloat16"
-    assert (
-        call(
-            recover_command,
-            "--key",
-            weights,
-            "--input",
-            tmp_path / "p",
-            "--output",
-            tmp_path / "r",
-            "--precision",
-            "float16",
-        )
-        == 0
-    )
+    assert recover(key=weights, input=tmp_path / "p", output=tmp_path / "r", precision="float16") == 0
     assert read_manifest(tmp_path / "r" / "manifest.jsonl").header["precision"] == "float16"
     assert_decoded(weights, tmp_path / "p", tmp_path / "r")
-    assert call(anonymize_command, "--weights", weights, *words[:-1], "float32") == 2
+    assert anonymize("--weights", weights, *words[:-1], "float32") == 2
     assert "precision bfloat16 there, float32 here" in capsys.readouterr().err
 
 
@@ -479,24 +459,20 @@ def test_half_precision_is_near(weights, raw, tmp_path, capsys):
 )
 def test_contradicting_options_are_refused(weights, plain, raw, tmp_path, capsys, words, message):
     words = [{"GRAPH": plain["anonymizer_onnx"], "WEIGHTS": weights}.get(word, word) for word in words]
-    assert call(anonymize_command, *words, "--input", raw, "--output", tmp_path / "out") == 2
+    assert anonymize(*words, "--input", raw, "--output", tmp_path / "out") == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_options_without_a_network_are_refused(tmp_path, capsys):
-    assert call(command_line, "--new-identity", "--output", tmp_path / "keys", "--unencrypted", "--onnx") == 2
+    assert export("--new-identity", "--output", tmp_path / "keys", "--unencrypted", "--onnx") == 2
     assert "a key pair holds no network" in capsys.readouterr().err and not (tmp_path / "keys").exists()
-    words = [
-        "--identity",
-        tmp_path / "identity.key",
-        "--input",
-        tmp_path,
-        "--output",
-        tmp_path / "o",
-        "--runtime",
-        "onnx",
-    ]
-    assert call(recover_command, *words) == 2
+    words = {
+        "identity": tmp_path / "identity.key",
+        "input": tmp_path,
+        "output": tmp_path / "o",
+        "runtime": "onnx",
+    }
+    assert recover(**words) == 2
     assert "opened without a network" in capsys.readouterr().err
 
 

@@ -4,6 +4,7 @@ who hold a part of it."""
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import export, train
 
 # isort: split
 import doctest
@@ -27,7 +28,6 @@ from fastreid_privacy.checkpoints.fingerprints import anonymizer_fingerprint
 from fastreid_privacy.checkpoints.onnx_export import image_graph
 from fastreid_privacy.checkpoints.reading import read_trained
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
-from fastreid_privacy.commands import export, train
 from fastreid_privacy.compare.methods import read_methods
 from fastreid_privacy.compare.training import Plan, configs
 from fastreid_privacy.config import flat_keys
@@ -302,7 +302,7 @@ def test_the_method_trains_and_its_networks_load(generators, small_dataset, tmp_
     backbone = {"NAME": "build_osnet_backbone", "DEPTH": "x0_25", "FEAT_DIM": 128}
     keys = {f"MODEL.BACKBONE.{key}": value for key, value in backbone.items()}
     keys |= small_keys(NAMES[config], **overrides)
-    assert train.run([*words, *small_options(tmp_path / "run", **keys, **{"SOLVER.MAX_EPOCH": 1})]) == 0
+    assert train(*words, *small_options(tmp_path / "run", **keys, **{"SOLVER.MAX_EPOCH": 1})) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert [project["name"] for project in results["projects"]] == ["other_generators"]
     assert results["config"]["PRIVACY"]["RECOVERY"]["NAME"] == NAMES[config]
@@ -398,9 +398,9 @@ def test_a_checkpoint_of_a_project_that_was_not_named_says_so(own_imports, tmp_p
         for word in (str(file), "'CouplingGenerator'", "not registered", "UNetGenerator", "--project FOLDER"):
             assert word in str(error.value)
     words = ["--weights", str(path), "--output", str(tmp_path / "out"), "--unencrypted", "--onnx"]
-    assert export.main(words) == 2 and "--project FOLDER" in capsys.readouterr().err
+    assert export(*words) == 2 and "--project FOLDER" in capsys.readouterr().err
     words = ["--config-file", str(CONFIGS / "coupling.yml"), "--output", str(tmp_path / "run")]
-    assert train.run(words) == 2
+    assert train(*words) == 2
     told = capsys.readouterr().err
     assert "PRIVACY.ANONYMIZER.NAME is 'CouplingGenerator'" in told and "--project FOLDER" in told
 
@@ -410,7 +410,7 @@ def test_a_checkpoint_of_another_generator_is_refused(generators, small_dataset,
     words = ["--project", str(PROJECT), "--config-file", str(SMALL_CONFIG), "--eval-only"]
     for other in ("ResNetGenerator", "UNetGenerator"):
         keys = small_keys(other, **{"MODEL.WEIGHTS": path})
-        assert train.run([*words, *small_options(tmp_path / "run", **keys)]) == 2
+        assert train(*words, *small_options(tmp_path / "run", **keys)) == 2
         told = capsys.readouterr().err
         assert f"{path} does not hold the anonymizer, recovery of this config" in told
         assert "with the config it was trained with" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import anonymize
 
 # isort: split
 from pathlib import Path
@@ -24,7 +25,6 @@ from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.collection.batch_mapper import BatchMapper
 from fastreid_privacy.collection.protect import ProtectionOptions
 from fastreid_privacy.collection.source import Source, folder_source
-from fastreid_privacy.commands import anonymize as command
 from fastreid_privacy.data import build_test_loader, build_train_loader, build_validation_loader
 from fastreid_privacy.data.loaders import epoch_iterator, people_numbers
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Desensitizer
@@ -136,7 +136,7 @@ def test_a_folders_names_tell_and_a_file_without_a_person_is_named(badge, tmp_pa
             tmp_path / name
         )
     words = ["--method", "badge", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
-    assert command.main(words) == 2
+    assert anonymize(*words) == 2
     error = capsys.readouterr().err
     assert "1 images were not protected" in error and "holiday.jpg: its name tells no person" in error
     assert "0002_c1s1_000451_03.jpg" in error  # the rule, by an example
@@ -145,7 +145,7 @@ def test_a_folders_names_tell_and_a_file_without_a_person_is_named(badge, tmp_pa
 
 def test_a_data_sets_labels_tell(badge, small_dataset, tmp_path):
     words = ["--method", "badge", "--input", "SyntheticPedestrians", "--output", str(tmp_path / "out")]
-    assert command.main([*words, *synthetic()]) == 0
+    assert anonymize(*words, *synthetic()) == 0
     found = written(tmp_path / "out")
     assert found and all(levels == {int(Path(name).name[:4])} for name, levels in found.items())
 
@@ -207,17 +207,14 @@ def test_numbers_of_a_file_of_boxes_tell_who_is_shown_and_are_kept_by_nobody(bad
     )
     words = ["--method", "badge", "--input", video, "--boxes", tmp_path / "boxes.txt"]
     words += ["--leave-people", 17, "--output", tmp_path / "out"]
-    assert command.main([str(word) for word in words]) == 0
+    assert anonymize(*words) == 0
     frames = [frame.pixels for frame in read_frames(tmp_path / "out" / "video.mkv")]
     found = [sorted(set(np.unique(frame).tolist()) - {200}) for frame in frames]
     assert found == [[31, 62], [62], [31]]
     assert (frames[0][5:20, 5:12] == 31).all() and (frames[0][5:20, 32:39] == 62).all()
     (entry,) = read_manifest(tmp_path / "out" / "manifest.jsonl").entries.values()
     log = (tmp_path / "out" / "video.mkv.audit.jsonl").read_text()
-    assert (
-        command.main([str(word) for word in [*words[:-4], "--only-people", 31, "--output", tmp_path / "o"]])
-        == 2
-    )
+    assert anonymize(*words[:-4], "--only-people", 31, "--output", tmp_path / "o") == 2
     assert not (tmp_path / "o").exists()
     assert "identities" not in entry and "identity" not in log and '"left": "person"' in log
 
@@ -249,4 +246,4 @@ def test_other_operators_need_no_names(tmp_path):
     Image.new("RGB", (4, 8), (1, 200, 3)).save(tmp_path / "in" / "holiday.png")
     assert folder_source(tmp_path / "in").paths == ["holiday.png"]
     words = ["--method", "mask", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
-    assert command.main(words) == 0
+    assert anonymize(*words) == 0

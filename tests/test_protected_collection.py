@@ -17,12 +17,11 @@ import torch
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 from forged_manifests import write_forged
+from in_process import call
 from PIL import Image
 
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
 from fastreid_privacy.collection.source import targets
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import load_config, parse_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.data import load_dataset
@@ -37,8 +36,7 @@ READ = {"DATASETS.NAMES": "('ProtectedCollection',)", "DATASETS.TESTS": "('Prote
 
 
 def anonymize(name: str, output: Path, *words) -> None:
-    command = ["--input", name, "--output", output, *words]
-    assert anonymize_command.main([str(word) for word in command]) == 0
+    assert call("anonymize", "--input", name, "--output", output, *words) == 0
 
 
 def config(folder="", *options):
@@ -292,12 +290,8 @@ def test_images_that_could_not_be_protected_are_counted(tmp_path, monkeypatch, c
     market1501(root)
     (root / "Market-1501-v15.09.15" / "bounding_box_test" / "0003_c4s1_000451_03.jpg").write_bytes(b"broken")
     monkeypatch.setenv("FASTREID_DATASETS", str(root))
-    assert (
-        anonymize_command.main(
-            ["--input", "Market1501", "--output", str(tmp_path / "out"), "--method", "blur"]
-        )
-        == 2
-    )
+    words = ["--input", "Market1501", "--output", tmp_path / "out"]
+    assert call("anonymize", *words, "--method", "blur") == 2
     with caplog.at_level("WARNING"):
         read = items(config(tmp_path / "out"), "ProtectedCollection")
     assert sorted(item[1:] for item in read["gallery"]) == [(0, 0), (0, 3), (1, 0), (1, 3), (3, 0)]
@@ -319,7 +313,7 @@ def test_retrieval_on_the_files_is_that_of_the_evaluation(collection, small_run,
             "PRIVACY.UPGRADE.BASELINE_RANK1": "auto",
         },
     )
-    assert run(["--config-file", str(SMALL_CONFIG), "--eval-only", *options]) == 0
+    assert call("train", "--config-file", SMALL_CONFIG, "--eval-only", *options) == 0
     read = json.loads((tmp_path / "results.json").read_text())
     evaluated = json.loads((small_run / "results.json").read_text())
     assert read["dataset"] == "ProtectedCollection"
@@ -334,7 +328,7 @@ def test_training_on_a_collection(collection, tmp_path, small_dataset):
         **READ,
         **{"PRIVACY.PROTECTION": "none", "DATASETS.PROTECTED": collection, "SOLVER.MAX_EPOCH": 1},
     )
-    assert run(["--config-file", "configs/Synthetic/upper_bound.yml", *options]) == 0
+    assert call("train", "--config-file", "configs/Synthetic/upper_bound.yml", *options) == 0
     results = json.loads((output / "results.json").read_text())
     assert set(results["retrieval"]) == {"OI-OI", "OI-DI"} and (output / "report.html").is_file()
     released = split_checkpoint(output / "model_final.pth", tmp_path / "release", None)["reid"]

@@ -437,27 +437,20 @@ def fastreid_figures(query, gallery, labels, **options):
     return {name: figures[name] for name in ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")}
 
 
+THEIR_NAMES = {
+    **{"times": "AQE.QE_TIME", "k": "AQE.QE_K", "alpha": "AQE.ALPHA"},
+    **{"k1": "RERANK.K1", "k2": "RERANK.K2", "weight": "RERANK.LAMBDA"},
+}
+
+
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("rerank", [None, {"k1": 7, "k2": 3, "weight": 0.3}])
 @pytest.mark.parametrize("expansion", [None, {"times": 2, "k": 4, "alpha": 3.0}])
 @pytest.mark.parametrize("seed", range(20))
 def test_equals_fastreids_evaluator_with_every_option(seed, expansion, rerank, metric):
     query, gallery, *labels = tie_free_split(seed, metric)
-    options = {"METRIC": metric}
-    if expansion:
-        options |= {
-            "AQE.ENABLED": True,
-            "AQE.QE_TIME": expansion["times"],
-            "AQE.QE_K": expansion["k"],
-            "AQE.ALPHA": expansion["alpha"],
-        }
-    if rerank:
-        options |= {
-            "RERANK.ENABLED": True,
-            "RERANK.K1": rerank["k1"],
-            "RERANK.K2": rerank["k2"],
-            "RERANK.LAMBDA": rerank["weight"],
-        }
+    options = {"METRIC": metric, "AQE.ENABLED": bool(expansion), "RERANK.ENABLED": bool(rerank)}
+    options |= {THEIR_NAMES[name]: value for name, value in {**(expansion or {}), **(rerank or {})}.items()}
     theirs = fastreid_figures(query, gallery, labels, **options)
     ours = evaluate_retrieval(query, gallery, *labels, metric=metric, expansion=expansion, rerank=rerank)
     assert {name: ours[name] for name in theirs} == pytest.approx(theirs, abs=FRACTION)

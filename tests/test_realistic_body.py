@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import anonymize, recover, train
 
 # isort: split
 import hashlib
@@ -22,7 +23,6 @@ from skimage.exposure import match_histograms
 
 from fastreid_privacy import UserError
 from fastreid_privacy.attack.subjects import Subject
-from fastreid_privacy.commands import anonymize, recover, train
 from fastreid_privacy.compare.methods import read_methods
 from fastreid_privacy.config import load_config
 from fastreid_privacy.core.projects import load_projects, project_words
@@ -566,7 +566,7 @@ def test_other_files_are_refused(project, tmp_path, weights):
 def protect(tmp_path, method, model, *words, source=None):
     folders = ["--input", str(source or tmp_path / "in"), "--output", str(tmp_path / "out")]
     options = [f"{NODE}_MODEL", str(model)] if model else []
-    return anonymize.main(["--project", str(PROJECT), "--method", method, *folders, *options, *words])
+    return anonymize("--project", PROJECT, "--method", method, *folders, *options, *words)
 
 
 def test_own_images_with_masks_keep_all_that_is_outside(project, tmp_path, capsys):
@@ -591,7 +591,7 @@ def test_own_images_with_masks_keep_all_that_is_outside(project, tmp_path, capsy
     assert len([word for word in project_words() if word == "--project"]) == 2
     capsys.readouterr()
     again = ["--input", str(tmp_path / "out"), "--output", str(tmp_path / "back"), "--key", str(model)]
-    assert recover.main(again) == 2
+    assert recover(*again) == 2
     message = "was protected by realistic_body, which no key undoes: only raw files that were sealed"
     assert message in capsys.readouterr().err and not (tmp_path / "back").exists()
 
@@ -721,7 +721,7 @@ def test_base_learns_from_new_bodies(project, small_dataset, tmp_path):
             "SOLVER.MAX_EPOCH": 1,
         },
     )
-    assert train.run(["--project", str(PROJECT), "--config-file", str(SMALL_CONFIG), *pairs]) == 0
+    assert train("--project", PROJECT, "--config-file", SMALL_CONFIG, *pairs) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["config"]["PRIVACY"]["DESENSITIZER"]["REALISTIC_BODY_MODEL"] == str(model)
 

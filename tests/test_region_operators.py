@@ -13,6 +13,7 @@ import pytest
 import torch
 from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
+from in_process import call
 from PIL import Image
 
 from fastreid_privacy import UserError, load_anonymizer, load_config
@@ -23,8 +24,6 @@ from fastreid_privacy.attack.views import Files, operated
 from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.collection.floor import check_changed
 from fastreid_privacy.collection.protect import ProtectionOptions
-from fastreid_privacy.commands import anonymize as command
-from fastreid_privacy.commands import train
 from fastreid_privacy.core.placing import placed
 from fastreid_privacy.data import image_paths
 from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Desensitizer, Region, finds_regions
@@ -204,7 +203,7 @@ def images_in(folder: Path, *names: str, size=(16, 8)) -> dict[str, np.ndarray]:
 
 
 def anonymize(tmp_path, *words, out="out") -> int:
-    return command.main(["--input", str(tmp_path / "in"), "--output", str(tmp_path / out), *words])
+    return call("anonymize", "--input", tmp_path / "in", "--output", tmp_path / out, *words)
 
 
 def test_a_collection_says_how_regions_were_found_and_names_files_without_one(stripe, tmp_path, capsys):
@@ -382,11 +381,11 @@ def test_a_run_goes_on_with_its_own_regions_alone(stripe, small_dataset, tmp_pat
     keys = {"PRIVACY.PROTECTION": "conventional", "PRIVACY.DESENSITIZER.NAME": "stripe"}
     keys |= {"PRIVACY.DESENSITIZE_BEFORE_CROP": True, "DATASETS.REGIONS": "mine", "SOLVER.MAX_EPOCH": 1}
     words = ["--config-file", str(SMALL_CONFIG), *small_options(tmp_path / "run", **keys)]
-    assert train.run(words) == 0
+    assert call("train", *words) == 0
     cfg = load_config(SMALL_CONFIG, words[2:])
     final = tmp_path / "run" / "model_final.pth"
     assert torch.load(final, weights_only=True)["regions"] == about_regions(cfg) == {"told": "mine"}
-    assert train.run(["--resume", *words]) == 0
+    assert call("train", "--resume", *words) == 0
     make = stripe.make_finder
 
     def others(told):
@@ -395,7 +394,7 @@ def test_a_run_goes_on_with_its_own_regions_alone(stripe, small_dataset, tmp_pat
         return finder
 
     monkeypatch.setattr(stripe, "make_finder", others)
-    assert train.run(["--resume", *words]) == 2
+    assert call("train", "--resume", *words) == 2
     said = capsys.readouterr().err
     assert "was trained on other images: of its regions it tells {'told': 'mine'}, and now that is" in said
     load_anonymizer(final, "cpu")  # other images have other regions

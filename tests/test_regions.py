@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import anonymize, recover, train
 
 # isort: split
 import copy
@@ -22,7 +23,6 @@ from PIL import Image
 from fastreid_privacy import UserError
 from fastreid_privacy.attack.subjects import Subject
 from fastreid_privacy.attack.views import Files, operated
-from fastreid_privacy.commands import anonymize, recover, train
 from fastreid_privacy.compare.methods import read_methods
 from fastreid_privacy.config import load_config
 from fastreid_privacy.core.pictures import read_picture
@@ -179,19 +179,14 @@ def test_parts_of_a_mask_are_of_its_rectangle(project):
 # -- the renderer --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def rendered(small_dataset):
-    return next(small_dataset.glob("SyntheticPedestrians*"))
-
-
-def test_rendered_people_are_told_by_their_renderer(project, rendered):
-    names = [f"{file.parent.name}/{file.name}" for file in sorted(rendered.glob("query/*"))[:4]]
-    truths = dict(rendered_truth(SyntheticOptions.of_folder(rendered.name), names))
+def test_rendered_people_are_told_by_their_renderer(project, raw):
+    names = [f"{file.parent.name}/{file.name}" for file in sorted(raw.glob("query/*"))[:4]]
+    truths = dict(rendered_truth(SyntheticOptions.of_folder(raw.name), names))
     for name in reversed(names):  # in whatever order they are asked for
         truth = truths[name]
         masks = {}
         for part in PARTS:
-            masks[part], source = project.PersonRegions(part)(rendered / name, None, None)
+            masks[part], source = project.PersonRegions(part)(raw / name, None, None)
             assert source == "renderer"
         joints = dict(zip(JOINTS, truth.joints, strict=True))
         hips = (joints["left_hip"][1] + joints["right_hip"][1]) / 2
@@ -205,9 +200,9 @@ def test_rendered_people_are_told_by_their_renderer(project, rendered):
         assert rows[-1] <= joints["neck"][1] + 1
 
 
-def test_a_data_set_that_is_a_link_keeps_its_regions_and_names(project, rendered, linked_dataset, tmp_path):
-    file = sorted(rendered.glob("query/*"))[0]
-    name = f"{rendered.name}/query/{file.name}"
+def test_a_data_set_that_is_a_link_keeps_its_regions_and_names(project, raw, linked_dataset, tmp_path):
+    file = sorted(raw.glob("query/*"))[0]
+    name = f"{raw.name}/query/{file.name}"
     expected, _ = project.PersonRegions("head")(file, None, None)
     (tmp_path / "other").symlink_to(file)  # tells by where it leads
     for path in (linked_dataset / "query" / file.name, tmp_path / "other"):
@@ -219,29 +214,29 @@ def test_a_data_set_that_is_a_link_keeps_its_regions_and_names(project, rendered
     assert told(linked_dataset / "query" / file.name, None, None).source == "mask"
 
 
-def test_where_nobody_is_rendered_the_crop_is_taken_and_said(project, rendered, tmp_path, caplog):
-    nobody = sorted(rendered.glob("bounding_box_test/0000_*"))[0]  # a false detection
+def test_where_nobody_is_rendered_the_crop_is_taken_and_said(project, raw, tmp_path, caplog):
+    nobody = sorted(raw.glob("bounding_box_test/0000_*"))[0]  # a false detection
     finder = project.PersonRegions("head")
     mask, source = finder(nobody, None, None)
     assert source == "crop" and np.array_equal(mask, project.parts.part_of_crop("head", (64, 32)))
     elsewhere = tmp_path / "copied.jpg"
-    shutil.copy(sorted(rendered.glob("query/*"))[0], elsewhere)
+    shutil.copy(sorted(raw.glob("query/*"))[0], elsewhere)
     assert finder(elsewhere, None, None).source == "crop"
     warned = [record for record in caplog.records if "nothing tells where the head is" in record.message]
     assert len(warned) == 1  # once, not for each image
 
 
-def test_an_image_that_replaced_a_rendered_one_in_another_size_is_not_the_renderers(project, rendered):
-    file = sorted(rendered.glob("query/*"))[0]
+def test_an_image_that_replaced_a_rendered_one_in_another_size_is_not_the_renderers(project, raw):
+    file = sorted(raw.glob("query/*"))[0]
     mask, source = project.PersonRegions("head")(file, None, (100, 50))
     assert source == "crop" and mask.shape == (100, 50)
 
 
-def test_an_attack_tells_the_same_regions(project, rendered):
-    files = sorted(rendered.glob("query/*"))[:3]
+def test_an_attack_tells_the_same_regions(project, raw):
+    files = sorted(raw.glob("query/*"))[:3]
     subjects = [Subject(f"query/{file.stem}", 1, 0, file, file) for file in files]
-    raw = Files((64, 32))
-    shown, before = operated(raw, "mask_head")(subjects), raw(subjects)
+    files_of = Files((64, 32))
+    shown, before = operated(files_of, "mask_head")(subjects), files_of(subjects)
     for file, image, was in zip(files, shown, before, strict=True):
         mask = torch.from_numpy(project.PersonRegions("head")(file, None, None).mask)
         assert torch.equal(image[:, ~mask], was[:, ~mask]) and (image[:, mask] == 128).all()
@@ -362,7 +357,7 @@ def mask_at(path: Path, top=5, size=SIZE) -> np.ndarray:
 def protect(tmp_path, method, told="", *words, out="out") -> int:
     words = [*words, *(["DATASETS.REGIONS", str(told)] if told else [])]
     folders = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / out)]
-    return anonymize.main(["--project", str(PROJECT), "--method", method, *folders, *words])
+    return anonymize("--project", PROJECT, "--method", method, *folders, *words)
 
 
 def changed(tmp_path, name, raw, out="out"):
@@ -804,13 +799,13 @@ def test_the_embedded_data_set_sealed_in_the_pixels(own_imports, synthetic, smal
     new_identity(tmp_path / "keys", passphrase=None)
     words = ["--project", str(PROJECT), "--method", "noise_head", "--input", "SyntheticPedestrians"]
     sealing = ["--seal", str(tmp_path / "keys" / IDENTITY.public), "--carry", "pixels"]
-    assert anonymize.main([*words, "--output", str(tmp_path / "out"), *sealing, *synthetic]) == 0
+    assert anonymize(*words, "--output", tmp_path / "out", *sealing, *synthetic) == 0
     manifest = read_manifest(tmp_path / "out" / MANIFEST)
     sources = [entry["region"] for entry in manifest.entries.values()]
     assert set(sources) == {"renderer", "crop"} and sources.count("renderer") > 0.9 * len(sources)
     assert f"what told their regions: crop {sources.count('crop')}, renderer" in capsys.readouterr().out
     opened = ["--identity", str(tmp_path / "keys" / IDENTITY.private), "--input", str(tmp_path / "out")]
-    assert recover.main([*opened, "--output", str(tmp_path / "opened")]) == 0
+    assert recover(*opened, "--output", tmp_path / "opened") == 0
     raw = sorted(small_dataset.rglob("query/*.jpg"))
     assert raw
     for file in raw:
@@ -822,7 +817,7 @@ def test_the_full_method_learns_from_a_changed_part(own_imports, small_dataset, 
     backbone = {"NAME": "build_osnet_backbone", "DEPTH": "x0_25", "FEAT_DIM": 128}
     options = {f"MODEL.BACKBONE.{key}": value for key, value in backbone.items()}
     pairs = small_options(tmp_path / "run", **options, **{"SOLVER.MAX_EPOCH": 1})
-    assert train.run([*words, *pairs]) == 0
+    assert train(*words, *pairs) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["config"]["PRIVACY"]["DESENSITIZER"]["NAME"] == "blur_head"
     assert results["image_quality"]["desensitized"]["PSNR"] > 22  # most of each image stays

@@ -7,11 +7,11 @@ import json
 import shutil
 
 import pytest
+from in_process import export
 
 from fastreid_privacy import UserError, load_anonymizer, load_recovery
 from fastreid_privacy.checkpoints.reading import read_trained
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
-from fastreid_privacy.commands import export
 from fastreid_privacy.keys import encryption
 
 READERS = {
@@ -88,11 +88,11 @@ def test_a_damaged_list_is_refused_by_name(release, text):
 
 def test_export_says_the_sum_of_the_list_and_overwrites_none(small_run, tmp_path, capsys):
     words = ["--weights", str(small_run / "model_best.pth"), "--unencrypted", "--output", str(tmp_path)]
-    assert export.main(words) == 0
+    assert export(*words) == 0
     listed = (tmp_path / "release.json").read_bytes()
     assert f"its SHA-256 is {hashlib.sha256(listed).hexdigest()}" in capsys.readouterr().out
     for path in tmp_path.iterdir():
         if path.name != "release.json":
             path.unlink()
-    assert export.main(words) == 2 and "release.json: there already" in capsys.readouterr().err
+    assert export(*words) == 2 and "release.json: there already" in capsys.readouterr().err
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [listed]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 # before fastreid: importing the package makes it work
+from in_process import anonymize, recover
+
 from fastreid_privacy.collection import making
 from fastreid_privacy.collection import run as run_module
 
@@ -18,8 +20,6 @@ from PIL import Image
 from rendered_video import write_video
 
 from fastreid_privacy.collection.stamps import STAMPS
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.desensitize import Desensitizer
 from fastreid_privacy.keys.sealing import new_identity
@@ -27,10 +27,6 @@ from fastreid_privacy.manifest import JOURNAL, MANIFEST, files_of, read_manifest
 from fastreid_privacy.video import run as video_run
 
 NAMES = [f"{number}.png" for number in range(5)]
-
-
-def anonymize(*words) -> int:
-    return anonymize_command.main([str(word) for word in words])
 
 
 def picture(seed: int) -> Image.Image:
@@ -228,7 +224,7 @@ def test_what_cannot_be_made_again_is_named_by_its_time_alone(raw, words, tmp_pa
     assert len(same) == 3 and after[NAMES[3]] != before[NAMES[3]]
     if kind == "sealed":
         main = [str(word) for word in ("--identity", private, "--input", tmp_path / "out")]
-        assert recover_command.main([*main, "--output", str(tmp_path / "again")]) == 0
+        assert recover(*main, "--output", tmp_path / "again") == 0
         assert contents(tmp_path / "again") == contents(raw)
 
 

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from in_process import report
 from PIL import Image
 from report_examples import (
     METRICS,
@@ -22,7 +23,6 @@ from report_examples import (
     upper_results,
 )
 
-from fastreid_privacy.commands.report import main
 from fastreid_privacy.report import format_markdown, format_terminal, retrieval_table, tables, write_report
 from fastreid_privacy.results.stored import SAMPLES
 
@@ -248,14 +248,14 @@ def test_a_damaged_samples_file_does_not_stop_the_report(tmp_path):
 def test_command_writes_the_page_and_prints_the_tables(tmp_path, capsys):
     results = full_results()
     put(tmp_path, results)
-    assert main([str(tmp_path)]) == 0
+    assert report(tmp_path) == 0
     printed = capsys.readouterr().out
     assert (
         format_terminal(results) in printed
         and str(tmp_path / "report.html") in printed
         and (tmp_path / "report.html").is_file()
     )
-    assert main([str(tmp_path), "--markdown"]) == 0
+    assert report(tmp_path, "--markdown") == 0
     assert format_markdown(results) in capsys.readouterr().out
 
 
@@ -268,7 +268,7 @@ def test_command_refuses_a_wrong_folder(tmp_path, capsys, case):
         folder.mkdir()
     if case == "broken":
         (folder / "results.json").write_text("{")
-    assert main([str(folder)]) == 2
+    assert report(folder) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and str(folder) in captured.err and captured.out == ""
     assert not folder.is_dir() or not (folder / "report.html").exists()

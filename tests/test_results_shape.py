@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from in_process import report
 from report_examples import full_results, put
 
 from fastreid_privacy import UserError
-from fastreid_privacy.commands.report import main
 from fastreid_privacy.results.results_json import read_results
 
 WRONG = [
@@ -49,7 +49,7 @@ def test_parts_of_another_kind_are_refused(tmp_path, part, value, capfd):
     run = put(tmp_path / "run", {**full_results(), part: value}, samples=False)
     with pytest.raises(UserError, match=rf"results\.json is damaged \({part}"):
         read_results(run / "results.json")
-    assert main([str(run)]) == 2
+    assert report(run) == 2
     assert "Traceback" not in capfd.readouterr().err
 
 

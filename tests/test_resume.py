@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from in_process import train
 
-from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import changed, load_config
 from fastreid_privacy.results.training_log import read_metrics
 from fastreid_privacy.training.image_lists import test_images as images_of_test
@@ -141,7 +141,7 @@ def test_the_twins_upgraded(twins):
 
 def test_another_seed_ends_elsewhere(small_run, small_dataset, tmp_path):
     """The hashes above can differ."""
-    assert run(["--config-file", str(SMALL_CONFIG), *small_options(tmp_path, SEED=1)]) == 0
+    assert train("--config-file", SMALL_CONFIG, *small_options(tmp_path, SEED=1)) == 0
     first, second = (checkpoint_digests(folder / "model_final.pth") for folder in (small_run, tmp_path))
     assert first["model"] != second["model"] and first["optimizer"] != second["optimizer"]
 
@@ -155,7 +155,7 @@ def test_a_damaged_last_checkpoint_is_named_and_the_one_before_taken(small_run, 
     weight = torch.load(last, weights_only=False)["model"]["anonymizer.down.0.0.weight"]
     content[content.index(bytes(weight.untyped_storage()))] ^= 1  # torch reads such a file without a word
     last.write_bytes(content)
-    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder)]) == 0
+    assert train("--resume", "--config-file", SMALL_CONFIG, *small_options(folder)) == 0
     out = capfd.readouterr().out
     assert f"Cannot resume from {last} is damaged" in out
     assert f"Resuming from {folder / 'model_0000.pth'}" in out
@@ -181,7 +181,7 @@ def test_a_better_model_than_the_checkpoint_knows_of_is_kept_with_its_figures(sm
     later = {**record, "selected": 99.0, "validation": {**record["validation"], "best": figures}}
     torch.save({**content, "epoch": 1, "upgrade_record": later}, best)
     before = best.read_bytes()
-    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder)]) == 0
+    assert train("--resume", "--config-file", SMALL_CONFIG, *small_options(folder)) == 0
     assert best.read_bytes() == before and results_of(folder)["validation"] == figures
     final = torch.load(folder / "model_final.pth", weights_only=False)
     assert final["upgrade_record"]["selected"] == 99.0 and len(final["upgrade_record"]["checks"]) == 2
@@ -192,7 +192,7 @@ def test_a_best_model_that_is_lost_or_damaged_is_chosen_anew(small_run, tmp_path
     folder, best = interrupted(small_run, tmp_path / "run")
     assert torch.load(folder / "model_0000.pth", weights_only=False)["upgrade_record"]["selected"] is not None
     damage(best)
-    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder)]) == 0
+    assert train("--resume", "--config-file", SMALL_CONFIG, *small_options(folder)) == 0
     assert "the best of the checks to come takes its place" in capfd.readouterr().out
     assert torch.load(best, weights_only=False)["epoch"] == 1
     assert results_of(folder)["checkpoint"] == "model_best.pth"
@@ -204,7 +204,7 @@ def test_no_whole_checkpoint(small_run, tmp_path, capfd):
     for name in ("model_final.pth", "model_0000.pth"):
         (folder / name).write_bytes((small_run / name).read_bytes()[:-1000])
     (folder / "last_checkpoint").write_text("model_final.pth")
-    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(folder)]) == 2
+    assert train("--resume", "--config-file", SMALL_CONFIG, *small_options(folder)) == 2
     message = capfd.readouterr().err
     assert (
         all(str(folder / name) in message for name in ("model_final.pth", "model_0000.pth"))
@@ -217,17 +217,8 @@ def test_resuming_under_another_model(small_run, tmp_path, capfd):
     shutil.copytree(small_run, folder)
     (folder / "results.json").unlink()
     (folder / "config.yaml").unlink()  # which is compared first
-    assert (
-        run(
-            [
-                "--resume",
-                "--config-file",
-                str(SMALL_CONFIG),
-                *small_options(folder, **{"PRIVACY.ANONYMIZER.WIDTH": 4}),
-            ]
-        )
-        == 2
-    )
+    options = small_options(folder, **{"PRIVACY.ANONYMIZER.WIDTH": 4})
+    assert train("--resume", "--config-file", SMALL_CONFIG, *options) == 2
     message = capfd.readouterr().err
     assert (
         str(folder / "model_final.pth") in message and "anonymizer" in message and "Traceback" not in message
@@ -236,7 +227,7 @@ def test_resuming_under_another_model(small_run, tmp_path, capfd):
 
 def test_resuming_nothing_starts_from_the_beginning(small_run, tmp_path):
     """``make demo`` is one command for the first and for every later call."""
-    assert run(["--resume", "--config-file", str(SMALL_CONFIG), *small_options(tmp_path / "run")]) == 0
+    assert train("--resume", "--config-file", SMALL_CONFIG, *small_options(tmp_path / "run")) == 0
     assert checkpoint_digests(tmp_path / "run" / "model_final.pth") == checkpoint_digests(
         small_run / "model_final.pth"
     )
@@ -249,8 +240,8 @@ def test_a_finished_run_in_mixed_precision_goes_on_as_it_was_begun(small_dataset
         str(SMALL_CONFIG),
         *small_options(tmp_path, **{"SOLVER.MAX_EPOCH": 1, "SOLVER.AMP.ENABLED": True}),
     ]
-    assert run(command) == 0
-    assert run(command) == 0
+    assert train(*command) == 0
+    assert train(*command) == 0
 
 
 @pytest.fixture(scope="module")
@@ -277,15 +268,15 @@ def swap(folder, first, second):
 def test_a_run_whose_training_images_were_renumbered_is_not_continued(folders, tmp_path, capsys):
     """Its validation split would be another, with a person that it has learned from."""
     place, options = folders
-    assert run(options(tmp_path / "whole")) == 0
+    assert train(*options(tmp_path / "whole")) == 0
     results = json.loads((tmp_path / "whole" / "results.json").read_text())
     folder, _ = interrupted(tmp_path / "whole", tmp_path / "run")
     before = (folder / "model_0000.pth").read_bytes()
-    train = place / "bounding_box_train"
-    swap(train, "0001", "0007")
+    training = place / "bounding_box_train"
+    swap(training, "0001", "0007")
     try:
         capsys.readouterr()
-        assert run(["--resume", *options(folder)]) == 2
+        assert train("--resume", *options(folder)) == 2
         said = capsys.readouterr().err
         assert "was trained on other images: of its training images (names, identities, cameras)" in said
         assert results["data"]["train"]["sha256"] in said and not (folder / "results.json").exists()
@@ -295,11 +286,11 @@ def test_a_run_whose_training_images_were_renumbered_is_not_continued(folders, t
             content = torch.load(file, weights_only=False)
             content.pop("data")
             torch.save(content, file)
-        assert run(["--resume", *options(older)]) == 0
+        assert train("--resume", *options(older)) == 0
     finally:
-        swap(train, "0001", "0007")
+        swap(training, "0001", "0007")
     assert (folder / "model_0000.pth").read_bytes() == before
-    assert run(["--resume", *options(folder)]) == 0
+    assert train("--resume", *options(folder)) == 0
     assert results_of(folder) == results_of(tmp_path / "whole")
 
 

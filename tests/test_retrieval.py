@@ -62,22 +62,7 @@ def query_files(small_dataset):
 @pytest.fixture(scope="module")
 def index(gallery, weights, tmp_path_factory):
     path = tmp_path_factory.mktemp("index") / "my.index"
-    assert (
-        retrieve(
-            "build",
-            "--weights",
-            weights,
-            "--gallery",
-            gallery,
-            "--index",
-            path,
-            "--batch-size",
-            7,
-            "--device",
-            "cpu",
-        )
-        == 0
-    )
+    assert retrieve("build", weights=weights, gallery=gallery, index=path, batch_size=7, device="cpu") == 0
     return path
 
 
@@ -320,18 +305,7 @@ def test_hnsw_is_measured_and_ranks_like_flat(small_dataset, weights, query_file
     assert read_index(tmp_path / "h").measured["recall@10"] == 1
     for name, path, effort in (("flat", tmp_path / "f", []), ("hnsw", tmp_path / "h", ["--ef", 64])):
         assert (
-            retrieve(
-                "query",
-                "--weights",
-                weights,
-                "--index",
-                path,
-                "--json",
-                tmp_path / name,
-                *effort,
-                *query_files,
-            )
-            == 0
+            retrieve("query", *effort, *query_files, weights=weights, index=path, json=tmp_path / name) == 0
         )
     flat, hnsw = (json.loads((tmp_path / name).read_text())["queries"] for name in ("flat", "hnsw"))
     assert len(flat) == len(hnsw) == len(query_files)
@@ -584,17 +558,8 @@ def test_odd_names_and_files_are_read_as_those_of_a_collection(
     assert retrieve("build", "--protect", *shown) == 0
     assert read_index(tmp_path / "protected.index").paths == read_index(made).paths
     capsys.readouterr()
-    words = [
-        "--weights",
-        weights,
-        "--index",
-        made,
-        "--output",
-        tmp_path / "strip.png",
-        "--json",
-        tmp_path / "j",
-    ]
-    assert retrieve("query", *words, folder / names[0], folder / names[2]) == 0
+    words = {"weights": weights, "index": made, "output": tmp_path / "strip.png", "json": tmp_path / "j"}
+    assert retrieve("query", folder / names[0], folder / names[2], **words) == 0
     out, err = capsys.readouterr()
     assert r"two\nlines.png" in out and r"red\x1b[31m.png" in out and r"no unicode \udcff.png" in out
     assert "\x1b" not in out and "warning" not in err

@@ -4,9 +4,6 @@ ones."""
 from __future__ import annotations
 
 # before fastreid: importing the package makes it work
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands import export as export_command
-from fastreid_privacy.commands import recover as recover_command
 
 # isort: split
 import hashlib
@@ -20,6 +17,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from forged_manifests import write_forged
+from in_process import anonymize, export, recover
 from nacl.bindings import crypto_scalarmult
 from nacl.public import PublicKey as BoxKey
 from nacl.public import SealedBox
@@ -31,10 +29,6 @@ from fastreid_privacy.keys.envelope import BESIDE, MAGIC, MAGIC_1, Original, clo
 from fastreid_privacy.keys.pairs import HYBRID, KINDS, X25519, PrivateKey, PublicKey
 
 KINDS_OF_KEYS = pytest.mark.parametrize("kind", [X25519, HYBRID])
-
-
-def call(module, *words) -> int:
-    return module.main([str(word) for word in words])
 
 
 @pytest.fixture
@@ -217,7 +211,7 @@ def test_a_folder_of_version_1_still_opens_and_goes_on(raw, tmp_path):
     public, private = sealing.new_identity(tmp_path / "keys", None)
     out, key = tmp_path / "out", sealing.read_public_key(public)
     words = ["--method", "blur", "--seal", public, "--input", raw, "--output", out]
-    assert call(anonymize_command, *words) == 0
+    assert anonymize(*words) == 0
     text = (out / "manifest.jsonl").read_text()
     for name, ending in (("one", "jpg"), ("ünter/two", "jpg")):
         path = out / f"{name}.png.sealed"
@@ -228,10 +222,10 @@ def test_a_folder_of_version_1_still_opens_and_goes_on(raw, tmp_path):
         text = text.replace(before, hashlib.sha256(path.read_bytes()).hexdigest())
     write_forged(out / "manifest.jsonl", text)
     before = files(out)
-    assert call(anonymize_command, *words) == 0  # continues, and finds that nothing is to do
+    assert anonymize(*words) == 0  # continues, and finds that nothing is to do
     assert files(out) == before
     opened = ["--identity", private, "--input", out, "--output", tmp_path / "again"]
-    assert call(recover_command, *opened) == 0
+    assert recover(*opened) == 0
     assert files(tmp_path / "again") == files(raw)
 
 
@@ -276,22 +270,22 @@ def test_a_collection_for_several_owners(raw, tmp_path, monkeypatch, capsys, kin
     pairs = []
     for place, kind in enumerate(kinds):
         words = ["--new-identity", "--key-type", kind, "--output", tmp_path / f"keys{place}"]
-        assert call(export_command, *words, "--passphrase-env", "PASS") == 0
+        assert export(*words, "--passphrase-env", "PASS") == 0
         pairs.append((tmp_path / f"keys{place}" / "identity.pub", tmp_path / f"keys{place}" / "identity.key"))
     seal = [word for public, _ in pairs for word in ("--seal", public)]
     words = ["--method", "blur", "--input", raw, "--output", tmp_path / "out"]
-    assert call(anonymize_command, *words, *seal) == 0
-    assert call(anonymize_command, *words, *seal[2:], *seal[:2]) == 0  # their order does not count
+    assert anonymize(*words, *seal) == 0
+    assert anonymize(*words, *seal[2:], *seal[:2]) == 0  # their order does not count
     for place, (_, private) in enumerate(pairs):
         opened = ["--identity", private, "--passphrase-env", "PASS", "--output", tmp_path / f"again{place}"]
-        assert call(recover_command, *opened, "--input", tmp_path / "out") == 0
+        assert recover(*opened, "--input", tmp_path / "out") == 0
         assert files(tmp_path / f"again{place}") == files(raw)
     capsys.readouterr()
-    assert call(anonymize_command, *words, *seal[2:]) == 2  # fewer owners than there were
+    assert anonymize(*words, *seal[2:]) == 2  # fewer owners than there were
     assert "was made otherwise (recipient " in capsys.readouterr().err
     _, other = sealing.new_identity(tmp_path / "other", None, kinds[0])
     opened = ["--identity", other, "--input", tmp_path / "out", "--output", tmp_path / "o"]
-    assert call(recover_command, *opened) == 2
+    assert recover(*opened) == 2
     assert "was sealed to the key with the fingerprint" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
@@ -309,7 +303,7 @@ def test_keys_that_do_not_go_together_are_refused(raw, tmp_path, capsys):
         (many, "at most 16"),
         ([one, private], "is a private key"),
     ):
-        assert call(anonymize_command, *words, *(word for key in keys for word in ("--seal", key))) == 2
+        assert anonymize(*words, *(word for key in keys for word in ("--seal", key))) == 2
         assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
-    assert call(export_command, "--weights", "x.pth", "--key-type", HYBRID, "--output", tmp_path / "r") == 2
+    assert export("--weights", "x.pth", "--key-type", HYBRID, "--output", tmp_path / "r") == 2
     assert "--key-type is for --new-identity" in capsys.readouterr().err

@@ -11,8 +11,8 @@ import tracemalloc
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from in_process import anonymize, contents, recover
 from rendered_video import write_video
-from test_collection import anonymize, contents, recover
 
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.keys import streaming

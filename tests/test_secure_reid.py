@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conftest import small_options  # before fastreid: importing the package makes it work
+from in_process import train
 
 # isort: split
 import hashlib
@@ -16,7 +17,6 @@ import fastreid_privacy
 from fastreid_privacy.attack import differencing, keyed
 from fastreid_privacy.attack.subjects import read_subjects
 from fastreid_privacy.attack.views import Files, operated
-from fastreid_privacy.commands import train
 from fastreid_privacy.core.projects import load_projects
 from fastreid_privacy.desensitize import Desensitizer
 
@@ -84,7 +84,7 @@ def test_the_config_trains_base_on_masked_images(own_imports, small_dataset, tmp
     backbone = {"NAME": "build_osnet_backbone", "DEPTH": "x0_25", "FEAT_DIM": 128}
     options = {f"MODEL.BACKBONE.{key}": value for key, value in backbone.items()}
     pairs = small_options(tmp_path / "run", **options, **{"SOLVER.MAX_EPOCH": 1})
-    assert train.run([*words, *pairs]) == 0
+    assert train(*words, *pairs) == 0
     protect = fastreid_privacy.load_anonymizer(tmp_path / "run" / "model_final.pth", "cpu")
     image = torch.full((1, 3, 64, 32), 7, dtype=torch.uint8)
     assert np.array_equal(protect(image, people=[5])[0].numpy(), (7 + plain_mask(5, 3, 64, 32)) % 256)

@@ -14,8 +14,9 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
+from in_process import anonymize, recover
 from PIL import Image
-from test_carrying import KEY, NAMES, OTHER, anonymize, files, noise, recover
+from test_carrying import KEY, NAMES, OTHER, files, noise
 from test_carrying import keys as keys  # a fixture
 from test_carrying import raw as raw  # likewise
 

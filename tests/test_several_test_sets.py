@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import SMALL_CONFIG, run, small_options
+from conftest import SMALL_CONFIG, small_options
+from in_process import train
 
 from fastreid_privacy.config import load_config
 from fastreid_privacy.data.datasets import load_dataset
@@ -36,7 +37,7 @@ def trained(options, tmp_path_factory):
     """OUTPUT_DIR with Base and the upper bound beside it; to be read, not to be written."""
     output = tmp_path_factory.mktemp("several") / "run"
     auto = {"PRIVACY.UPGRADE.BASELINE_RANK1": "auto", "PRIVACY.UPPER_BOUND": "auto"}
-    assert run(options(output, **auto)) == 0
+    assert train(*options(output, **auto)) == 0
     return output
 
 
@@ -69,7 +70,7 @@ def evaluate(options, trained, output, baseline, upper_bound):
         "PRIVACY.UPGRADE.BASELINE_RANK1": baseline,
         "PRIVACY.UPPER_BOUND": upper_bound,
     }
-    assert run(["--eval-only", *options(output, **named)]) == 0
+    assert train("--eval-only", *options(output, **named)) == 0
 
 
 @pytest.mark.parametrize("name", TESTS)

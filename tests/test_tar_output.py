@@ -90,19 +90,8 @@ def test_tars_hold_the_files_of_a_folder(weights, raw, tmp_path, kind):
 
 
 def test_a_tar_ends_with_a_batch(raw, weights, tmp_path):
-    words = [
-        "--weights",
-        weights,
-        "--input",
-        raw,
-        "--batch-size",
-        3,
-        "--tars",
-        4,
-        "--output",
-        tmp_path / "out",
-    ]
-    assert anonymize(*words) == 0
+    words = {"weights": weights, "input": raw, "batch_size": 3, "tars": 4, "output": tmp_path / "out"}
+    assert anonymize(**words) == 0
     lines = read_manifest(tmp_path / "out" / MANIFEST).entries.values()
     assert [line["tar"] for line in lines] == ["000000.tar"] * 6 + ["000001.tar"] * 5
 

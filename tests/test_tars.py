@@ -233,14 +233,7 @@ def test_tars_that_would_share_a_folder_or_leave_it_are_refused(tmp_path, capsys
 
 def test_templates_go_with_a_tar_file_as_with_folders(folders, tmp_path, capsys):
     """It is no video: what is missed is the key."""
-    words = (
-        "--search",
-        tmp_path / "search.pub",
-        "--reid",
-        tmp_path / "reid.pth",
-        "--output",
-        tmp_path / "out",
-    )
-    assert anonymize("--method", "mask", "--input", folders[0] / "crops-000.tar", *words) == 2
+    words = {"search": tmp_path / "search.pub", "reid": tmp_path / "reid.pth", "output": tmp_path / "out"}
+    assert anonymize("--method", "mask", "--input", folders[0] / "crops-000.tar", **words) == 2
     told = capsys.readouterr().err
     assert "video" not in told and "search.pub" in told

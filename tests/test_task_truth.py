@@ -23,25 +23,20 @@ from fastreid_privacy.tasks.truth import people, read_truth
 
 
 @pytest.fixture(scope="module")
-def rendered(small_dataset):
-    return next(small_dataset.glob("SyntheticPedestrians*"))
+def subjects(raw):
+    return read_subjects(str(raw), str(raw))
 
 
 @pytest.fixture(scope="module")
-def subjects(rendered):
-    return read_subjects(str(rendered), str(rendered))
+def truth(subjects, raw):
+    return read_truth(subjects, str(raw))
 
 
 @pytest.fixture(scope="module")
-def truth(subjects, rendered):
-    return read_truth(subjects, str(rendered))
-
-
-@pytest.fixture(scope="module")
-def own(rendered, tmp_path_factory):
+def own(raw, tmp_path_factory):
     """The same images in a folder that tells nothing, as a data set of one's own."""
     folder = tmp_path_factory.mktemp("own") / "images"
-    shutil.copytree(rendered, folder)
+    shutil.copytree(raw, folder)
     return folder
 
 
@@ -121,16 +116,16 @@ def test_rendered_people_bring_their_truth(subjects, truth):
         assert truth.masks[name][y, x].mean() > 0.7
 
 
-def test_truth_has_the_names_of_the_images_and_not_of_the_renderer(rendered, subjects, truth):
+def test_truth_has_the_names_of_the_images_and_not_of_the_renderer(raw, subjects, truth):
     """Of a data set by its name the images' names begin with the data set's folder."""
     longer = {
-        part: [replace(each, name=f"{rendered.name}/{each.name}") for each in getattr(subjects, part)[:3]]
+        part: [replace(each, name=f"{raw.name}/{each.name}") for each in getattr(subjects, part)[:3]]
         for part in ("known", "query", "gallery")
     }
     found = read_truth(replace(subjects, **longer), "SyntheticPedestrians")
     assert len(found.masks) >= 6
     for name, mask in found.masks.items():
-        np.testing.assert_array_equal(mask, truth.masks[name.removeprefix(f"{rendered.name}/")])
+        np.testing.assert_array_equal(mask, truth.masks[name.removeprefix(f"{raw.name}/")])
 
 
 def test_a_data_set_that_is_a_link_brings_its_truth(linked_dataset, truth):
@@ -142,11 +137,11 @@ def test_files_read_back_equal_what_the_renderer_says(truth, files, strangers, o
     assert_same(read_truth(strangers, str(own), **files), truth)
 
 
-def test_files_go_before_the_renderer_and_the_rest_is_rendered(truth, subjects, rendered, tmp_path):
+def test_files_go_before_the_renderer_and_the_rest_is_rendered(truth, subjects, raw, tmp_path):
     files = written(truth, tmp_path)
     for path in files["masks"].rglob("*.png"):
         Image.fromarray(~np.array(Image.open(path))).save(path)
-    mixed = read_truth(subjects, str(rendered), masks=files["masks"])
+    mixed = read_truth(subjects, str(raw), masks=files["masks"])
     for name, mask in truth.masks.items():
         np.testing.assert_array_equal(mixed.masks[name], ~mask)
     assert mixed.attributes == truth.attributes and mixed.poses.keys() == truth.poses.keys()
@@ -165,15 +160,15 @@ def test_where_nothing_is_known_every_task_is_left_out(strangers, own):
     assert not found.masks and not found.poses and not found.attributes
 
 
-def test_truth_is_brought_to_the_size_of_the_attack(truth, files, rendered, strangers, own, tmp_path):
+def test_truth_is_brought_to_the_size_of_the_attack(truth, files, raw, strangers, own, tmp_path):
     """Protected files of twice the size: masks, joints and heights grow with them."""
-    for path in rendered.rglob("*.jpg"):
-        target = tmp_path / "large" / path.relative_to(rendered).with_suffix(".png")
+    for path in raw.rglob("*.jpg"):
+        target = tmp_path / "large" / path.relative_to(raw).with_suffix(".png")
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.open(path).resize((64, 128)).save(target)
-    large = read_subjects(str(rendered), str(tmp_path / "large"))
+    large = read_subjects(str(raw), str(tmp_path / "large"))
     for found in (
-        read_truth(large, str(rendered)),
+        read_truth(large, str(raw)),
         read_truth(read_subjects(str(own), str(tmp_path / "large")), str(own), **files),
     ):
         assert found.size == (128, 64)

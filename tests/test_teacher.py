@@ -4,6 +4,7 @@ from."""
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import train
 
 # isort: split
 import copy
@@ -21,7 +22,6 @@ from test_meta_arch import gradients, losses_of, make_batch, make_model
 from fastreid_privacy.checkpoints.fingerprints import reid_fingerprint
 from fastreid_privacy.checkpoints.reading import read_checkpoint, read_trained
 from fastreid_privacy.checkpoints.rebuilding import rebuild
-from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import changed, load_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.model.heads import feature_length, joined, watched_features
@@ -284,7 +284,7 @@ def options(small_dataset):
 def trained(options, tmp_path_factory):
     """OUTPUT_DIR of a finished run with a teacher and Base beside it; to be read, not to be written."""
     output = tmp_path_factory.mktemp("teacher") / "run"
-    assert run(options(output, **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto"})) == 0
+    assert train(*options(output, **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto"})) == 0
     return output
 
 
@@ -329,20 +329,20 @@ def test_a_run_goes_on_exactly_and_with_its_own_teacher(trained, options, tmp_pa
     base = {"PRIVACY.UPGRADE.BASELINE_RANK1": str(trained / "baseline" / "results.json")}
     once, twice = tmp_path / "once", tmp_path / "twice"
     words = {**base, "PRIVACY.UPPER_BOUND": str(upper), "PRIVACY.TEACHER.INIT": True}
-    assert run(options(once, **words)) == 0
+    assert train(*options(once, **words)) == 0
     twice.mkdir()
     for name in ("model_0000.pth", "config.yaml"):
         shutil.copy(once / name, twice / name)
     (twice / "last_checkpoint").write_text("model_0000.pth")
     shutil.copytree(twice, tmp_path / "other")
-    assert run(["--resume", *options(twice, **words)]) == 0
+    assert train("--resume", *options(twice, **words)) == 0
     first, second = (read_checkpoint(folder / "model_final.pth")["model"] for folder in (once, twice))
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
     moved = another_upper_bound(trained, tmp_path / "moved")
     capsys.readouterr()
     other = {**words, "PRIVACY.UPPER_BOUND": str(moved / "results.json")}
-    assert run(["--resume", *options(tmp_path / "other", **other)]) == 2
+    assert train("--resume", *options(tmp_path / "other", **other)) == 2
     assert "the run was begun with another teacher: give it the upper bound back" in capsys.readouterr().err
 
 
@@ -353,7 +353,7 @@ def test_a_run_begins_with_the_teacher_s_weights_over_those_of_model_weights(tra
         "MODEL.WEIGHTS": str(trained / "model_final.pth"),
         "SOLVER.BASE_LR": 1e-12,
     }
-    assert run(options(tmp_path / "run", **words)) == 0
+    assert train(*options(tmp_path / "run", **words)) == 0
     found, teacher, named = (
         read_checkpoint(path)["model"]
         for path in (
@@ -377,7 +377,7 @@ def test_a_run_that_only_begins_with_the_upper_bound_is_the_one_of_its_weights(t
     found = {}
     for name, more in (("begun", begun), ("named", named)):
         words = options(tmp_path / name, **shared, **more, **{"PRIVACY.PROTECTION": "conventional"})
-        assert run(words) == 0
+        assert train(*words) == 0
         found[name] = read_checkpoint(tmp_path / name / "model_final.pth")["model"]
         assert "loss_teacher" not in (tmp_path / name / "metrics.json").read_text()
     different = [
@@ -398,12 +398,12 @@ def test_who_begins_with_a_teacher_s_weights_needs_none_of_imagenet(trained, opt
         "MODEL.BACKBONE.PRETRAIN": True,
         "MODEL.BACKBONE.PRETRAIN_PATH": str(tmp_path / "none.pth"),
     }
-    assert run(options(tmp_path / "taught", **words)) == 2
+    assert train(*options(tmp_path / "taught", **words)) == 2
     assert "MODEL.BACKBONE.PRETRAIN_PATH" in capsys.readouterr().err
-    assert run(options(tmp_path / "begun", **words, **{"PRIVACY.TEACHER.INIT": True})) == 0
+    assert train(*options(tmp_path / "begun", **words, **{"PRIVACY.TEACHER.INIT": True})) == 0
     # the upper bound that is trained beside a run does
     auto = {**words, "PRIVACY.UPPER_BOUND": "auto", "PRIVACY.TEACHER.INIT": True}
-    assert run(options(tmp_path / "auto", **auto)) == 2
+    assert train(*options(tmp_path / "auto", **auto)) == 2
     assert "MODEL.BACKBONE.PRETRAIN_PATH" in capsys.readouterr().err
     assert not list((tmp_path / "auto").rglob("model_*.pth"))
 
@@ -419,18 +419,18 @@ def test_what_does_not_serve_is_found_before_anything_is_trained(trained, option
         ({"MODEL.HEADS.EMBEDDING_DIM": 128, "PRIVACY.TEACHER.INIT": True}, "Re-ID network is another"),
     )
     for number, (more, message) in enumerate(refusals):
-        assert run(options(tmp_path / str(number), **given, **more)) == 2
+        assert train(*options(tmp_path / str(number), **given, **more)) == 2
         assert message in capsys.readouterr().err
         assert not (tmp_path / str(number)).exists()
     (upper / "model_best.pth").unlink()
     refused = [
         "is not there any more: give it back, or name the results of another upper bound with PRIVACY.U"
     ]
-    assert run(options(tmp_path / "gone", **given)) == 2
+    assert train(*options(tmp_path / "gone", **given)) == 2
     refused.append("name no checkpoint; evaluate again to rewrite them")
     results = json.loads((upper / "results.json").read_text())
     (upper / "results.json").write_text(json.dumps({**results, "checkpoint": None}))
-    assert run(options(tmp_path / "gone", **given)) == 2
+    assert train(*options(tmp_path / "gone", **given)) == 2
     said = capsys.readouterr().err
     assert all(message in said for message in refused) and not (tmp_path / "gone").exists()
 
@@ -460,7 +460,7 @@ def test_a_run_whose_teacher_is_gone_is_not_continued_with_a_new_one(trained, op
     shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "upper_bound")
     words = options(tmp_path / "run", **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto"})
-    assert run(["--resume", *words]) == 2
+    assert train("--resume", *words) == 2
     assert (
         "holds a run that was begun with a teacher, whose results are no longer in" in capsys.readouterr().err
     )
@@ -469,7 +469,7 @@ def test_a_run_whose_teacher_is_gone_is_not_continued_with_a_new_one(trained, op
 
 def test_a_test_needs_no_teacher(trained, options, tmp_path):
     shutil.copy(trained / "model_best.pth", tmp_path / "model_best.pth")
-    assert run(["--eval-only", *options(tmp_path, **{"PRIVACY.UPPER_BOUND": ""})]) == 0
+    assert train("--eval-only", *options(tmp_path, **{"PRIVACY.UPPER_BOUND": ""})) == 0
     found, expected = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path, trained))
     assert found["retrieval"] == expected["retrieval"] and found["teacher"] is None
     teacher = read_checkpoint(trained / "model_0000.pth")["teacher"]
@@ -481,7 +481,7 @@ def test_results_of_a_checkpoint_elsewhere_lead_to_it(trained, options, tmp_path
     monkeypatch.chdir(trained)
     words = {"PRIVACY.PROTECTION": "none", "PRIVACY.TEACHER.WEIGHT": 0, "PRIVACY.UPPER_BOUND": ""}
     words["MODEL.WEIGHTS"] = "upper_bound/model_best.pth"
-    assert run(["--eval-only", *options(tmp_path, **words)]) == 0
+    assert train("--eval-only", *options(tmp_path, **words)) == 0
     monkeypatch.chdir(tmp_path)
     cfg = load_config(SMALL_CONFIG, options(tmp_path)[2:])
     teacher = teacher_of(cfg, tmp_path / "results.json")

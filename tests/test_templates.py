@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 # before fastreid: importing the package makes it work
-from fastreid_privacy.commands import anonymize as anonymize_command
-from fastreid_privacy.commands import export as export_command
-from fastreid_privacy.commands import recover as recover_command
 
 # isort: split
 import io
@@ -17,6 +14,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from in_process import anonymize, export, recover
 from PIL import Image
 from test_carrying import mutate as mutate_picture
 from test_segments import mutate as mutate_file
@@ -40,18 +38,6 @@ from fastreid_privacy.retrieval import load_extractor
 
 KEY, OWNER = PrivateKey.generate(), PrivateKey.generate()
 MODEL = "0123456789abcdef" * 4
-
-
-def anonymize(*words) -> int:
-    return anonymize_command.main([str(word) for word in words])
-
-
-def export(*words) -> int:
-    return export_command.main([str(word) for word in words])
-
-
-def recover(*words) -> int:
-    return recover_command.main([str(word) for word in words])
 
 
 def noise(*shape, seed=0) -> np.ndarray:

@@ -4,6 +4,7 @@ nothing trained or written."""
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import train
 
 # isort: split
 import json
@@ -16,7 +17,6 @@ import torch
 from fastreid.modeling.backbones import osnet
 
 from fastreid_privacy.commands import train as command_line
-from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import load_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.training.experiment import versus_baseline
@@ -33,7 +33,7 @@ def refused(tmp_path, capfd, monkeypatch):
 
     def refuse(overrides=None, flags=(), config=SMALL_CONFIG):
         output = tmp_path / "new"
-        assert run(["--config-file", str(config), *flags, *small_options(output, **(overrides or {}))]) == 2
+        assert train("--config-file", config, *flags, *small_options(output, **(overrides or {}))) == 2
         out, err = capfd.readouterr()
         assert "Traceback" not in out + err
         assert not output.exists(), f"{sorted(output.iterdir())} written"
@@ -111,7 +111,7 @@ def test_a_value_of_another_type(refused, key, value, kind):
 
 
 def test_an_override_without_a_value(refused, capfd, tmp_path):
-    assert run(["--config-file", str(SMALL_CONFIG), "SOLVER.MAX_EPOCH"]) == 2
+    assert train("--config-file", SMALL_CONFIG, "SOLVER.MAX_EPOCH") == 2
     assert "SOLVER.MAX_EPOCH has no value" in capfd.readouterr().err
 
 
@@ -318,7 +318,7 @@ def test_more_gpus_than_there_are(refused, monkeypatch):
 def test_an_output_folder_that_cannot_be_written(tmp_path, capfd):
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", "/proc/self"):
-        assert run(["--config-file", str(SMALL_CONFIG), *small_options(folder)]) == 2
+        assert train("--config-file", SMALL_CONFIG, *small_options(folder)) == 2
         out, err = capfd.readouterr()
         assert f"OUTPUT_DIR {folder}" in err and "Traceback" not in out + err
     assert (tmp_path / "file").read_text() == "in the way"
@@ -362,7 +362,7 @@ def test_evaluating_with_networks_that_the_file_lacks(refused, small_run, key, v
 def test_evaluating_into_the_results_of_another_checkpoint(small_run, tmp_path, capfd):
     shutil.copy(small_run / "results.json", tmp_path)
     options = small_options(tmp_path, **{"MODEL.WEIGHTS": small_run / "model_final.pth"})
-    assert run(["--eval-only", "--config-file", str(SMALL_CONFIG), *options]) == 2
+    assert train("--eval-only", "--config-file", SMALL_CONFIG, *options) == 2
     message = capfd.readouterr().err
     assert (
         str(tmp_path / "results.json") in message
@@ -456,16 +456,8 @@ def test_an_output_folder_that_holds_a_run(small_run, tmp_path, capfd, left):
     folder.mkdir()
     shutil.copy(small_run / left, folder)
     before = contents(folder)
-    assert (
-        run(
-            [
-                "--config-file",
-                str(SMALL_CONFIG),
-                *small_options(folder, **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto"}),
-            ]
-        )
-        == 2
-    )
+    options = small_options(folder, **{"PRIVACY.UPGRADE.BASELINE_RANK1": "auto"})
+    assert train("--config-file", SMALL_CONFIG, *options) == 2
     out, err = capfd.readouterr()
     assert str(folder) in err and left in err and "--resume" in err and "Traceback" not in out + err
     assert contents(folder) == before
@@ -487,7 +479,7 @@ def test_a_sibling_of_another_budget_or_unfinished(small_run, tmp_path, capfd, s
         shutil.copy(small_run / "model_0000.pth", folder)
     before = contents(folder.parent)
     options = {"PRIVACY.UPGRADE.BASELINE_RANK1": "auto", "PRIVACY.UPPER_BOUND": "auto"}
-    assert run(["--config-file", str(SMALL_CONFIG), *small_options(folder.parent, **options)]) == 2
+    assert train("--config-file", SMALL_CONFIG, *small_options(folder.parent, **options)) == 2
     out, err = capfd.readouterr()
     assert str(folder) in err and (key or "--resume") in err and "Traceback" not in out + err
     assert contents(folder.parent) == before
@@ -513,7 +505,7 @@ def test_a_baseline_without_validation_figures(refused, small_run, tmp_path):
 def test_resuming_with_another_method_is_refused_and_changes_nothing(small_run, capsys):
     before = {path: path.read_bytes() for path in sorted(small_run.rglob("*")) if path.is_file()}
     options = small_options(small_run, **{"PRIVACY.LAMBDA_L1": 5.0})
-    assert run(["--config-file", str(SMALL_CONFIG), "--resume", *options]) == 2
+    assert train("--config-file", SMALL_CONFIG, "--resume", *options) == 2
     assert "PRIVACY.LAMBDA_L1 100.0 → 5.0" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in sorted(small_run.rglob("*")) if path.is_file()} == before
 
@@ -549,7 +541,7 @@ def test_resuming_beside_a_damaged_config(small_run, tmp_path, capfd, content):
         shutil.copy(small_run / name, tmp_path)
     (tmp_path / "config.yaml").write_bytes(content)
     before = contents(tmp_path)
-    assert run(["--config-file", str(SMALL_CONFIG), "--resume", *small_options(tmp_path)]) == 2
+    assert train("--config-file", SMALL_CONFIG, "--resume", *small_options(tmp_path)) == 2
     out, err = capfd.readouterr()
     assert str(tmp_path / "config.yaml") in err and "empty or damaged" in err and "Traceback" not in out + err
     assert contents(tmp_path) == before
@@ -565,5 +557,5 @@ def test_the_config_of_a_run_is_written_whole(small_run, small_dataset, tmp_path
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="disk full"):
-        run(["--config-file", str(SMALL_CONFIG), *options])
+        train("--config-file", SMALL_CONFIG, *options)
     assert (tmp_path / "config.yaml").read_text() == "before"

@@ -13,8 +13,6 @@ import re
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 from fractions import Fraction
 
 import av
@@ -23,9 +21,10 @@ import pytest
 import torch
 import torchvision
 from forged_manifests import write_forged
+from in_process import anonymize, contents, recover
+from killed_protecting import ends_of_killed_runs
 from PIL import Image
 from rendered_video import RATE, people_of, render, walkers, write_video
-from test_collection import anonymize, contents, recover
 
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.keys.sealing import new_identity
@@ -333,48 +332,13 @@ def test_a_video_that_changes_meanwhile_is_not_sealed(walk, raw_frames, tmp_path
 
 # -- runs ----------------------------------------------------------------------------------------------------
 
-KILLED = """
-import json, os, random, signal, sys, threading
-from tqdm import tqdm
-from fastreid_privacy.collection import run
-from fastreid_privacy.commands.anonymize import main
-from fastreid_privacy.video import writer
-
-tqdm.set_lock(threading.RLock())  # by default one of all processes, which a killed one may hold
-left = 0
-
-def counted(function):
-    def wrapper(*args, **kwargs):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return wrapper
-
-os.replace, run.Journal.add = counted(os.replace), counted(run.Journal.add)
-writer.VideoWriter.write = counted(writer.VideoWriter.write)
-statuses = []
-# the journal, frames, the video's line, its name, the manifest, nothing
-for left in [1, 2, 9, 22, 23, 24, 100]:
-    child = os.fork()
-    if not child:
-        os._exit(main(sys.argv[1:]))
-    statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-print(json.dumps(statuses))
-"""
-
 
 def test_a_killed_run_ends_byte_identical(weights, walk, protected, tmp_path):
     out = tmp_path / "killed"
     words = ["--weights", weights, *boxed(walk), "--output", out]
-    command = [sys.executable, "-c", KILLED, *map(str, words)]
-    result = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    statuses = json.loads(result.stdout.splitlines()[-1])
-    assert statuses[-1] == 0 and statuses.count(-signal.SIGKILL) >= 5, (statuses, result.stderr)
+    # the journal, frames, the video's line, its name, the manifest, nothing
+    ends = ends_of_killed_runs([1, 2, 9, 22, 23, 24, 100], *words)
+    assert ends.count(-signal.SIGKILL) >= 5
     assert contents(out) == contents(protected)
     assert anonymize(*words) == 0  # nothing is left to do
     assert contents(out) == contents(protected)
@@ -447,19 +411,7 @@ def test_other_boxes_are_another_run(weights, walk, protected, tmp_path, capsys)
 def test_boxes_that_are_none_are_refused(weights, walk, tmp_path, capsys, text, message):
     (tmp_path / "boxes.txt").write_text(text)
     out = tmp_path / "out"
-    assert (
-        anonymize(
-            "--weights",
-            weights,
-            "--input",
-            walk / "video.mkv",
-            "--boxes",
-            tmp_path / "boxes.txt",
-            "--output",
-            out,
-        )
-        == 2
-    )
+    assert anonymize(weights=weights, input=walk / "video.mkv", boxes=tmp_path / "boxes.txt", output=out) == 2
     assert message in capsys.readouterr().err
     assert not list(out.glob("*.mkv")) and not list(out.glob(".*.unfinished"))
 
@@ -555,19 +507,9 @@ def damaged_videos(walk, folder):
 def test_damaged_videos_are_named(weights, walk, tmp_path, capsys):
     for name, message in damaged_videos(walk, tmp_path).items():
         out = tmp_path / f"out-{name}"
-        assert (
-            anonymize(
-                "--weights",
-                weights,
-                "--input",
-                tmp_path / name,
-                "--boxes",
-                walk / "boxes.txt",
-                "--output",
-                out,
-            )
-            == 2
-        ), name
+        assert anonymize(weights=weights, input=tmp_path / name, boxes=walk / "boxes.txt", output=out) == 2, (
+            name
+        )
         told = capsys.readouterr().err
         assert message in told and name in told, told
         assert (
@@ -583,19 +525,7 @@ def test_a_video_that_ends_too_soon_is_damaged_even_where_all_boxes_are_there(
     path = write_frames(tmp_path / "whole.mkv", raw_frames, "ffv1")
     path.write_bytes(path.read_bytes()[:-50_000])
     (tmp_path / "boxes.txt").write_text("1,1,5,5,20,40")
-    assert (
-        anonymize(
-            "--method",
-            "blur",
-            "--input",
-            path,
-            "--boxes",
-            tmp_path / "boxes.txt",
-            "--output",
-            tmp_path / "out",
-        )
-        == 2
-    )
+    assert anonymize(method="blur", input=path, boxes=tmp_path / "boxes.txt", output=tmp_path / "out") == 2
     assert "whole.mkv is damaged" in capsys.readouterr().err
 
 
@@ -606,19 +536,7 @@ def test_lost_frames_are_damage_for_boxes_would_lie_on_the_wrong_ones(walk, raw_
     content[at] ^= 1  # the chunk is none of the video's any more
     path.write_bytes(content)
     (tmp_path / "boxes.txt").write_text("1,1,5,5,20,40")
-    assert (
-        anonymize(
-            "--method",
-            "blur",
-            "--input",
-            path,
-            "--boxes",
-            tmp_path / "boxes.txt",
-            "--output",
-            tmp_path / "out",
-        )
-        == 2
-    )
+    assert anonymize(method="blur", input=path, boxes=tmp_path / "boxes.txt", output=tmp_path / "out") == 2
     assert "is damaged" in capsys.readouterr().err and not list((tmp_path / "out").glob("*.mkv"))
 
 
@@ -685,21 +603,12 @@ def scaled_boxes(walk, path, across, down):
 @pytest.mark.parametrize(("units", "whole"), [("fraction", 1), ("percent", 100)])
 def test_boxes_in_other_units_are_refused_or_converted(walk, tmp_path, capsys, units, whole):
     boxes = scaled_boxes(walk, tmp_path / "boxes.txt", whole / 320, whole / 240)
-    words = [
-        "--method",
-        "blur",
-        "--input",
-        walk / "video.mkv",
-        "--boxes",
-        boxes,
-        "--output",
-        tmp_path / "out",
-    ]
-    assert anonymize(*words) == 2
+    words = {"method": "blur", "input": walk / "video.mkv", "boxes": boxes, "output": tmp_path / "out"}
+    assert anonymize(**words) == 2
     told = capsys.readouterr().err
     assert "--box-units fraction, percent or pixel" in told and f"({units} by the look of them)" in told
     assert not (tmp_path / "out").exists()
-    assert anonymize(*words, "--box-units", units) == 0
+    assert anonymize("--box-units", units, **words) == 0
     plain = ["--method", "blur", *boxed(walk), "--output", tmp_path / "plain"]
     assert anonymize(*plain) == 0
     manifests = [read_manifest(tmp_path / name / "manifest.jsonl") for name in ("out", "plain")]
@@ -737,17 +646,8 @@ def test_boxes_that_fit_no_picture_are_refused(walk, tmp_path, capsys, text, uni
 
 def test_boxes_of_a_larger_picture_are_refused(walk, tmp_path, capsys):
     boxes = scaled_boxes(walk, tmp_path / "boxes.txt", 3.2, 3.2)
-    words = [
-        "--method",
-        "blur",
-        "--input",
-        walk / "video.mkv",
-        "--boxes",
-        boxes,
-        "--output",
-        tmp_path / "out",
-    ]
-    assert anonymize(*words) == 2
+    words = {"method": "blur", "input": walk / "video.mkv", "boxes": boxes, "output": tmp_path / "out"}
+    assert anonymize(**words) == 2
     assert "lie outside of the 320 × 240 pixels" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -921,19 +821,7 @@ def test_frames_keep_their_times(tmp_path, weights):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     (tmp_path / "boxes.txt").write_text("2,1,5,5,20,40")
-    assert (
-        anonymize(
-            "--weights",
-            weights,
-            "--input",
-            path,
-            "--boxes",
-            tmp_path / "boxes.txt",
-            "--output",
-            tmp_path / "out",
-        )
-        == 0
-    )
+    assert anonymize(weights=weights, input=path, boxes=tmp_path / "boxes.txt", output=tmp_path / "out") == 0
     written = list(read_frames(tmp_path / "out" / "uneven.mkv"))
     assert [frame.time for frame in written] == [time - 40 for time in times]
     assert count_frames(tmp_path / "out" / "uneven.mkv") == 6 < FRAMES_AT_ONCE
@@ -984,20 +872,15 @@ def detector_file(tmp_path_factory):
 def test_detected_boxes_are_protected_and_kept(
     weights, walk, raw_frames, detector_file, tmp_path, monkeypatch
 ):
-    words = [
-        "--detector",
-        detector_file,
-        "--detector-model",
-        "ssdlite320_mobilenet_v3_large",
-        "--min-score",
-        "0.6",
-        "--keep-frames",
-        "0",
-        "--margin",
-        "0",
-    ]
+    words = {
+        "detector": detector_file,
+        "detector_model": "ssdlite320_mobilenet_v3_large",
+        "min_score": "0.6",
+        "keep_frames": "0",
+        "margin": "0",
+    }
     short = write_video(tmp_path / "short.mkv", raw_frames[:3])
-    assert anonymize("--weights", weights, "--input", short, "--output", tmp_path / "out", *words) == 0
+    assert anonymize("--weights", weights, "--input", short, "--output", tmp_path / "out", **words) == 0
     (entry,) = read_manifest(tmp_path / "out" / "manifest.jsonl").entries.values()
     model = torchvision.models.get_model(
         "ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from in_process import anonymize
 from onnx import TensorProto, helper, numpy_helper
 from rendered_video import people_of, render, walkers, write_video
-from test_collection import anonymize
 
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.manifest import read_manifest

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 from forged_manifests import write_forged
+from in_process import anonymize, contents, recover
 from PIL import Image
 from rendered_video import number_of, numbered, write_video
-from test_collection import anonymize, contents, recover
 from test_video import frames_of
 from test_video_detection import graph
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from in_process import anonymize, contents, recover
 from rendered_video import RATE, number_of, numbered, write_video
 from rtsp_server import rtsp_camera
-from test_collection import anonymize, contents, recover
 
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.remote import shown

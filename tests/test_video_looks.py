@@ -13,8 +13,8 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from in_process import anonymize, recover
 from rendered_video import RATE
-from test_collection import anonymize, recover
 from test_video import frames_of
 
 from fastreid_privacy.manifest import read_manifest

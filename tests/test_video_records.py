@@ -11,8 +11,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from in_process import anonymize, contents
 from rendered_video import write_video
-from test_collection import anonymize, contents
 
 from fastreid_privacy.collection.output import Journal
 from fastreid_privacy.manifest import read_manifest

@@ -12,9 +12,9 @@ from itertools import pairwise
 import av
 import numpy as np
 import pytest
+from in_process import anonymize, contents
 from PIL import Image
 from rendered_video import RATE, write_video
-from test_collection import anonymize, contents
 
 from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.video.preview import COLOURS, TILE, chosen_frames, write_preview

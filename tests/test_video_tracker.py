@@ -9,8 +9,8 @@ import json
 
 import numpy as np
 import pytest
+from in_process import anonymize
 from rendered_video import write_video
-from test_collection import anonymize
 
 from fastreid_privacy.manifest import read_manifest
 from fastreid_privacy.video import HogDetector, MotBoxes

@@ -4,6 +4,7 @@ runs of before the key."""
 from __future__ import annotations
 
 from conftest import SMALL_CONFIG, small_options  # before fastreid: importing the package makes it work
+from in_process import export, train
 
 # isort: split
 import json
@@ -18,7 +19,6 @@ from test_report import Page
 from fastreid_privacy import load_anonymizer, load_recovery
 from fastreid_privacy.checkpoints.reading import read_checkpoint
 from fastreid_privacy.commands import export as export_command
-from fastreid_privacy.commands.train import run
 from fastreid_privacy.config import parse_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.reproduce.paper_report import write_paper_report
@@ -41,7 +41,7 @@ def without(small_dataset, tmp_path_factory):
     """OUTPUT_DIR of a finished run without recovery, with its Base and upper bound; to be read, not to be
     written."""
     output = tmp_path_factory.mktemp("without") / "run"
-    assert run(["--config-file", str(SMALL_CONFIG), *small_options(output, **WITHOUT)]) == 0
+    assert train("--config-file", SMALL_CONFIG, *small_options(output, **WITHOUT)) == 0
     return output
 
 
@@ -76,12 +76,7 @@ def test_the_checkpoint_serves_everything_but_recovery(without, tmp_path, capsys
     monkeypatch.setattr(
         export_command, "read_passphrase", lambda *_, **__: pytest.fail("there is nothing to encrypt")
     )
-    assert (
-        export_command.main(
-            ["--weights", str(without / "model_best.pth"), "--output", str(tmp_path / "release")]
-        )
-        == 0
-    )
+    assert export("--weights", without / "model_best.pth", "--output", tmp_path / "release") == 0
     assert "no recovery: the checkpoint holds none" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "release").iterdir()) == [
         "anonymizer.safetensors",
@@ -105,11 +100,11 @@ def test_it_is_tested_again_with_its_own_config_only(without, tmp_path, capsys):
     output = shutil.copytree(without, tmp_path / "run")
     before = json.loads((output / "results.json").read_text())
     words = ["--config-file", str(SMALL_CONFIG), "--eval-only"]
-    assert run([*words, *small_options(output, **WITHOUT)]) == 0
+    assert train(*words, *small_options(output, **WITHOUT)) == 0
     after = json.loads((output / "results.json").read_text())
     assert after["retrieval"] == before["retrieval"] and after["image_quality"] == before["image_quality"]
     weights = {"MODEL.WEIGHTS": without / "model_best.pth"}
-    assert run([*words, *small_options(tmp_path / "new", **weights)]) == 2
+    assert train(*words, *small_options(tmp_path / "new", **weights)) == 2
     assert "does not hold the recovery of this config" in capsys.readouterr().err
 
 
@@ -117,7 +112,7 @@ def test_base_serves_models_with_and_without(without, tmp_path, caplog):
     """They differ in a method key only: neither a warning nor a refusal."""
     choice = {"PRIVACY.UPGRADE.BASELINE_RANK1": without / "baseline" / "results.json", "SOLVER.MAX_EPOCH": 2}
     with caplog.at_level("WARNING"):
-        assert run(["--config-file", str(SMALL_CONFIG), *small_options(tmp_path / "with", **choice)]) == 0
+        assert train("--config-file", SMALL_CONFIG, *small_options(tmp_path / "with", **choice)) == 0
     assert "was run differently" not in caplog.text
     assert set(json.loads((tmp_path / "with" / "results.json").read_text())["versus_baseline"]) >= {
         "OI-PI",
@@ -178,7 +173,7 @@ def test_earlier_runs_are_resumed_tested_and_loaded(before_the_key, small_run, c
         load_recovery(path, "cpu")(images), load_recovery(small_run / "model_best.pth", "cpu")(images)
     )
     for flag in ("--resume", "--eval-only"):
-        assert run(["--config-file", str(SMALL_CONFIG), flag, *small_options(before_the_key)]) == 0
+        assert train("--config-file", SMALL_CONFIG, flag, *small_options(before_the_key)) == 0
     earlier, now = (
         json.loads((folder / "results.json").read_text()) for folder in (before_the_key, small_run)
     )
@@ -187,5 +182,5 @@ def test_earlier_runs_are_resumed_tested_and_loaded(before_the_key, small_run, c
         (before_the_key / "config.yaml").read_text().replace("LAMBDA_REC: 1.0", "")
     )
     words = small_options(before_the_key, **{"PRIVACY.LAMBDA_REC": 0.5})
-    assert run(["--config-file", str(SMALL_CONFIG), "--resume", *words]) == 2
+    assert train("--config-file", SMALL_CONFIG, "--resume", *words) == 2
     assert "PRIVACY.LAMBDA_REC 1.0 → 0.5" in capsys.readouterr().err
