@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from in_process import recover
+
 import fastreid_privacy  # noqa: F401, before fastreid
 
 # isort: split
@@ -19,7 +21,6 @@ from fastreid_privacy.collection import review as review_module
 from fastreid_privacy.collection import run as run_module
 from fastreid_privacy.collection.output import begin_journal
 from fastreid_privacy.collection.review import NO, WITHHELD, YES, decide, made_by, read_review
-from fastreid_privacy.commands import recover as recover_command
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.lock import locked
 from fastreid_privacy.keys.sealing import new_identity
@@ -100,7 +101,7 @@ def test_what_is_sealed_beside_goes_with_it(raw, tmp_path):
     assert anonymize(*words, "--review", file) == 0
     assert not (output / out).exists() and not (output / f"{out}.sealed").exists()
     opened = ["--identity", tmp_path / "keys" / "identity.key", "--input", output, "--output", tmp_path / "r"]
-    assert recover_command.main([str(word) for word in opened]) == 0
+    assert recover(*opened) == 0
     assert len([name for name in contents(tmp_path / "r") if name != MANIFEST]) == 4
 
 
@@ -288,13 +289,18 @@ def test_somebody_decides(tmp_path):
 
 
 DECIDING = """
-import sys
+import os, sys
 from pathlib import Path
 from fastreid_privacy.collection.review import decide
 
-_, file, who = sys.argv
-for number in range(5):
-    decide(Path(file), {}, {"path": f"{who} {number}.png", "sha256": ""}, True, who, {})
+children = []
+for who in "EF":
+    children.append(os.fork())
+    if not children[-1]:
+        for number in range(5):
+            decide(Path(sys.argv[1]), {}, {"path": f"{who} {number}.png", "sha256": ""}, True, who, {})
+        os._exit(0)
+sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
@@ -307,10 +313,9 @@ def test_no_decision_is_lost_when_several_people_decide(tmp_path):
 
     with ThreadPoolExecutor(several) as threads:
         list(threads.map(many, "ABCD"))  # the first error is raised here
-    # processes of their own: one that is forked beside the threads of other tests may wait for ever
-    words = [[sys.executable, "-c", DECIDING, str(file), who] for who in "EF"]
-    others = [subprocess.Popen(each, cwd=Path(__file__).parents[1]) for each in words]
-    assert [other.wait(timeout=300) for other in others] == [0, 0]
+    # not forks of this process: beside the threads of other tests they may wait for ever
+    others = [sys.executable, "-c", DECIDING, str(file)]
+    subprocess.run(others, cwd=Path(__file__).parents[1], timeout=300, check=True)
     expected = {f"{who} {number}.png" for who in "ABCDEF" for number in range(5)}
     assert {each.path for each in read_review(file).decisions} == expected
     assert len(read_review(file).decisions) == len(expected)

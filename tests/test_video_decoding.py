@@ -13,8 +13,8 @@ import threading
 
 import av
 import pytest
+from in_process import anonymize
 from rendered_video import RATE, number_of, numbered, write_video
-from test_collection import anonymize
 from test_video import frames_of
 
 from fastreid_privacy.core.errors import UserError
@@ -288,29 +288,27 @@ import numpy as np
 import av
 from fastreid_privacy.video.pixels import stored, upright
 
-gc.disable()
-for frame in ({frame}, ):
+def in_a_cycle(frame):
     cycle = [frame]
     cycle.append(cycle)
-upright(frame)
-del frame, cycle
-child = os.fork()
-if not child:
-    gc.enable()
-    gc.collect()
-    os._exit(0)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    upright(frame)
+
+gc.disable()
+for make in (
+    lambda: stored(np.zeros((200, 200, 3), np.uint8), "yuv420p", 1),
+    lambda: av.VideoFrame(200, 200, "rgb24").reformat(format="yuv420p", threads=4),
+):
+    in_a_cycle(make())
+    child = os.fork()
+    if not child:
+        gc.enable()
+        gc.collect()
+        os._exit(0)
+    if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        sys.exit(code)
 """
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        "stored(np.zeros((200, 200, 3), np.uint8), 'yuv420p', 1)",
-        "av.VideoFrame(200, 200, 'rgb24').reformat(format='yuv420p', threads=4)",
-    ],
-)
-def test_a_forked_process_does_not_wait_for_the_threads_of_frames(frame):
+def test_a_forked_process_does_not_wait_for_the_threads_of_frames():
     """As a loader's worker beside videos that were read: what lies in cycles has threads of its parent."""
-    done = subprocess.run([sys.executable, "-c", FORKED.format(frame=frame)], timeout=120)
-    assert done.returncode == 0
+    assert subprocess.run([sys.executable, "-c", FORKED], timeout=120).returncode == 0
