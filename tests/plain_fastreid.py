@@ -102,16 +102,9 @@ def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
-def fail_as_user(output: str) -> None:
-    """What a process does that finds a mistake of the user's."""
-    if comm.get_rank() == 1:
-        raise UserError("MODEL.WEIGHTS names no file")
-    comm.synchronize()
-
-
 def train_in_two_processes(output: str) -> None:
     """Everything that a plain script uses between its processes; each leaves what it saw in a file of its
-    own."""
+    own. At the end, one finds a mistake of the user's."""
     import fastreid.engine.defaults as defaults
 
     total = torch.tensor([comm.get_rank() + 1.0])
@@ -139,3 +132,7 @@ def train_in_two_processes(output: str) -> None:
     seen["weights"] = weights_of(trainer.model.module)
     seen["moved"] = sum(not torch.equal(before[name], seen["weights"][name]) for name in before)
     torch.save(seen, Path(output) / f"seen_{comm.get_rank()}.pt")
+    comm.synchronize()
+    if comm.get_rank() == 1:
+        raise UserError("MODEL.WEIGHTS names no file")
+    comm.synchronize()

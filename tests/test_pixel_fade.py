@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from in_process import anonymize, recover
 from PIL import Image
 
 from fastreid_privacy import UserError, load_config
 from fastreid_privacy.collection import making
-from fastreid_privacy.commands import anonymize, recover
 from fastreid_privacy.compare.methods import read_methods
 from fastreid_privacy.core.projects import load_projects
 from fastreid_privacy.data.synthetic.plan import SyntheticOptions
@@ -168,7 +168,7 @@ def words_of(source, output, weights):
 
 
 def protect(source, output, weights):
-    return anonymize.main(words_of(source, output, weights))
+    return anonymize(*words_of(source, output, weights))
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_collection_fades_is_scored_and_not_recovered(fading, weights, collect
     assert "lacks 1 of these files, larger.png" in capsys.readouterr().err
     # the method has no way back
     back = ["--key", str(weights), "--input", str(tmp_path / "out"), "--output", str(tmp_path / "back")]
-    assert recover.main(back) == 2 and not (tmp_path / "back").exists()
+    assert recover(*back) == 2 and not (tmp_path / "back").exists()
     assert "pixel_fade" in capsys.readouterr().err
 
 
@@ -224,9 +224,9 @@ def test_a_killed_run_goes_on_with_the_same_noise(fading, weights, collection, t
         return finish(job, *rest)
 
     folders = collection, tmp_path / "out"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(making, "_finish", kill)
-        anonymize._anonymize(anonymize.build_parser().parse_args(words_of(*folders, weights)))
+        assert protect(*folders, weights) == 130
     assert (tmp_path / "out" / JOURNAL).exists() and not (tmp_path / "out" / MANIFEST).exists()
     first = {file.name: file.read_bytes() for file in (tmp_path / "out").glob("*.png")}
     assert len(first) == 2 and protect(collection, tmp_path / "out", weights) == 0
