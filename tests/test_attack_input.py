@@ -451,7 +451,7 @@ def test_what_is_not_known_of_a_stranger_is_not_known_of_a_model(raw, small_run,
         model, weights, more = parts["anonymizer"], parts["reid"], ["--recovery-key", str(parts["recovery"])]
     stranger = small_run / "model_best.pth"
     words = [*attack_words(raw, files, out, stranger), "--model", str(model), *more]
-    assert command.main(words) == 0
+    assert attack(*words) == 0
     doubt = f"whether it has learned from measured people is not known: {DOUBTED[what]}"
     said = capsys.readouterr().err
     assert f"warning: --model {model}: {doubt}" in said and f"--stranger {stranger}: " not in said
@@ -459,7 +459,7 @@ def test_what_is_not_known_of_a_stranger_is_not_known_of_a_model(raw, small_run,
     assert told["model"] == {"trained_on_others": None} and told["judge"]["trained_on_others"] is True
     assert "whether it has learned from measured people is not known" in (out / "attack.html").read_text()
     sides = ["--raw", str(raw), "--protected", str(files)]
-    assert retrieve.main(["measure", *sides, "--weights", str(weights), "--device", "cpu"]) == 0
+    assert retrieve("measure", *sides, "--weights", weights, "--device", "cpu") == 0
     assert f"warning: --weights {weights}: {doubt}" in capsys.readouterr().err
 
 

@@ -147,14 +147,14 @@ def test_a_renewal_that_fails_keeps_what_was_written(raw, words, tmp_path, capsy
         assert f"1.png: {'its raw file was replaced' if option is None else reason}" in told.err
         assert "4 of 5 images protected" in told.out
         assert written(tmp_path / "out") == before
-    main = [str(word) for word in ("--identity", private, "--input", tmp_path / "out")]
-    assert recover_command.main([*main, "--output", str(tmp_path / "again")]) == 0
+    opening = ["--identity", private, "--input", tmp_path / "out"]
+    assert recover(*opening, "--output", tmp_path / "again") == 0
     assert (tmp_path / "again" / NAMES[1]).read_bytes() == good
     picture(77).save(raw / NAMES[1])  # whole by now
     assert anonymize(*words, "--renew") == 0
     after = written(tmp_path / "out")
     assert {name for name in after if after[name] != before[name]} == {NAMES[1], f"{NAMES[1]}.sealed"}
-    assert recover_command.main([*main, "--output", str(tmp_path / "third")]) == 0
+    assert recover(*opening, "--output", tmp_path / "third") == 0
     assert contents(tmp_path / "third") == contents(raw)
 
 
@@ -187,8 +187,8 @@ def test_a_renewal_that_is_killed_goes_on(raw, words, tmp_path, monkeypatch, mom
         patch.setattr(making, name, killed)
         assert anonymize(*words, "--renew") == 130
     assert anonymize(*words, "--renew") == 0 and not (tmp_path / "out" / JOURNAL).exists()
-    main = [str(word) for word in ("--identity", private, "--input", tmp_path / "out")]
-    assert recover_command.main([*main, "--output", str(tmp_path / "again")]) == 0
+    opening = ["--identity", private, "--input", tmp_path / "out"]
+    assert recover(*opening, "--output", tmp_path / "again") == 0
     assert contents(tmp_path / "again") == contents(raw)
     for name in NAMES:
         assert np.array_equal(read_picture(tmp_path / "out" / name), blurred(raw / name)), name
@@ -201,8 +201,8 @@ def test_what_lay_beside_a_file_goes_when_the_new_one_carries_it(raw, words, tmp
     assert anonymize(*words) == 0 and sealed.exists()
     Image.new("RGB", (24, 48), (200, 10, 10)).save(raw / NAMES[0])
     assert anonymize(*words, "--renew") == 0 and not sealed.exists()
-    main = [str(word) for word in ("--identity", private, "--input", tmp_path / "out")]
-    assert recover_command.main([*main, "--output", str(tmp_path / "again")]) == 0
+    opening = ["--identity", private, "--input", tmp_path / "out"]
+    assert recover(*opening, "--output", tmp_path / "again") == 0
     assert contents(tmp_path / "again") == contents(raw)
 
 
@@ -223,8 +223,8 @@ def test_what_cannot_be_made_again_is_named_by_its_time_alone(raw, words, tmp_pa
     same = [name for name in NAMES[1:3] + NAMES[4:] if after[name] == before[name]]
     assert len(same) == 3 and after[NAMES[3]] != before[NAMES[3]]
     if kind == "sealed":
-        main = [str(word) for word in ("--identity", private, "--input", tmp_path / "out")]
-        assert recover(*main, "--output", tmp_path / "again") == 0
+        opening = ["--identity", private, "--input", tmp_path / "out"]
+        assert recover(*opening, "--output", tmp_path / "again") == 0
         assert contents(tmp_path / "again") == contents(raw)
 
 
@@ -299,8 +299,8 @@ def test_a_replaced_picture_whose_sealed_file_was_moved_away_is_still_known(raw,
     after = contents(tmp_path / "out")
     assert after.keys() == before.keys() - {sealed.name} and after[NAMES[3]] == before[NAMES[3]]
     assert anonymize(*words, "--renew") == 0
-    main = [str(word) for word in ("--identity", private, "--input", tmp_path / "out")]
-    assert recover_command.main([*main, "--output", str(tmp_path / "again")]) == 0
+    opening = ["--identity", private, "--input", tmp_path / "out"]
+    assert recover(*opening, "--output", tmp_path / "again") == 0
     assert contents(tmp_path / "again") == contents(raw)
 
 
@@ -322,7 +322,7 @@ def protected_video(tmp_path):
 
 def opened(private, tmp_path, name):
     words = ["--identity", private, "--input", tmp_path / "out", "--output", tmp_path / name]
-    assert recover_command.main([str(word) for word in words]) == 0
+    assert recover(*words) == 0
     return (tmp_path / name / "video.mkv").read_bytes()
 
 
