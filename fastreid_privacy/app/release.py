@@ -15,7 +15,7 @@ from ..collection.pipeline import side_by_side
 from ..collection.recover import ProtectedFolder
 from ..collection.review import NO, WITHHELD, Review, made_by, read_review
 from ..collection.stamps import STAMPS
-from ..core.errors import UserError, one_line
+from ..core.errors import UserError, first_of, one_line
 from ..core.privacy import NOT_PRIVATE, WHY, meant_by
 from ..manifest import (
     GUARD,
@@ -30,7 +30,6 @@ from ..manifest import (
 )
 from .attacks import KnownAttack
 
-NAMED = 20  # files that a finding names
 NOT_TO_BE_GIVEN = {
     STAMPS: "it links protected files to raw ones",
     NOISE_KEY: "it is the key of the noise",
@@ -134,7 +133,7 @@ def _files(release: Release, workers: int | None) -> Finding:
     bad = [path for path, same in zip(entries, looked, strict=True) if not same]
     if bad:
         title = f"{len(bad):,} of {len(entries):,} files are missing, or not what was written."
-        return Finding(title, False, _some(bad))
+        return Finding(title, False, first_of(bad))
     return Finding(f"All {len(entries):,} files are there, and are what was written (SHA-256).", True)
 
 
@@ -144,12 +143,12 @@ def _failed(manifest: Manifest) -> list[Finding]:
     found = []
     if failed:
         title = f"{len(failed):,} images could not be protected, and are not in the folder."
-        found.append(Finding(title, None, _some(failed)))
+        found.append(Finding(title, None, first_of(failed)))
     else:
         found.append(Finding("No image failed.", True))
     if withheld:
         title = f"{len(withheld):,} images are withheld, as a person decided."
-        found.append(Finding(title, True, _some(withheld)))
+        found.append(Finding(title, True, first_of(withheld)))
     return found
 
 
@@ -177,10 +176,10 @@ def _others(release: Release) -> Finding:
     strange = [path + odd.get(path, "") for path in others if path not in NOT_TO_BE_GIVEN or path in odd]
     if unread:
         title = f"{len(unread):,} folders in it cannot be looked into. Are raw images in them?"
-        return Finding(title, False, [*_some(unread), *_some(strange), *known])
+        return Finding(title, False, [*first_of(unread), *first_of(strange), *known])
     if strange:
         title = f"{len(strange):,} other files lie in the folder. Are they raw images?"
-        return Finding(title, False, [*_some(strange), *known])
+        return Finding(title, False, [*first_of(strange), *known])
     if known:
         return Finding("Not all that lies in the folder is to be given out.", None, known)
     return Finding("Nothing else lies in the folder.", True)
@@ -253,7 +252,7 @@ def count_decisions(release: Release, shown: Sequence[str]) -> Finding:
     title = f"A person has looked at {len(decided):,} of the {len(shown):,} images below."
     if refused:
         remedy = f"Run anonymize again with --review {release.review}, which withholds them."
-        return Finding(f"{title} {len(refused):,} are a no.", False, [*_some(refused), remedy])
+        return Finding(f"{title} {len(refused):,} are a no.", False, [*first_of(refused), remedy])
     return Finding(title, len(decided) == len(shown) or None)
 
 
@@ -261,8 +260,3 @@ def is_current(decision: object, entries: Mapping[str, Mapping]) -> bool:
     """Whether a decision is about the bytes that are there now."""
     path, digest = getattr(decision, "path", ""), getattr(decision, "sha256", "")
     return path in entries and entries[path]["sha256"] == digest
-
-
-def _some(names: Sequence[str]) -> list[str]:
-    some = [one_line(name) for name in names[:NAMED]]
-    return [*some, f"and {len(names) - NAMED:,} more"] if len(names) > NAMED else some

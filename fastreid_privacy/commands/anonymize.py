@@ -13,7 +13,7 @@ from ..collection.elsewhere import source_elsewhere
 from ..collection.protect import ProtectionOptions, protect_collection
 from ..collection.review import WITHHELD, read_review
 from ..collection.source import Source, dataset_source, folder_source, is_dataset, read_pseudonym_key
-from ..core.errors import UserError, one_line, say
+from ..core.errors import NAMED, UserError, one_line, say, some_of
 from ..core.remote import RemotePath, place_of
 from ..desensitize import DESENSITIZER_REGISTRY
 from ..desensitize.regions import REGION
@@ -36,7 +36,7 @@ from .parsers import command_parser, place, refuse_stores
 from .running import run_command
 from .sealing import add_sealing_options, refuse_sealing_options, say_carried, sealing
 from .video import FORMATS, add_video_options, anonymize_video, refuse_video_options
-from .written import NAMED, report_failed, say_some
+from .written import report_failed, say_some
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -216,8 +216,8 @@ def _warn(options: argparse.Namespace, image_map: ImageMap, source: Source, stor
         )
     _warn_of_origin(options, image_map)
     if source.others:
-        more = f" and {len(source.others) - NAMED:,} more" if len(source.others) > NAMED else ""
-        say(f"left out, for they are no images: {', '.join(map(one_line, source.others[:NAMED]))}{more}")
+        names = some_of(list(map(one_line, source.others)), NAMED)
+        say(f"left out, for they are no images: {names}")
 
 
 def _warn_of_origin(options: argparse.Namespace, image_map: ImageMap) -> None:

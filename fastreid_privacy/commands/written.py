@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from ..core.errors import UserError, one_line, say
+from ..core.errors import UserError, first_of, say
 from ..core.files import write_atomically
-
-NAMED = 20  # lines of a list
 
 
 def check_target(path: Path, force: bool) -> None:
@@ -36,10 +34,8 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 def say_some(lines: Sequence[str]) -> None:
     """The first of a list of lines, and how many more there are."""
-    for line in lines[:NAMED]:
-        say(f"  {one_line(line)}")
-    if len(lines) > NAMED:
-        say(f"  and {len(lines) - NAMED:,} more")
+    for line in first_of(lines):
+        say(f"  {line}")
 
 
 def report_failed(failed: Mapping[str, str], what: str) -> None:
@@ -53,8 +49,6 @@ def report_failed(failed: Mapping[str, str], what: str) -> None:
         UserError: when there are any.
     """
     if failed:
-        listed = [
-            f"\n  {one_line(path)}: {one_line(reason)}" for path, reason in sorted(failed.items())[:NAMED]
-        ]
-        more = f"\n  and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
-        raise UserError(f"{len(failed):,} images were not {what}:{''.join(listed)}{more}")
+        reasons = [f"{path}: {reason}" for path, reason in sorted(failed.items())]
+        listed = "\n  ".join(first_of(reasons))
+        raise UserError(f"{len(failed):,} images were not {what}:\n  {listed}")

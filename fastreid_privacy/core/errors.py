@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+NAMED = 20  # lines or names of a list that a message shows
 AT = "at "  # begins the note of an error that says at which files it happened
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -120,6 +121,12 @@ def some_of(names: Sequence[str], shown: int = 4, between: str = ", ") -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
     return between.join(names[:shown]) + more
+
+
+def first_of(lines: Sequence[str], shown: int = NAMED) -> list[str]:
+    """The first of many lines, without line breaks of their own, and how many more there are."""
+    more = [f"and {len(lines) - shown:,} more"] if len(lines) > shown else []
+    return [*map(one_line, lines[:shown]), *more]
 
 
 @contextmanager

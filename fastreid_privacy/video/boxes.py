@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import UserError, named, some_of
+from ..core.errors import NAMED, UserError, named, some_of
 from ..core.files import read_regular
 from .people import Box, Person
 
@@ -61,7 +61,6 @@ UNITS = (PIXEL, FRACTION, PERCENT)  # of the picture's sides
 # beyond 50, as percent do of somebody who stands anywhere but in the upper left quarter.
 PLAIN_PERCENT = 400
 OUTSIDE = 0.25  # share of boxes outside of the picture from which they are another picture's
-NAMED = 20  # lines that a message lists
 LARGEST_FILE = 2**28  # bytes of a file of boxes
 MOST_BOXES = 10_000  # of a frame
 LARGEST_IDENTITY = 2**53  # up to which a float tells whole numbers apart
