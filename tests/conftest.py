@@ -56,10 +56,11 @@ def raw(small_dataset):
 
 
 @pytest.fixture
-def linked_dataset(raw, tmp_path, monkeypatch):
+def linked_dataset(small_dataset, tmp_path, monkeypatch):
     """The link that the same data set is in another FASTREID_DATASETS, to a folder of another name."""
-    shutil.copytree(raw, tmp_path / "disk" / "people")
-    link = tmp_path / "datasets" / raw.name
+    (folder,) = small_dataset.glob("SyntheticPedestrians*")
+    shutil.copytree(folder, tmp_path / "disk" / "people")
+    link = tmp_path / "datasets" / folder.name
     link.parent.mkdir()
     link.symlink_to(tmp_path / "disk" / "people")
     monkeypatch.setenv("FASTREID_DATASETS", str(link.parent))
