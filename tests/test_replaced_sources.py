@@ -9,6 +9,7 @@ from fastreid_privacy.collection import making
 from fastreid_privacy.collection import run as run_module
 
 # isort: split
+import errno
 import json
 import os
 import shutil
@@ -192,6 +193,28 @@ def test_a_renewal_that_is_killed_goes_on(raw, words, tmp_path, monkeypatch, mom
     assert contents(tmp_path / "again") == contents(raw)
     for name in NAMES:
         assert np.array_equal(read_picture(tmp_path / "out" / name), blurred(raw / name)), name
+
+
+def test_a_renewal_whose_second_write_fails_is_continued(raw, words, tmp_path, monkeypatch, capsys):
+    """The sealed file is the new one by then: a manifest with the line of the old one opens neither."""
+    public, private = new_identity(tmp_path / "keys", None)
+    words, write = [*words, "--seal", public], making.write_whole
+    assert anonymize(*words) == 0
+    replace(raw / NAMES[3])
+
+    def refused(target, content):
+        if target.name == NAMES[3]:
+            raise OSError(errno.EIO, "slow down")
+        write(target, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "write_whole", refused)
+        assert anonymize(*words, "--renew") == 2
+    told = capsys.readouterr().err
+    assert "3.png cannot be written: slow down; run the same command again to continue" in told
+    assert anonymize(*words, "--renew") == 0
+    assert recover("--identity", private, "--input", tmp_path / "out", "--output", tmp_path / "again") == 0
+    assert contents(tmp_path / "again") == contents(raw)
 
 
 def test_what_lay_beside_a_file_goes_when_the_new_one_carries_it(raw, words, tmp_path):

@@ -221,22 +221,33 @@ class OfALibrary(ConnectionError):
         (KeyError("no"), OSError, errno.EIO),
     ],
 )
-def test_whatever_a_library_raises_is_an_error_of_the_system(monkeypatch, raised, kind, number):
-    def cat_file(self, path):
+@pytest.mark.parametrize("reading", [True, False])
+def test_whatever_a_library_raises_is_an_error_of_the_system(monkeypatch, raised, kind, number, reading):
+    """What it says is told but for files that are read: their names may be in it."""
+
+    def fail(self, path, *content):
         raise raised
 
-    monkeypatch.setattr(fsspec.implementations.memory.MemoryFileSystem, "cat_file", cat_file)
+    place, system = RemotePath("memory://a.png"), fsspec.implementations.memory.MemoryFileSystem
+    monkeypatch.setattr(system, "cat_file", fail)
+    monkeypatch.setattr(system, "pipe_file", fail)
     with pytest.raises(OSError) as told:
-        RemotePath("memory://a.png").read_bytes()
+        place.read_bytes() if reading else place.write_bytes(b"")
     assert (type(told.value), told.value.errno, told.value.filename) == (kind, number, "memory://a.png")
-    assert "no" in told.value.strerror
+    if not reading:
+        assert "no" in told.value.strerror
+    elif number != errno.EIO:
+        assert told.value.strerror == os.strerror(number)
+    else:
+        assert told.value.strerror == type(raised).__name__
 
 
 @pytest.mark.parametrize(
     ("raised", "reason"),
     [
-        (lambda path: FileNotFoundError(path), "FileNotFoundError"),  # as fsspec raises it
+        (lambda path: FileNotFoundError(path), "No such file or directory"),  # as fsspec raises it
         (lambda path: OSError(f"Forbidden: https://x.test/o/{quote(path, safe='')}"), "OSError"),  # as gcsfs
+        (lambda path: PermissionError(13, f"AccessDenied: {path.replace(' ', '+')}"), "Permission denied"),
         (lambda path: KeyError(path), "KeyError"),
     ],
 )

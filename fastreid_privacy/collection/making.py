@@ -105,7 +105,8 @@ def _finish(
     except MemoryError:
         return job.path, NO_MEMORY
     except OSError as error:
-        if error.errno in HOPELESS:
+        # a renewed file may be half replaced, which only the journal tells: a run that ends here keeps it
+        if error.errno in HOPELESS or job.path in left.leaving:
             raise UserError(
                 f"{left.output / job.path} cannot be written: {error.strerror}; run the same command again "
                 "to continue"

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import unquote
 
 from .errors import UserError, brief, typed
 from .extras import fsspec_core, load
@@ -71,13 +70,17 @@ class RemotePath:
         """The folder."""
         return RemotePath(self.url.rpartition("/")[0])
 
-    def _ask(self, question: Callable[[Any, str], Any]) -> Any:
+    def _ask(self, question: Callable[[Any, str], Any], reading: bool = False) -> Any:
         """What its file system says.
+
+        Args:
+            question: asked of the file system and the path there.
+            reading: a file, as of :func:`_os_errors`.
 
         Raises:
             OSError: naming it, whatever the library of the store raises.
         """
-        with _os_errors(self):
+        with _os_errors(self, reading):
             # lists of what was there a while ago would hide what others have written since
             system, path = fsspec_core.url_to_fs(self.url, use_listings_cache=False)
             return question(system, path)
@@ -118,20 +121,21 @@ class RemotePath:
 
     def stat(self) -> About:
         """Size and time of the last change: as listed, where it was."""
-        return self.listed or _about(self._ask(lambda system, path: system.info(path)))
+        return self.listed or _about(self._ask(lambda system, path: system.info(path), reading=True))
 
     def read_bytes(self) -> bytes:
         """The content of the file."""
-        return self._ask(lambda system, path: system.cat_file(path))
+        return self._ask(lambda system, path: system.cat_file(path), reading=True)
 
     def read_part(self, start: int, end: int) -> bytes:
         """The bytes from one place to another."""
-        return self._ask(lambda system, path: system.cat_file(path, start=start, end=end))
+        return self._ask(lambda system, path: system.cat_file(path, start=start, end=end), reading=True)
 
     @contextmanager
     def open_bytes(self) -> Iterator[BinaryIO]:
         """The open file; it is read ahead."""
-        with self._ask(lambda system, path: system.open(path, "rb")) as file, _os_errors(self):
+        opened = self._ask(lambda system, path: system.open(path, "rb"), reading=True)
+        with opened as file, _os_errors(self, reading=True):
             yield file
 
     def write_bytes(self, content: bytes) -> None:
@@ -236,27 +240,30 @@ def place_of(text: str) -> Place:
 
 
 @contextmanager
-def _os_errors(place: RemotePath) -> Iterator[None]:
-    """Errors of libraries of stores have no base of their own; the system's are passed on, with the place."""
+def _os_errors(place: RemotePath, reading: bool = False) -> Iterator[None]:
+    """Errors of libraries of stores have no base of their own; the system's are passed on, with the place.
+
+    Args:
+        place: that is asked.
+        reading: a file. Reasons why one cannot be read stand in manifests, where its name may be a pseudonym,
+            and libraries put the name into what they say: that is left out then.
+    """
     try:
         yield
     except UserError:
         raise
     except OSError as error:
-        reason = error.strerror or brief(error)
-        if _names(place, reason) or (not error.strerror and _has_secrets(place.url)):
-            reason = type(error).__name__
         kinds = (number for kind, number in NUMBERS.items() if isinstance(error, kind))
+        number = error.errno or next(kinds, None)
+        if reading:
+            reason = os.strerror(number) if number else type(error).__name__
+        else:
+            reason = error.strerror or (type(error).__name__ if _has_secrets(place.url) else brief(error))
         # Python picks the type by the number; that of a library may be made in another way
-        raise OSError(error.errno or next(kinds, errno.EIO), reason, str(place)) from None
+        raise OSError(number or errno.EIO, reason, str(place)) from None
     except Exception as error:
-        hidden = _names(place, str(error)) or _has_secrets(place.url)
+        hidden = reading or _has_secrets(place.url)
         raise OSError(errno.EIO, type(error).__name__ if hidden else typed(error), str(place)) from None
-
-
-def _names(place: RemotePath, text: str) -> bool:
-    """Whether an error says the name of a file: manifests keep reasons, and may have pseudonyms for names."""
-    return re.search(rf"(?<!\w){re.escape(place.name)}(?!\w)", unquote(text)) is not None
 
 
 def _has_secrets(url: str) -> bool:

@@ -91,4 +91,10 @@ def sweep_command(arguments: Sequence[str] | None = None) -> int:
 
 def _numbers(text: str) -> tuple[float, ...]:
     """Numbers between commas, each once, for argparse."""
-    return tuple(map(float, words(text)))
+    try:
+        found = tuple(map(float, words(text)))
+    except ValueError:
+        found = ()
+    if not found or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: give numbers with commas between them, each once")
+    return found
