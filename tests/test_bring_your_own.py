@@ -16,7 +16,8 @@ import pytest
 import torch
 from conftest import small_options
 
-from fastreid_privacy.desensitize import Desensitizer
+from fastreid_privacy.desensitize import DESENSITIZER_REGISTRY, Desensitizer
+from fastreid_privacy.networks import GENERATOR_REGISTRY
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "bring_your_own.md").read_text()
@@ -27,13 +28,18 @@ COMMANDS = re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the guide's files beside the repository's configs, from which they can be imported."""
+    """A folder with the guide's files beside the repository's configs, from which they can be imported.
+
+    What they register ends with these tests: nodes of a cluster would look for it.
+    """
     path = tmp_path_factory.mktemp("guide")
     for name, code in FILES.items():
         (path / name).write_text(code)
     (path / "configs").symlink_to(ROOT / "configs")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(path))
+        for registry in (DESENSITIZER_REGISTRY, GENERATOR_REGISTRY):
+            patch.setattr(registry, "_obj_map", dict(registry._obj_map))
         yield path
 
 

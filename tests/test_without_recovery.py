@@ -18,7 +18,7 @@ from test_report import Page
 
 from fastreid_privacy import load_anonymizer, load_recovery
 from fastreid_privacy.checkpoints.reading import read_checkpoint
-from fastreid_privacy.commands import export as export_command
+from fastreid_privacy.commands import options as command_options
 from fastreid_privacy.config import parse_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.reproduce.paper_report import write_paper_report
@@ -74,7 +74,7 @@ def test_the_report_says_so_and_leaves_nothing_empty(without):
 
 def test_the_checkpoint_serves_everything_but_recovery(without, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
-        export_command, "read_passphrase", lambda *_, **__: pytest.fail("there is nothing to encrypt")
+        command_options, "read_passphrase", lambda *_, **__: pytest.fail("there is nothing to encrypt")
     )
     assert export("--weights", without / "model_best.pth", "--output", tmp_path / "release") == 0
     assert "no recovery: the checkpoint holds none" in capsys.readouterr().out
