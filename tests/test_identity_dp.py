@@ -334,6 +334,13 @@ def test_a_model_is_no_checkpoint_of_an_anonymizer(parts, model):
 # -- the commands --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("given", ["", "1,1.0", "1,,2", "one"])
+def test_budgets_are_some_numbers_each_once(given, parts, capsys):
+    with pytest.raises(SystemExit) as left:
+        parts.commands.sweep_command(["--epsilons", given])
+    assert left.value.code == 2 and "argument --epsilons: " in capsys.readouterr().err
+
+
 def protect(raw: Path, output: Path, model: Path, **options) -> int:
     pairs = {f"{KEY}MODEL": model, **{f"{KEY}{name.upper()}": value for name, value in options.items()}}
     words = ["--project", PROJECT, "--method", "identity_dp", "--input", raw, "--output", output]
