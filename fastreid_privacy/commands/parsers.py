@@ -8,12 +8,15 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ..core.errors import UserError
 from ..core.remote import Place, RemotePath, place_of
 from ..core.version import __version__
 
 PROGRAM = "fastreid-privacy"
+
+Number = TypeVar("Number", int, float)
 
 
 def command_parser(
@@ -78,13 +81,27 @@ def names_of(known: Sequence[str], reasons: Mapping[str, str] = {}) -> Callable[
     return names
 
 
+def numbers(text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
+    """Numbers with commas between them; () where a word is none, there are none, or two are equal.
+
+    Args:
+        text: of the command line.
+        kind: int or float.
+
+    Raises:
+        argparse.ArgumentTypeError: as :func:`words`.
+    """
+    try:
+        found = tuple(map(kind, words(text)))
+    except ValueError:
+        return ()
+    return found if len(set(found)) == len(found) else ()
+
+
 def seeds(text: str) -> tuple[int, ...]:
     """Seeds with commas between them, each once, for argparse."""
-    try:
-        found = tuple(map(int, words(text)))
-    except ValueError:
-        found = ()
-    if not found or len(set(found)) < len(found) or any(not 0 <= seed < 2**31 for seed in found):
+    found = numbers(text, int)
+    if not found or any(not 0 <= seed < 2**31 for seed in found):
         raise argparse.ArgumentTypeError(
             f"{text!r}: give whole numbers from 0 to {2**31 - 1}, each once, as in 0,1,2"
         )

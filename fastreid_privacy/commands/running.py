@@ -43,7 +43,8 @@ def run_command(
     options = (parser.parse_intermixed_args if intermixed else parser.parse_args)(words)
 
     def run() -> None:
-        check_pairs(parser, getattr(options, "opts", ()), words)
+        if pairs := getattr(options, "opts", ()):
+            check_pairs(parser, pairs, words)
         load_projects(getattr(options, "project", ()))
         work(options)
 

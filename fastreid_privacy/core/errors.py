@@ -119,14 +119,16 @@ def exit_code(action: Callable[[], object], interrupted: str, os_errors: bool = 
 
 def some_of(names: Sequence[str], shown: int = 4, between: str = ", ") -> str:
     """The first few names, and how many more there are."""
-    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
-    return between.join(names[:shown]) + more
+    return " ".join([between.join(names[:shown]), *_more(names, shown)])
 
 
 def first_of(lines: Sequence[str], shown: int = NAMED) -> list[str]:
     """The first of many lines, without line breaks of their own, and how many more there are."""
-    more = [f"and {len(lines) - shown:,} more"] if len(lines) > shown else []
-    return [*map(one_line, lines[:shown]), *more]
+    return [*map(one_line, lines[:shown]), *_more(lines, shown)]
+
+
+def _more(lines: Sequence[str], shown: int) -> list[str]:
+    return [f"and {len(lines) - shown:,} more"] if len(lines) > shown else []
 
 
 @contextmanager

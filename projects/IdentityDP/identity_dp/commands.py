@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastreid_privacy.commands.options import add_device_option, positive
-from fastreid_privacy.commands.parsers import words
+from fastreid_privacy.commands.parsers import numbers
 from fastreid_privacy.commands.running import check_pairs
 from fastreid_privacy.config import load_config
 from fastreid_privacy.core.errors import exit_code, say
@@ -91,10 +91,7 @@ def sweep_command(arguments: Sequence[str] | None = None) -> int:
 
 def _numbers(text: str) -> tuple[float, ...]:
     """Numbers between commas, each once, for argparse."""
-    try:
-        found = tuple(map(float, words(text)))
-    except ValueError:
-        found = ()
-    if not found or len(set(found)) < len(found):
+    found = numbers(text, float)
+    if not found:
         raise argparse.ArgumentTypeError(f"{text!r}: give numbers with commas between them, each once")
     return found
