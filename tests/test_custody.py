@@ -3,11 +3,12 @@ them."""
 
 from __future__ import annotations
 
-from in_process import anonymize, export, recover
+from in_process import anonymize, contents, export, recover
 
 import fastreid_privacy  # before fastreid
 
 # isort: split
+import errno
 import hashlib
 import io
 import json
@@ -33,12 +34,14 @@ from fastreid_privacy.checkpoints.fingerprints import anonymizer_fingerprint
 from fastreid_privacy.checkpoints.image_maps import ImageMap
 from fastreid_privacy.checkpoints.reading import read_checkpoint
 from fastreid_privacy.checkpoints.splitting import split_checkpoint
+from fastreid_privacy.collection import unseal
 from fastreid_privacy.config import changed, default_config, load_config, parse_config
 from fastreid_privacy.config.comparing import flat_keys
+from fastreid_privacy.core import files
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.core.lock import locked
 from fastreid_privacy.desensitize import Desensitizer
-from fastreid_privacy.keys import encryption, sealing
+from fastreid_privacy.keys import encryption, sealing, streaming
 from fastreid_privacy.keys.encryption import decrypt, encrypt
 from fastreid_privacy.keys.passphrase import read_passphrase
 from fastreid_privacy.model.storage import ImageStorage
@@ -608,6 +611,55 @@ def test_a_sealed_original_that_is_not_the_one_written_is_named(raw, tmp_path, c
     assert len(opened) == 5 - len(wrong)
     assert all(file.read_bytes() == originals[name] for name, file in opened.items())
     assert {stat.S_IMODE(file.stat().st_mode) for file in opened.values()} == {0o600}
+
+
+@pytest.mark.parametrize("words", [(), ("--carry", "pixels", "--carry-fit", "best")])
+def test_a_full_disk_ends_the_opening_of_originals_and_it_continues(
+    raw, tmp_path, monkeypatch, capsys, words
+):
+    _, private, _ = sealed_folder(raw, tmp_path, *words)
+    words = ["--identity", private, "--input", tmp_path / "p", "--output"]
+    assert recover(*words, tmp_path / "whole") == 0
+    whole = contents(tmp_path / "whole")
+    capsys.readouterr()
+    written = []
+
+    def write_atomically(path, write, **options):
+        written.append(path)
+        if len(written) > 2:
+            raise OSError(number, os.strerror(number))
+        files.write_atomically(path, write, **options)
+
+    monkeypatch.setattr(unseal, "write_atomically", write_atomically)
+    number = errno.ENOSPC
+    assert recover(*words, tmp_path / "o") == 2
+    out, err = capsys.readouterr()
+    said = f"error: {written[-1]} cannot be written: No space left on device; run the same command again"
+    assert said in err and "opened" not in out and len(written) == 3
+    assert len(contents(tmp_path / "o")) == 2
+    number = errno.EACCES  # of one folder: the rest goes on
+    written.clear()
+    assert recover(*words, tmp_path / "other") == 2
+    out, err = capsys.readouterr()
+    assert "2 sealed originals opened" in out and "3 images were not opened" in err
+    assert f": {written[-1]} cannot be written: Permission denied" in err
+    monkeypatch.undo()
+    assert recover(*words, tmp_path / "o") == 0
+    assert contents(tmp_path / "o") == whole
+
+
+def test_a_sealed_original_that_the_disk_does_not_give_is_said_to_be_unreadable(
+    raw, tmp_path, monkeypatch, capsys
+):
+    """It fails as it is written: it was read before."""
+    _, private, _ = sealed_folder(raw, tmp_path)
+
+    def no_piece(self):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(streaming.SealedFile, "pieces", no_piece)
+    assert recover("--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "o") == 2
+    assert ".sealed: it cannot be read: Input/output error" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("pseudonyms", [False, True])

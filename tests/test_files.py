@@ -20,7 +20,9 @@ import pytest
 import torch
 from small_checkpoints import make
 
-from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.collection.output import Journal
+from fastreid_privacy.core import files as files_module
+from fastreid_privacy.core.errors import UserError, to_mend
 from fastreid_privacy.core.files import (
     _unfinished,
     is_unfinished,
@@ -129,6 +131,29 @@ def test_of_several_who_write_new_files_at_once_one_does(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         (winner,) = [number for number in pool.map(write, range(8)) if number is not None]
     assert contents(tmp_path) == {name: name.encode() + bytes([winner]) * 100_000 for name in "abc"}
+
+
+def full(*_):
+    """A file on a full disk."""
+    return open("/dev/full", "wb", buffering=0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
+def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
+    """The system names none where an open file cannot be written."""
+    with monkeypatch.context() as patch:
+        patch.setattr(files_module, "_create", full)
+        for write in (write_whole, lambda path, content: write_new(path.parent, {path.name: content})):
+            with pytest.raises(OSError, match="No space left on device") as error:
+                write(tmp_path / "file", b"content")
+            assert to_mend(error.value) == f"{tmp_path / 'file'}: No space left on device"
+    with Journal(tmp_path / "journal", {}, []) as journal:
+        journal.file.close()
+        journal.file = full()
+        with pytest.raises(OSError, match="No space left on device") as error:
+            journal.add([{"path": "a.png"}])
+        assert to_mend(error.value) == f"{tmp_path / 'journal'}: No space left on device"
+    assert contents(tmp_path).keys() == {"journal"}
 
 
 @pytest.mark.parametrize("when", ["writing", "naming"])

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from ..core.errors import UserError, out_of_memory, told_with
-from ..core.files import write_whole
+from ..core.files import HOPELESS, write_whole
 from ..manifest import all_names
 from .carrying import about_beside, write_beside
-from .output import HOPELESS
+from .output import unwritten
 from .stamps import STAMP
 from .work import Job, Left, Loaded, Made, Mapped, Results, Work
 
@@ -107,9 +107,6 @@ def _finish(
     except OSError as error:
         # a renewed file may be half replaced, which only the journal tells: a run that ends here keeps it
         if error.errno in HOPELESS or job.path in left.leaving:
-            raise UserError(
-                f"{left.output / job.path} cannot be written: {error.strerror}; run the same command again "
-                "to continue"
-            ) from None
+            raise unwritten(error, left.output / job.path) from None
         return job.path, f"it cannot be written: {error.strerror}"
     return job.path, {"path": job.path, **loaded.about, **about}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import UserError, some_of
-from ..core.files import is_unfinished, make_folder, read_file, write_atomically
+from ..core.files import is_unfinished, make_folder, read_file, saying_what, write_atomically
 from ..core.lock import locked
 from ..core.members import Readable
 from ..core.packed import Folder
@@ -32,7 +31,17 @@ from .stamps import STAMP, Stamper, read_stamps
 SHARDS, ENDING = ".manifest.shards", ".jsonl"  # a folder in the output of an unfinished run, and its files
 NOISE_KEY = ".noise.key"  # in the output folder while a run with noise is unfinished
 RENEWED = "renewed"  # of a file's line in the journal: what is there of it may be replaced already
-HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
+
+
+def unwritten(error: OSError, target: Place) -> UserError:
+    """What ends a run that cannot write a file.
+
+    Args:
+        error: the system's, of writing it.
+        target: the file, or the folder of its kind.
+    """
+    reason = error.strerror or error
+    return UserError(f"{target} cannot be written: {reason}; run the same command again to continue")
 
 
 @contextmanager
@@ -220,5 +229,6 @@ class Journal:
 
     def add(self, entries: Iterable[dict]) -> None:
         """Write entries, so that the system has them when this returns."""
-        self.file.writelines(map(journal_line, entries))
-        self.file.flush()
+        with saying_what(self.path):
+            self.file.writelines(map(journal_line, entries))
+            self.file.flush()

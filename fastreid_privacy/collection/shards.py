@@ -15,12 +15,12 @@ from itertools import count, groupby
 from operator import itemgetter
 from typing import BinaryIO
 
-from ..core.errors import UserError, told_with
+from ..core.errors import told_with
 from ..core.files import write_atomically, write_whole
 from ..core.remote import Place, RemotePath
 from ..manifest import JOURNAL, TAR, journal_line, read_manifest
 from .making import Put, put_alone, whole
-from .output import ENDING, SHARDS, begin_journal, forget_shards
+from .output import ENDING, SHARDS, begin_journal, forget_shards, unwritten
 from .packing import Packing
 from .pipeline import side_by_side
 from .run import Threads
@@ -182,9 +182,7 @@ def _saying_what(place: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"{place} cannot be written: {error.strerror or error}; run the same command again to continue"
-        ) from None
+        raise unwritten(error, place) from None
 
 
 def _packed(left: Left, work: Work, threads: int | None, file: BinaryIO) -> Results:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from ..core.errors import UserError
-from ..core.files import file_hash, make_folder, read_regular, remove_unfinished, write_atomically
+from ..core.errors import UserError, named
+from ..core.files import HOPELESS, file_hash, make_folder, read_regular, remove_unfinished, write_atomically
 from ..core.folders import ENDINGS, images_below
 from ..core.lock import locked
 from ..core.members import TarMember
@@ -21,6 +21,7 @@ from ..keys.pairs import PrivateKey, recipient
 from ..keys.streaming import SealedFile, open_sealed_file
 from ..manifest import MANIFEST, SEALED
 from .carriers import ARRAY, originals_in
+from .output import unwritten
 from .recover import ProtectedFolder, read_protected
 from .source import check_apart, targets
 
@@ -71,7 +72,7 @@ def unseal_collection(folder: str | Path, output: str | Path, identity: PrivateK
     Raises:
         UserError: when the folder's manifest says that there are no sealed originals or that they were sealed
             to another key, there is nothing to look at, or the output folder lies in the protected one,
-            cannot be made, or another run writes to it.
+            cannot be made, or another run writes to it; or when a full or read-only disk ends the run.
     """
     folder, output = Path(folder), Path(output)
     protected = None if folder.is_file() or _carries_alone(folder) else read_protected(folder)
@@ -94,10 +95,15 @@ def unseal_collection(folder: str | Path, output: str | Path, identity: PrivateK
                 first = found.setdefault(original.name, path)
                 if first != path and listed:
                     raise UserError(f"it holds {original.name}, and so does {first}")
-                _write(output / original.name, original, cleaned)
+                target = output / original.name
+                _write(target, original, cleaned)
                 opened[original.name] = original.fitted
             except UserError as error:
                 failed[path] = str(error)
+            except OSError as error:  # of writing: what reading says is a UserError
+                if error.errno in HOPELESS:
+                    raise unwritten(error, target) from None
+                failed[path] = f"{target} cannot be written: {error.strerror or error}"
     if protected:
         failed.update({path: why for path, why in _missing(protected, found).items() if path not in failed})
     return Opened(len(opened), failed, {name: how for name, how in opened.items() if how})
@@ -221,25 +227,33 @@ def _write(target: Path, original: Original | SealedFile, cleaned: set[Path]) ->
         cleaned: folders from which the parts of raw files are gone that killed runs have left; one is added.
 
     Raises:
-        UserError: the reason, when another file of its name is there, or it cannot be written.
+        UserError: the reason, when another file of its name is there, or the sealed one cannot be read.
+        OSError: when it cannot be written.
     """
+    if target.parent not in cleaned:
+        remove_unfinished(target.parent)
+        cleaned.add(target.parent)
+    if target.exists():
+        with named(target):
+            there = file_hash(target)
+        if there != _hash(original):
+            raise UserError(f"{target} is there already, and is another file")
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, lambda file: file.writelines(_pieces(original)), private=True)
+
+
+def _pieces(original: Original | SealedFile) -> Iterator[bytes]:
+    """A raw file's bytes; what the system says of reading them is not taken for a word about writing."""
     try:
-        if target.parent not in cleaned:
-            remove_unfinished(target.parent)
-            cleaned.add(target.parent)
-        if target.exists():
-            if file_hash(target) != _hash(original):
-                raise UserError(f"{target} is there already, and is another file")
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, lambda file: file.writelines(original.pieces()), private=True)
+        yield from original.pieces()
     except OSError as error:
-        raise UserError(f"it cannot be opened: {error.strerror}") from None
+        raise UserError(f"it cannot be read: {error.strerror or error}") from None
 
 
 def _hash(original: Original | SealedFile) -> str:
     """SHA-256 of a raw file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    for piece in original.pieces():
+    for piece in _pieces(original):
         digest.update(piece)
     return digest.hexdigest()

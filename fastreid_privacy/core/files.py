@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
@@ -20,6 +22,7 @@ from .remote import Place, RemotePath
 UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
 LONGEST_NAME, LONGEST_STEM = 255, 200  # bytes that systems allow, and that leave room for more
 LARGEST_INPUT = 2**31  # bytes of a file that is read as a whole: as an ONNX graph may have
+HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
 KEPT_READ = 4  # of the things that each function of :func:`read_once` has read
 
 Read = TypeVar("Read")
@@ -30,7 +33,8 @@ def write_atomically(
 ) -> None:
     """Let ``write`` fill a file beside ``path`` and move it there when it is whole.
 
-    An exception or the end of this process at any moment leaves ``path`` either as it was or complete.
+    An exception or the end of this process at any moment leaves ``path`` either as it was or complete. A full
+    or read-only disk is told with ``path``.
 
     Args:
         path: of the file; its folder exists. What a store gets is whole in memory first.
@@ -45,12 +49,13 @@ def write_atomically(
         return
     unfinished = _unfinished(path)
     try:
-        with _create(unfinished, private) as file:
-            write(file)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        with saying_what(path):
+            with _create(unfinished, private) as file:
+                write(file)
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
     if sync and os.name == "posix":  # the move reaches the disk with the folder; Windows opens no folders
@@ -59,6 +64,17 @@ def write_atomically(
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def saying_what(path: Path) -> Iterator[None]:
+    """A full or read-only disk in here is told with a file: what the system says of writing names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in HOPELESS and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def write_whole(path: Place, content: bytes, *, sync: bool = False, private: bool = False) -> None:
@@ -121,7 +137,7 @@ def write_new(folder: Path, contents: Mapping[str, bytes], private: Collection[s
         written: list[Path] = []
         try:
             for path, unfinished in paths.items():
-                with _create(unfinished, path.name in private) as file:
+                with saying_what(path), _create(unfinished, path.name in private) as file:
                     file.write(contents[path.name])
             for path, unfinished in paths.items():
                 os.replace(unfinished, path)

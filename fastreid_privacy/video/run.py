@@ -11,20 +11,12 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from ..collection.output import (
-    HOPELESS,
-    RENEWED,
-    Journal,
-    open_output,
-    replaced,
-    still_there,
-    take_renewed,
-)
+from ..collection.output import RENEWED, Journal, open_output, replaced, still_there, take_renewed
 from ..collection.pipeline import side_by_side
 from ..collection.stamps import STAMP, Stamper, write_stamps
 from ..compat.distributed import available_cores
 from ..core.errors import UserError
-from ..core.files import file_hash, remove_unfinished, write_atomically
+from ..core.files import HOPELESS, file_hash, remove_unfinished, write_atomically
 from ..core.images import LARGEST
 from ..manifest import JOURNAL, Manifest, names_of, write_manifest
 from .sound import Sound

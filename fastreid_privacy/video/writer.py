@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..collection.output import HOPELESS
 from ..core.errors import UserError
 from ..core.extras import av
+from ..core.files import HOPELESS
 from ..evaluation.image_quality import psnr_of_sum
 from .matroska import PLACEHOLDER, write_aspect
 from .pixels import LIMITED, guessed_matrix, stored, upright
