@@ -220,10 +220,10 @@ def test_training_sees_the_pixels_of_a_collection(tmp_path):
             assert np.abs(theirs - seen.astype(float)).max() > 100, name
 
 
-def test_values_of_32_bits_are_refused_in_training_as_in_a_collection(tmp_path):
+def test_values_without_a_range_are_refused_in_training_as_in_a_collection(tmp_path):
     levels = np.random.default_rng(0).random((8, 4), np.float32) * 1000
     Image.fromarray(levels).save(tmp_path / "heat.tif")
-    with pytest.raises(UserError, match=r"heat\.tif cannot be read: its values have 32 bits"):
+    with pytest.raises(UserError, match=r"heat\.tif cannot be read: its values are floating-point numbers"):
         read(tmp_path / "heat.tif")
 
 

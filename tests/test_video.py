@@ -734,6 +734,26 @@ def test_a_full_disk_ends_the_run_and_it_continues(weights, walk, protected, tmp
     assert contents(tmp_path / "out") == contents(protected)
 
 
+@pytest.mark.parametrize("name", ["film.gif", "film.png", "film.webp"])
+def test_an_animation_is_told_to_be_what_is_then_taken(walk, tmp_path, capsys, name):
+    """A message that says to protect a file as a video is true of it."""
+    first, *others = [Image.fromarray(frame) for frame in np.load(walk / "frames.npy")]
+    (tmp_path / "raw").mkdir()
+    first.save(tmp_path / "raw" / name, save_all=True, append_images=others, duration=100)
+    words = ["--method", "blur", "--output", tmp_path / "out"]
+    assert anonymize(*words, "--input", tmp_path / "raw") == 2
+    told = f"it holds {FRAMES} pictures (an animation or pages): save each as an image of its own"
+    said = capsys.readouterr().err
+    assert told in said and ("or protect the file as a video" in said) == (name != "film.webp")
+    words = ["--method", "blur", "--output", tmp_path / "video", *boxed(walk)[2:]]
+    code = anonymize(*words, "--input", tmp_path / "raw" / name)
+    assert code == (2 if name == "film.webp" else 0)
+    if code:
+        assert "film.webp is an image: give its folder" in capsys.readouterr().err
+    else:
+        assert count_frames(tmp_path / "video" / "film.mkv") == FRAMES
+
+
 @pytest.mark.parametrize("lost", [-1, 1])
 def test_an_unfinished_or_shortened_manifest_is_not_recovered(weights, protected, tmp_path, capsys, lost):
     folder = shutil.copytree(protected, tmp_path / "p")

@@ -14,6 +14,7 @@ from ..collection.recover import ProtectedFolder
 from ..collection.source import is_dataset
 from ..core.errors import UserError, say
 from ..core.folders import ENDINGS as IMAGE_ENDINGS
+from ..core.pictures import is_film
 from ..core.remote import is_url, shown
 from ..core.tars import is_tars
 from ..manifest import KEPT, LIVE, MANIFEST
@@ -33,6 +34,8 @@ from .options import say_accounted, say_guarded
 
 FORMATS = {ending.removeprefix("."): codec for codec, ending in ENDINGS.items()}
 """mkv and mp4, and the codec of each."""
+STILL = tuple({*IMAGE_ENDINGS} - {".gif", ".apng"})
+"""Endings of files that are images, unless they hold a film."""
 VOICES = "warning: the sound is copied as it is: voices, names and what is said identify people"
 VIDEO_OPTIONS = (*BOX_OPTIONS, "measure_detection", "preview", "keep_audio", "crf")
 
@@ -104,7 +107,7 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         image_map: the anonymizer.
         protection: what every kind of input has.
     """
-    if options.input.lower().endswith(tuple(ending for ending in IMAGE_ENDINGS if ending != ".gif")):
+    if options.input.lower().endswith(STILL) and not is_film(options.input):
         raise UserError(f"--input {shown(options.input)} is an image: give its folder")
     refuse_live_options(options)
     codec, crf = codec_of(options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -14,7 +15,13 @@ from .images import LARGEST
 from .members import Readable
 
 LARGEST_FILE = 2**30  # bytes: as many pixels as there may be, with 16 bits and transparency, uncompressed
-ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # MPO, a phone's JPEG with previews behind it, is its first picture
+# MPO is not among them: a phone's JPEG with previews behind it is its first picture
+ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
+FILMS = ("GIF", "PNG")  # of these, what is read as a video, too
+UNKNOWN = {  # modes of Pillow whose range nothing tells
+    "I": "whole numbers with a sign or of more than 16 bits",
+    "F": "floating-point numbers",
+}
 
 # Large images are measured here, and broken tags do not harm pixels. Once and for all: catch_warnings, which
 # takes filters away again, is not safe where several threads read pictures.
@@ -36,7 +43,7 @@ def read_picture(source: str | Readable | bytes) -> np.ndarray:
     Raises:
         UserError: the reason, without the path, when there is no such picture: empty, damaged, truncated,
             animated, more than 100 million pixels or 1 GiB, too large for the memory, or values without a
-            known range (32 bits).
+            known range.
     """
     content = source if isinstance(source, bytes) else read_regular(source, LARGEST_FILE)
     if not content:
@@ -54,6 +61,15 @@ def read_picture(source: str | Readable | bytes) -> np.ndarray:
         if out_of_memory(error):
             raise UserError("there is not enough memory to read it") from None
         raise UserError(f"it is damaged ({error})") from None
+
+
+def is_film(path: str | Path) -> bool:
+    """Whether a picture's file is an animation that can be protected as a video: a GIF or a PNG."""
+    try:
+        with Image.open(path) as file:
+            return file.format in FILMS and getattr(file, "n_frames", 1) > 1
+    except Exception:  # whoever reads it says what is wrong
+        return False
 
 
 def open_picture(file: str | Readable, name: object = None) -> Image.Image:
@@ -79,17 +95,20 @@ def _pixels(file: Image.Image) -> np.ndarray:
         raise UserError(f"it has {width:,} × {height:,} pixels, more than {LARGEST:,}")
     frames = getattr(file, "n_frames", 1)
     if frames > 1 and file.format in ANIMATED:
+        or_whole = ", or protect the file as a video" if file.format in FILMS else ""
         raise UserError(
-            f"it holds {frames} pictures (an animation or pages): extract them, or protect it as a video"
+            f"it holds {frames} pictures (an animation or pages): save each as an image of its own{or_whole}"
         )
     file.load()
     picture = ImageOps.exif_transpose(file)
-    if picture.mode.startswith("I;16"):
+    # Pillow brings levels of PGM files beyond 8 bits to 16, and calls them as those of 32
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and file.format == "PPM"):
         levels = np.asarray(picture).astype(np.float32) / 257
         return np.repeat(levels.round().astype(np.uint8)[..., None], 3, axis=2)
-    if picture.mode in ("I", "F"):
+    if picture.mode in UNKNOWN:
         raise UserError(
-            "its values have 32 bits, whose black and white are not known: convert it to 8 or 16 bits"
+            f"its values are {UNKNOWN[picture.mode]}, whose black and white are not known: convert it to 8 "
+            "or 16 bits"
         )
     if picture.has_transparency_data:
         return over_white(picture.convert("RGBA"))
