@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import tarfile
 import threading
 import time
 from collections import Counter
@@ -368,6 +369,10 @@ def odd_files(folder):
     expected["black-white.png"] = np.array(picture.convert("1").convert("RGB"))
     save(picture, folder / "web.webp", lossless=True)
     expected["web.webp"] = rgb
+    picture.save(folder / "of a browser.jfif", quality=100, subsampling=0)
+    expected["of a browser.jfif"] = np.array(Image.open(folder / "of a browser.jfif"))
+    picture.save(folder / "small.avif")
+    expected["small.avif"] = np.array(Image.open(folder / "small.avif"))
     (folder / "empty.jpg").write_bytes(b"")
     expected["empty.jpg"] = "empty"
     (folder / "text.jpg").write_text("no picture")
@@ -376,7 +381,7 @@ def odd_files(folder):
     Image.fromarray(rng.integers(0, 256, (200, 100, 3), np.uint8)).save(buffer, format="JPEG")
     (folder / "cut.jpg").write_bytes(buffer.getvalue()[:2000])
     expected["cut.jpg"] = "damaged"
-    for name in ("moves.gif", "moves too.png", "film.webp", "pages.tif"):
+    for name in ("moves.gif", "moves too.png", "film.webp", "clip.avif", "pages.tif"):
         picture.save(folder / name, save_all=True, append_images=[picture.rotate(180)])
         expected[name] = "2 pictures .*: save each as an image of its own$"
     for name in ("moves.gif", "moves too.png"):
@@ -477,6 +482,43 @@ def test_what_is_sealed_is_what_was_protected(raw, tmp_path, monkeypatch):
     assert all(protected[name] == unchanged[name] for name in unchanged if name.endswith(".png"))
     assert recover("--identity", private, "--input", tmp_path / "p", "--output", tmp_path / "again") == 0
     assert contents(tmp_path / "again") == before
+
+
+@pytest.mark.parametrize("where", ["folder", "tar", "store"])
+def test_pictures_of_kinds_that_are_not_read_are_named_as_unprotected(raw, tmp_path, capsys, where):
+    """Beside others, and alone; a JPEG picture of the same name is none of a shared name."""
+    folder = tmp_path / "phone"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "IMG_1.HEIC").write_bytes(b"of a phone")
+    (folder / ".hidden.heic").write_bytes(b"of a phone")
+    (folder / "notes.txt").touch()
+    given = {"folder": folder, "store": f"local://{folder}", "tar": tmp_path / "phone.tar"}[where]
+    told = {"tar": "phone.tar/inner/IMG_1.HEIC"}.get(where, "inner/IMG_1.HEIC")
+    told += ": HEIC pictures are not read: convert it to JPEG or PNG"
+
+    def protect():
+        if where == "tar":
+            with tarfile.open(given, "w") as archive:
+                for file in folder.rglob("*"):
+                    archive.add(file, file.relative_to(folder), recursive=False)
+        code = anonymize("--method", "blur", "--input", given, "--output", tmp_path / "out")
+        return code, *capsys.readouterr()
+
+    code, _, err = protect()
+    assert code == 2 and told in err and not (tmp_path / "out").exists()
+    shutil.copy(next(raw.rglob("*.jpg")), folder / "inner" / "IMG_1.jpg")
+    code, out, err = protect()
+    assert code == 2 and "1 of 1 images protected" in out
+    assert f"error: 1 images were not protected:\n  {told}\n" in err
+    (left_out,) = [line for line in err.splitlines() if line.startswith("left out, for they are no images")]
+    assert "notes.txt" in left_out and ".hidden.heic" in left_out and "IMG_1" not in left_out
+
+
+def test_a_picture_that_is_not_read_is_no_video_either(tmp_path, capsys):
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"of a phone")
+    words = ["--boxes", tmp_path / "boxes.txt", "--output", tmp_path / "out"]
+    assert anonymize("--method", "blur", "--input", tmp_path / "IMG_1.HEIC", *words) == 2
+    assert "IMG_1.HEIC is an image: HEIC pictures are not read" in capsys.readouterr().err
 
 
 # -- refusals ------------------------------------------------------------------------------------------------

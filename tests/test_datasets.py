@@ -12,6 +12,7 @@ from PIL import Image
 
 from fastreid_privacy.config import load_config
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.core.folders import ENDINGS
 from fastreid_privacy.core.pictures import read_picture
 from fastreid_privacy.data import load_dataset
 from fastreid_privacy.data.datasets import read_market_folder
@@ -109,19 +110,22 @@ def test_cameras_may_count_from_0(tmp_path):
 
 def test_hidden_files_are_passed_over_and_others_named(tmp_path, caplog):
     folder = market_folder(tmp_path / "TRAIN", ["0002_c1s1_000451_03.jpg"])
-    for name in ("._0002_c1s1_000451_03.jpg", ".DS_Store", "notes.txt"):
+    for name in ("._0002_c1s1_000451_03.jpg", ".DS_Store", "0004_c1s1.heic", "notes.txt"):
         (folder / name).write_bytes(b"\0\5\x16\7")
     (folder / "0003_c1").mkdir()
     train, *_ = market_folder_labels(tmp_path)
     assert train == [(2, 0)]
     (said,) = [record.getMessage() for record in caplog.records]
     assert (
-        str(folder) in said and "0003_c1/, notes.txt" in said and "._" not in said and "DS_Store" not in said
+        f"{folder}: passed over, for they are no images that can be read: 0003_c1/, 0004_c1s1.heic, notes.txt"
+        in said
+        and "._" not in said
+        and "DS_Store" not in said
     )
 
 
 def test_every_image_that_a_collection_may_hold_is_read(tmp_path):
-    endings = ("jpg", "JPEG", "png", "bmp", "tif", "TIFF", "webp", "gif", "ppm", "pgm")
+    endings = [ending[1:] for ending in ENDINGS] + ["JPEG", "TIFF"]
     names = [f"{number + 1:04d}_c1s1.{ending}" for number, ending in enumerate(endings)]
     train, *_ = market_folder_labels(tmp_path, TRAIN=names)
     assert train == [(number + 1, 0) for number in range(len(endings))]

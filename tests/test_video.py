@@ -734,7 +734,7 @@ def test_a_full_disk_ends_the_run_and_it_continues(weights, walk, protected, tmp
     assert contents(tmp_path / "out") == contents(protected)
 
 
-@pytest.mark.parametrize("name", ["film.gif", "film.png", "film.webp"])
+@pytest.mark.parametrize("name", ["film.gif", "film.png", "film.apng", "film.webp"])
 def test_an_animation_is_told_to_be_what_is_then_taken(walk, tmp_path, capsys, name):
     """A message that says to protect a file as a video is true of it."""
     first, *others = [Image.fromarray(frame) for frame in np.load(walk / "frames.npy")]

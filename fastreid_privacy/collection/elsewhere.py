@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from ..core.errors import UserError
 from ..core.files import relative_path
-from ..core.folders import ENDINGS
+from ..core.folders import ENDINGS, why_not_read
 from ..core.members import TarMember
 from ..core.remote import Place, RemotePath, place_of
 from ..core.tars import TAR, files_of_tar, is_tars, named_tars, tars_in
@@ -51,14 +51,16 @@ def remote_source(root: RemotePath, option: str = "--input") -> Source:
         raise UserError(f"{option} {root} cannot be listed: {error.strerror}") from None
     parts = {path: [part for part in path.split("/") if part != ".."] for path in found}
     hidden = {path for path in found if any(part.startswith(".") for part in parts[path])}
-    images = [path for path in sorted(found) if path.lower().endswith(ENDINGS) and path not in hidden]
-    unread = {path: reason for path in images if (reason := _no_plain_path(path))}
+    shown = [path for path in sorted(found) if path not in hidden]
+    unread = {path: reason for path in shown if (reason := why_not_read(path))}
+    images = [path for path in shown if path.lower().endswith(ENDINGS)]
+    unread |= {path: reason for path in images if (reason := _no_plain_path(path))}
     listed: dict[str, RemotePath | TarMember] = {path: found[path] for path in images if path not in unread}
     if not listed:
         raise UserError(
             f"{option} {root} holds no image ({', '.join(ENDINGS)}), at any depth{_first(unread)}"
         )
-    return Source(root, list(listed), sorted(found.keys() - set(images)), unread, listed=listed)
+    return Source(root, list(listed), sorted(found.keys() - {*images, *unread}), unread, listed=listed)
 
 
 def _no_plain_path(text: str) -> str:
@@ -124,6 +126,8 @@ def tar_source(root: Place, tars: Sequence[Place], option: str = "--input") -> S
             hidden = any(part.startswith(".") for part in name.split("/"))
             if name.lower().endswith(ENDINGS) and not hidden:
                 listed[f"{folder}/{name}"] = member
+            elif not hidden and (reason := why_not_read(name)):
+                unread[f"{tar.name}/{name}"] = reason
             else:
                 others.append(f"{tar.name}/{name}")
     if not listed:

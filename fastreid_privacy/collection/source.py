@@ -34,7 +34,8 @@ class Source:
         paths: of the images, relative to it, sorted, "/" between the parts.
         others: relative paths of what is left out: files with another ending, hidden ones, links that lead
             back to a folder above.
-        unread: folders that were not searched, with the reason of each.
+        unread: what was not read, with the reason of each: folders, tar files, pictures of kinds that no
+            library here reads.
         dataset: of a data set by its name, what the manifest's first line says of it.
         labels: by path, of a data set by its name: [part, identity, camera] of each item.
         listed: by path, of a store or of tar files: the images, with what the listing told of them.

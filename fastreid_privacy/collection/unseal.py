@@ -136,7 +136,8 @@ def _names_below(folder: Path, protected: ProtectedFolder | None) -> tuple[list[
     entries = protected.manifest.entries if protected else {}
     if protected and isinstance(protected.files, PackedFolder):
         return [path for path, entry in entries.items() if "sealed" not in entry], {}
-    paths, _, unread = images_below(folder, f"--input {folder}", endings=(*ENDINGS, ARRAY, SEALED))
+    endings = (*ENDINGS, ARRAY, SEALED)
+    paths, _, unread = images_below(folder, f"--input {folder}", endings=endings, foreign=False)
     beside = {
         name for entry in entries.values() if "sealed" in entry for name in (entry["path"], entry["sealed"])
     }

@@ -14,6 +14,7 @@ from ..collection.recover import ProtectedFolder
 from ..collection.source import is_dataset
 from ..core.errors import UserError, say
 from ..core.folders import ENDINGS as IMAGE_ENDINGS
+from ..core.folders import why_not_read
 from ..core.pictures import is_film
 from ..core.remote import is_url, shown
 from ..core.tars import is_tars
@@ -107,8 +108,9 @@ def anonymize_video(options: argparse.Namespace, image_map: ImageMap, protection
         image_map: the anonymizer.
         protection: what every kind of input has.
     """
-    if options.input.lower().endswith(STILL) and not is_film(options.input):
-        raise UserError(f"--input {shown(options.input)} is an image: give its folder")
+    unread, name = why_not_read(options.input), options.input.lower()
+    if unread or (name.endswith(STILL) and not is_film(options.input)):
+        raise UserError(f"--input {shown(options.input)} is an image: {unread or 'give its folder'}")
     refuse_live_options(options)
     codec, crf = codec_of(options)
     if options.carry not in (None, BESIDE):

@@ -11,7 +11,15 @@ from typing import NamedTuple
 from .errors import UserError
 from .tars import is_tars
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".tga"),
+)
+# Pictures that are not read: people may be seen in them, so they are not passed over as other files are.
+FOREIGN = (
+    *(".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
+    *(".psd", ".exr"),
+)
 DEEPEST = 100  # folders in folders
 MOST_PATHS = 16  # along which links may lead to one folder: a few links to links make millions of paths
 
@@ -26,13 +34,20 @@ def ways_to(path: str | Path) -> Iterator[Path]:
     yield Path(os.path.realpath(path))
 
 
+def why_not_read(name: str) -> str:
+    """Why a picture is not read, by the ending of its name; "" where that is none of :data:`FOREIGN`."""
+    ending = next((ending for ending in FOREIGN if name.lower().endswith(ending)), "")
+    return f"{ending[1:].upper()} pictures are not read: convert it to JPEG or PNG" if ending else ""
+
+
 class FolderImages(NamedTuple):
     """What a folder holds; paths are relative to it, "/" between the parts.
 
     Attributes:
         paths: of the images, sorted.
         others: of what is left out: files with another ending, hidden ones, links back to a folder above.
-        unread: folders that were not searched, with the reason of each: images may be missing.
+        unread: what was not read, with the reason of each: folders, in which images may be missing, and
+            pictures of :data:`FOREIGN` kinds.
     """
 
     paths: list[str]
@@ -46,6 +61,7 @@ def images_below(
     nor: str = "",
     apart: str | Path | None = None,
     endings: tuple[str, ...] = ENDINGS,
+    foreign: bool = True,
 ) -> FolderImages:
     """The images of a folder at any depth up to :data:`DEEPEST`.
 
@@ -58,13 +74,15 @@ def images_below(
         nor: what else it could have been and is not, behind "PATH does not exist".
         apart: an output folder, to which no link may lead.
         endings: of the names of files that count as images.
+        foreign: whether pictures of :data:`FOREIGN` kinds are missed; else they are among the others.
 
     Raises:
         UserError: when it is no folder, cannot be listed, holds no image, or a link to ``apart``.
     """
     if not os.path.isdir(root):
         raise UserError(f"{name} {'is no folder' if os.path.exists(root) else 'does not exist'}{nor}")
-    found = _Search(Path(root), name, None if apart is None else Path(os.path.realpath(apart)), endings)
+    apart = None if apart is None else Path(os.path.realpath(apart))
+    found = _Search(Path(root), name, apart, endings, foreign)
     found.search(PurePosixPath(), frozenset())
     if not found.paths:
         why = "".join(f"; {path}: {reason}" for path, reason in list(found.unread.items())[:1])
@@ -77,8 +95,8 @@ def images_below(
 class _Search:
     """A search through one folder; the lists are those of :class:`FolderImages`."""
 
-    def __init__(self, root: Path, name: str, apart: Path | None, endings: tuple[str, ...]):
-        self.root, self.name, self.apart, self.endings = root, name, apart, endings
+    def __init__(self, root: Path, name: str, apart: Path | None, endings: tuple[str, ...], foreign: bool):
+        self.root, self.name, self.apart, self.endings, self.foreign = root, name, apart, endings, foreign
         self.paths: list[str] = []
         self.others: list[str] = []
         self.unread: dict[str, str] = {}
@@ -131,7 +149,11 @@ class _Search:
                 return
             is_folder = False
         if not is_folder:
-            (self.paths if image else self.others).append(str(path))
+            reason = why_not_read(entry.name) if self.foreign and not hidden else ""
+            if reason:
+                self.unread[str(path)] = reason
+            else:
+                (self.paths if image else self.others).append(str(path))
         elif hidden:
             self.others.append(f"{path}/")
         else:

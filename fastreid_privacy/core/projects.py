@@ -102,7 +102,7 @@ def _import(package: Path, given: str | Path) -> None:
 def _hash(package: Path) -> str:
     files = hashlib.sha256()
     # through links to folders, too, for imports follow them
-    found = images_below(package, f"--project {package}", endings=(".py",)).paths
+    found = images_below(package, f"--project {package}", endings=(".py",), foreign=False).paths
     for file in sorted(package / name for name in found if (package / name).is_file()):
         content = file.read_bytes()
         files.update(f"{file.relative_to(package).as_posix()}\0{len(content)}\0".encode() + content)

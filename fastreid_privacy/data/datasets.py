@@ -109,7 +109,7 @@ def read_market_folder(folder: str | Path, key: str) -> list[tuple[str, int, int
     if not items:
         raise UserError(f"{key} {folder} holds no image ({', '.join(ENDINGS)}); folders in it are not read")
     if others:
-        _warn_once(f"{key} {folder}: passed over, for they are no images: {some_of(others)}")
+        _warn_once(f"{key} {folder}: passed over, for they are no images that can be read: {some_of(others)}")
     return items
 
 
