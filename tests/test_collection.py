@@ -35,7 +35,8 @@ from fastreid_privacy.collection.source import folder_source
 from fastreid_privacy.collection.stamps import STAMPS
 from fastreid_privacy.compat.labels import MARKET_FOLDER
 from fastreid_privacy.core.errors import UserError
-from fastreid_privacy.core.pictures import read_picture
+from fastreid_privacy.core.folders import ENDINGS
+from fastreid_privacy.core.pictures import FORMATS, read_picture
 from fastreid_privacy.keys.sealing import new_identity
 from fastreid_privacy.manifest import JOURNAL, MANIFEST, read_manifest
 
@@ -395,11 +396,18 @@ def odd_files(folder):
     huge[at + 5 : at + 9] = b"\xff\xff\xff\xff"
     (folder / "huge.jpg").write_bytes(huge)
     expected["huge.jpg"] = "pixels"
+    # Pillow would start Ghostscript with it
+    picture.save(folder / "program.jpg", format="EPS")
+    expected["program.jpg"] = "it is no image file"
     os.mkfifo(folder / "pipe.jpg")
     expected["pipe.jpg"] = "no regular file"
     (folder / "nowhere.jpg").symlink_to(folder / "absent.jpg")
     expected["nowhere.jpg"] = "cannot be read"
     return expected
+
+
+def test_the_kinds_that_are_opened_are_those_that_are_searched_for():
+    assert {Image.registered_extensions()[ending] for ending in ENDINGS} == set(FORMATS)
 
 
 def test_odd_pictures_are_seen_or_named(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,6 +16,9 @@ from .images import LARGEST
 from .members import Readable
 
 LARGEST_FILE = 2**30  # bytes: as many pixels as there may be, with 16 bits and transparency, uncompressed
+# those of core.folders.ENDINGS, whatever a file is called: Pillow knows thirty more, and starts Ghostscript
+# for one of them
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "AVIF", "JPEG2000", "TGA")
 # MPO is not among them: a phone's JPEG with previews behind it is its first picture
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
 FILMS = ("GIF", "PNG")  # of these, what is read as a video, too
@@ -49,7 +53,7 @@ def read_picture(source: str | Readable | bytes) -> np.ndarray:
     if not content:
         raise UserError("the file is empty")
     try:
-        with Image.open(io.BytesIO(content)) as file:
+        with opened(io.BytesIO(content)) as file:
             return _pixels(file)
     except UserError:
         raise
@@ -63,10 +67,20 @@ def read_picture(source: str | Readable | bytes) -> np.ndarray:
         raise UserError(f"it is damaged ({error})") from None
 
 
+def opened(file: str | Path | BinaryIO) -> Image.Image:
+    """Pillow's picture of a file, not decoded yet, of one of :data:`FORMATS` alone.
+
+    Raises:
+        UnidentifiedImageError: when it is of none of them.
+        OSError: when it cannot be read.
+    """
+    return Image.open(file, formats=FORMATS)
+
+
 def is_film(path: str | Path) -> bool:
     """Whether a picture's file is an animation that can be protected as a video: a GIF or a PNG."""
     try:
-        with Image.open(path) as file:
+        with opened(path) as file:
             return file.format in FILMS and getattr(file, "n_frames", 1) > 1
     except Exception:  # whoever reads it says what is wrong
         return False

@@ -15,14 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..attack.subjects import Subject
 from ..core.errors import UserError, brief, some_of
 from ..core.files import read_file
 from ..core.folders import images_below
 from ..core.json_text import parse_json
-from ..core.pictures import read_picture
+from ..core.pictures import opened, read_picture
 
 logger = logging.getLogger(__name__)
 
@@ -258,7 +257,7 @@ def _picture(path: Path) -> np.ndarray:
 
 def _is_opaque(path: Path) -> bool:
     """Whether no pixel of a picture that can be read is transparent."""
-    with Image.open(path) as file:
+    with opened(path) as file:
         return not file.has_transparency_data or file.convert("RGBA").getchannel("A").getextrema()[0] == 255
 
 

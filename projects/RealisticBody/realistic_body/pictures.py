@@ -10,14 +10,13 @@ from person_regions import PersonRegions
 from person_regions.files import stem
 from person_regions.rendered import truth_of_image
 from person_regions.sources import CROP, name_of
-from PIL import Image
 
 from fastreid_privacy import UserError
 from fastreid_privacy.attack.subjects import Subject
 from fastreid_privacy.core.errors import brief, named
 from fastreid_privacy.core.files import read_regular
 from fastreid_privacy.core.folders import images_below
-from fastreid_privacy.core.pictures import LARGEST_FILE, read_picture
+from fastreid_privacy.core.pictures import LARGEST_FILE, opened, read_picture
 from fastreid_privacy.data.synthetic.truth import JOINTS
 from fastreid_privacy.tasks.files import Pose, read_keypoints
 
@@ -115,7 +114,7 @@ def read_numbers(file: Path) -> np.ndarray:
     """
     read_regular(file, LARGEST_FILE)  # says what is wrong with the file
     try:
-        with Image.open(file) as picture:
+        with opened(file) as picture:
             if picture.mode not in ("1", "L", "P", "I", "I;16"):
                 raise UserError(
                     f"it is of the mode {picture.mode}, and an instance mask has one number for each pixel: "

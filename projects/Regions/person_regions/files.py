@@ -15,7 +15,7 @@ from fastreid_privacy import UserError
 from fastreid_privacy.core.errors import brief, named
 from fastreid_privacy.core.files import read_regular
 from fastreid_privacy.core.folders import images_below
-from fastreid_privacy.core.pictures import LARGEST_FILE, read_picture
+from fastreid_privacy.core.pictures import LARGEST_FILE, opened, read_picture
 from fastreid_privacy.desensitize.desensitizer import REGIONS_KEY as KEY
 from fastreid_privacy.video.boxes import MotBoxes
 
@@ -128,7 +128,7 @@ def _people_lost(levels: np.ndarray, white: np.ndarray) -> bool:
 def _mode(content: bytes) -> str:
     """Pillow's mode of a picture; "" where it is none, which reading it says better."""
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with opened(io.BytesIO(content)) as picture:
             return picture.mode
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return ""
