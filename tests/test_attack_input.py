@@ -387,6 +387,16 @@ def test_beside_a_data_set_that_is_not_here_the_others_are_looked_at(
     assert not (tmp_path / "datasets").exists()
 
 
+def test_beside_a_data_set_that_is_not_here_another_one_that_lacks_is_a_doubt(
+    small_run, tmp_path, subjects, monkeypatch, capsys
+):
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "datasets"))
+    values = trained_on(Path("gone")) | {"DATASETS.NAMES": ("SyntheticPedestrians", "MarketFolder")}
+    stranger = retold(small_run, tmp_path / "stranger.pth", **values)
+    assert stranger_learned_from_others(stranger, subjects.measured) is None
+    assert "DATASETS.FOLDER.TRAIN is 'gone', which is no" in capsys.readouterr().err
+
+
 def test_measured_people_are_not_foreign(raw, small_run, tmp_path, capsys):
     files, model = protect(raw, tmp_path / "p"), small_run / "model_best.pth"
     words = attack_words(raw, files, tmp_path / "out", model)
@@ -483,6 +493,37 @@ def test_results_beside_a_model_tell_of_its_teacher(raw, small_run, tmp_path, su
         assert model_learned_from_others(model, subjects.measured, "--model") is False
     other = retold(small_run, tmp_path / "other.pth", **taught)
     assert stranger_learned_from_others(other, subjects.measured) is None
+
+
+@pytest.mark.parametrize(
+    "damage", ["torn", "of another form", "a teacher of no config", "no checkpoint named"]
+)
+def test_damaged_results_beside_a_model_hide_no_others(raw, small_run, tmp_path, subjects, capsys, damage):
+    """Where the others tell of the teacher, all is known; else the doubt names the damaged ones."""
+    results = json.loads((small_run / "results.json").read_text())
+    cfg = parse_config(torch.load(small_run / "model_best.pth", weights_only=True)["config"], "")
+    teacher = changed(cfg, trained_on(raw / "bounding_box_test"))
+    results["upper_bound"] = {"config": yaml.safe_load(teacher.dump())}
+    damaged = {
+        "torn": json.dumps(results)[:-9],
+        "of another form": json.dumps({**results, "retrieval": []}),
+        "a teacher of no config": json.dumps({**results, "upper_bound": {"config": {"SEED": []}}}),
+        "no checkpoint named": json.dumps({**results, "checkpoint": ""}),
+    }
+    (tmp_path / "results_A.json").write_text(damaged[damage])
+    model = retold(small_run, tmp_path / results["checkpoint"], **{"PRIVACY.TEACHER.INIT": True})
+    assert stranger_learned_from_others(model, subjects.measured) is None
+    said = capsys.readouterr().err
+    assert "it had a teacher, of which no results beside it tell: " in said
+    named = "the results in" if damage == "no checkpoint named" else "results_A.json"
+    assert named in said
+    (tmp_path / "results_B.json").write_text(json.dumps(results))
+    with pytest.raises(fastreid_privacy.UserError, match=r"the teacher of --stranger .* has learned from"):
+        stranger_learned_from_others(model, subjects.measured)
+    results["upper_bound"] = {"config": yaml.safe_load(cfg.dump())}
+    (tmp_path / "results_B.json").write_text(json.dumps(results))
+    assert stranger_learned_from_others(model, subjects.measured) is True
+    assert capsys.readouterr().err == ""
 
 
 # -- strangers -----------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from ..core.pictures import read_picture
 from ..data.datasets import datasets_root, load_dataset
 from ..data.loaders import validation_split
 from ..data.synthetic.plan import SyntheticOptions
-from ..results.results_json import read_results, results_files, tested_checkpoint
+from ..results.results_json import read_results, results_in, tested_checkpoint
 from ..training.teaching import is_taught
 from .pairing import rough
 from .subjects import Subject
@@ -128,8 +128,8 @@ def check_checkpoint(path: Path, measured: Sequence[Subject], who: str, remedy: 
         return ["it is a part that was split off, which tells nothing of its training"]
     if is_taught(cfg):
         teacher = _teacher_beside(path)
-        if teacher is None:
-            return [*doubts, "it had a teacher, of which no results beside it tell"]
+        if isinstance(teacher, str):
+            return [*doubts, teacher]
         theirs = _check_config(teacher, measured, f"the teacher of {who}", remedy)
         doubts += [f"of its teacher: {doubt}" for doubt in theirs]
     return doubts
@@ -164,15 +164,22 @@ def _check_config(cfg: CfgNode, measured: Sequence[Subject], who: str, remedy: s
     return doubts
 
 
-def _teacher_beside(path: Path) -> CfgNode | None:
-    """The config of a checkpoint's teacher, of results of that checkpoint in its folder; None: not told."""
-    with suppress(UserError):
-        for file in results_files(path.parent):
+def _teacher_beside(path: Path) -> CfgNode | str:
+    """The config of a checkpoint's teacher, of results of that checkpoint in its folder; or why none tell it.
+
+    Any of them is enough, for all are of one run: which cannot be read is told only where no other one tells.
+    """
+    unread = []
+    for file in results_in(path.parent):
+        try:
             results = read_results(file)
             config = (results.get("upper_bound") or {}).get("config")
             if config and tested_checkpoint(results, path.parent).resolve() == path.resolve():
-                return parse_config(yaml.safe_dump(config), f"the teacher of {path}")
-    return None
+                return parse_config(yaml.safe_dump(config), f"the teacher in {file}")
+        except UserError as error:
+            unread.append(str(error))
+    doubt = "it had a teacher, of which no results beside it tell"
+    return f"{doubt}: {'; '.join(unread)}" if unread else doubt
 
 
 def _training_images(cfg: CfgNode) -> tuple[list[Path], set[int], list[str]]:
@@ -182,14 +189,18 @@ def _training_images(cfg: CfgNode) -> tuple[list[Path], set[int], list[str]]:
     doubts = begun_with(cfg)
     # not what would be rendered now: nothing that is measured lies there
     unrendered = {"SyntheticPedestrians"} if not _rendered_folder(cfg).is_dir() else set()
+    absent = []
     for name in set(cfg.DATASETS.NAMES) - unrendered:
-        with suppress(UserError):  # the split fails, too, where one is not here
+        try:
             items = load_dataset(cfg, name).train
-            files += [Path(item[0]) for item in items]
-            if name == "MarketFolder":
-                numbers |= {identity_number(item[1]) for item in items}
+        except UserError as error:  # the split fails, too
+            absent.append(str(error))
+            continue
+        files += [Path(item[0]) for item in items]
+        if name == "MarketFolder":
+            numbers |= {identity_number(item[1]) for item in items}
     if unrendered & set(cfg.DATASETS.NAMES):
-        return files, numbers, doubts
+        return files, numbers, doubts + absent
     try:
         people = len({item[1] for item in validation_split(cfg).train})
     except UserError as error:
