@@ -550,6 +550,18 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_whose_tested_model_is_gone_says_which(raw, tmp_path):
+    run, methods = tmp_path / "run", tmp_path / "methods.yml"
+    run.mkdir()
+    results = {"schema": 1, "retrieval": {}, "checkpoint": "model_best.pth"}
+    (run / "results.json").write_text(json.dumps(results))
+    for name in ("report.html", "model_final.pth"):
+        (run / name).touch()
+    methods.write_text(f"data: {raw}\nmethods: {{a: {{run: {run}}}}}\n")
+    with pytest.raises(UserError, match=rf"a: {run}/model_best\.pth, which .* move results\.json away and"):
+        run_comparison(CompareRequest(methods, tmp_path / "out", device="cpu"))
+
+
 def run_of(small_run: Path, folder: Path, **values) -> Path:
     """A copy of the small run whose checkpoints say that they were trained with other values."""
     shutil.copytree(small_run, folder)

@@ -20,7 +20,7 @@ import pytest
 import torch
 from conftest import SMALL_CONFIG, small_options
 from fastreid.data.data_utils import read_image
-from in_process import human_study, train
+from in_process import call, human_study, train
 from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
@@ -32,7 +32,7 @@ from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.human_study import pages
 from fastreid_privacy.human_study.score import missing_answers, read_key
 from fastreid_privacy.human_study.study_images import ShownImage
-from fastreid_privacy.results.results_json import checkpoint_of
+from fastreid_privacy.results.results_json import checkpoint_of, lost_checkpoint
 
 LABELS = np.repeat(np.arange(0, 9), 8), np.tile([0, 0, 1, 1, 2, 2, 3, 3], 9)  # pid 0: distractors
 
@@ -441,6 +441,38 @@ def test_images_are_of_the_checkpoint_that_was_tested(tmp_path):
         json.dumps({"schema": 1, "retrieval": {}, "checkpoint": "model_final.pth"})
     )
     assert checkpoint_of(tmp_path).name == "model_final.pth"
+
+
+def test_which_model_a_run_has_lost_and_what_can_be_done(tmp_path):
+    assert lost_checkpoint(tmp_path) == ""
+    (tmp_path / "results.json").write_text(
+        json.dumps({"schema": 1, "retrieval": {}, "checkpoint": "model_best.pth"})
+    )
+    said = lost_checkpoint(tmp_path)
+    assert said.startswith(f"{tmp_path / 'model_best.pth'}, which the results of {tmp_path} are of, is not ")
+    assert said.endswith("give it back, or train the model again")
+    (tmp_path / "model_final.pth").touch()
+    assert lost_checkpoint(tmp_path).endswith(f"MODEL.WEIGHTS {tmp_path / 'model_final.pth'}")
+    (tmp_path / "model_best.pth").touch()
+    assert lost_checkpoint(tmp_path) == ""
+
+
+def test_a_model_that_is_gone_is_named_and_the_other_can_be_tested_in_its_place(small_run, tmp_path, capsys):
+    """By the words that the message has."""
+    run = tmp_path / "seed0" / "full_blur"
+    shutil.copytree(small_run, run)
+    tested = checkpoint_of(run)
+    (other,) = {run / "model_best.pth", run / "model_final.pth"} - {tested}
+    tested.rename(other)
+    words = ["--runs", run.parent, "--groups", "blur-full-pi_pi", "--pairs", "2", "--participants", "1"]
+    assert human_study("make", *words, "--output", tmp_path / "study") == 2
+    said = capsys.readouterr().err
+    assert f"{tested}, which the results of {run} are of, is not there any more: give it back" in said
+    assert "has no checkpoint" not in said and not (tmp_path / "study").exists()
+    (run / "results.json").rename(tmp_path / "results.json")
+    assert call(*re.search(r"fastreid-privacy (test .*?\.pth)", said)[1].split()) == 0
+    assert checkpoint_of(run) == other
+    assert human_study("make", *words, "--output", tmp_path / "study") == 0
 
 
 SLOW_PERSON = {"source": "{ let now = 0; performance.now = () => now += 1000; }"}

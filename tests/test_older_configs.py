@@ -9,7 +9,8 @@ import yaml
 from fastreid_privacy.config import changed, comparable, differing, flat_keys, load_config, parse_config
 from fastreid_privacy.core.errors import UserError
 from fastreid_privacy.reproduce.cells import build_tables
-from fastreid_privacy.training.siblings import CONFIG_FILE, refuse_to_overwrite
+from fastreid_privacy.results.results_json import CONFIG_FILE
+from fastreid_privacy.training.siblings import refuse_to_overwrite
 
 LABELED = "DATASETS.CUHK03.LABELED"
 MARKET = Path(__file__).parents[1] / "configs" / "Market" / "privacy_agw.yml"

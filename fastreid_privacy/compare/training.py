@@ -13,13 +13,21 @@ from ..attack.subjects import PARTS
 from ..collection.source import is_dataset
 from ..config import changed, load_config
 from ..core.errors import UserError, named
-from ..results.results_json import config_value, is_finished, read_results, results_in, results_path
+from ..results.results_json import (
+    CONFIG_FILE,
+    config_value,
+    is_finished,
+    lost_checkpoint,
+    read_results,
+    results_in,
+    results_path,
+)
 from ..training.model_checks import check_future_teacher
 from ..training.own_process import run_logged, save_config, training_command
 from ..training.preflight import preflight
 from ..training.request import TrainingRequest
 from ..training.schedule import scaled_schedule
-from ..training.siblings import CONFIG_FILE, saved_config, upgrades
+from ..training.siblings import saved_config, upgrades
 from ..training.teaching import is_taught
 from .methods import Method
 
@@ -67,9 +75,8 @@ def configs(plan: Plan, methods: Sequence[Method]) -> dict[str, CfgNode]:
     found: dict[str, CfgNode] = {}
     for method in methods:
         if method.run and not is_finished(method.run):
-            raise UserError(
-                f"{method.name}: {method.run} holds no finished run (results.json, report.html and a model)"
-            )
+            unfinished = f"{method.run} holds no finished run (results.json, report.html and a model)"
+            raise UserError(f"{method.name}: {lost_checkpoint(method.run) or unfinished}")
         if method.config:
             with named(method.name):
                 cfg = _config(plan, method)

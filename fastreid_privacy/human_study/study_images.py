@@ -11,7 +11,7 @@ from ..core.errors import UserError
 from ..core.images import png_bytes, to_pictures
 from ..core.pictures import open_picture
 from ..data.datasets import load_dataset
-from ..results.results_json import checkpoint_of
+from ..results.results_json import checkpoint_of, lost_checkpoint
 from ..retrieval.extract import Extractor, load_extractor
 from .groups import Group
 
@@ -32,9 +32,12 @@ def checkpoints_of(runs: Path, groups: Sequence[Group]) -> dict[str, Path]:
         groups: at least one.
 
     Raises:
-        UserError: for runs without one.
+        UserError: for runs without one, and for one that is not there any more.
     """
     found = {name: checkpoint_of(runs / name) for name in dict.fromkeys(group.run for group in groups)}
+    for name in found:
+        if lost := lost_checkpoint(runs / name):
+            raise UserError(f"{lost}. Or choose others than those of {name} with --groups")
     if missing := [name for name, checkpoint in found.items() if not checkpoint.is_file()]:
         raise UserError(
             f"{runs} has no checkpoint of {', '.join(missing)}: run tools/reproduce.py first, or choose "

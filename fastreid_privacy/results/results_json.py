@@ -17,8 +17,9 @@ from ..core.projects import about_projects
 from .shape import check_shape
 
 SCHEMA = 1
-# of a run, in OUTPUT_DIR: its checkpoints, and the report, the last file that it writes
-BEST, FINAL, REPORT = "model_best.pth", "model_final.pth", "report.html"
+# of a run, in OUTPUT_DIR: its config, there from its start, its checkpoints, and the report, the last
+# file that it writes
+CONFIG_FILE, BEST, FINAL, REPORT = "config.yaml", "model_best.pth", "model_final.pth", "report.html"
 RESULTS = "results.json"
 
 
@@ -178,6 +179,26 @@ def checkpoint_of(run: Path) -> Path:
     if files := results_in(run):
         return tested_checkpoint(read_results(files[0]), run)
     return run / (BEST if (run / BEST).is_file() else FINAL)
+
+
+def lost_checkpoint(run: Path) -> str:
+    """Which model a run tested that is not there any more, and what to do about it; "" of all other runs.
+
+    Raises:
+        UserError: as :func:`checkpoint_of`.
+    """
+    files, path = results_in(run), checkpoint_of(run)
+    if not files or path.is_file():
+        return ""
+    gone = f"{path}, which the results of {run} are of, is not there any more: give it back"
+    left = next((run / name for name in (BEST, FINAL) if (run / name).is_file()), None)
+    if left is None:
+        return f"{gone}, or train the model again"
+    moved = " and ".join(file.name for file in files)
+    return (
+        f"{gone}, or move {moved} away and test {left.name} in its place: fastreid-privacy test "
+        f"--config-file {run / CONFIG_FILE} --output {run} MODEL.WEIGHTS {left}"
+    )
 
 
 def is_finished(run: Path) -> bool:

@@ -14,10 +14,10 @@ from ..checkpoints.rebuilding import rebuild
 from ..config import RESUMABLE_KEYS, changed, comparable, differing
 from ..core.errors import UserError, brief
 from ..model.verdict import verdict
-from ..results.results_json import BEST, FINAL, config_value, read_results, results_in
+from ..results.results_json import BEST, CONFIG_FILE, FINAL, config_value, read_results, results_in
 from . import testing
 from .experiment import Results, report_results, tested_checkpoints
-from .siblings import CONFIG_FILE, PROTECTION_OF, comparisons, finished, saved_config
+from .siblings import PROTECTION_OF, comparisons, finished, saved_config
 
 logger = logging.getLogger(__name__)
 

@@ -19,13 +19,12 @@ from ..evaluation import Evaluation
 from ..evaluation.bootstrap import compare_pairs
 from ..model.verdict import verdict
 from ..report import format_terminal, write_report
-from ..results.results_json import BEST, FINAL, build_results, results_path, save_results
+from ..results.results_json import BEST, CONFIG_FILE, FINAL, build_results, results_path, save_results
 from ..results.stored import EMBEDDING, RANK_LISTS, SAMPLES, load_query_ranks, save_query_ranks
 from . import testing
 from .image_lists import TEST, TRAIN, test_images
 from .own_process import save_config
 from .siblings import (
-    CONFIG_FILE,
     comparisons,
     finished,
     is_of,

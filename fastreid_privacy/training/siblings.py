@@ -15,7 +15,7 @@ from fastreid.config import CfgNode
 
 from ..config import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, changed, comparable, differing, given_rank1
 from ..core.errors import UserError, brief
-from ..results.results_json import config_value, read_results, results_in, results_path
+from ..results.results_json import CONFIG_FILE, config_value, read_results, results_in, results_path
 from ..results.stored import load_query_ranks
 from .image_lists import TEST, TRAIN, test_images, told_images, training_images
 from .teaching import check_taught, is_taught, teacher_fingerprint
@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 PROTECTION_OF = {"baseline": "conventional", "upper_bound": "none"}
 # what neither of them has
 IMAGE_NETWORKS = ("PRIVACY.ANONYMIZER.", "PRIVACY.RECOVERY.", "PRIVACY.DISCRIMINATOR.")
-CONFIG_FILE = "config.yaml"  # in OUTPUT_DIR, from the start of a run
 
 
 def upgrades(cfg: CfgNode) -> bool:
