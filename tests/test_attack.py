@@ -514,7 +514,7 @@ def test_chance_is_that_of_a_random_order():
     assert measures.chance(subjects) == pytest.approx(100 * (1 / 4 + 1 / 5) / 2)
     draw, hits = np.random.default_rng(0), []
     for _ in range(800):
-        figures, _ = measures.found(draw.normal(size=(2, 3)), draw.normal(size=(5, 3)), subjects)
+        figures, _ = measures.found(draw.normal(size=(2, 3)), draw.normal(size=(5, 3)), subjects, "cosine")
         hits.append(figures["rank1"])
     assert np.mean(hits) == pytest.approx(measures.chance(subjects), abs=4)
 

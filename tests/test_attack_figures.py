@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fastreid_privacy.attack import measures
 from fastreid_privacy.attack.cells import Cell, Found, Means, Target
 from fastreid_privacy.attack.grid import Outcome
-from fastreid_privacy.attack.judging import looked_at
+from fastreid_privacy.attack.judging import looked_at, recovered
 from fastreid_privacy.attack.learned import Attacker
 from fastreid_privacy.attack.measures import Hits
 from fastreid_privacy.attack.pairing import Pairing
@@ -18,6 +19,10 @@ from fastreid_privacy.attack.request import AttackRequest
 from fastreid_privacy.attack.stored import result_of
 from fastreid_privacy.attack.subjects import Subject, Subjects
 from fastreid_privacy.attack.views import Files
+from fastreid_privacy.compare.utility import settings_of
+from fastreid_privacy.core.domains import SETTINGS
+from fastreid_privacy.evaluation import evaluate_retrieval
+from fastreid_privacy.evaluation.distances import METRICS
 
 # -- seeds ---------------------------------------------------------------------------------------------------
 
@@ -101,7 +106,7 @@ def people_of(side: list[Subject]) -> np.ndarray:
 class Knowing:
     """An observer who has learned the known people: raw, they look as protected files do; others do not."""
 
-    name = "stranger"
+    name, metric = "stranger", "cosine"
 
     def look(self, view, subjects):
         if view.protected:
@@ -121,20 +126,22 @@ def test_who_knows_the_known_people_tells_no_members_of_files_that_hold_nothing(
 def test_membership_of_random_features_is_guessed():
     subjects, draw = crowd(400), np.random.default_rng(0)
     sides = (draw.normal(size=(len(side), 8)) for side in (subjects.query, subjects.gallery))
-    found = measures.membership(*sides, subjects)
+    found = measures.membership(*sides, subjects, "cosine")
     assert found["AUC"] == pytest.approx(0.5, abs=0.03) and found["TPR@FPR=1%"] < 3
 
 
-def test_who_recognises_everybody_knows_all_members():
+@pytest.mark.parametrize("metric", METRICS)
+def test_who_recognises_everybody_knows_all_members(metric):
     """Also where some images can tell nothing: of people under one camera, and of distractors."""
     subjects = crowd(7)
     alone, nobody = image("alone", 50, 0), image("nobody", 0, 1)
     subjects = Subjects([], [*subjects.query, alone], [*subjects.gallery, alone, nobody], (4, 2), 0)
-    found = measures.membership(people_of(subjects.query), people_of(subjects.gallery), subjects)
+    found = measures.membership(people_of(subjects.query), people_of(subjects.gallery), subjects, metric)
     assert found == {"AUC": 1.0, "TPR@FPR=1%": None}  # of so few others, more than 1 % are always above
 
 
-def test_membership_is_auc_and_hits_at_few_false_alarms_of_both_halves():
+@pytest.mark.parametrize("metric", METRICS)
+def test_membership_is_auc_and_hits_at_few_false_alarms_of_both_halves(metric):
     """Against loops over all pairs; the same camera does not count."""
     subjects, draw = crowd(311), np.random.default_rng(0)
     centres = draw.normal(size=(400, 12))
@@ -146,14 +153,17 @@ def test_membership_is_auc_and_hits_at_few_false_alarms_of_both_halves():
         np.array([raw[each.name] for each in subjects.query]),
         np.array([protected[each.name] for each in subjects.gallery]),
         subjects,
+        metric,
     )
+
+    def nearness(one, other):
+        if metric == "euclidean":
+            return -np.linalg.norm(one - other)
+        return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
 
     def nearest(each, people):
         return max(
-            raw[each.name]
-            @ protected[other.name]
-            / np.linalg.norm(raw[each.name])
-            / np.linalg.norm(protected[other.name])
+            nearness(raw[each.name], protected[other.name])
             for other in subjects.gallery
             if other.pid in people and other.camid != each.camid
         )
@@ -178,5 +188,56 @@ def test_membership_is_auc_and_hits_at_few_false_alarms_of_both_halves():
 @pytest.mark.parametrize(("people", "cameras"), [(1, 2), (5, 1)])
 def test_fewer_than_two_people_to_ask_for_have_no_membership(people, cameras):
     subjects = crowd(people, cameras)
-    found = measures.membership(people_of(subjects.query), people_of(subjects.gallery), subjects)
+    found = measures.membership(people_of(subjects.query), people_of(subjects.gallery), subjects, "cosine")
     assert found == {"AUC": None, "TPR@FPR=1%": None}
+
+
+# -- the metric of a model -----------------------------------------------------------------------------------
+
+
+class Seeing:
+    """An observer of a metric: of each image random features, whose lengths differ much."""
+
+    def __init__(self, name: str, metric: str):
+        self.name, self.metric = name, metric
+
+    def look(self, view, subjects):
+        draw = np.random.default_rng(len(subjects) + getattr(view, "protected", False))
+        return draw.normal(size=(len(subjects), 4)) * draw.uniform(0.1, 4, size=(len(subjects), 1))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_model_ranks_by_its_own_metric(metric):
+    """In attack and in compare, as the evaluation ranks for its owner; other models of the run by theirs."""
+    subjects, views = crowd(60), {"OI": Files((4, 2)), "PI": Files((4, 2), protected=True)}
+    (other,) = set(METRICS) - {metric}
+    observers = {name: Seeing(name, which) for name, which in (("stranger", metric), ("authorised", other))}
+    target = Target("protected", views["PI"], "blur")
+    attacker = Attacker(8, 1, "cpu")
+    means = Means(subjects, {"protected": target}, attacker, *observers.values(), (), (), 1, Path())
+
+    def expected(observer, setting):
+        sides = zip(setting.split("-"), (subjects.query, subjects.gallery), strict=True)
+        features = [observer.look(views[domain], side) for domain, side in sides]
+        labels = (
+            [getattr(each, what) for each in side]
+            for what in ("pid", "camid")
+            for side in (subjects.query, subjects.gallery)
+        )
+        figures = evaluate_retrieval(*features, *labels, observer.metric)
+        return {"rank1": figures["Rank-1"], "mAP": figures["mAP"]}
+
+    for observer in observers.values():
+        figures = looked_at(observer, target, means).figures
+        assert figures["linkage"].items() >= expected(observer, "PI-OI").items()
+        assert figures["singling_out"].items() >= expected(observer, "PI-PI").items()
+        assert figures["linkage"]["raw"] == expected(observer, "OI-OI")["rank1"]
+        used, _ = settings_of(observer, views["OI"], views["PI"], subjects)
+        assert used == {setting: expected(observer, setting) for setting in SETTINGS}
+
+    def black(some):
+        return torch.zeros(len(some), 3, 16, 16)
+
+    vars(means)["raw"] = black
+    back = recovered(black, means, {}).figures["recovery"]
+    assert back.items() >= expected(observers["stranger"], "OI-OI").items()

@@ -526,6 +526,23 @@ def test_damaged_results_beside_a_model_hide_no_others(raw, small_run, tmp_path,
     assert capsys.readouterr().err == ""
 
 
+def test_a_checkpoint_is_ranked_by_its_own_metric(raw, small_run, tmp_path, capsys):
+    """Cells of an older version, which took cosine for all, are kept where that is the metric."""
+    files, metrics = protect(raw, tmp_path / "p"), {"cosine": None, "euclidean": {"stranger": "euclidean"}}
+    for metric, told in metrics.items():
+        stranger, out = tmp_path / f"{metric}.pth", tmp_path / metric
+        retold(small_run, stranger, **{"TEST.METRIC": metric})
+        assert load_observer(stranger, "cpu", "stranger").metric == metric
+        words = attack_words(raw, files, out, stranger)
+        assert attack(*words) == 0
+        settings = json.loads((out / "cells" / "settings.json").read_text())
+        assert settings.pop("metrics") == told
+        (out / "cells" / "settings.json").write_text(json.dumps(settings))
+        assert attack(*words) == (2 if told else 0)
+        refused = 'attacks with other settings (metrics null → {"stranger": "euclidean"})'
+        assert (refused in capsys.readouterr().err) == bool(told)
+
+
 # -- strangers -----------------------------------------------------------------------------------------------
 
 

@@ -157,16 +157,22 @@ class Means:
         """Features of the raw queries and gallery, by observer."""
         return {
             each.name: (each.look(self.raw, self.subjects.query), each.look(self.raw, self.subjects.gallery))
-            for each in (self.judge, self.authorised)
-            if each is not None
+            for each in self._observers
         }
 
     @cached_property
     def on_raw(self) -> dict[str, dict[str, float]]:
         """Rank-1 of guessing and of raw images, in percent, by observer."""
         chance = measures.chance(self.subjects)
-        found = {name: measures.found(*sides, self.subjects)[0] for name, sides in self.sides.items()}
+        found = {
+            each.name: measures.found(*self.sides[each.name], self.subjects, each.metric)[0]
+            for each in self._observers
+        }
         return {name: {"chance": chance, "raw": figures["rank1"]} for name, figures in found.items()}
+
+    @property
+    def _observers(self) -> list[Observer]:
+        return [each for each in (self.judge, self.authorised) if each is not None]
 
 
 def cells(

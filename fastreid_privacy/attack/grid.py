@@ -24,7 +24,7 @@ from . import measures
 from .cells import HOLDS, Cell, Found, Means, Target, cells
 from .learned import Attacker
 from .learned_people import check_foreign, model_learned_from_others, stranger_learned_from_others
-from .observers import Observer, load_observer, preprocessing_beside
+from .observers import Observer, load_observer, metric_of, preprocessing_beside
 from .pairing import Pairing, compare_pairs
 from .request import REFERENCE, AttackRequest, check_request
 from .rows import attack
@@ -215,6 +215,10 @@ def attack_settings(request: AttackRequest, subjects: Subjects) -> dict[str, Any
         "size": request.size,
         "membership": "halves",  # an older version took the known people for those outside of the set
     }
+    models = {"model": request.model, "stranger": request.stranger}
+    metrics = {name: metric_of(path) for name, path in models.items() if path and path.is_file()}
+    # an older version ranked by cosine whatever a model's config asks for
+    given["metrics"] = {name: metric for name, metric in metrics.items() if metric != "cosine"} or None
     for option in ("model", "recovery_key", "stranger", "search_key"):
         path = getattr(request, option)
         given[option] = _sum(path) if path and path.is_file() else None

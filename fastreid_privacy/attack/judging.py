@@ -25,12 +25,12 @@ def looked_at(observer: Observer, target: Target, means: Means) -> Found:
     gallery = observer.look(target.view, subjects.gallery)
     raw_query, raw_gallery = means.sides[observer.name]
     beside = means.on_raw[observer.name]
-    linkage, linked = measures.found(query, raw_gallery, subjects)
-    single, singled = measures.found(query, gallery, subjects)
+    linkage, linked = measures.found(query, raw_gallery, subjects, observer.metric)
+    single, singled = measures.found(query, gallery, subjects, observer.metric)
     figures = {
         "linkage": {**linkage, **beside},
         "singling_out": {**single, **beside},
-        "membership": measures.membership(raw_query, gallery, subjects),
+        "membership": measures.membership(raw_query, gallery, subjects, observer.metric),
         "observer": observer.name,
     }
     return Found(figures, {"linkage": linked, "singling_out": singled})
@@ -49,8 +49,9 @@ def recovered(
     """
     subjects = replace(means.subjects, query=list(asked)) if asked is not None else means.subjects
     view = Held(view, means.subjects.query)
-    query = means.judge.look(view, subjects.query)
-    figures, hits = measures.found(query, means.sides[means.judge.name][1], subjects)
+    judge = means.judge
+    query = judge.look(view, subjects.query)
+    figures, hits = measures.found(query, means.sides[judge.name][1], subjects, judge.metric)
     recovery = {**measures.quality(view, means.raw, subjects.query), **figures}
     strips = {"recovery": to_pictures(view(shown(means.subjects.query)))}
     return Found({"recovery": recovery, "attacker": attacker}, {"recovery": hits}, strips)

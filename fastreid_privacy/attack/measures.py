@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 
 from ..core.errors import UserError
 from ..evaluation.bootstrap import mean_over_people
+from ..evaluation.distances import Features, Gallery
 from ..evaluation.image_quality import ImageQuality
 from ..evaluation.query_ranks import summarize
 from ..evaluation.ranking import RankingOptions, rank
@@ -46,10 +47,19 @@ def quality(view: View, raw: View, subjects: Sequence[Subject]) -> dict[str, flo
     return {"PSNR": figures["PSNR"], "SSIM": figures["SSIM"]}
 
 
-def found(query: np.ndarray, gallery: np.ndarray, subjects: Subjects) -> tuple[dict[str, float], Hits]:
-    """Rank-1 and mAP, in percent, of query features in gallery features; and whether each query is a hit."""
+def found(
+    query: np.ndarray, gallery: np.ndarray, subjects: Subjects, metric: str
+) -> tuple[dict[str, float], Hits]:
+    """Rank-1 and mAP, in percent, of query features in gallery features; and whether each query is a hit.
+
+    Args:
+        query: Q×D.
+        gallery: G×D.
+        subjects: whose features they are.
+        metric: that of the model, "cosine" or "euclidean".
+    """
     asked, sought = _labels(subjects.query), _labels(subjects.gallery)
-    (ranking,) = rank([query], gallery, asked, sought, RankingOptions("cosine"), device="cpu")
+    (ranking,) = rank([query], gallery, asked, sought, RankingOptions(metric), device="cpu")
     figures = summarize(ranking.queries)
     counts = ranking.queries.first_places > 0
     hits = Hits((ranking.queries.first_places[counts] == 1).astype(int), asked[0][counts])
@@ -84,7 +94,9 @@ def difference(ours: Hits, theirs: Hits) -> dict[str, float]:
     return mean_over_people(ours.first - theirs.first, ours.pids, draws=DRAWS)
 
 
-def membership(query: np.ndarray, gallery: np.ndarray, subjects: Subjects) -> dict[str, float | None]:
+def membership(
+    query: np.ndarray, gallery: np.ndarray, subjects: Subjects, metric: str
+) -> dict[str, float | None]:
     """Whether a raw image tells that its person is in a protected set: the nearest protected image decides.
 
     The people who can be asked for are halved. With the images of one half as the set, its queries are
@@ -96,6 +108,7 @@ def membership(query: np.ndarray, gallery: np.ndarray, subjects: Subjects) -> di
         gallery: G×D, features of the protected gallery.
         subjects: whose features they are. A query's nearest is sought under other cameras than its own; it is
             asked where another camera saw its person.
+        metric: by which the nearest is near, "cosine" or "euclidean".
 
     Returns:
         "AUC", 0–1, of telling members from others, 0.5 by guessing; "TPR@FPR=1%", percent: the share of
@@ -104,14 +117,13 @@ def membership(query: np.ndarray, gallery: np.ndarray, subjects: Subjects) -> di
         second is None, too, where the others are fewer than 100: guessing would find more than 1 %.
     """
     (asked, own), (sought, camids) = _labels(subjects.query), _labels(subjects.gallery)
-    query, gallery = _unit(query), _unit(gallery)
     counts = np.array(can_be_asked(subjects.query, subjects.gallery), dtype=bool)
     people = np.random.default_rng(0).permutation(np.unique(asked[counts]))
     halves = people[: len(people) // 2], people[len(people) // 2 :]
 
     def nearest(half: np.ndarray, members: np.ndarray) -> np.ndarray:
         ours, theirs = counts & np.isin(asked, half), np.isin(sought, members)
-        scores = query[ours] @ gallery[theirs].T
+        scores = _nearness(query[ours], gallery[theirs], metric)
         scores[own[ours][:, None] == camids[theirs][None]] = -np.inf
         best = scores.max(1, initial=-np.inf)
         return best[np.isfinite(best)]
@@ -152,5 +164,12 @@ def _fine(images: Tensor) -> Tensor:
     return images - avg_pool2d(images, 9, stride=1, padding=4, count_include_pad=False)
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+def _nearness(query: np.ndarray, gallery: np.ndarray, metric: str) -> np.ndarray:
+    """How near gallery images are to queries, as :func:`rank` has it: Q×G, the higher the nearer."""
+    if not len(query) or not len(gallery):
+        return np.empty((len(query), len(gallery)))
+    device = torch.device("cpu")
+    blocks = Gallery(Features(gallery, "gallery", device), metric).distances(
+        [Features(query, "query", device)]
+    )
+    return np.concatenate([-block.numpy() for _, block in blocks])  # a block is overwritten by the next one

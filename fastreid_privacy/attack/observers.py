@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoints.onnx_runtime import open_session, run_graph
+from ..checkpoints.reading import read_trained
 from ..core.errors import UserError, brief
 from ..core.files import read_file
 from ..core.images import NORMALIZING, scaled
@@ -21,6 +22,7 @@ from ..retrieval import load_extractor
 from .subjects import Subject
 from .views import View, batches
 
+GRAPHS_METRIC = "cosine"  # no file tells another one
 ONNX_KEYS = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "channels": "RGB", "range": 255}
 
 
@@ -32,11 +34,13 @@ class Observer:
         name: what it is, for the result.
         features: N×3×H×W float32, RGB 0–255, to N×D float32 on the CPU.
         size: (height, width) of the images that it wants.
+        metric: by which its features are ranked, "cosine" or "euclidean".
     """
 
     name: str
     features: Callable[[Tensor], Tensor]
     size: tuple[int, int]
+    metric: str = GRAPHS_METRIC
 
     def look(self, view: View, subjects: Sequence[Subject]) -> np.ndarray:
         """Features of the subjects as the view shows them: N×D float32.
@@ -56,7 +60,7 @@ class Observer:
 
 
 def load_observer(path: str | Path, device: str, name: str) -> Observer:
-    """A Re-ID model of a file.
+    """A Re-ID model of a file; a checkpoint ranks by its config's ``TEST.METRIC``, as in its evaluation.
 
     Args:
         path: a checkpoint of this package, or an ``.onnx`` graph with its preprocessing in a ``.yaml`` file
@@ -72,7 +76,7 @@ def load_observer(path: str | Path, device: str, name: str) -> Observer:
     """
     if Path(path).suffix != ".onnx":
         extract = load_extractor(path, device)
-        return Observer(name, extract, extract.size)
+        return Observer(name, extract, extract.size, extract.metric)
     session = open_session(read_file(path), path, device)
     height, width = session.get_inputs()[0].shape[2:]
     settings = _preprocessing(preprocessing_beside(path))
@@ -89,6 +93,15 @@ def load_observer(path: str | Path, device: str, name: str) -> Observer:
 
     features(torch.zeros(2, 3, height, width))  # before anything is trained or written
     return Observer(name, features, (int(height), int(width)))
+
+
+def metric_of(path: Path) -> str:
+    """The metric of :func:`load_observer`'s model, without building it.
+
+    Raises:
+        UserError: when the file is no checkpoint of this package, and no graph.
+    """
+    return GRAPHS_METRIC if path.suffix == ".onnx" else read_trained(path).cfg.TEST.METRIC
 
 
 def preprocessing_beside(path: str | Path) -> Path:

@@ -56,7 +56,7 @@ def _parrots(cell: Cell, target: Target, means: Means) -> dict[str, Any]:
         observer = load_observer(weights, device, backbone)
         query = observer.look(target.view, means.subjects.query)
         gallery = observer.look(target.view, means.subjects.gallery)
-        found[backbone], _ = measures.found(query, gallery, means.subjects)
+        found[backbone], _ = measures.found(query, gallery, means.subjects, observer.metric)
     worst = max(found, key=lambda backbone: found[backbone]["rank1"])
     return {**found[worst], "backbone": worst, "backbones": found}
 

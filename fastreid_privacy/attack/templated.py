@@ -22,6 +22,7 @@ from .judging import recovered
 from .learned import Learned, Recovery, depth_of, pictures_of
 from .subjects import Subject, Subjects
 
+TEMPLATES_METRIC = "cosine"  # who holds the search key alone knows of no other one
 FLATTEST = 1e-3  # of the largest spread of a value: one that spreads less tells nothing, and is not enlarged
 
 
@@ -117,7 +118,7 @@ def search_key_held(cell: Cell, target: Target, means: Means) -> Found:
     network = attacker.learn(complete, both, means.raw, known, cell.seed, cell.name)
     found = recovered(Learned(both, network, attacker.device), means, told)
     query, gallery = (templates(side).numpy() for side in (means.subjects.query, means.subjects.gallery))
-    single, singled = measures.found(query, gallery, means.subjects)
+    single, singled = measures.found(query, gallery, means.subjects, TEMPLATES_METRIC)
     single["chance"] = measures.chance(means.subjects)
     return Found(
         {**found.figures, "inverted": inverted.figures["recovery"], "singling_out": single},

@@ -122,7 +122,7 @@ class Stages:
         say(f"{method.name}: attacked")
         attack = _attacked(request, settings)
         say(f"{method.name}: used")
-        about = {key: settings[key] for key in ("budget", "files", "model", "stranger")}
+        about = {key: settings[key] for key in ("budget", "files", "metrics", "model", "stranger")}
         truth = self.methods.tasks
         about |= {"seed": self.request.seed, "tasks": {name: str(path) for name, path in truth.items()}}
         # None in what an older version made, too

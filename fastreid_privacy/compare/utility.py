@@ -32,7 +32,7 @@ def settings_of(
         for domain, view in (("OI", raw), ("PI", protected))
     }
     found = {
-        setting: measures.found(sides[setting[:2]][0], sides[setting[-2:]][1], subjects)
+        setting: measures.found(sides[setting[:2]][0], sides[setting[-2:]][1], subjects, observer.metric)
         for setting in SETTINGS
     }
     return (

@@ -182,7 +182,7 @@ class _Means:
         }
         figures: dict[str, Any] = {"name": name, "epsilon": None if budget is None else budget.epsilon}
         for query, gallery in (("OI", "PI"), ("PI", "OI"), ("PI", "PI")):
-            rates, _ = found(seen[query][0], seen[gallery][1], self.subjects)
+            rates, _ = found(seen[query][0], seen[gallery][1], self.subjects, self.stranger.metric)
             figures[f"stranger_{query}_{gallery}"] = rates["rank1"]
         figures |= quality(held, self.raw, self.subjects.query)
         figures |= self._identities(held, budget)

@@ -41,11 +41,12 @@ def rank1(subjects: Subjects, reid: Path, device: str) -> dict[str, float]:
     for domain in DOMAINS:
         view = Files(subjects.size, protected=domain == "PI")
         seen[domain] = [observer.look(view, side) for side in (subjects.query, subjects.gallery)]
-    return {
-        f"{asked}-{sought}": measures.found(seen[asked][0], seen[sought][1], subjects)[0]["rank1"]
+    found = {
+        f"{asked}-{sought}": measures.found(seen[asked][0], seen[sought][1], subjects, observer.metric)
         for asked in DOMAINS
         for sought in DOMAINS
     }
+    return {pair: figures["rank1"] for pair, (figures, _) in found.items()}
 
 
 def pixels(some: Sequence[Subject], regions: PersonMasks) -> dict[str, Any]:
