@@ -9,6 +9,7 @@ import fastreid_privacy  # before fastreid
 # isort: split
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import yaml
 from onnx import TensorProto, helper
 from PIL import Image
 
+from fastreid_privacy.attack import learned_people
 from fastreid_privacy.attack import subjects as attack_subjects
 from fastreid_privacy.attack.grid import run_attacks
 from fastreid_privacy.attack.learned_people import (
@@ -471,6 +473,25 @@ def test_what_is_not_known_of_a_stranger_is_not_known_of_a_model(raw, small_run,
     sides = ["--raw", str(raw), "--protected", str(files)]
     assert retrieve("measure", *sides, "--weights", weights, "--device", "cpu") == 0
     assert f"warning: --weights {weights}: {doubt}" in capsys.readouterr().err
+
+
+def test_pictures_are_read_once_for_all_models(raw, small_run, tmp_path, subjects, monkeypatch):
+    """Other pictures of the same names; one that becomes another one meanwhile is read again."""
+    measured = people_in(raw / "bounding_box_test")
+    half = len(measured) // 2
+    learned = rewritten(measured, tmp_path / "learned", COPIES["half"], measured[half:] + measured[:half])
+    models = [
+        retold(small_run, tmp_path / f"{name}.pth", **trained_on(learned)) for name in ("stranger", "model")
+    ]
+    read, seen = learned_people.read_picture, Counter()
+    monkeypatch.setattr(learned_people, "read_picture", lambda path: (seen.update([path]), read(path))[1])
+    assert stranger_learned_from_others(models[0], subjects.measured) is None  # of people of the same numbers
+    assert set(seen) >= {str(file) for file in learned.iterdir()} and set(seen.values()) == {1}
+    assert model_learned_from_others(models[1], subjects.measured, "--model") is None
+    assert set(seen.values()) == {1}
+    COPIES["half"](Image.open(measured[0]), learned / measured[0].name)
+    with pytest.raises(fastreid_privacy.UserError, match="has learned from 1 of the images"):
+        stranger_learned_from_others(models[0], subjects.measured)
 
 
 @pytest.mark.parametrize("learned", ["other people", "measured people"])

@@ -265,6 +265,17 @@ def test_leftovers_of_a_killed_process_can_be_found(tmp_path):
     assert list(contents(tmp_path)) == [_unfinished(tmp_path / "b").name]
 
 
+def test_so_many_of_the_files_that_are_read_are_kept_as_one_says(tmp_path):
+    for most, again in ((2, []), (1, ["a", "b"])):
+        read = []
+        name_of = read_once(lambda path, read=read: read.append(Path(path).name), most)
+        for name in ("a", "b", "a", "b"):
+            (tmp_path / name).touch(exist_ok=True)
+            os.utime(tmp_path / name, ns=(0, 0))
+            name_of(str(tmp_path / name))
+        assert read == ["a", "b", *again]
+
+
 def test_a_file_is_read_once_as_long_as_it_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     read = []

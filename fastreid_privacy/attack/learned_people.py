@@ -16,6 +16,7 @@ from ..checkpoints.reading import read_checkpoint, trained_checkpoint
 from ..compat.labels import identity_number
 from ..config import parse_config
 from ..core.errors import UserError, say, some_of
+from ..core.files import read_once
 from ..core.pictures import read_picture
 from ..data.datasets import datasets_root, load_dataset
 from ..data.loaders import validation_split
@@ -35,6 +36,8 @@ people under the same camera one in 20 at most has 0.75, and the median is 0.3. 
 Market-1501 no two of other people have more than 0.955, and copies (JPEG of 50, half the sides) at least
 0.994.
 """
+
+ROUGH_KEPT = 100_000  # rough pictures of files, of about 1 kB each
 
 
 def stranger_learned_from_others(path: Path, measured: Sequence[Subject]) -> bool | None:
@@ -233,15 +236,19 @@ def _among(measured: Sequence[Subject], files: Sequence[Path]) -> list[Subject]:
         if not places.isdisjoint(path.resolve() for path in own):
             likeness[index] = 1
         elif each.raw.stem in named:
-            theirs = np.stack([_rough(file) for file in named[each.raw.stem]])
-            likeness[index] = max(float((theirs @ _rough(path)).max()) for path in own)
+            theirs = np.stack([_rough(str(file)) for file in named[each.raw.stem]])
+            likeness[index] = max(float((theirs @ _rough(str(path))).max()) for path in own)
     related = [index for index, value in likeness.items() if value >= RELATED]
     enough = RELATED if len(related) > max(1, len(likeness) / 2) else SAME
     return [measured[index] for index in related if likeness[index] >= enough]
 
 
-def _rough(path: Path) -> np.ndarray:
+def _read_rough(path: str) -> np.ndarray:
     """:func:`~.pairing.rough` of a file; 0 of one that is no picture."""
     with suppress(UserError):
-        return rough(torch.from_numpy(read_picture(str(path))).permute(2, 0, 1)[None].float())[0]
+        return rough(torch.from_numpy(read_picture(path)).permute(2, 0, 1)[None].float())[0]
     return rough(torch.zeros(1, 3, 1, 1))[0]
+
+
+# each model and each method of a comparison is checked against the same pictures
+_rough = read_once(_read_rough, ROUGH_KEPT)

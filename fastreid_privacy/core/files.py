@@ -22,8 +22,8 @@ from .remote import Place, RemotePath
 UNFINISHED = ".unfinished"  # end of the name of a file that is being written; the name begins with a dot
 LONGEST_NAME, LONGEST_STEM = 255, 200  # bytes that systems allow, and that leave room for more
 LARGEST_INPUT = 2**31  # bytes of a file that is read as a whole: as an ONNX graph may have
+KEPT_READ = 4  # of the things that a function of :func:`read_once` has read
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further file can be written either
-KEPT_READ = 4  # of the things that each function of :func:`read_once` has read
 
 Read = TypeVar("Read")
 
@@ -208,16 +208,17 @@ def read_file(path: str | Readable, largest: int = LARGEST_INPUT) -> bytes:
         raise UserError(f"{path} cannot be read: {reason}") from None
 
 
-def read_once(read: Callable[[str], Read]) -> Callable[[str], Read]:
+def read_once(read: Callable[[str], Read], most: int = KEPT_READ) -> Callable[[str], Read]:
     """A function that reads a file, called again only when the file of that name is another one.
 
     Args:
         read: path → what it makes of the file; what it raises is not kept.
+        most: of the things that are kept, the last ones that were asked for.
 
     Returns:
         The same function, which gives the same object as long as the file's size, time and place stay.
     """
-    kept = lru_cache(maxsize=KEPT_READ)(lambda path, state: read(path))
+    kept = lru_cache(maxsize=most)(lambda path, state: read(path))
 
     def read_or_keep(path: str) -> Read:
         try:
