@@ -18,7 +18,7 @@ from ..human_study.score import SCHEMA, missing_answers, read_answers, read_key,
 from ..report.tables import number
 from .options import add_device_option
 from .parsers import command_parser, names_of
-from .running import run_command
+from .running import chosen, run_command
 
 HEADINGS = (
     *("Images", "Pair", "Accuracy", "95 %, answers", "95 %, people"),
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(
         build_parser(),
         argv,
-        lambda options: options.action(options),
+        chosen,
         "interrupted; a folder of pages without key.json is unfinished: remove it and make it again",
     )
 

@@ -21,7 +21,7 @@ from .options import (
 )
 from .parsers import command_parser
 from .querying import query
-from .running import run_command
+from .running import chosen, run_command
 from .templates import add_search_key_options, measure
 
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(
         build_parser(),
         argv,
-        lambda options: options.action(options),
+        chosen,
         "interrupted; what was not finished was not written",
     )
 

@@ -51,6 +51,11 @@ def run_command(
     return exit_code(run, interrupted)
 
 
+def chosen(options: argparse.Namespace) -> None:
+    """Work of a command of several parts, for :func:`run_command`: the parser of each has its ``action``."""
+    options.action(options)
+
+
 def check_pairs(parser: argparse.ArgumentParser, pairs: Sequence[str], words: Sequence[str]) -> None:
     """Refuse words of a command line that are neither flags nor KEY VALUE pairs, the first of them by name.
 
