@@ -227,6 +227,12 @@ def names_of(entry: Mapping) -> list[str]:
     return [entry["path"], *(entry[word] for word in BESIDE if word in entry)]
 
 
+def sums_of(entry: Mapping) -> dict[str, str]:
+    """The SHA-256 of each of an entry's files, by its name."""
+    beside = {entry[word]: entry[f"{word}_sha256"] for word in BESIDE if word in entry}
+    return {entry["path"]: entry["sha256"], **beside}
+
+
 def all_names(path: str) -> list[str]:
     """Of all files that may be there of a protected one: itself, and whatever may lie beside it."""
     return [path + ending for ending in ("", *BESIDE.values())]
@@ -253,8 +259,6 @@ def unchanged(folder: Folder, entry: dict) -> bool:
     try:
         if (folder / entry["path"]).stat().st_size != entry["size"]:
             return False
-        words = [word for word in BESIDE if word in entry]
-        beside = all(file_hash(folder / entry[word]) == entry[f"{word}_sha256"] for word in words)
-        return beside and file_hash(folder / entry["path"]) == entry["sha256"]
+        return all(file_hash(folder / name) == told for name, told in sums_of(entry).items())
     except (OSError, UserError):
         return False

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from fastreid_privacy.commands.main import main
@@ -52,3 +57,18 @@ def contents(place: Place) -> dict[str, bytes]:
         return {path: file.read_bytes() for path, file in place.files_below().items()}
     files = (path for path in sorted(Path(place).rglob("*")) if path.is_file())
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
+
+
+@contextmanager
+def ended_before(name: str | int) -> Iterator[None]:
+    """Commands end as at Ctrl-C before a file of this name gets it, or before the n-th file gets its name."""
+    replace, files = os.replace, count(1)
+
+    def ending(source: Path, target: Path) -> None:
+        if name in (next(files), target.name):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", ending)
+        yield

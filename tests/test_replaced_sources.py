@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 # before fastreid: importing the package makes it work
-from in_process import anonymize, recover
+from in_process import anonymize, ended_before, recover
 
-from fastreid_privacy.collection import making
 from fastreid_privacy.collection import run as run_module
+from fastreid_privacy.collection import staging
 
 # isort: split
 import errno
@@ -170,22 +170,14 @@ def test_a_tar_whose_raw_files_were_all_replaced_stays(raw, words, tmp_path, cap
         assert all(after[name] == before[name] for name in before if name.endswith(".tar"))
 
 
-@pytest.mark.parametrize("moment", ["beside", "file", "journal"])
-def test_a_renewal_that_is_killed_goes_on(raw, words, tmp_path, monkeypatch, moment):
-    """With the new sealed file beside the old picture, with both, or with both but for their line."""
+@pytest.mark.parametrize("moment", [f"{NAMES[3]}.sealed", NAMES[3], STAMPS])
+def test_a_renewal_that_is_killed_goes_on(raw, words, tmp_path, moment):
+    """With the old files, with the new sealed file beside the old picture, or with both."""
     public, private = new_identity(tmp_path / "keys", None)
     words = [*words, "--seal", public]
     assert anonymize(*words) == 0
     replace(raw / NAMES[3])
-    name, write = ("write_beside" if moment == "beside" else "write_whole"), making.write_whole
-
-    def killed(*arguments, **options):
-        if moment == "journal":
-            write(*arguments, **options)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(making, name, killed)
+    with ended_before(moment):
         assert anonymize(*words, "--renew") == 130
     assert anonymize(*words, "--renew") == 0 and not (tmp_path / "out" / JOURNAL).exists()
     opening = ["--identity", private, "--input", tmp_path / "out"]
@@ -198,17 +190,17 @@ def test_a_renewal_that_is_killed_goes_on(raw, words, tmp_path, monkeypatch, mom
 def test_a_renewal_whose_second_write_fails_is_continued(raw, words, tmp_path, monkeypatch, capsys):
     """The sealed file is the new one by then: a manifest with the line of the old one opens neither."""
     public, private = new_identity(tmp_path / "keys", None)
-    words, write = [*words, "--seal", public], making.write_whole
+    words, write = [*words, "--seal", public], staging.write_whole
     assert anonymize(*words) == 0
     replace(raw / NAMES[3])
 
-    def refused(target, content):
+    def refused(target, content, **options):
         if target.name == NAMES[3]:
             raise OSError(errno.EIO, "slow down")
-        write(target, content)
+        write(target, content, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(making, "write_whole", refused)
+        patch.setattr(staging, "write_whole", refused)
         assert anonymize(*words, "--renew") == 2
     told = capsys.readouterr().err
     assert "3.png cannot be written: slow down; run the same command again to continue" in told

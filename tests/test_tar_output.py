@@ -10,7 +10,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from in_process import anonymize, contents, random_pictures, recover, retrieve
+from in_process import anonymize, contents, ended_before, random_pictures, recover, retrieve
 from PIL import Image
 from s3_server import s3_server
 
@@ -143,20 +143,12 @@ def test_a_killed_run_continues_by_tars(raw, tmp_path, monkeypatch, method):
     assert (output / "000000.tar").stat().st_mtime_ns == first.st_mtime_ns  # it was not written again
 
 
-def test_a_tar_that_was_written_before_its_manifest_is_made_again(raw, tmp_path, monkeypatch):
+def test_a_tar_that_was_told_before_it_got_its_name_is_made_again(raw, tmp_path):
     words = ["--method", "blur", "--input", raw, "--tars", 4, "--output"]
     assert anonymize(*words, tmp_path / "whole") == 0
-    write = shards_module.write_whole
-
-    def killed(path, *more, **how):
-        if path.parent.name == SHARDS:
-            raise KeyboardInterrupt
-        write(path, *more, **how)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(shards_module, "write_whole", killed)
+    with ended_before("000000.tar"):
         assert anonymize(*words, tmp_path / "killed") == 130
-    assert tars(tmp_path / "killed") == ["000000.tar"]
+    assert tars(tmp_path / "killed") == [] and len(list((tmp_path / "killed" / SHARDS).iterdir())) == 1
     assert anonymize(*words, tmp_path / "killed") == 0
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
@@ -449,9 +441,9 @@ def test_a_no_also_takes_out_what_has_no_raw_image_any_more(raw, tmp_path, place
 
 
 @pytest.mark.parametrize("how", ["blur", "noise", "sealed"])
-@pytest.mark.parametrize("moment", ["tar", "manifest", "journal"])
-def test_a_renewal_that_is_killed_goes_on(raw, tmp_path, monkeypatch, capsys, how, moment):
-    """Before a tar is replaced, between that and the manifest of its shard, or behind that."""
+@pytest.mark.parametrize("moment", ["00000000.jsonl", "000000.tar", MANIFEST])
+def test_a_renewal_that_is_killed_goes_on(raw, tmp_path, capsys, how, moment):
+    """Before the manifest of its shard is there, between that and the tar, or behind that."""
     some = shutil.copytree(raw, tmp_path / "raw")
     words = ["--method", "noise" if how == "noise" else "blur", "--input", some, "--tars", 4]
     words += ["--output", tmp_path / "out"]
@@ -463,20 +455,7 @@ def test_a_renewal_that_is_killed_goes_on(raw, tmp_path, monkeypatch, capsys, ho
     replaced = "cam 1/pérson 05.png"
     picture = np.random.default_rng(5).integers(0, 256, (40, 20, 3), np.uint8)
     Image.fromarray(picture).save(some / replaced)
-    write = shards_module.write_whole
-
-    def killed_at_the_tar(path, *more, **how):
-        raise KeyboardInterrupt
-
-    def killed_at_the_manifest(path, *more, **how):
-        if moment == "journal":
-            write(path, *more, **how)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        if moment == "tar":
-            patch.setattr(shards_module, "write_atomically", killed_at_the_tar)
-        patch.setattr(shards_module, "write_whole", killed_at_the_manifest)
+    with ended_before(moment):
         assert anonymize(*words, "--renew") == 130
     assert anonymize(*words, "--renew") == 0
     after = contents(unpacked(tmp_path / "out", tmp_path / "after"))

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from ..collection.shards import Cutter, Shard, begin_shards, do_shard, read_shard
+from ..collection.output import begin_journal
+from ..collection.shards import Cutter, Shard, do_shard, read_shard
 from ..collection.work import Left, Results, Work
 from ..core.errors import UserError
 from ..manifest import JOURNAL
@@ -29,7 +30,7 @@ class RayEngine(RayTasks):
             UserError: as :meth:`RayTasks.done`.
         """
         assert work.again is not None  # an engine of many processes is given no other work
-        begin_shards(left)
+        begin_journal(left.output / JOURNAL, left.header, left.written)
         cutter = Cutter(left, work.stamp)
         pieces = Pieces(
             sum(map(len, left.batches)),

@@ -7,9 +7,11 @@ The way of one file::
     output          the output folder: one run's alone, continued, never others' files
     pipeline        decoding, the network and encoding side by side, batch by batch
     batch_mapper    the network over a batch of pictures
+    staging         files that take the place of others, whole before they do
     stamps          raw files that were replaced under their name are noticed
     review          what a person said of protected images
     work            what a run is told: its files, what is done with them, and by what
+    suspects        files that may not be what a run makes now: compared, made again, or named
     making          one batch: its files read, made together, and each put where it belongs
     packing         tar files as an output
     shards          batches that one process does together, and the manifest that it leaves

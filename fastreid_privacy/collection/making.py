@@ -6,40 +6,44 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from ..core.errors import UserError, out_of_memory, told_with
-from ..core.files import HOPELESS, write_whole
-from ..manifest import all_names
-from .carrying import about_beside, write_beside
-from .output import unwritten
+from ..core.files import HOPELESS
+from ..core.remote import Place
+from ..manifest import BESIDE
+from .carrying import about_beside
+from .output import SHARDS, unwritten
+from .staging import put, put_anew, stage
 from .stamps import STAMP
+from .suspects import BEREFT, REPLACED
 from .work import Job, Left, Loaded, Made, Mapped, Results, Work
 
 NO_MEMORY = "there is not enough memory for it: take fewer --workers, or a smaller --batch-size"
-REPLACED = (
-    "its raw file was replaced since it was protected (size or time differ); --renew protects it anew, and "
-    "replaces what was written"
-)
 
-Put = Callable[[Left, Work, str, Made], dict]
-"""Puts a file of a path where it belongs; gives what its line is to say of that."""
+Put = Callable[[Left, Work, dict, Made], dict]
+"""Puts the file of a line where it belongs; gives what its line is to say of that, too."""
 
 
-def put_alone(left: Left, work: Work, path: str, made: Made) -> dict:
+def put_alone(left: Left, work: Work, entry: dict, made: Made) -> dict:
     """Write a file, and what lies beside it.
 
     Raises:
         UserError: when another file of this name is there.
         OSError: when it cannot be written.
     """
-    target, renewed = left.output / path, path in left.leaving
-    strange = target.is_symlink() or (target.exists() and not work.same(target.read_bytes(), made.content))
-    if strange and not renewed:
+    path = entry["path"]
+    if path not in left.leaving and is_another(left.output / path, work, made):
         raise UserError("a file of this name is there already, which this run did not write")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = [write_beside(left.output, path, word, content)[word] for word, content in made.beside.items()]
-    write_whole(target, made.content)
-    for name in {*all_names(path)} - {path, *beside} if renewed else ():  # of the raw file that was replaced
-        (left.output / name).unlink(missing_ok=True)
+    contents = {path: made.content, **{path + BESIDE[word]: made.beside[word] for word in made.beside}}
+    if path in left.leaving:
+        stage(left.output / SHARDS, entry, contents)
+        put_anew(left.output, path, contents)
+    else:
+        put(left.output, path, contents)
     return {}
+
+
+def is_another(target: Place, work: Work, made: Made) -> bool:
+    """Whether another file is there than the one that was made."""
+    return target.is_symlink() or (target.exists() and not work.same(target.read_bytes(), made.content))
 
 
 def whole(left: Left, work: Work, batch: Sequence[Job], put: Put = put_alone) -> Results:
@@ -89,24 +93,29 @@ def _finish(
     assert mapped is not None  # a picture for each picture
     if job.path in left.done:  # of a batch that was killed half-way
         return job.path, left.done[job.path]
-    suspects = left.suspects
     try:
         with told_with([job.name]):
             made = work.finish(job, loaded, mapped)
         for word, content in made.beside.items():
             loaded.about.update(about_beside(job.path, word, content))
         about = {"size": len(made.content), "sha256": hashlib.sha256(made.content).hexdigest()}
-        if job.path in suspects and not work.renew:
-            same = about["sha256"] == suspects[job.path]["sha256"]
-            return job.path, {**suspects[job.path], STAMP: loaded.about.get(STAMP)} if same else REPLACED
-        about |= put(left, work, job.path, made)
+        line = {"path": job.path, **loaded.about, **about}
+        if job.path in left.suspects and not work.renew:
+            before, stamp = left.suspects[job.path], line.get(STAMP)
+            if before.get(STAMP) == stamp and is_another(left.output / job.path, work, made):
+                return job.path, BEREFT
+            if before.get(STAMP) != stamp and before["sha256"] != line["sha256"]:
+                return job.path, REPLACED
+            if job.path not in left.leaving:  # all of it is there
+                return job.path, {**before, STAMP: stamp}
+        line |= put(left, work, line, made)
     except UserError as error:
         return job.path, str(error)
     except MemoryError:
         return job.path, NO_MEMORY
     except OSError as error:
-        # a renewed file may be half replaced, which only the journal tells: a run that ends here keeps it
+        # a file may be half replaced: a run that ends here is finished by the next one
         if error.errno in HOPELESS or job.path in left.leaving:
             raise unwritten(error, left.output / job.path) from None
         return job.path, f"it cannot be written: {error.strerror}"
-    return job.path, {"path": job.path, **loaded.about, **about}
+    return job.path, line

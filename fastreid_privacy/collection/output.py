@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import UserError, some_of
 from ..core.files import is_unfinished, make_folder, read_file, saying_what, write_atomically
 from ..core.lock import locked
-from ..core.members import Readable
 from ..core.packed import Folder
 from ..core.remote import Place, there
 from ..manifest import (
@@ -24,13 +23,13 @@ from ..manifest import (
     journal_line,
     names_of,
     read_manifest,
+    sums_of,
     unchanged,
 )
-from .stamps import STAMP, Stamper, read_stamps
+from .staging import put_staged
 
-SHARDS, ENDING = ".manifest.shards", ".jsonl"  # a folder in the output of an unfinished run, and its files
+SHARDS, ENDING = ".manifest.shards", ".jsonl"  # a folder in the output of an unfinished run, and manifests
 NOISE_KEY = ".noise.key"  # in the output folder while a run with noise is unfinished
-RENEWED = "renewed"  # of a file's line in the journal: what is there of it may be replaced already
 
 
 def unwritten(error: OSError, target: Place) -> UserError:
@@ -87,8 +86,19 @@ def _earlier(output: Place, header: dict) -> Manifest:
         )
     if found == journal:
         for file in _shards(output):
-            earlier.entries |= read_manifest(file).entries
+            _take_over(output, earlier, read_manifest(file).entries)
+        earlier.entries |= put_staged(output / SHARDS, output, earlier.failed)
     return earlier
+
+
+def _take_over(output: Place, earlier: Manifest, entries: dict[str, dict]) -> None:
+    """Take over the lines of a shard, but for those of a tar file that did not get its name: it still is the
+    one that the journal tells of."""
+    folder: Folder = files_of(output, entries.values())
+    for path, entry in entries.items():
+        before = earlier.entries.get(path)
+        if not before or sums_of(before) == sums_of(entry) or unchanged(folder, entry):
+            earlier.entries[path] = entry
 
 
 def _shards(output: Place) -> list[Place]:
@@ -100,9 +110,9 @@ def _shards(output: Place) -> list[Place]:
 
 
 def forget_shards(output: Place) -> None:
-    """Delete the manifests of shards; what they say is elsewhere."""
+    """Delete the manifests of shards, and staged files; what they say is elsewhere."""
     if (output / SHARDS).is_dir():
-        for file in (output / SHARDS).iterdir():
+        for file in [*(output / SHARDS).iterdir()]:
             file.unlink()
         (output / SHARDS).rmdir()
 
@@ -111,20 +121,6 @@ def forget(output: Place) -> None:
     """Delete what was kept for the next run, for the manifest has it all."""
     (output / JOURNAL).unlink()
     forget_shards(output)
-
-
-def take_renewed(output: Place, earlier: Manifest) -> dict[str, dict]:
-    """Take entries out whose files were being replaced when a run was killed, and are by now.
-
-    Returns:
-        Their lines, by path.
-    """
-    renewed = {}
-    folder: Folder = files_of(output, earlier.entries.values())
-    for path, entry in [*earlier.entries.items()]:
-        if entry.pop(RENEWED, False) and not unchanged(folder, entry):
-            renewed[path] = earlier.entries.pop(path)
-    return renewed
 
 
 def still_there(output: Place, earlier: Manifest, wanted: set[str]) -> dict[str, dict]:
@@ -145,51 +141,18 @@ def still_there(output: Place, earlier: Manifest, wanted: set[str]) -> dict[str,
         for path, entry in earlier.entries.items()
         if all((folder / name).exists() for name in names_of(entry))
     }
-    for path, entry in done.items():
+    for entry in done.values():
         if not unchanged(folder, entry):
-            raise UserError(
-                f"{output / entry.get(TAR, path)} was changed since it was written, or what lies beside it "
-                "(.sealed, .template, .audit.jsonl); delete it to have it made again"
-            )
+            raise changed(output, entry)
     return done
 
 
-def bereft(output: Place, earlier: Manifest, done: Mapping[str, dict]) -> dict[str, dict]:
-    """Entries whose protected file is what was written, and what lay beside it was taken away, by path.
-
-    Args:
-        output: folder.
-        earlier: what an earlier run has left there.
-        done: of :func:`still_there`.
-    """
-    folder: Folder = files_of(output, earlier.entries.values())
-    rest = {path: entry for path, entry in earlier.entries.items() if path not in done}
-    alone = {path: {word: entry[word] for word in ("path", "size", "sha256")} for path, entry in rest.items()}
-    return {path: rest[path] for path in rest if unchanged(folder, alone[path])}
-
-
-def replaced(
-    output: Place, done: dict[str, dict], sources: Mapping[str, Readable], stamp: Stamper | None
-) -> list[str]:
-    """Which files were made from a raw file that is another one now, by its size or time.
-
-    A file of an older version has no stamp, and gets that of its raw file as it is now.
-
-    Args:
-        output: folder.
-        done: entries of :func:`still_there` or :func:`bereft`; they get their stamps.
-        sources: the raw file of each.
-        stamp: None: raw files are not looked at.
-    """
-    if stamp is None:
-        return []
-    kept, others = read_stamps(output), []
-    for path, entry in done.items():
-        now = stamp(path, sources[path])
-        then = entry.setdefault(STAMP, kept.get(path, now))
-        if now != then:
-            others.append(path)
-    return others
+def changed(output: Place, entry: dict) -> UserError:
+    """What is said where a file of an entry was changed."""
+    return UserError(
+        f"{output / entry.get(TAR, entry['path'])} was changed since it was written, or what lies beside it "
+        "(.sealed, .template, .audit.jsonl); delete it to have it made again"
+    )
 
 
 def remove_all_of(output: Place, paths: Iterable[str]) -> None:
@@ -201,13 +164,14 @@ def remove_all_of(output: Place, paths: Iterable[str]) -> None:
 
 
 def begin_journal(path: Place, header: dict, entries: Iterable[dict]) -> None:
-    """Write the journal anew, as :class:`Journal` has it."""
+    """Write the journal anew, as :class:`Journal` has it: it has all that shards told, which begin anew."""
     lines = map(journal_line, [header, *entries])
     write_atomically(path, lambda file: file.writelines(lines), private=True)
+    forget_shards(path.parent)
 
 
 class Journal:
-    """The entries of finished files, each on the disk before the next batch is counted.
+    """The entries of files, each on the disk before the next batch is counted.
 
     Args:
         path: of the file; it is written anew, without the torn line of a killed run. Only its owner may read
@@ -228,7 +192,8 @@ class Journal:
         self.file.close()
 
     def add(self, entries: Iterable[dict]) -> None:
-        """Write entries, so that the system has them when this returns."""
-        with saying_what(self.path):
-            self.file.writelines(map(journal_line, entries))
-            self.file.flush()
+        """Write entries, so that the system has them when this returns; several threads may do so."""
+        if lines := b"".join(map(journal_line, entries)):
+            with saying_what(self.path):
+                self.file.write(lines)
+                self.file.flush()

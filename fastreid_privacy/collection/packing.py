@@ -151,8 +151,13 @@ class Packing:
                 continue
             line = self.left.done.get(job.path) or self.left.suspects.get(job.path)
             for name in names_of(line) if line and "failed" not in line else ():
+                if job.path in self.left.suspects and not self._has(name):
+                    continue  # it was taken away
                 with named(f"{self.place}, {name}"):
                     _add(self.tar, name, read_regular(self.earlier.get(name) or self.left.output / name))
+
+    def _has(self, name: str) -> bool:
+        return name in self.earlier or there(self.left.output / name)
 
     def _check_the_earlier(self, path: str, content: bytes) -> None:
         earlier = self.earlier.get(path)

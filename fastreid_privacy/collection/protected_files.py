@@ -90,14 +90,14 @@ class ProtectedFiles:
     def work(self) -> Work[Protected]:
         """What is done with each file; its header and whatever is for the whole run are not in it."""
         options = self.options
-        secret = options.seal is not None or options.search is not None
         return Work(
             {},
             self.load,
             self.mapper,
             self.finish,
             options.search,
-            repeatable=not (self.mapper.is_random or secret),
+            repeatable=not self.mapper.is_random,
+            sealed=options.seal is not None or options.search is not None,
             renew=options.renew,
             same=eq if options.carry == BESIDE else same_but_for_the_carried,
             again=self.again,

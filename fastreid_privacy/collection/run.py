@@ -11,26 +11,17 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..core.files import remove_unfinished
-from ..core.remote import Place
-from ..manifest import JOURNAL, TARS, Manifest, write_manifest
-from .making import REPLACED, whole
-from .output import (
-    RENEWED,
-    Journal,
-    begin_journal,
-    bereft,
-    forget,
-    open_output,
-    remove_all_of,
-    replaced,
-    still_there,
-    take_renewed,
-)
+from ..core.remote import Place, there
+from ..manifest import JOURNAL, TARS, Manifest, all_names, write_manifest
+from .making import put_alone, whole
+from .output import SHARDS, Journal, begin_journal, forget, open_output, remove_all_of, still_there
 from .packing import in_tars
 from .pipeline import side_by_side
 from .review import WITHHELD, refuse_forgetting, refuse_others
+from .staging import forget_staged
 from .stamps import write_stamps
-from .work import Engine, Job, Left, Mapped, Results, Work
+from .suspects import suspects_of
+from .work import Engine, Job, Left, Made, Mapped, Results, Work
 
 
 @dataclass(frozen=True)
@@ -47,10 +38,21 @@ class Threads:
         assert isinstance(left.output, Path)  # a store's files cannot be continued line by line
         if left.tars:
             raise ValueError("tar files are written by an engine of shards: engine_here(…, in_tars=True)")
+        told: set[str] = set()
+
+        def put(left: Left, work: Work, entry: dict, made: Made) -> dict:
+            path = entry["path"]
+            if not any(there(left.output / name) for name in all_names(path)):
+                # before it is written: a killed run's file is known, whatever becomes of its raw file
+                journal.add([entry])
+                told.add(path)
+            return put_alone(left, work, entry, made)
+
         with Journal(left.output / JOURNAL, left.header, left.written) as journal:
-            for results in side_by_side(left.batches, partial(whole, left, work), self.workers):
+            for results in side_by_side(left.batches, partial(whole, left, work, put=put), self.workers):
                 made = {path: line for path, line in results if isinstance(line, dict)}
-                journal.add(entry for path, entry in made.items() if path not in left.done)
+                journal.add(made[path] for path in made if path not in left.done and path not in told)
+                forget_staged(left.output / SHARDS, made.keys() & left.leaving)
                 yield results
 
 
@@ -104,26 +106,19 @@ def run(
             batches = packed.batches
         for path in withheld:
             earlier.entries.pop(path, None)
-        renewed = take_renewed(output, earlier)
         done = still_there(output, earlier, {job.path for job in jobs})
         if packed:
             packed.check(output, done)
-        there = {**bereft(output, earlier, done), **done}
-        others = replaced(output, there, {job.path: job.source for job in jobs}, work.stamp)
-        suspects = {path: there[path] for path in others}
+        found = suspects_of(output, earlier, done, {job.path: job.source for job in jobs}, work)
+        suspects, refused = found.lines, found.refused
         done |= suspects
-        again = work.repeatable or work.renew
-        refused = {} if again else dict.fromkeys(suspects, REPLACED)
         # they count as done, so that nothing is written for them and others' batches stay as they are
         done |= {path: {"path": path, "failed": WITHHELD} for path in withheld}
-        # what was made of a raw file that was replaced stays until what is made of the new one is there
-        renewing = {**renewed, **(suspects if work.renew else {})}
-        going = {path: {**line, RENEWED: True} for path, line in renewing.items()}
-        written = [*({**done, **going}).values()]
+        written = [*done.values()]
         if withheld:  # told before anything is gone: a run that ends here is not to make it again
             begin_journal(output / JOURNAL, earlier.header, written)
             remove_all_of(output, withheld)
-        for path in suspects if again else ():
+        for path in suspects.keys() - refused.keys():
             del done[path]  # made again, to be compared or to take its place
         failed: dict[str, str] = {}
         open_batches = [batch for batch in batches if any(job.path not in done for job in batch)]
@@ -138,7 +133,7 @@ def run(
         for folder in folders:
             remove_unfinished(folder)
         tars = [packed.of[batch[0].path] for batch in open_batches] if packed else []
-        leaving = {*going, *withheld}
+        leaving = found.leaving.union(withheld)
         left = Left(output, earlier.header, open_batches, done, written, suspects, tars, leaving)
         with (
             tqdm(total=len(jobs), initial=counted, unit=" images", desc=describe, disable=None) as progress,

@@ -20,10 +20,11 @@ from ..core.files import write_atomically, write_whole
 from ..core.remote import Place, RemotePath
 from ..manifest import JOURNAL, TAR, journal_line, read_manifest
 from .making import Put, put_alone, whole
-from .output import ENDING, SHARDS, begin_journal, forget_shards, unwritten
+from .output import ENDING, SHARDS, begin_journal, unwritten
 from .packing import Packing
 from .pipeline import side_by_side
 from .run import Threads
+from .staging import forget_staged
 from .stamps import Stamper
 from .work import Engine, Job, Left, Made, Results, Work
 
@@ -116,12 +117,6 @@ def engine_here(output: Place, threads: int | None, *, in_tars: bool = False) ->
     return InShards(threads) if in_tars or isinstance(output, RemotePath) else Threads(threads)
 
 
-def begin_shards(left: Left) -> None:
-    """Let the journal have all that is known of files, so that shards begin anew."""
-    begin_journal(left.output / JOURNAL, left.header, left.written)
-    forget_shards(left.output)
-
-
 @dataclass(frozen=True)
 class InShards:
     """The engine of one machine for tar files, which are written whole, and for stores.
@@ -137,7 +132,7 @@ class InShards:
     images: int = 1024
 
     def __call__(self, left: Left, work: Work) -> Iterator[Results]:
-        begin_shards(left)
+        begin_journal(left.output / JOURNAL, left.header, left.written)
         for shard in Cutter(left, work.stamp).shards(self.images):
             do_shard(shard, work, self.threads)
             yield read_shard(left.output, shard.number)
@@ -158,14 +153,25 @@ def do_shard(shard: Shard, work: Work, threads: int | None) -> None:
     work = replace(work, stamp=lambda path, source: shard.stamps.get(path))
     if shard.left.tars:
         tar = shard.left.output / shard.left.tars[0]
+
+        def write(file: BinaryIO) -> None:
+            results.extend(_packed(shard.left, work, threads, file))
+            _write_lines(shard, results)  # before it gets its name, or nobody would know what is in it
+
         with _saying_what(tar):
-            write_atomically(tar, lambda file: results.extend(_packed(shard.left, work, threads, file)))
+            write_atomically(tar, write)
             made = any(isinstance(line, dict) and "failed" not in line for _, line in results)
             if not (made or shard.left.suspects):  # of which it keeps what an earlier run has made
                 tar.unlink()  # it holds nothing
-    else:
-        for some in side_by_side(shard.left.batches, partial(_told, shard.left, work, put_alone), threads):
-            results += some
+        return
+    for some in side_by_side(shard.left.batches, partial(_told, shard.left, work, put_alone), threads):
+        results += some
+    _write_lines(shard, results)
+    forget_staged(shard.left.output / SHARDS, shard.left.leaving & shard.left.suspects.keys())
+
+
+def _write_lines(shard: Shard, results: Results) -> None:
+    """Write the manifest of a shard."""
     lines = [
         {"path": path, "failed": result} if isinstance(result, str) else result for path, result in results
     ]
@@ -190,8 +196,8 @@ def _packed(left: Left, work: Work, threads: int | None, file: BinaryIO) -> Resu
     results: Results = []
     packing = Packing(left, file, work.same)
 
-    def put(left: Left, work: Work, path: str, made: Made) -> dict:
-        packing.put(path, made)
+    def put(left: Left, work: Work, entry: dict, made: Made) -> dict:
+        packing.put(entry["path"], made)
         return {TAR: left.tars[0]}
 
     done = side_by_side(left.batches, partial(_told, left, work, put), threads)

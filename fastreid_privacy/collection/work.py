@@ -85,8 +85,9 @@ class Work(Generic[Mapped]):
         finish: a job, what was loaded and what was made of its picture to the file; may add to ``about``.
         describe: gives all that was loaded of a batch its templates; None: there are none.
         stamp: tells whether a job's source was replaced since; None: sources are not looked at.
-        repeatable: whether the same source gives the same bytes again, so that one of another time can be
+        repeatable: whether the same source gives the same picture again, so that one of another time can be
             compared.
+        sealed: whether something is sealed, which gives other bytes each time.
         renew: what is made of sources that were replaced takes the place of what was; else they are named.
         account: what is accounted for over all files, given their lines; None: nothing is.
         same: of the contents of files.
@@ -105,6 +106,7 @@ class Work(Generic[Mapped]):
     describe: Callable[[Sequence[Loaded]], None] | None = None
     stamp: Stamper | None = None
     repeatable: bool = True
+    sealed: bool = False
     renew: bool = False
     account: Callable[[Sequence[dict]], Mapping[str, object]] | None = None
     same: Same = eq
@@ -126,10 +128,11 @@ class Left:
         batches: in which a file is missing; always the same files, whatever was done before.
         done: lines of the files that are there, by path.
         written: lines of all files that an earlier run has written.
-        suspects: lines of files whose source may be another one: made again, and compared or, to renew, put
-            in their place.
+        suspects: lines of files whose source may be another one, or of which a part was taken away: made
+            again, and compared or put in their place.
         tars: the name of the tar file that each batch goes to; none where files lie alone.
-        leaving: paths of files that are to be replaced, or removed from their tar.
+        leaving: paths of files that are to be replaced, completed with what was taken away, or removed from
+            their tar.
     """
 
     output: Place

@@ -11,20 +11,22 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from ..collection.output import RENEWED, Journal, open_output, replaced, still_there, take_renewed
+from ..collection.output import Journal, open_output, still_there
 from ..collection.pipeline import side_by_side
 from ..collection.stamps import STAMP, Stamper, write_stamps
+from ..collection.suspects import replaced
 from ..compat.distributed import available_cores
 from ..core.errors import UserError
 from ..core.files import HOPELESS, file_hash, remove_unfinished, write_atomically
 from ..core.images import LARGEST
-from ..manifest import JOURNAL, Manifest, names_of, write_manifest
+from ..manifest import JOURNAL, Manifest, names_of, unchanged, write_manifest
 from .sound import Sound
 from .stream import Frame, VideoFormat
 from .writer import DEFAULT_CRF, LOSSLESS, VideoWriter
 
 FRAMES_AT_ONCE = 8  # of a chunk at most; of frames larger than full HD fewer
 PIXELS_AT_ONCE = 2**24  # of a chunk, of at least one frame
+RENEWED = "renewed"  # of a video's line in the journal: what is there of it may be replaced already
 PIXELS_IN_WORK = 4 * LARGEST  # of all threads, 6 bytes each, which bounds the memory
 
 
@@ -86,7 +88,7 @@ def make_videos(videos: Sequence[VideoWork], output: Path, *, workers: int | Non
     """
     account = videos[0].account
     with open_output(output, videos[0].header) as earlier:
-        renewed = take_renewed(output, earlier)
+        renewed = _take_renewed(output, earlier)
         done = still_there(output, earlier, {video.path for video in videos})
         for video in videos:
             _refuse_others(video, output, done, renewed, earlier)
@@ -103,6 +105,15 @@ def make_videos(videos: Sequence[VideoWork], output: Path, *, workers: int | Non
             write_manifest(output, earlier.header, done.values(), {}, told)
         (output / JOURNAL).unlink()
         return Manifest(earlier.header, done, {}, True, told)
+
+
+def _take_renewed(output: Path, earlier: Manifest) -> dict[str, dict]:
+    """Take the lines of videos out that were being replaced when a run was killed, and are by now."""
+    renewed = {}
+    for path, entry in [*earlier.entries.items()]:
+        if entry.pop(RENEWED, False) and not unchanged(output, entry):
+            renewed[path] = earlier.entries.pop(path)
+    return renewed
 
 
 def _refuse_others(
