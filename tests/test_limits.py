@@ -203,8 +203,8 @@ def test_pictures_that_threads_read_at_once_leave_warnings_alone(raw, monkeypatc
     """The second begins while the first is being read, and ends after it."""
     opened, inside, first_done = Image.open, threading.Event(), threading.Event()
 
-    def open_slowly(file):
-        picture = opened(file)
+    def open_slowly(file, **options):
+        picture = opened(file, **options)
         if threading.current_thread() is second:
             inside.set()
             assert first_done.wait(60)
