@@ -6,8 +6,9 @@ import pytest
 
 from fastreid_privacy.compare.methods import read_methods
 from fastreid_privacy.compare.training import Plan, configs
-from fastreid_privacy.config import RUN_KEYS, comparable, flat_keys, load_config, parse_config
+from fastreid_privacy.config import RUN_KEYS, comparable, flat_keys, load_config, parse_config, value_of
 from fastreid_privacy.core.errors import UserError
+from fastreid_privacy.results.results_json import config_value
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FOLDERS = ("Market", "MSMT17", "CUHK03", "Synthetic")
@@ -170,3 +171,18 @@ def test_a_config_of_defaults_can_be_read_back():
     cfg = load_config("", ["MODEL.DEVICE", "cpu"])
     assert flat_keys(parse_config(cfg.dump(), "a checkpoint")) == flat_keys(cfg)
     assert cfg.DATASETS.TESTS == cfg.DATASETS.NAMES == ("Market1501",)
+
+
+def test_the_value_of_a_key_or_its_default():
+    """Of a config, of what a file keeps of one, and of results, which may keep none."""
+    cfg = load_config("", ["SEED", "7"])
+    kept = {"PRIVACY": {"LAMBDA_REC": 0.0}, "SEED": 7}
+    for config in (cfg, kept, {"PRIVACY": kept["PRIVACY"], "SEED": 7, "TEST": None}):
+        assert value_of(config, "SEED") == config_value({"config": config}, "SEED") == 7
+        for key in ("PRIVACY.NONE", "NONE.OF", "SEED.BELOW"):
+            assert value_of(config, key, "default") == config_value({"config": config}, key, "default")
+            assert value_of(config, key, "default") == "default" and value_of(config, key, None) is None
+            with pytest.raises(KeyError, match=key):
+                value_of(config, key)
+    assert value_of(kept, "PRIVACY.LAMBDA_REC", 1.0) == 0.0
+    assert config_value({}, "SEED") is config_value({"config": None}, "SEED") is None

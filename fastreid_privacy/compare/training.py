@@ -11,11 +11,10 @@ from fastreid.config import CfgNode
 
 from ..attack.subjects import PARTS
 from ..collection.source import is_dataset
-from ..config import changed, load_config
+from ..config import changed, load_config, value_of
 from ..core.errors import UserError, named
 from ..results.results_json import (
     CONFIG_FILE,
-    config_value,
     is_finished,
     lost_checkpoint,
     read_results,
@@ -186,7 +185,7 @@ def _begun_from(cfg: CfgNode) -> str:
         begun = saved_config(Path(cfg.OUTPUT_DIR, CONFIG_FILE))
     except (OSError, UserError):
         return ""  # none, or damaged: the training command says so
-    return str(config_value({"config": begun}, "PRIVACY.UPGRADE.BASELINE_RANK1", ""))
+    return str(value_of(begun, "PRIVACY.UPGRADE.BASELINE_RANK1", ""))
 
 
 def _base(cfg: CfgNode) -> tuple[str, str]:

@@ -7,7 +7,8 @@ versions' configs mean), ``comparing`` (whether two runs may be compared), ``cha
 
 from fastreid.config import CfgNode
 
-from .changing import changed, value_of
+from ..core.dotted import value_of
+from .changing import changed
 from .comparing import METHOD_KEYS, RESUMABLE_KEYS, RUN_KEYS, comparable, differing, flat_keys
 from .keys import add_privacy_config, default_config
 from .loading import load_config, parse_config

@@ -34,10 +34,3 @@ def changed(cfg: CfgNode, values: Mapping[str, object]) -> CfgNode:
         node[leaf] = value
     copy.freeze()
     return copy
-
-
-def value_of(cfg: CfgNode, key: str) -> object:
-    """The value of a dotted key."""
-    for name in key.split("."):
-        cfg = cfg[name]
-    return cfg

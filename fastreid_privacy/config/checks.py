@@ -9,9 +9,9 @@ from typing import Any
 
 from fastreid.config import CfgNode
 
+from ..core.dotted import value_of
 from ..core.errors import UserError
 from ..core.images import NORMALIZING
-from .changing import value_of
 from .values import RAW, RAW_AND_DESENSITIZED, given_rank1, paper_results, resolve_device
 
 LARGEST_INPUT = 2**22  # pixels of the images that networks see, 2048 × 2048; the paper's have 2^15

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from fastreid.config import CfgNode
 
+from ..core.dotted import value_of
 from ..core.errors import UserError
 from ..core.files import read_file, write_whole
 from ..core.json_text import json_bytes, parse_json
@@ -207,13 +208,8 @@ def is_finished(run: Path) -> bool:
 
 
 def config_value(results: Mapping, key: str, default: Any = None) -> Any:
-    """The value of a dotted config key in ``results["config"]``, or the default where the config lacks it."""
-    node = results.get("config") or {}
-    for name in key.split("."):
-        if not isinstance(node, Mapping) or name not in node:
-            return default
-        node = node[name]
-    return node
+    """The value of a dotted key in the config that results keep, or the default where it lacks the key."""
+    return value_of(results.get("config") or {}, key, default)
 
 
 def _plain(value: Any) -> Any:

@@ -11,10 +11,10 @@ from fastreid.config import CfgNode
 
 from ..checkpoints.reading import read_checkpoint
 from ..checkpoints.rebuilding import rebuild
-from ..config import RESUMABLE_KEYS, changed, comparable, differing
+from ..config import RESUMABLE_KEYS, changed, comparable, differing, value_of
 from ..core.errors import UserError, brief
 from ..model.verdict import verdict
-from ..results.results_json import BEST, CONFIG_FILE, FINAL, config_value, read_results, results_in
+from ..results.results_json import BEST, CONFIG_FILE, FINAL, read_results, results_in
 from . import testing
 from .experiment import Results, report_results, tested_checkpoints
 from .siblings import PROTECTION_OF, comparisons, finished, saved_config
@@ -79,7 +79,7 @@ def compared_results(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> dict[str, R
     kinds = PROTECTION_OF if cfg.PRIVACY.PROTECTION == "learned" else comparisons(cfg)
     # MODEL.WEIGHTS names what is tested here, not what training began with
     config = Path(cfg.OUTPUT_DIR, CONFIG_FILE)
-    begun = config_value({"config": saved_config(config)}, "MODEL.WEIGHTS", "") if config.is_file() else ""
+    begun = value_of(saved_config(config), "MODEL.WEIGHTS", "") if config.is_file() else ""
     trained = changed(cfg, {"MODEL.WEIGHTS": begun})
     found = {kind: finished(trained, kind, _trained_on(checkpoint)) for kind in kinds}
     return {kind: results for kind, results in found.items() if results}

@@ -11,10 +11,10 @@ from fastreid.config import CfgNode
 from ..checkpoints.fingerprints import reid_fingerprint
 from ..checkpoints.reading import TrainedCheckpoint, read_trained
 from ..checkpoints.rebuilding import rebuild
-from ..config import changed
+from ..config import changed, value_of
 from ..core.errors import UserError
 from ..model.teacher import Teacher
-from ..results.results_json import config_value, read_results, tested_checkpoint
+from ..results.results_json import read_results, tested_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def is_taught(config: Mapping) -> bool:
     Args:
         config: of the model, or what its results keep of it.
     """
-    return any(config_value({"config": config}, f"PRIVACY.TEACHER.{key}", 0) for key in ("WEIGHT", "INIT"))
+    return any(value_of(config, f"PRIVACY.TEACHER.{key}", 0) for key in ("WEIGHT", "INIT"))
 
 
 def pretrains(cfg: CfgNode) -> bool:
