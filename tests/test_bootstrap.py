@@ -45,10 +45,29 @@ def test_the_interval_leaves_out_the_2_5_percent_of_either_side():
 
 def test_the_draws_follow_from_the_seed():
     draw = np.random.default_rng(0)
-    given = draw.integers(1, 4, 5000), draw.integers(1, 4, 5000), np.arange(5000) // 5
-    assert paired_bootstrap(*given) == paired_bootstrap(*given, draws=10_000, seed=0)
+    people = draw.integers(0, 1000, 5000)  # with so many queries each that hardly two draws are equal
+    given = draw.integers(1, 4, 5000), draw.integers(1, 4, 5000), people
+    gains = draw.normal(size=5000)
+    said = {"draws": 10_000, "seed": 0}
+    assert paired_bootstrap(*given) == paired_bootstrap(*given, **said)
+    assert bootstrap.mean_over_people(gains, people) == bootstrap.mean_over_people(gains, people, **said)
     assert paired_bootstrap(*given, draws=40, seed=1) == paired_bootstrap(*given, draws=40, seed=1)
     assert len({paired_bootstrap(*given, draws=40, seed=seed)["low"] for seed in range(8)}) > 1
+
+
+@pytest.mark.parametrize("draws", [1, 2, 7])
+def test_so_many_draws_are_made_as_one_says(draws):
+    """Each of as many people as there are: against a loop over both."""
+    draw = np.random.default_rng(0)
+    people, ours, theirs = draw.integers(0, 9, 60), draw.integers(1, 4, 60), draw.integers(1, 4, 60)
+    gain = (ours == 1).astype(float) - (theirs == 1)
+    random, names = np.random.default_rng(5), sorted(set(people.tolist()))
+    means = []
+    for _ in range(draws):
+        drawn = [gain[people == names[each]] for each in random.integers(len(names), size=len(names))]
+        means.append(100 * np.concatenate(drawn).mean())
+    found = paired_bootstrap(ours, theirs, people, draws=draws, seed=5)
+    assert [found["low"], found["high"]] == pytest.approx(np.percentile(means, [2.5, 97.5]))
 
 
 def test_the_draws_are_the_same_however_many_are_made_at_a_time(monkeypatch):

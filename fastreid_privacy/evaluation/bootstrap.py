@@ -29,8 +29,8 @@ def mean_over_people(
         "difference", "low" and "high", in hundredths: the mean, and its 2.5 and 97.5 percentiles.
     """
     names, of_query = np.unique(people, return_inverse=True)
-    gained = np.bincount(of_query, weights=gains, minlength=len(names))
-    counts = np.bincount(of_query, minlength=len(names))
+    gained = np.bincount(of_query, weights=gains)
+    counts = np.bincount(of_query)
     random = np.random.default_rng(seed)
     means = np.empty(draws)
     rows = max(1, BLOCK // len(names))
