@@ -39,7 +39,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -249,16 +249,19 @@ def files_of(folder: Place, entries: Iterable[Mapping]) -> Folder:
     return PackedFolder(folder, tars) if tars else folder
 
 
-def unchanged(folder: Folder, entry: dict) -> bool:
+def unchanged(folder: Folder, entry: dict, names: Collection[str] | None = None) -> bool:
     """Whether an entry's file, and what lies beside it, are what was written.
 
     Args:
         folder: of :func:`files_of`.
         entry: a line of the manifest.
+        names: of those of its files that are looked at; None: all.
     """
+    sums = sums_of(entry)
+    names = sums if names is None else names
     try:
-        if (folder / entry["path"]).stat().st_size != entry["size"]:
+        if entry["path"] in names and (folder / entry["path"]).stat().st_size != entry["size"]:
             return False
-        return all(file_hash(folder / name) == told for name, told in sums_of(entry).items())
+        return all(file_hash(folder / name) == sums[name] for name in names)
     except (OSError, UserError):
         return False

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from ..core.errors import UserError, out_of_memory, told_with
 from ..core.files import HOPELESS
 from ..core.remote import Place
-from ..manifest import BESIDE
 from .carrying import about_beside
 from .output import SHARDS, unwritten
 from .staging import put, put_anew, stage
@@ -32,7 +31,7 @@ def put_alone(left: Left, work: Work, entry: dict, made: Made) -> dict:
     path = entry["path"]
     if path not in left.leaving and is_another(left.output / path, work, made):
         raise UserError("a file of this name is there already, which this run did not write")
-    contents = {path: made.content, **{path + BESIDE[word]: made.beside[word] for word in made.beside}}
+    contents = {path: made.content, **{entry[word]: content for word, content in made.beside.items()}}
     if path in left.leaving:
         stage(left.output / SHARDS, entry, contents)
         put_anew(left.output, path, contents)

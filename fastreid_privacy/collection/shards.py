@@ -158,7 +158,7 @@ def do_shard(shard: Shard, work: Work, threads: int | None) -> None:
             results.extend(_packed(shard.left, work, threads, file))
             _write_lines(shard, results)  # before it gets its name, or nobody would know what is in it
 
-        with _saying_what(tar):
+        with _ending_the_run(tar):
             write_atomically(tar, write)
             made = any(isinstance(line, dict) and "failed" not in line for _, line in results)
             if not (made or shard.left.suspects):  # of which it keeps what an earlier run has made
@@ -177,13 +177,13 @@ def _write_lines(shard: Shard, results: Results) -> None:
     ]
     folder = shard.left.output / SHARDS
     content = b"".join(map(journal_line, [shard.left.header, *lines]))
-    with _saying_what(folder):
+    with _ending_the_run(folder):
         folder.mkdir(exist_ok=True)
         write_whole(_file(folder, shard.number), content, private=True)
 
 
 @contextmanager
-def _saying_what(place: Place) -> Iterator[None]:
+def _ending_the_run(place: Place) -> Iterator[None]:
     """A full disk, or what else the system says of a file of a whole shard, ends the run with its name."""
     try:
         yield

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import NamedTuple
 
-from ..core.errors import UserError
-from ..core.files import file_hash
 from ..core.members import Readable
 from ..core.packed import Folder
 from ..core.remote import Place
-from ..manifest import Manifest, files_of, sums_of
+from ..manifest import Manifest, files_of, names_of, unchanged
 from .output import changed
 from .stamps import STAMP, Stamper, read_stamps
 from .work import Work
@@ -74,19 +72,13 @@ def _parts(output: Place, earlier: Manifest, done: Mapping[str, dict]) -> dict[s
     folder: Folder = files_of(output, earlier.entries.values())
     parts = {}
     for path, entry in earlier.entries.items():
-        sums = {} if path in done else sums_of(entry)
-        if left := {name for name in sums if (folder / name).exists()}:
+        if path in done:
+            continue
+        if left := {name for name in names_of(entry) if (folder / name).exists()}:
             parts[path] = left
-        if not all(_is(folder / name, sums[name]) for name in left):
+        if not unchanged(folder, entry, left):
             raise changed(output, entry)
     return parts
-
-
-def _is(file: Readable, told: str) -> bool:
-    try:
-        return file_hash(file) == told
-    except (OSError, UserError):
-        return False
 
 
 def replaced(
@@ -119,7 +111,7 @@ def _not_again(
     """Why some suspects are not made again, to be compared with what is there."""
     refused = {}
     for path, entry in suspects.items():
-        there = parts.get(path, {*sums_of(entry)})
+        there = parts.get(path, {*names_of(entry)})
         if path not in others:  # of the same raw file, what was taken away is made again
             if not work.repeatable and path in there:
                 refused[path] = BEREFT

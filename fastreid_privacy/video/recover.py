@@ -79,7 +79,7 @@ def _work(
 ) -> VideoWork:
     """What is done with a protected video, which is looked at first."""
     source, boxes = folder / entry["path"], ManifestBoxes(entry)
-    if not unchanged(folder, {word: entry[word] for word in ("path", "size", "sha256")}):
+    if not unchanged(folder, entry, [entry["path"]]):
         raise UserError(
             f"{source} is not what was written: it is missing, or its SHA-256 differs from the manifest's"
         )
