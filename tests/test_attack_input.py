@@ -144,6 +144,7 @@ def test_a_run_warns_of_slipped_pairs_and_goes_on(raw, small_run, tmp_path, caps
     names = [file.relative_to(raw).with_suffix(".png").as_posix() for file in sorted(raw.glob("*/*.jpg"))]
     files = protect(raw, tmp_path / "p", dict(zip(names, [*names[1:], names[0]], strict=True)))
     (files / names[-1]).unlink()
+    (files / "phone.heic").write_bytes(b"")
     words = ["--raw", str(raw), "--protected", str(files), "--output", str(tmp_path / "out"), "--rows", "A0"]
     more = ["--stranger", str(small_run / "model_best.pth"), "--beside", "", "--device", "cpu"]
     assert attack(*words, *more) == 0
@@ -153,6 +154,8 @@ def test_a_run_warns_of_slipped_pairs_and_goes_on(raw, small_run, tmp_path, caps
     warning = f"warning: {images['like_another']} of {images['compared_with_raw']} protected files look like"
     assert warning in said and "do both folders show the same people" in said
     assert "1 raw images have no protected one, and take no part" in said
+    assert "warning: 1 files or folders were not read, and take no part:\n" in said
+    assert f"  {files / 'phone.heic'}: HEIC pictures are not read" in said
 
 
 def market(folder: Path, people: int, images: int) -> Path:

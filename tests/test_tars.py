@@ -174,6 +174,22 @@ def test_a_folder_with_images_beside_its_tars_is_one_of_images(folders, tmp_path
     assert list(read_manifest(tmp_path / "out" / MANIFEST).entries) == ["a.png"]
 
 
+@pytest.mark.parametrize("store", [False, True])
+def test_what_lies_beside_tars_is_told_and_pictures_there_are_not_passed_over(tmp_path, capsys, store):
+    root = tmp_path / "both"
+    (root / "more").mkdir(parents=True)
+    write_tar(root / "crops.tar", {"a.png": picture(0), "notes.txt": b""})
+    (root / "more" / "IMG_1.HEIC").write_bytes(b"of a phone")
+    write_tar(root / "more" / "deeper.tar", {"b.png": picture(1)})
+    given = f"local://{root}" if store else root
+    assert anonymize("--method", "blur", "--input", given, "--output", tmp_path / "out") == 2
+    told = capsys.readouterr()
+    assert "left out, for they are no images: more/deeper.tar, crops.tar/notes.txt" in told.err
+    assert "1 images were not protected:\n  more/IMG_1.HEIC: HEIC pictures are not read" in told.err
+    assert "1 of 1 images protected" in told.out
+    assert list(read_manifest(tmp_path / "out" / MANIFEST).entries) == ["crops/a.png"]
+
+
 def test_ranges_name_tars(tmp_path):
     for name in ("a-08-0.tar", "a-09-0.tar", "a-10-0.tar", "a-08-1.tar", "a-09-1.tar", "a-10-1.tar"):
         write_tar(tmp_path / name, {})

@@ -29,7 +29,7 @@ from .pairing import Pairing, compare_pairs
 from .request import REFERENCE, AttackRequest, check_request
 from .rows import attack
 from .stranger import check_enough, train_reid
-from .subjects import Subject, Subjects, read_foreign, read_subjects
+from .subjects import Subject, Subjects, read_foreign, read_subjects, say_unread
 from .targets import PROTECTED, make_targets
 from .views import Files, Held, View
 
@@ -78,6 +78,7 @@ def run_attacks(request: AttackRequest) -> Outcome:
         subjects = replace(subjects, size=request.size)
     if request.stranger is None or request.parrots:
         check_enough(subjects)
+    say_unread(subjects)
     if subjects.alone:
         say(f"{subjects.alone:,} raw images have no protected one, and take no part")
     targets = make_targets(request, subjects, device)

@@ -12,7 +12,7 @@ import numpy as np
 from ..collection.source import Source, dataset_source, folder_source, is_dataset
 from ..compat.labels import MARKET_FOLDER, identity_number
 from ..config import load_config
-from ..core.errors import UserError, brief, some_of
+from ..core.errors import UserError, brief, first_of, say, some_of
 from ..core.pictures import read_picture
 
 PARTS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
@@ -49,6 +49,7 @@ class Subjects:
         size: (height, width) of the attack: the most common one of the protected files.
         alone: raw images without a protected one; they take no part.
         halved: nothing told who is known, and half of the people were taken.
+        unread: what was not read of either side, as "PATH: reason".
     """
 
     known: list[Subject]
@@ -57,6 +58,7 @@ class Subjects:
     size: tuple[int, int]
     alone: int
     halved: bool = False
+    unread: Sequence[str] = ()
 
     @property
     def measured(self) -> list[Subject]:
@@ -110,7 +112,18 @@ def read_subjects(raw: str, protected: str) -> Subjects:
             "are needed, and others who are seen by two cameras"
         )
     size = _common_size([each.protected for _, each in found])
-    return Subjects(known, query, gallery, size, sum(name not in files for name in names), halved)
+    alone = sum(name not in files for name in names)
+    unread = {
+        f"{side.root / path}: {why}" for side in (originals, stored) for path, why in side.unread.items()
+    }
+    return Subjects(known, query, gallery, size, alone, halved, sorted(unread))
+
+
+def say_unread(subjects: Subjects) -> None:
+    """Warn of what was not read: what is measured holds for the others alone."""
+    if subjects.unread:
+        told = f"warning: {len(subjects.unread):,} files or folders were not read, and take no part:"
+        say("\n  ".join([told, *first_of(subjects.unread)]))
 
 
 def read_foreign(given: str) -> list[Subject]:

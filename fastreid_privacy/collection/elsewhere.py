@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from ..core.errors import UserError
 from ..core.files import relative_path
-from ..core.folders import ENDINGS, why_not_read
+from ..core.folders import ENDINGS, found_below, why_not_read
 from ..core.members import TarMember
 from ..core.remote import Place, RemotePath, place_of
 from ..core.tars import TAR, files_of_tar, is_tars, named_tars, tars_in
-from .source import Source, folder_source
+from .source import Source
 
 
 def source_elsewhere(text: str, option: str = "--input") -> Source | None:
@@ -30,8 +32,15 @@ def source_elsewhere(text: str, option: str = "--input") -> Source | None:
     root = place_of(text)
     if is_tars(text) and not root.is_dir():
         return tar_source(root, named_tars(text, option), option)
-    if (tars := tars_in(root)) and not holds_images(root):
-        return tar_source(root, tars, option)
+    if tars := tars_in(root):
+        if isinstance(root, RemotePath):
+            images, others, unread, _ = _listing(root, option)
+        else:
+            images, others, unread = found_below(root, f"{option} {root}")
+        if not images:  # all that is told of the folder is told beside what its tar files hold
+            found, names = tar_source(root, tars, option), {tar.name for tar in tars}
+            others = [path for path in others if path not in names]
+            return replace(found, others=[*others, *found.others], unread={**unread, **found.unread})
     return remote_source(root, option) if isinstance(root, RemotePath) else None
 
 
@@ -45,6 +54,29 @@ def remote_source(root: RemotePath, option: str = "--input") -> Source:
     Raises:
         UserError: when it cannot be listed, or holds no image.
     """
+    images, others, unread, found = _listing(root, option)
+    if not images:
+        raise UserError(
+            f"{option} {root} holds no image ({', '.join(ENDINGS)}), at any depth{_first(unread)}"
+        )
+    return Source(root, images, others, unread, listed={path: found[path] for path in images})
+
+
+class _Listing(NamedTuple):
+    """As :class:`.folders.FolderImages`, and ``found``: each file of the folder, by its path."""
+
+    paths: list[str]
+    others: list[str]
+    unread: dict[str, str]
+    found: dict[str, RemotePath]
+
+
+def _listing(root: RemotePath, option: str) -> _Listing:
+    """What a folder of a store holds.
+
+    Raises:
+        UserError: when it cannot be listed.
+    """
     try:
         found = root.files_below()
     except OSError as error:
@@ -55,12 +87,8 @@ def remote_source(root: RemotePath, option: str = "--input") -> Source:
     unread = {path: reason for path in shown if (reason := why_not_read(path))}
     images = [path for path in shown if path.lower().endswith(ENDINGS)]
     unread |= {path: reason for path in images if (reason := _no_plain_path(path))}
-    listed: dict[str, RemotePath | TarMember] = {path: found[path] for path in images if path not in unread}
-    if not listed:
-        raise UserError(
-            f"{option} {root} holds no image ({', '.join(ENDINGS)}), at any depth{_first(unread)}"
-        )
-    return Source(root, list(listed), sorted(found.keys() - {*images, *unread}), unread, listed=listed)
+    paths = [path for path in images if path not in unread]
+    return _Listing(paths, sorted(found.keys() - {*images, *unread}), unread, found)
 
 
 def _no_plain_path(text: str) -> str:
@@ -79,15 +107,6 @@ def _no_plain_path(text: str) -> str:
 def _first(unread: dict[str, str]) -> str:
     """The first reason why something was not read, for the end of a message."""
     return "".join(f"; {name}: {reason}" for name, reason in list(unread.items())[:1])
-
-
-def holds_images(folder: Place) -> bool:
-    """Whether a folder of this machine or of a store holds an image, at any depth."""
-    try:
-        source = remote_source(folder) if isinstance(folder, RemotePath) else folder_source(folder)
-    except UserError:
-        return False
-    return bool(source.paths)
 
 
 def tar_source(root: Place, tars: Sequence[Place], option: str = "--input") -> Source:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ..attack.learned_people import model_learned_from_others
-from ..attack.subjects import read_subjects
+from ..attack.subjects import read_subjects, say_unread
 from ..core.errors import UserError, say
 from ..keys.sealing import SEARCH
 from ..retrieval.build import build_from_templates
@@ -58,6 +58,7 @@ def measure(options: argparse.Namespace) -> None:
     key = read_private_key(options.search_key, options, SEARCH) if options.search_key else None
     extract = load_extractor(options.weights, options.device)
     subjects = read_subjects(options.raw, options.protected)
+    say_unread(subjects)
     if subjects.halved:
         say(
             f"warning: --protected {options.protected} has no bounding_box_train beside its test images: "

@@ -63,7 +63,29 @@ def images_below(
     endings: tuple[str, ...] = ENDINGS,
     foreign: bool = True,
 ) -> FolderImages:
-    """The images of a folder at any depth up to :data:`DEEPEST`.
+    """The images of a folder, as :func:`found_below`, of which there has to be one.
+
+    Raises:
+        UserError: when it is no folder, cannot be listed, holds no image, or a link to ``apart``.
+    """
+    found = found_below(root, name, nor, apart, endings, foreign)
+    if not found.paths:
+        why = "".join(f"; {path}: {reason}" for path, reason in list(found.unread.items())[:1])
+        if any(map(is_tars, found.others)):
+            why += "; it holds tar files: unpack them there (tar -xf)"
+        raise UserError(f"{name} holds no image ({', '.join(endings)}), at any depth{why}")
+    return found
+
+
+def found_below(
+    root: str | Path,
+    name: str,
+    nor: str = "",
+    apart: str | Path | None = None,
+    endings: tuple[str, ...] = ENDINGS,
+    foreign: bool = True,
+) -> FolderImages:
+    """What a folder holds at any depth up to :data:`DEEPEST`.
 
     Links to files and folders are followed, but not back to a folder that they lie in, and to one folder
     along :data:`MOST_PATHS` paths at most.
@@ -77,18 +99,13 @@ def images_below(
         foreign: whether pictures of :data:`FOREIGN` kinds are missed; else they are among the others.
 
     Raises:
-        UserError: when it is no folder, cannot be listed, holds no image, or a link to ``apart``.
+        UserError: when it is no folder, cannot be listed, or holds a link to ``apart``.
     """
     if not os.path.isdir(root):
         raise UserError(f"{name} {'is no folder' if os.path.exists(root) else 'does not exist'}{nor}")
     apart = None if apart is None else Path(os.path.realpath(apart))
     found = _Search(Path(root), name, apart, endings, foreign)
     found.search(PurePosixPath(), frozenset())
-    if not found.paths:
-        why = "".join(f"; {path}: {reason}" for path, reason in list(found.unread.items())[:1])
-        if any(map(is_tars, found.others)):
-            why += "; it holds tar files: unpack them there (tar -xf)"
-        raise UserError(f"{name} holds no image ({', '.join(endings)}), at any depth{why}")
     return FolderImages(sorted(found.paths), found.others, found.unread)
 
 
