@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import tarfile
 import threading
 import time
@@ -334,6 +335,24 @@ def save(picture, path, **options):
     return path
 
 
+def grey_tiff(levels, bits, photometric):
+    """A TIFF file of one strip, as its specification says; ``photometric`` 0: white is 0.
+
+    Bits of several samples follow each other, the first ones of each in front; whole bytes are the other way
+    round, as the file's "II" says.
+    """
+    if bits == 16:
+        strip = levels.astype("<u2").tobytes()
+    else:
+        strip = np.packbits((levels[..., None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)).tobytes()
+    height, width = levels.shape
+    values = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height}
+    values[279] = len(strip)
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(values.items()))
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(strip))
+    return head + strip + struct.pack("<H", len(values)) + directory + bytes(4)
+
+
 def odd_files(folder):
     """name → the picture that is to be seen, or the reason why there is none."""
     rng = np.random.default_rng(0)
@@ -351,6 +370,13 @@ def odd_files(folder):
     expected["twelve bits.pgm"] = expected["deep.png"]
     Image.frombytes("I;16B", (12, 20), deep.astype(">u2").tobytes()).save(folder / "turned bytes.tif")
     expected["turned bytes.tif"] = expected["deep.png"]
+    twelve, sixteen = (
+        np.round(deep.astype(float) // 2 ** (16 - bits) / (2**bits - 1) * 255) for bits in (12, 16)
+    )
+    for bits, photometric, seen in ((12, 1, twelve), (16, 1, sixteen), (16, 0, 255 - sixteen)):
+        name = f"{bits} bits, {'black' if photometric else 'white'} is 0.tif"
+        (folder / name).write_bytes(grey_tiff(deep >> 16 - bits, bits, photometric))
+        expected[name] = np.repeat(seen[..., None], 3, axis=2)
     palette = picture.quantize(16)
     save(palette, folder / "palette.png")
     expected["palette.png"] = np.array(palette.convert("RGB"))

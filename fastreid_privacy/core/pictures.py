@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from .errors import UserError, out_of_memory
 from .files import read_regular
@@ -22,6 +23,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "AVIF", "J
 # MPO is not among them: a phone's JPEG with previews behind it is its first picture
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
 FILMS = ("GIF", "PNG")  # of these, what is read as a video, too
+WHITE_IS_ZERO = 0  # of a TIFF file's PhotometricInterpretation
 UNKNOWN = {  # modes of Pillow whose range nothing tells
     "I": "whole numbers with a sign or of more than 16 bits",
     "F": "floating-point numbers",
@@ -117,8 +119,7 @@ def _pixels(file: Image.Image) -> np.ndarray:
     picture = ImageOps.exif_transpose(file)
     # Pillow brings levels of PGM files beyond 8 bits to 16, and calls them as those of 32
     if picture.mode.startswith("I;16") or (picture.mode == "I" and file.format == "PPM"):
-        levels = np.asarray(picture).astype(np.float32) / 257
-        return np.repeat(levels.round().astype(np.uint8)[..., None], 3, axis=2)
+        return np.repeat(_of_8_bits(np.asarray(picture), file)[..., None], 3, axis=2)
     if picture.mode in UNKNOWN:
         raise UserError(
             f"its values are {UNKNOWN[picture.mode]}, whose black and white are not known: convert it to 8 "
@@ -127,6 +128,14 @@ def _pixels(file: Image.Image) -> np.ndarray:
     if picture.has_transparency_data:
         return over_white(picture.convert("RGBA"))
     return np.array(picture.convert("RGB"))
+
+
+def _of_8_bits(levels: np.ndarray, file: Image.Image) -> np.ndarray:
+    """Levels of a deeper picture. A TIFF file's are as they are stored: of 12 bits, or with white as 0."""
+    tags = file.tag_v2 if isinstance(file, TiffImageFile) else {}
+    white = 2 ** tags.get(BITSPERSAMPLE, (16,))[0] - 1
+    scaled = np.rint(levels.astype(np.float32) * (255 / white)).astype(np.uint8)
+    return 255 - scaled if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO else scaled
 
 
 def over_white(picture: Image.Image) -> np.ndarray:
