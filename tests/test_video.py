@@ -727,7 +727,7 @@ def test_a_full_disk_ends_the_run_and_it_continues(weights, walk, protected, tmp
 
     monkeypatch.setattr(VideoWriter, "write", full)
     assert anonymize(*words) == 2
-    assert "No space left on device; run the same command again" in capsys.readouterr().err
+    assert "No space left on device; run the same command again to continue" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("*.mkv"))
     monkeypatch.setattr(VideoWriter, "write", write)
     assert anonymize(*words) == 0

@@ -31,7 +31,7 @@ from .live_input import TIME_BASE, LiveInput
 from .placing import Placing, followed, found_in
 from .protecting import FrameProtector
 from .records import BOXES, audit_log, line_of, write_boxes
-from .run import enter, write_whole
+from .run import enter, write_video
 from .stream import Frame
 from .writer import DEFAULT_CRF, ENDINGS, LOSSLESS, VideoWriter
 
@@ -193,7 +193,7 @@ class _Segments:
             about = self.source.format
             entry = {"path": path, "width": about.width, "height": about.height, "frames": 0}
             begun = chain([self.next], frames)
-            write_whole(self.output / path, partial(self._fill, begun, entry))
+            write_video(self.output / path, partial(self._fill, begun, entry))
             yield entry
             number += 1
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from ..collection.output import Journal, open_output, still_there
+from ..collection.output import Journal, open_output, still_there, unwritten
 from ..collection.pipeline import side_by_side
 from ..collection.stamps import STAMP, Stamper, write_stamps
 from ..collection.suspects import replaced
@@ -164,11 +164,11 @@ def _make(
         video.finish(entry, _write(file, video, entry, workers, describe), before)
         enter(file, entry, journal, renews=before is not None)
 
-    write_whole(output / video.path, write)
+    write_video(output / video.path, write)
     return entry
 
 
-def write_whole(target: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_video(target: Path, write: Callable[[BinaryIO], None]) -> None:
     """Let a video appear whole or not at all.
 
     Raises:
@@ -178,9 +178,7 @@ def write_whole(target: Path, write: Callable[[BinaryIO], None]) -> None:
         write_atomically(target, write)
     except OSError as error:
         if error.errno in HOPELESS:
-            raise UserError(
-                f"{target} cannot be written: {error.strerror}; run the same command again"
-            ) from None
+            raise unwritten(error, target) from None
         raise
 
 
