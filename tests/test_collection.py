@@ -336,7 +336,7 @@ def save(picture, path, **options):
 
 
 def grey_tiff(levels, bits, photometric):
-    """A TIFF file of one strip, as its specification says; ``photometric`` 0: white is 0.
+    """A TIFF file of one strip, as its specification says; ``photometric`` 0: white is 0; None: not said.
 
     Bits of several samples follow each other, the first ones of each in front; whole bytes are the other way
     round, as the file's "II" says.
@@ -346,8 +346,8 @@ def grey_tiff(levels, bits, photometric):
     else:
         strip = np.packbits((levels[..., None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)).tobytes()
     height, width = levels.shape
-    values = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height}
-    values[279] = len(strip)
+    values = {256: width, 257: height, 258: bits, 259: 1, 273: 8, 277: 1, 278: height, 279: len(strip)}
+    values |= {} if photometric is None else {262: photometric}
     directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(values.items()))
     head = struct.pack("<2sHI", b"II", 42, 8 + len(strip))
     return head + strip + struct.pack("<H", len(values)) + directory + bytes(4)
@@ -364,6 +364,10 @@ def odd_files(folder):
     deep = rng.integers(0, 65536, (20, 12), np.uint16)
     save(Image.fromarray(deep), folder / "deep.png")
     expected["deep.png"] = np.repeat(np.round(deep / 257).astype(np.uint8)[..., None], 3, axis=2)
+    seen_through = Image.fromarray(deep)
+    seen_through.save(folder / "deep and transparent.png", transparency=int(deep[3, 4]))
+    expected["deep and transparent.png"] = expected["deep.png"].copy()
+    expected["deep and transparent.png"][deep == deep[3, 4]] = 255
     (folder / "deeper.pgm").write_bytes(b"P5 12 20 65535\n" + deep.astype(">u2").tobytes())
     expected["deeper.pgm"] = expected["deep.png"]
     (folder / "twelve bits.pgm").write_bytes(b"P5 12 20 4095\n" + (deep >> 4).astype(">u2").tobytes())
@@ -373,8 +377,9 @@ def odd_files(folder):
     twelve, sixteen = (
         np.round(deep.astype(float) // 2 ** (16 - bits) / (2**bits - 1) * 255) for bits in (12, 16)
     )
-    for bits, photometric, seen in ((12, 1, twelve), (16, 1, sixteen), (16, 0, 255 - sixteen)):
-        name = f"{bits} bits, {'black' if photometric else 'white'} is 0.tif"
+    kinds = ((12, 1, twelve), (16, 1, sixteen), (16, 0, 255 - sixteen), (16, None, 255 - sixteen))
+    for bits, photometric, seen in kinds:
+        name = f"{bits} bits, photometric {photometric}.tif"
         (folder / name).write_bytes(grey_tiff(deep >> 16 - bits, bits, photometric))
         expected[name] = np.repeat(seen[..., None], 3, axis=2)
     palette = picture.quantize(16)
@@ -384,6 +389,10 @@ def odd_files(folder):
     save(Image.fromarray(np.dstack([rgb, alpha])), folder / "alpha.png")
     share = alpha[..., None] / 255
     expected["alpha.png"] = np.round(rgb * share + 255 * (1 - share))
+    picture.save(
+        folder / "stereo.mpo", "MPO", save_all=True, append_images=[picture.rotate(180)], quality=100
+    )
+    expected["stereo.mpo"] = np.array(Image.open(folder / "stereo.mpo").convert("RGB"))
     save(picture.convert("CMYK"), folder / "cmyk.jpg", quality=100)
     expected["cmyk.jpg"] = np.array(Image.open(folder / "cmyk.jpg").convert("RGB"))
     exif = picture.getexif()
@@ -433,7 +442,7 @@ def odd_files(folder):
 
 
 def test_the_kinds_that_are_opened_are_those_that_are_searched_for():
-    assert {Image.registered_extensions()[ending] for ending in ENDINGS} == set(FORMATS)
+    assert {Image.registered_extensions()[ending] for ending in ENDINGS} == {*FORMATS, "MPO"}
 
 
 def test_odd_pictures_are_seen_or_named(tmp_path):

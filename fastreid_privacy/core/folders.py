@@ -12,13 +12,28 @@ from .errors import UserError
 from .tars import is_tars
 
 ENDINGS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".tga"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".webp"),
+    *(
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".jpf",
+        ".j2c",
+        ".jpc",
+        ".tga",
+    ),
 )
 # Pictures that are not read: people may be seen in them, so they are not passed over as other files are.
 FOREIGN = (
-    *(".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
-    *(".psd", ".exr"),
+    *(".heic", ".heif", ".hif", ".heics", ".heifs", ".avifs", ".jxl", ".psd", ".exr"),
+    *(".dng", ".crw", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".orf", ".raf", ".rw2", ".rwl"),
+    *(".pef", ".srw", ".3fr", ".x3f", ".iiq", ".erf", ".kdc", ".dcr", ".mrw"),
 )
 DEEPEST = 100  # folders in folders
 MOST_PATHS = 16  # along which links may lead to one folder: a few links to links make millions of paths

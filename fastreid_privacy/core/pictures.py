@@ -20,7 +20,7 @@ LARGEST_FILE = 2**30  # bytes: as many pixels as there may be, with 16 bits and 
 # those of core.folders.ENDINGS, whatever a file is called: Pillow knows thirty more, and starts Ghostscript
 # for one of them
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "AVIF", "JPEG2000", "TGA")
-# MPO is not among them: a phone's JPEG with previews behind it is its first picture
+# MPO is not among them: a phone's JPEG with previews behind it, also as .mpo, is its first picture
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
 FILMS = ("GIF", "PNG")  # of these, what is read as a video, too
 WHITE_IS_ZERO = 0  # of a TIFF file's PhotometricInterpretation
@@ -131,11 +131,19 @@ def _pixels(file: Image.Image) -> np.ndarray:
 
 
 def _of_8_bits(levels: np.ndarray, file: Image.Image) -> np.ndarray:
-    """Levels of a deeper picture. A TIFF file's are as they are stored: of 12 bits, or with white as 0."""
-    tags = file.tag_v2 if isinstance(file, TiffImageFile) else {}
-    white = 2 ** tags.get(BITSPERSAMPLE, (16,))[0] - 1
+    """Levels of a deeper grey picture; what is transparent is white.
+
+    Those of a TIFF file are as they are stored: of 12 bits, or with white as 0, as where no tag tells.
+    """
+    white, inverted = 2**16 - 1, False
+    if isinstance(file, TiffImageFile):
+        white = 2 ** file.tag_v2[BITSPERSAMPLE][0] - 1
+        inverted = file.tag_v2.get(PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO) == WHITE_IS_ZERO
     scaled = np.rint(levels.astype(np.float32) * (255 / white)).astype(np.uint8)
-    return 255 - scaled if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO else scaled
+    if inverted:
+        scaled = 255 - scaled
+    transparent = file.info.get("transparency")
+    return scaled if transparent is None else np.where(levels == transparent, np.uint8(255), scaled)
 
 
 def over_white(picture: Image.Image) -> np.ndarray:
