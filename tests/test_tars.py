@@ -163,14 +163,21 @@ def test_a_tar_without_its_end_is_refused_since_files_may_be_missing(tmp_path, n
             files_of_tar(place)
 
 
-def test_a_folder_with_images_beside_its_tars_is_one_of_images(folders, tmp_path, capsys):
+@pytest.mark.parametrize("store", [False, True])
+def test_a_folder_with_images_beside_its_tars_is_one_of_images(folders, tmp_path, capsys, store):
     packed, _ = folders
     root = tmp_path / "both"
     root.mkdir()
     (root / "a.png").write_bytes(picture(0))
     (root / "crops.tar").write_bytes((packed / "crops-000.tar").read_bytes())
-    assert anonymize("--method", "blur", "--input", root, "--output", tmp_path / "out") == 0
-    assert "left out, for they are no images: crops.tar" in capsys.readouterr().err
+    given = f"local://{root}" if store else root
+    assert anonymize("--method", "blur", "--input", given, "--output", tmp_path / "out") == 2
+    told = capsys.readouterr()
+    assert "1 of 1 images protected" in told.out and "left out" not in told.err
+    assert (
+        "1 images were not protected:\n  crops.tar: a tar file among images is not read: unpack it"
+        in told.err
+    )
     assert list(read_manifest(tmp_path / "out" / MANIFEST).entries) == ["a.png"]
 
 
@@ -184,8 +191,9 @@ def test_what_lies_beside_tars_is_told_and_pictures_there_are_not_passed_over(tm
     given = f"local://{root}" if store else root
     assert anonymize("--method", "blur", "--input", given, "--output", tmp_path / "out") == 2
     told = capsys.readouterr()
-    assert "left out, for they are no images: more/deeper.tar, crops.tar/notes.txt" in told.err
-    assert "1 images were not protected:\n  more/IMG_1.HEIC: HEIC pictures are not read" in told.err
+    assert "left out, for they are no images: crops.tar/notes.txt" in told.err
+    assert "2 images were not protected:\n  more/IMG_1.HEIC: HEIC pictures are not read" in told.err
+    assert "  more/deeper.tar: a tar file among images is not read: unpack it" in told.err
     assert "1 of 1 images protected" in told.out
     assert list(read_manifest(tmp_path / "out" / MANIFEST).entries) == ["crops/a.png"]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..core.errors import UserError
 from ..core.files import relative_path
-from ..core.folders import ENDINGS, found_below, why_not_read
+from ..core.folders import ENDINGS, FolderImages, found_below, why_not_read
 from ..core.members import TarMember
 from ..core.remote import Place, RemotePath, place_of
 from ..core.tars import TAR, files_of_tar, is_tars, named_tars, tars_in
@@ -27,68 +27,71 @@ def source_elsewhere(text: str, option: str = "--input") -> Source | None:
         None where it names a folder of images on this machine, or nothing that is there.
 
     Raises:
-        UserError: as :func:`remote_source` and :func:`tar_source`.
+        UserError: when a store cannot be listed or holds no image, and as :func:`tar_source`.
     """
     root = place_of(text)
     if is_tars(text) and not root.is_dir():
         return tar_source(root, named_tars(text, option), option)
-    if tars := tars_in(root):
-        if isinstance(root, RemotePath):
-            images, others, unread, _ = _listing(root, option)
-        else:
-            images, others, unread = found_below(root, f"{option} {root}")
-        if not images:  # all that is told of the folder is told beside what its tar files hold
-            found, names = tar_source(root, tars, option), {tar.name for tar in tars}
-            others = [path for path in others if path not in names]
-            return replace(found, others=[*others, *found.others], unread={**unread, **found.unread})
-    return remote_source(root, option) if isinstance(root, RemotePath) else None
-
-
-def remote_source(root: RemotePath, option: str = "--input") -> Source:
-    """The images of a folder in a store at any depth, in one listing.
-
-    Args:
-        root: the folder.
-        option: that names it, for messages.
-
-    Raises:
-        UserError: when it cannot be listed, or holds no image.
-    """
-    images, others, unread, found = _listing(root, option)
-    if not images:
-        raise UserError(
-            f"{option} {root} holds no image ({', '.join(ENDINGS)}), at any depth{_first(unread)}"
-        )
-    return Source(root, images, others, unread, listed={path: found[path] for path in images})
+    found: _Listing | FolderImages
+    tars: list[Place]
+    if isinstance(root, RemotePath):
+        found = _listing(root, option)
+        tars = [found.files[path] for path in found.unread if is_tars(path) and "/" not in path]
+        if found.paths or not tars:
+            return _store_source(root, option, found)
+    else:
+        if not (tars := tars_in(root)):
+            return None
+        found = found_below(root, f"{option} {root}")
+        if found.paths:
+            return None
+    packed, names = tar_source(root, tars, option), {tar.name for tar in tars}
+    # all that is told of the folder is told beside what its tar files hold
+    unread = {path: reason for path, reason in found.unread.items() if path not in names}
+    return replace(packed, others=[*found.others, *packed.others], unread={**unread, **packed.unread})
 
 
 class _Listing(NamedTuple):
-    """As :class:`.folders.FolderImages`, and ``found``: each file of the folder, by its path."""
+    """As :class:`.folders.FolderImages` of a folder in a store, and each of its files by its path."""
 
     paths: list[str]
     others: list[str]
     unread: dict[str, str]
-    found: dict[str, RemotePath]
+    files: dict[str, RemotePath]
 
 
 def _listing(root: RemotePath, option: str) -> _Listing:
-    """What a folder of a store holds.
+    """What a folder of a store holds, in one listing.
 
     Raises:
         UserError: when it cannot be listed.
     """
     try:
-        found = root.files_below()
+        files = root.files_below()
     except OSError as error:
         raise UserError(f"{option} {root} cannot be listed: {error.strerror}") from None
-    parts = {path: [part for part in path.split("/") if part != ".."] for path in found}
-    hidden = {path for path in found if any(part.startswith(".") for part in parts[path])}
-    shown = [path for path in sorted(found) if path not in hidden]
+    parts = {path: [part for part in path.split("/") if part != ".."] for path in files}
+    hidden = {path for path in files if any(part.startswith(".") for part in parts[path])}
+    shown = [path for path in sorted(files) if path not in hidden]
     unread = {path: reason for path in shown if (reason := why_not_read(path))}
     images = [path for path in shown if path.lower().endswith(ENDINGS)]
     unread |= {path: reason for path in images if (reason := _no_plain_path(path))}
     paths = [path for path in images if path not in unread]
-    return _Listing(paths, sorted(found.keys() - {*images, *unread}), unread, found)
+    return _Listing(paths, sorted(files.keys() - {*images, *unread}), unread, files)
+
+
+def _store_source(root: RemotePath, option: str, found: _Listing) -> Source:
+    """The images of a folder in a store.
+
+    Raises:
+        UserError: when it holds none.
+    """
+    if not found.paths:
+        raise UserError(
+            f"{option} {root} holds no image ({', '.join(ENDINGS)}), at any depth{_first(found.unread)}"
+        )
+    listed: dict[str, RemotePath | TarMember] = {path: found.files[path] for path in found.paths}
+    return Source(root, found.paths, found.others, found.unread, listed=listed)
 
 
 def _no_plain_path(text: str) -> str:

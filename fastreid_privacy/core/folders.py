@@ -50,7 +50,10 @@ def ways_to(path: str | Path) -> Iterator[Path]:
 
 
 def why_not_read(name: str) -> str:
-    """Why a picture is not read, by the ending of its name; "" where that is none of :data:`FOREIGN`."""
+    """Why pictures are not read, by the ending of a file's name: of :data:`FOREIGN` kinds, and those in a tar
+    file that lies among images; "" of all others."""
+    if is_tars(name):
+        return "a tar file among images is not read: unpack it (tar -xf), or give it alone"
     ending = next((ending for ending in FOREIGN if name.lower().endswith(ending)), "")
     return f"{ending[1:].upper()} pictures are not read: convert it to JPEG or PNG" if ending else ""
 
@@ -61,8 +64,8 @@ class FolderImages(NamedTuple):
     Attributes:
         paths: of the images, sorted.
         others: of what is left out: files with another ending, hidden ones, links back to a folder above.
-        unread: what was not read, with the reason of each: folders, in which images may be missing, and
-            pictures of :data:`FOREIGN` kinds.
+        unread: what was not read, with the reason of each: folders and tar files, in which images may be
+            missing, and pictures of :data:`FOREIGN` kinds.
     """
 
     paths: list[str]
@@ -86,8 +89,6 @@ def images_below(
     found = found_below(root, name, nor, apart, endings, foreign)
     if not found.paths:
         why = "".join(f"; {path}: {reason}" for path, reason in list(found.unread.items())[:1])
-        if any(map(is_tars, found.others)):
-            why += "; it holds tar files: unpack them there (tar -xf)"
         raise UserError(f"{name} holds no image ({', '.join(endings)}), at any depth{why}")
     return found
 
@@ -111,7 +112,7 @@ def found_below(
         nor: what else it could have been and is not, behind "PATH does not exist".
         apart: an output folder, to which no link may lead.
         endings: of the names of files that count as images.
-        foreign: whether pictures of :data:`FOREIGN` kinds are missed; else they are among the others.
+        foreign: whether pictures of :data:`FOREIGN` kinds and tar files are missed; else they are others.
 
     Raises:
         UserError: when it is no folder, cannot be listed, or holds a link to ``apart``.
