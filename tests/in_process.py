@@ -54,7 +54,7 @@ def random_pictures(root: Path, images: int) -> Path:
 def contents(place: Place) -> dict[str, bytes]:
     """Every file below a folder or a place of a store, by relative path."""
     if isinstance(place, RemotePath):
-        return {path: file.read_bytes() for path, file in place.files_below().items()}
+        return {path: file.read_bytes() for path, file in place.files_below().files.items()}
     files = (path for path in sorted(Path(place).rglob("*")) if path.is_file())
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
 

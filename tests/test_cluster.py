@@ -632,7 +632,7 @@ def test_the_nodes_that_are_left_work_on_a_store(weights, raw, three_nodes, s3, 
     address = ["--engine", "ray", "--address", cluster.address]
     assert anonymize(*words, "--input", raw, "--output", tmp_path / "one") == 0
     assert anonymize(*words, *address, "--input", "s3://crops/raw", "--output", "s3://crops/out") == 0
-    many = {path: file.read_bytes() for path, file in place_of("s3://crops/out").files_below().items()}
+    many = {path: file.read_bytes() for path, file in place_of("s3://crops/out").files_below().files.items()}
     one = contents(tmp_path / "one")
     assert many.keys() == one.keys()
     assert {path for path in one if one[path] != many[path]} == {STAMPS}  # of times, which differ

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import socket
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ import fsspec.implementations.memory
 import numpy as np
 import pytest
 from fsspec.exceptions import FSTimeoutError
+from fsspec.implementations.local import LocalFileSystem
 from in_process import anonymize, contents, recover
 from PIL import Image
 from s3_server import s3_server
@@ -323,6 +325,33 @@ def test_words_become_places(tmp_path):
         os.fspath(place)
 
 
+def test_folders_of_a_store_that_are_not_searched_are_named(raw, tmp_path, monkeypatch, capsys):
+    """fsspec's walk passes over both without a word."""
+    folder = tmp_path / "in"
+    shutil.copytree(raw, folder / "open")
+    for closed in ("closed", ".closed", "open/closed"):
+        shutil.copytree(raw, folder / closed)
+    (folder / "link").symlink_to("open")
+    (folder / "image.png").symlink_to(folder / "open" / "0.PNG")
+    ls = LocalFileSystem.ls
+
+    def some_closed(self, path, **options):
+        if path.endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return ls(self, path, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "ls", some_closed)
+    assert anonymize("--method", "blur", "--input", f"local://{folder}", "--output", tmp_path / "out") == 2
+    said = capsys.readouterr()
+    assert f"{IMAGES + 1} of {IMAGES + 1} images protected" in said.out
+    assert "3 images were not protected:\n  closed/: it cannot be listed: Permission denied\n" in said.err
+    assert "  link/: links to folders are not followed in a store\n" in said.err
+    assert "  open/closed/: it cannot be listed" in said.err and ".closed" not in said.err
+    monkeypatch.setattr(LocalFileSystem, "ls", lambda self, path, **_: some_closed(self, "closed"))
+    assert anonymize("--method", "blur", "--input", f"local://{folder}", "--output", tmp_path / "no") == 2
+    assert "cannot be listed: Permission denied" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("protocol", ["memory", "local"])
 def test_a_place_is_as_a_path(tmp_path, protocol):
     """Where files of a store are not whole or not at all by themselves, they are moved."""
@@ -336,8 +365,8 @@ def test_a_place_is_as_a_path(tmp_path, protocol):
     write_atomically(file, lambda stream: stream.write(b"123"))
     assert file.is_file() and file.exists() and place.is_dir() and not file.is_symlink()
     assert file.read_bytes() == b"123" and file.stat().st_size == 3 and file.stat().st_mtime_ns > 10**18
-    assert list(place.iterdir()) == [file] == list(place.files_below().values())
-    assert place.files_below()["a.png"].stat() == file.stat()
+    assert list(place.iterdir()) == [file] == list(place.files_below().files.values())
+    assert place.files_below().files["a.png"].stat() == file.stat()
     with pytest.raises(UserError, match="it has 3 bytes, more than 2"):
         read_regular(file, 2)
     file.unlink()

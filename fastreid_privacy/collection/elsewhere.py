@@ -67,13 +67,12 @@ def _listing(root: RemotePath, option: str) -> _Listing:
         UserError: when it cannot be listed.
     """
     try:
-        files = root.files_below()
+        files, closed = root.files_below()
     except OSError as error:
         raise UserError(f"{option} {root} cannot be listed: {error.strerror}") from None
-    parts = {path: [part for part in path.split("/") if part != ".."] for path in files}
-    hidden = {path for path in files if any(part.startswith(".") for part in parts[path])}
-    shown = [path for path in sorted(files) if path not in hidden]
-    unread = {path: reason for path in shown if (reason := why_not_read(path))}
+    shown = [path for path in sorted(files) if not _is_hidden(path)]
+    unread = {path: reason for path, reason in closed.items() if not _is_hidden(path)}
+    unread |= {path: reason for path in shown if (reason := why_not_read(path))}
     images = [path for path in shown if path.lower().endswith(ENDINGS)]
     unread |= {path: reason for path in images if (reason := _no_plain_path(path))}
     paths = [path for path in images if path not in unread]
@@ -92,6 +91,10 @@ def _store_source(root: RemotePath, option: str, found: _Listing) -> Source:
         )
     listed: dict[str, RemotePath | TarMember] = {path: found.files[path] for path in found.paths}
     return Source(root, found.paths, found.others, found.unread, listed=listed)
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") and part != ".." for part in path.split("/"))
 
 
 def _no_plain_path(text: str) -> str:
@@ -145,7 +148,7 @@ def tar_source(root: Place, tars: Sequence[Place], option: str = "--input") -> S
             continue
         unread |= {f"{tar.name}/{name}": reason for name, reason in found.others.items()}
         for name, member in found.members.items():
-            hidden = any(part.startswith(".") for part in name.split("/"))
+            hidden = _is_hidden(name)
             if name.lower().endswith(ENDINGS) and not hidden:
                 listed[f"{folder}/{name}"] = member
             elif not hidden and (reason := why_not_read(name)):

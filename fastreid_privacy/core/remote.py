@@ -158,23 +158,59 @@ class RemotePath:
             return
         self._ask(lambda system, path: system.rm_file(path))
 
-    def files_below(self) -> dict[str, RemotePath]:
-        """All files at any depth, by their paths below the folder, in one listing."""
+    def files_below(self) -> Below:
+        """All files at any depth; of an object store in one listing."""
+        return self._ask(self._found if self._is_object_store else self._walked)
 
-        def find(system: Any, path: str) -> dict[str, RemotePath]:
-            start = len(path.rstrip("/")) + 1
-            found = system.find(path, detail=True).items()
-            return {
-                name[start:]: RemotePath(f"{self.url}/{name[start:]}", _about(info))
-                for name, info in found
-                if name[start:]
-            }
+    def _found(self, system: Any, path: str) -> Below:
+        start = len(path.rstrip("/")) + 1
+        found = system.find(path, detail=True).items()
+        return Below(
+            {name[start:]: self._file(name[start:], about) for name, about in found if name[start:]}, {}
+        )
 
-        return self._ask(find)
+    def _walked(self, system: Any, path: str) -> Below:
+        """fsspec's own walk passes over folders that it cannot list."""
+        start, files, unread, folders = len(path.rstrip("/")) + 1, {}, {}, [path]
+        while folders:
+            folder = folders.pop()
+            try:
+                items = system.ls(folder, detail=True)
+            except Exception as error:  # libraries have errors of their own
+                if folder == path:
+                    raise
+                reason = getattr(error, "strerror", None) or type(error).__name__
+                unread[f"{folder[start:]}/"] = f"it cannot be listed: {reason}"
+                continue
+            for about in items:
+                name = about["name"].rstrip("/")
+                is_link = about.get("islink") or about["type"] == "link"
+                if about["type"] == "directory" and name.startswith(f"{folder.rstrip('/')}/"):
+                    folders.append(name)
+                elif is_link and system.isdir(name):
+                    unread[f"{name[start:]}/"] = "links to folders are not followed in a store"
+                elif about["type"] != "directory" and name[start:]:
+                    files[name[start:]] = self._file(name[start:], about)
+        return Below(files, unread)
+
+    def _file(self, path: str, about: dict[str, Any]) -> RemotePath:
+        return RemotePath(f"{self.url}/{path}", _about(about))
 
     @property
     def _is_object_store(self) -> bool:
         return self.url.partition("://")[0] in OBJECT_STORES
+
+
+class Below(NamedTuple):
+    """What a folder holds at any depth, by paths below it.
+
+    Attributes:
+        files: of it.
+        unread: folders that are not searched, and why; their paths end in "/".
+    """
+
+    files: dict[str, RemotePath]
+    unread: dict[str, str]
 
 
 Place = Path | RemotePath
