@@ -62,13 +62,15 @@ def contents(place: Place) -> dict[str, bytes]:
 @contextmanager
 def ended_before(name: str | int) -> Iterator[None]:
     """Commands end as at Ctrl-C before a file of this name gets it, or before the n-th file gets its name."""
-    replace, files = os.replace, count(1)
+    replace, write_bytes, files = os.replace, RemotePath.write_bytes, count(1)
 
-    def ending(source: Path, target: Path) -> None:
+    def ending(target: Path | RemotePath) -> None:
         if name in (next(files), target.name):
             raise KeyboardInterrupt
-        replace(source, target)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "replace", ending)
+        patch.setattr(os, "replace", lambda source, target: (ending(target), replace(source, target)))
+        patch.setattr(
+            RemotePath, "write_bytes", lambda self, content: (ending(self), write_bytes(self, content))
+        )
         yield

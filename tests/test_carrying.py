@@ -553,7 +553,7 @@ def test_a_killed_run_goes_on(raw, keys, tmp_path, method, monkeypatch, capsys):
         mine = by_pillow(before[out / "one.png"] ^ 8, "PNG")  # not only in the bits that may carry something
         (out / "one.png").write_bytes(mine)
         assert anonymize(*words) == 2
-        assert "one.jpg: a file of this name is there already" in capsys.readouterr().err
+        assert "one.jpg: one.png is there already, which this run did not write" in capsys.readouterr().err
         assert (out / "one.png").read_bytes() == mine
         (out / "one.png").unlink()
     assert anonymize(*words) == 0

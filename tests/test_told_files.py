@@ -113,12 +113,20 @@ def test_a_renewal_is_killed_and_then_its_raw_file_damaged(
     assert opened() == contents(raw)
 
 
-@pytest.mark.parametrize("moment", range(2, 12))
-@pytest.mark.parametrize("tars", [[], ["--tars", 2]])
+@pytest.fixture(params=["files", "tars", "store"])
+def of_a_kind(request, out, words):
+    """These words for files, tar files and a store."""
+    return [
+        *words,
+        *{"files": [], "tars": ["--tars", 2], "store": ["--output", f"local://{out}"]}[request.param],
+    ]
+
+
+@pytest.mark.parametrize("moment", range(2, 14))
 @pytest.mark.parametrize("then", ["damaged", "replaced"])
-def test_a_run_is_killed_and_then_a_raw_file_is_another(raw, out, words, capsys, opened, moment, tars, then):
+def test_a_run_is_killed_and_then_a_raw_file_is_another(raw, out, of_a_kind, capsys, opened, moment, then):
     """What it had written last was nobody's, and no --renew could replace it."""
-    words = [*words, *tars]
+    words = of_a_kind
     with ended_before(moment):
         anonymize(*words)
     before = there(out) - {JOURNAL, SHARDS}
@@ -137,6 +145,44 @@ def test_a_run_is_killed_and_then_a_raw_file_is_another(raw, out, words, capsys,
     assert anonymize(*words, "--renew") == 0
     assert_told(out)
     assert opened() == contents(raw)
+
+
+@pytest.mark.parametrize("moment", range(2, 14))
+def test_a_run_is_killed_and_then_raw_files_are_gone(raw, out, of_a_kind, capsys, opened, moment):
+    """Files lay in a finished folder without a line, or it was refused for one that was never written."""
+    with ended_before(moment):
+        anonymize(*of_a_kind)
+    written = {name.removesuffix(".sealed") for name in there(out)} & {*NAMES[:3]}
+    for name in NAMES[:3]:
+        (raw / name).rename(raw.parent / name)
+    capsys.readouterr()
+    code, said = anonymize(*of_a_kind), capsys.readouterr().err
+    if written:
+        assert code == 2 and f"holds {min(written)}" in said and "of images that --input has no more" in said
+        for name in written:
+            (raw.parent / name).rename(raw / name)
+        assert anonymize(*of_a_kind) == 0
+    else:
+        assert code == 0
+    assert_told(out)
+    assert opened() == contents(raw)
+
+
+def test_what_lies_beside_a_file_and_is_of_no_run_stays(raw, out, words, capsys):
+    """It was overwritten, for only the protected file's name was looked at."""
+    (raw / FILE).rename(raw.parent / FILE)
+    assert anonymize(*words) == 0
+    (out / f"{FILE}.sealed").write_bytes(b"of somebody")
+    (raw.parent / FILE).rename(raw / FILE)
+    for _ in range(2):
+        assert anonymize(*words) == 2
+        assert (
+            f"{FILE}: {FILE}.sealed is there already, which this run did not write" in capsys.readouterr().err
+        )
+        assert (out / f"{FILE}.sealed").read_bytes() == b"of somebody" and not (out / FILE).exists()
+    (out / f"{FILE}.sealed").unlink()
+    assert anonymize(*words) == 0
+    assert_told(out)
 
 
 def test_a_touched_raw_file_whose_sealed_file_was_moved_away_is_no_other(raw, out, words, opened):

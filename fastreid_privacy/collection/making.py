@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from ..core.errors import UserError, out_of_memory, told_with
 from ..core.files import HOPELESS
-from ..core.remote import Place
+from ..core.remote import Place, there
 from .carrying import about_beside
 from .output import SHARDS, unwritten
 from .staging import put, put_anew, stage
@@ -17,27 +18,90 @@ from .work import Job, Left, Loaded, Made, Mapped, Results, Work
 
 NO_MEMORY = "there is not enough memory for it: take fewer --workers, or a smaller --batch-size"
 
+HELD_BYTES = 2**25  # of files that wait for their lines to be told
+
 Put = Callable[[Left, Work, dict, Made], dict]
 """Puts the file of a line where it belongs; gives what its line is to say of that, too."""
 
+Tell = Callable[[Sequence[dict]], None]
+"""Writes lines down."""
 
-def put_alone(left: Left, work: Work, entry: dict, made: Made) -> dict:
-    """Write a file, and what lies beside it.
+
+def alone(left: Left, work: Work, tell: Tell, batches: Sequence[Sequence[Job]]) -> Results:
+    """Make the files of batches that are not there yet, and write each by itself.
+
+    The lines of new files are told first: a killed run's file is known, whatever becomes of its raw file.
 
     Raises:
-        UserError: when another file of this name is there.
-        OSError: when it cannot be written.
+        UserError: when a full or read-only disk ends the run.
     """
-    path = entry["path"]
-    if path not in left.leaving and is_another(left.output / path, work, made):
-        raise UserError("a file of this name is there already, which this run did not write")
-    contents = {path: made.content, **{entry[word]: content for word, content in made.beside.items()}}
-    if path in left.leaving:
-        stage(left.output / SHARDS, entry, contents)
-        put_anew(left.output, path, contents)
-    else:
-        put(left.output, path, contents)
-    return {}
+    results: dict[str, dict | str] = {}
+    held: list[tuple[dict, Made]] = []
+
+    def hold(left: Left, work: Work, entry: dict, made: Made) -> dict:
+        held.append((entry, made))
+        return {}
+
+    for number, batch in enumerate(batches, 1):
+        with told_with([job.name for job in batch]):
+            results |= whole(left, work, batch, hold)
+        if number == len(batches) or sum(map(_length, held)) > HELD_BYTES:
+            results |= _put(left, work, tell, held)
+            held.clear()
+    return [*results.items()]
+
+
+def _length(held: tuple[dict, Made]) -> int:
+    return sum(map(len, [held[1].content, *held[1].beside.values()]))
+
+
+def _put(left: Left, work: Work, tell: Tell, held: Sequence[tuple[dict, Made]]) -> dict[str, str]:
+    """Write files, and what lies beside them; gives the reasons why some are not written, by path."""
+    failed: dict[str, str] = {}
+    new = []
+    for entry, made in held:
+        path = entry["path"]
+        if path in left.leaving:
+            continue
+        with _writing(left, path, failed):
+            found = [name for name in _contents(entry, made) if there(left.output / name)]
+            if not found:
+                new.append(entry)
+            elif path not in left.leaving and (
+                found[0] != path or is_another(left.output / path, work, made)
+            ):
+                failed[path] = f"{found[0]} is there already, which this run did not write"
+    tell(new)
+    for entry, made in held:
+        path, contents = entry["path"], _contents(entry, made)
+        with _writing(left, path, failed):
+            if path in left.leaving:
+                stage(left.output / SHARDS, entry, contents)
+                put_anew(left.output, path, contents)
+            elif path not in failed:
+                put(left.output, path, contents)
+    return failed
+
+
+@contextmanager
+def _writing(left: Left, path: str, failed: dict[str, str]) -> Iterator[None]:
+    """A file that cannot be written is told as failed; a full disk ends the run."""
+    try:
+        yield
+    except UserError as error:
+        failed[path] = str(error)
+    except MemoryError:
+        failed[path] = NO_MEMORY
+    except OSError as error:
+        # a file may be half replaced: a run that ends here is finished by the next one
+        if error.errno in HOPELESS or path in left.leaving:
+            raise unwritten(error, left.output / path) from None
+        failed[path] = f"it cannot be written: {error.strerror}"
+
+
+def _contents(entry: dict, made: Made) -> dict[str, bytes]:
+    """What is written, by name."""
+    return {entry["path"]: made.content, **{entry[word]: content for word, content in made.beside.items()}}
 
 
 def is_another(target: Place, work: Work, made: Made) -> bool:
@@ -45,7 +109,7 @@ def is_another(target: Place, work: Work, made: Made) -> bool:
     return target.is_symlink() or (target.exists() and not work.same(target.read_bytes(), made.content))
 
 
-def whole(left: Left, work: Work, batch: Sequence[Job], put: Put = put_alone) -> Results:
+def whole(left: Left, work: Work, batch: Sequence[Job], put: Put) -> Results:
     """Make the files of a batch that are not there yet; all of its pictures are mapped together."""
     if all(job.path in left.done for job in batch):  # of a tar file that is written again
         return [(job.path, left.done[job.path]) for job in batch]
@@ -112,9 +176,4 @@ def _finish(
         return job.path, str(error)
     except MemoryError:
         return job.path, NO_MEMORY
-    except OSError as error:
-        # a file may be half replaced: a run that ends here is finished by the next one
-        if error.errno in HOPELESS or job.path in left.leaving:
-            raise unwritten(error, left.output / job.path) from None
-        return job.path, f"it cannot be written: {error.strerror}"
     return job.path, line

@@ -129,13 +129,16 @@ def still_there(output: Place, earlier: Manifest, wanted: set[str]) -> dict[str,
     Raises:
         UserError: when a file was changed, or is of an image that is wanted no more.
     """
+    folder: Folder = files_of(output, earlier.entries.values())
+    for path in {*earlier.entries} - wanted:
+        if not any((folder / name).exists() for name in names_of(earlier.entries[path])):
+            del earlier.entries[path]  # a run was killed before it wrote any of it
     gone = sorted(set(earlier.entries) - wanted)
     if gone:
         raise UserError(
             f"--output {output} holds {some_of(gone, 1)} of images that --input has no more; choose another "
             "folder, or bring them back"
         )
-    folder: Folder = files_of(output, earlier.entries.values())
     done = {
         path: entry
         for path, entry in earlier.entries.items()

@@ -11,9 +11,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..core.files import remove_unfinished
-from ..core.remote import Place, there
-from ..manifest import JOURNAL, TARS, Manifest, all_names, write_manifest
-from .making import put_alone, whole
+from ..core.remote import Place
+from ..manifest import JOURNAL, TARS, Manifest, write_manifest
+from .making import alone
 from .output import SHARDS, Journal, begin_journal, forget, open_output, remove_all_of, still_there
 from .packing import in_tars
 from .pipeline import side_by_side
@@ -21,7 +21,7 @@ from .review import WITHHELD, refuse_forgetting, refuse_others
 from .staging import forget_staged
 from .stamps import write_stamps
 from .suspects import suspects_of
-from .work import Engine, Job, Left, Made, Mapped, Results, Work
+from .work import Engine, Job, Left, Mapped, Results, Work
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,13 @@ class Threads:
             raise ValueError("tar files are written by an engine of shards: engine_here(…, in_tars=True)")
         told: set[str] = set()
 
-        def put(left: Left, work: Work, entry: dict, made: Made) -> dict:
-            path = entry["path"]
-            if not any(there(left.output / name) for name in all_names(path)):
-                # before it is written: a killed run's file is known, whatever becomes of its raw file
-                journal.add([entry])
-                told.add(path)
-            return put_alone(left, work, entry, made)
+        def tell(lines: Sequence[dict]) -> None:
+            journal.add(lines)
+            told.update(line["path"] for line in lines)
 
         with Journal(left.output / JOURNAL, left.header, left.written) as journal:
-            for results in side_by_side(left.batches, partial(whole, left, work, put=put), self.workers):
+            each = ([batch] for batch in left.batches)
+            for results in side_by_side(each, partial(alone, left, work, tell), self.workers):
                 made = {path: line for path, line in results if isinstance(line, dict)}
                 journal.add(made[path] for path in made if path not in left.done and path not in told)
                 forget_staged(left.output / SHARDS, made.keys() & left.leaving)

@@ -15,11 +15,12 @@ from itertools import count, groupby
 from operator import itemgetter
 from typing import BinaryIO
 
+from ..compat.distributed import available_cores
 from ..core.errors import told_with
 from ..core.files import write_atomically, write_whole
 from ..core.remote import Place, RemotePath
 from ..manifest import JOURNAL, TAR, journal_line, read_manifest
-from .making import Put, put_alone, whole
+from .making import Put, alone, whole
 from .output import ENDING, SHARDS, begin_journal, unwritten
 from .packing import Packing
 from .pipeline import side_by_side
@@ -27,6 +28,8 @@ from .run import Threads
 from .staging import forget_staged
 from .stamps import Stamper
 from .work import Engine, Job, Left, Made, Results, Work
+
+TOLD_TOGETHER = 32  # images whose lines are written together, before their files
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,7 @@ class Cutter:
             for tar, group in groupby(both, itemgetter(0)):
                 yield self._shard([batch for _, batch in group], tar)
             return
-        batches: list[Sequence[Job]] = []
-        for batch in self.left.batches:
-            batches.append(batch)
-            if sum(map(len, batches)) >= images:
-                yield self._shard(batches)
-                batches = []
-        if batches:
-            yield self._shard(batches)
+        yield from map(self._shard, cut(self.left.batches, images))
 
     def again(self, shard: Shard) -> list[Shard]:
         """A shard whose process was lost, batch by batch: so what ends a process is told from the rest.
@@ -104,6 +100,18 @@ class Cutter:
         leaving = self.alone | (left.leaving & sources.keys())
         mine = Left(left.output, left.header, batches, done, [], suspects, tars, leaving)
         return Shard(next(self.numbers), mine, stamps, tries)
+
+
+def cut(batches: Sequence[Sequence[Job]], images: int) -> Iterator[list[Sequence[Job]]]:
+    """Batches in groups of so many images at least, but for the last one."""
+    group: list[Sequence[Job]] = []
+    for batch in batches:
+        group.append(batch)
+        if sum(map(len, group)) >= images:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def engine_here(output: Place, threads: int | None, *, in_tars: bool = False) -> Engine:
@@ -164,22 +172,37 @@ def do_shard(shard: Shard, work: Work, threads: int | None) -> None:
             if not (made or shard.left.suspects):  # of which it keeps what an earlier run has made
                 tar.unlink()  # it holds nothing
         return
-    for some in side_by_side(shard.left.batches, partial(_told, shard.left, work, put_alone), threads):
+    numbers = count()
+    images, workers = sum(map(len, shard.left.batches)), threads or available_cores()
+    groups = cut(shard.left.batches, min(TOLD_TOGETHER, -(-images // (2 * workers))))
+    tell = partial(_tell, shard, numbers)
+    for some in side_by_side(groups, partial(alone, shard.left, work, tell), threads):
         results += some
     _write_lines(shard, results)
+    for number in range(next(numbers)):
+        _file(shard.left.output / SHARDS, shard.number, number).unlink()
     forget_staged(shard.left.output / SHARDS, shard.left.leaving & shard.left.suspects.keys())
+
+
+def _tell(shard: Shard, numbers: Iterator[int], lines: Sequence[dict]) -> None:
+    """Write lines of a shard in a file of their own, until the manifest of the shard has them."""
+    if lines:
+        _write(shard, lines, next(numbers))
 
 
 def _write_lines(shard: Shard, results: Results) -> None:
     """Write the manifest of a shard."""
-    lines = [
-        {"path": path, "failed": result} if isinstance(result, str) else result for path, result in results
-    ]
+    _write(
+        shard, [{"path": path, "failed": line} if isinstance(line, str) else line for path, line in results]
+    )
+
+
+def _write(shard: Shard, lines: Sequence[dict], number: int | None = None) -> None:
     folder = shard.left.output / SHARDS
     content = b"".join(map(journal_line, [shard.left.header, *lines]))
     with _ending_the_run(folder):
         folder.mkdir(exist_ok=True)
-        write_whole(_file(folder, shard.number), content, private=True)
+        write_whole(_file(folder, shard.number, number), content, private=True)
 
 
 @contextmanager
@@ -225,5 +248,6 @@ def read_shard(output: Place, number: int) -> Results:
     return [*found.entries.items(), *found.failed.items()]
 
 
-def _file(folder: Place, number: int) -> Place:
-    return folder / f"{number:08d}{ENDING}"
+def _file(folder: Place, shard: int, number: int | None = None) -> Place:
+    """The manifest of a shard, or the file of lines that were told before it; those sort before it."""
+    return folder / f"{shard:08d}{'' if number is None else f'-{number:08d}'}{ENDING}"
