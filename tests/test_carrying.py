@@ -404,6 +404,13 @@ NO_PICTURES = {
 }
 
 
+def test_tar_files_without_a_manifest_are_to_be_unpacked(keys, tmp_path, capsys):
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "000000.tar").write_bytes(bytes(1024))
+    assert recover("--identity", keys[1], "--input", tmp_path / "given", "--output", tmp_path / "again") == 2
+    assert "at any depth; it holds tar files: unpack them there (tar -xf)" in capsys.readouterr().err
+
+
 def test_arrays_of_no_pictures_are_named_and_the_rest_goes_on(raw, keys, carried, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     for name, content in NO_PICTURES.items():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..core.errors import UserError
 from ..core.files import relative_path
-from ..core.folders import ENDINGS, FolderImages, found_below, why_not_read
+from ..core.folders import ENDINGS, FolderImages, first_reason, images_below, no_image, why_not_read
 from ..core.members import TarMember
 from ..core.remote import Place, RemotePath, place_of
 from ..core.tars import TAR, files_of_tar, is_tars, named_tars, tars_in
@@ -42,7 +42,7 @@ def source_elsewhere(text: str, option: str = "--input") -> Source | None:
     else:
         if not (tars := tars_in(root)):
             return None
-        found = found_below(root, f"{option} {root}")
+        found = images_below(root, f"{option} {root}", empty=True)
         if found.paths:
             return None
     packed, names = tar_source(root, tars, option), {tar.name for tar in tars}
@@ -86,9 +86,7 @@ def _store_source(root: RemotePath, option: str, found: _Listing) -> Source:
         UserError: when it holds none.
     """
     if not found.paths:
-        raise UserError(
-            f"{option} {root} holds no image ({', '.join(ENDINGS)}), at any depth{_first(found.unread)}"
-        )
+        raise no_image(f"{option} {root}", found.unread)
     listed: dict[str, RemotePath | TarMember] = {path: found.files[path] for path in found.paths}
     return Source(root, found.paths, found.others, found.unread, listed=listed)
 
@@ -108,11 +106,6 @@ def _no_plain_path(text: str) -> str:
     except ValueError as error:
         return str(error)
     return "" if plain == text else f"the path {text!r} has empty parts"
-
-
-def _first(unread: dict[str, str]) -> str:
-    """The first reason why something was not read, for the end of a message."""
-    return "".join(f"; {name}: {reason}" for name, reason in list(unread.items())[:1])
 
 
 def tar_source(root: Place, tars: Sequence[Place], option: str = "--input") -> Source:
@@ -157,5 +150,5 @@ def tar_source(root: Place, tars: Sequence[Place], option: str = "--input") -> S
                 others.append(f"{tar.name}/{name}")
     if not listed:
         images = f"no tar file holds an image ({', '.join(ENDINGS)})"
-        raise UserError(f"{option} {root}: {images}{_first(unread)}")
+        raise UserError(f"{option} {root}: {images}{first_reason(unread)}")
     return Source(root, sorted(listed), others, unread, listed=listed)

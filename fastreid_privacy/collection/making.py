@@ -43,8 +43,7 @@ def alone(left: Left, work: Work, tell: Tell, batches: Sequence[Sequence[Job]]) 
         return {}
 
     for number, batch in enumerate(batches, 1):
-        with told_with([job.name for job in batch]):
-            results |= whole(left, work, batch, hold)
+        results |= whole(left, work, batch, hold)
         if number == len(batches) or sum(map(_length, held)) > HELD_BYTES:
             results |= _put(left, work, tell, held)
             held.clear()
@@ -67,9 +66,7 @@ def _put(left: Left, work: Work, tell: Tell, held: Sequence[tuple[dict, Made]]) 
             found = [name for name in _contents(entry, made) if there(left.output / name)]
             if not found:
                 new.append(entry)
-            elif path not in left.leaving and (
-                found[0] != path or is_another(left.output / path, work, made)
-            ):
+            elif found[0] != path or is_another(left.output / path, work, made):
                 failed[path] = f"{found[0]} is there already, which this run did not write"
     tell(new)
     for entry, made in held:
@@ -110,23 +107,27 @@ def is_another(target: Place, work: Work, made: Made) -> bool:
 
 
 def whole(left: Left, work: Work, batch: Sequence[Job], put: Put) -> Results:
-    """Make the files of a batch that are not there yet; all of its pictures are mapped together."""
+    """Make the files of a batch that are not there yet; all of its pictures are mapped together.
+
+    What nobody expected says at which files it happened.
+    """
     if all(job.path in left.done for job in batch):  # of a tar file that is written again
         return [(job.path, left.done[job.path]) for job in batch]
-    loaded = [_load(job, work) for job in batch]
-    try:
-        if work.describe:
-            work.describe([item for item in loaded if isinstance(item, Loaded)])
-        mapped = work.map_batch(
-            [None if isinstance(item, str) else item.pixels for item in loaded],
-            [None if isinstance(item, str) else item.person for item in loaded],
-            [None if isinstance(item, str) else item.region for item in loaded],
-        )
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        return [(job.path, NO_MEMORY) for job in batch if job.path not in left.done]
-    return [_finish(*item, work, left, put) for item in zip(batch, loaded, mapped, strict=True)]
+    with told_with([job.name for job in batch]):
+        loaded = [_load(job, work) for job in batch]
+        try:
+            if work.describe:
+                work.describe([item for item in loaded if isinstance(item, Loaded)])
+            mapped = work.map_batch(
+                [None if isinstance(item, str) else item.pixels for item in loaded],
+                [None if isinstance(item, str) else item.person for item in loaded],
+                [None if isinstance(item, str) else item.region for item in loaded],
+            )
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            return [(job.path, NO_MEMORY) for job in batch if job.path not in left.done]
+        return [_finish(*item, work, left, put) for item in zip(batch, loaded, mapped, strict=True)]
 
 
 def _load(job: Job, work: Work) -> Loaded | str:

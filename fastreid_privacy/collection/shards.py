@@ -16,11 +16,10 @@ from operator import itemgetter
 from typing import BinaryIO
 
 from ..compat.distributed import available_cores
-from ..core.errors import told_with
 from ..core.files import write_atomically, write_whole
 from ..core.remote import Place, RemotePath
 from ..manifest import JOURNAL, TAR, journal_line, read_manifest
-from .making import Put, alone, whole
+from .making import alone, whole
 from .output import ENDING, SHARDS, begin_journal, unwritten
 from .packing import Packing
 from .pipeline import side_by_side
@@ -223,19 +222,13 @@ def _packed(left: Left, work: Work, threads: int | None, file: BinaryIO) -> Resu
         packing.put(entry["path"], made)
         return {TAR: left.tars[0]}
 
-    done = side_by_side(left.batches, partial(_told, left, work, put), threads)
+    done = side_by_side(left.batches, partial(whole, left, work, put=put), threads)
     with closing(done):
         for batch, some in zip(left.batches, done, strict=True):
             packing.add(batch)
             results += some
     packing.close()
     return results
-
-
-def _told(left: Left, work: Work, put: Put, batch: Sequence[Job]) -> Results:
-    """As :func:`whole`; what nobody expected says at which files it happened."""
-    with told_with([job.name for job in batch]):
-        return whole(left, work, batch, put)
 
 
 def read_shard(output: Place, number: int) -> Results:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -80,28 +80,9 @@ def images_below(
     apart: str | Path | None = None,
     endings: tuple[str, ...] = ENDINGS,
     foreign: bool = True,
+    empty: bool = False,
 ) -> FolderImages:
-    """The images of a folder, as :func:`found_below`, of which there has to be one.
-
-    Raises:
-        UserError: when it is no folder, cannot be listed, holds no image, or a link to ``apart``.
-    """
-    found = found_below(root, name, nor, apart, endings, foreign)
-    if not found.paths:
-        why = "".join(f"; {path}: {reason}" for path, reason in list(found.unread.items())[:1])
-        raise UserError(f"{name} holds no image ({', '.join(endings)}), at any depth{why}")
-    return found
-
-
-def found_below(
-    root: str | Path,
-    name: str,
-    nor: str = "",
-    apart: str | Path | None = None,
-    endings: tuple[str, ...] = ENDINGS,
-    foreign: bool = True,
-) -> FolderImages:
-    """What a folder holds at any depth up to :data:`DEEPEST`.
+    """The images of a folder at any depth up to :data:`DEEPEST`.
 
     Links to files and folders are followed, but not back to a folder that they lie in, and to one folder
     along :data:`MOST_PATHS` paths at most.
@@ -113,16 +94,35 @@ def found_below(
         apart: an output folder, to which no link may lead.
         endings: of the names of files that count as images.
         foreign: whether pictures of :data:`FOREIGN` kinds and tar files are missed; else they are others.
+        empty: whether there need be no image.
 
     Raises:
-        UserError: when it is no folder, cannot be listed, or holds a link to ``apart``.
+        UserError: when it is no folder, cannot be listed, holds no image, or a link to ``apart``.
     """
     if not os.path.isdir(root):
         raise UserError(f"{name} {'is no folder' if os.path.exists(root) else 'does not exist'}{nor}")
     apart = None if apart is None else Path(os.path.realpath(apart))
     found = _Search(Path(root), name, apart, endings, foreign)
     found.search(PurePosixPath(), frozenset())
+    if not found.paths and not empty:
+        tars = any(map(is_tars, found.others))
+        raise no_image(
+            name, found.unread, endings, "; it holds tar files: unpack them there (tar -xf)" * tars
+        )
     return FolderImages(sorted(found.paths), found.others, found.unread)
+
+
+def no_image(
+    name: str, unread: Mapping[str, str], endings: Sequence[str] = ENDINGS, more: str = ""
+) -> UserError:
+    """What is said of a place without an image, with the first reason why something was not read."""
+    why = first_reason(unread) + more
+    return UserError(f"{name} holds no image ({', '.join(endings)}), at any depth{why}")
+
+
+def first_reason(unread: Mapping[str, str]) -> str:
+    """The first reason why something was not read, for the end of a message."""
+    return "".join(f"; {path}: {reason}" for path, reason in list(unread.items())[:1])
 
 
 class _Search:
